@@ -1,0 +1,27 @@
+"""textrlhf: text generation as Gymnasium environments, learned judges, and one PPO for text and control.
+
+Importing it costs no more than importing gymnasium: torch is loaded when an agent is first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import gymnasium  # noqa: F401 - whoever imports us will make environments
+
+if TYPE_CHECKING:
+    from .agents import PPO, Agent, PPOConfig, evaluate
+
+__version__ = "0.1.0"
+__all__ = ["PPO", "Agent", "PPOConfig", "__version__", "evaluate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(importlib.import_module(".agents", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,274 @@
+"""What every agent is: made from an environment, taught, asked, saved and loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..records.progress import Stopwatch
+from .callbacks import Callback, Metrics
+from .config import Config, make_config, tuned_settings
+from .episodes import Episodes
+from .masks import Mask
+from .plan import Plan
+from .policies import Memory, Policy
+from .policies.encoder import is_image
+from .seeding import Randomness, derive, draw_seed
+from .spaces import Array, Leaves, leaves_of
+from .vectorize import EnvLike, Vectorized, vectorize
+from .world import World
+
+A = TypeVar("A", bound="Agent")
+Player = Callable[[Leaves, NDArray[np.bool_], Mask | None, bool], tuple[Array, Array]]
+
+
+class Agent(ABC):
+    """Learns to act in any Gymnasium environment.
+
+    Args:
+        env: an environment's id, a `gymnasium.Env`, or a `gymnasium.vector.VectorEnv`
+        config: a whole set of hyperparameters; keywords change single ones
+        env_kwargs: arguments for `gymnasium.make_vec` where `env` is an id
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[Config]]
+    config: Config
+    policy: Policy
+
+    def __init__(
+        self,
+        env: EnvLike,
+        config: Config | None = None,
+        *,
+        env_kwargs: Mapping[str, Any] | None = None,
+        **hyperparameters: Any,
+    ) -> None:
+        config = make_config(self.Config, config, **hyperparameters)
+        self._setup(config, vectorize(env, config.n_envs, env_kwargs))
+
+    def _setup(self, config: Config, made: Vectorized) -> None:
+        seed = draw_seed() if config.seed is None else config.seed
+        self.world = World(made)
+        self.config = make_config(self.Config, config, n_envs=self.world.n_envs, seed=seed)
+        self.seed = seed
+        self.device = pick_device(self.config.device, self.world)
+        self.random = Randomness(seed, self.device)
+        self.episodes = Episodes(self.world.n_envs)
+        self.num_timesteps = 0
+        self.n_updates = 0
+        self.plan: Plan | None = None
+        self._predictions = torch.Generator(device=self.device)
+        self._predictions.manual_seed(derive(seed, 3, 0))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(seed, 0, 0))
+            self._build()
+
+    @abstractmethod
+    def _build(self) -> None:
+        """Make the policy and its optimiser; torch's global generator is seeded."""
+
+    @abstractmethod
+    def advance(self, remaining: float, watch: Stopwatch) -> Metrics:
+        """Act and learn once; `remaining` goes from 1 to 0 over the plan."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """What a checkpoint keeps as tensors, by file and name."""
+
+    @abstractmethod
+    def load_tensors(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Take back what `tensors` gave."""
+
+    @classmethod
+    def tuned(cls: type[A], env: EnvLike, *, env_kwargs: Mapping[str, Any] | None = None, **hyperparameters: Any) -> A:
+        """Make an agent with the hyperparameters kept for an environment; keywords change single ones."""
+        env_id = env if isinstance(env, str) else env.spec.id if env.spec else repr(env)
+        settings = tuned_settings(cls.name)
+        known = settings.get(env_id.rpartition(":")[2])
+        if known is None:
+            raise KeyError(
+                f"{cls.__name__} has no tuned hyperparameters for {env_id!r}: there are some for "
+                f"{', '.join(settings)}; make it with {cls.__name__}({env_id!r}) instead"
+            )
+        known = {key: value for key, value in known.items() if key not in ("total_timesteps", "why")}
+        return cls(env, env_kwargs=env_kwargs, **{**known, **hyperparameters})
+
+    def learn(
+        self: A,
+        total_timesteps: int,
+        *,
+        callbacks: Callback | Sequence[Callback] = (),
+        run: str | os.PathLike[str] | None = None,
+        progress: bool = True,
+    ) -> A:
+        """Learn for that many further steps of experience, all slots counted.
+
+        With `run`, a folder is filled as it goes: `config.json`, `metrics.jsonl`, TensorBoard events,
+        `checkpoints/` and `curves.png`.
+        """
+        from .training import train
+
+        self.plan = Plan.of(
+            self.num_timesteps, total_timesteps, self.config.checkpoints, self.config.checkpoint_every
+        )
+        self.cut(self.world.get_state() if self.num_timesteps else None)
+        train(self, self.plan, callbacks, run, progress)
+        return self
+
+    def cut(self, world_state: list[Any] | None) -> None:
+        """Begin new episodes in every slot, seeded by how far the agent has come."""
+        self.observation = self.world.reset(derive(self.seed, 4, self.n_updates), world_state)
+        self.starts = np.ones(self.world.n_envs, bool)
+        self.memory: Memory = self.policy.initial_memory(self.world.n_envs)
+        self.episodes.cut()
+
+    def predict(
+        self,
+        observation: Any,
+        state: Memory = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+        action_masks: Any = None,
+    ) -> tuple[Array, Memory]:
+        """Choose for one observation or a batch of them.
+
+        Args:
+            observation: as the environment (or a vector environment) returns it
+            state: the memory returned by the last call; None to begin
+            episode_start: which of the batch open an episode, and so forget
+            deterministic: the likeliest action instead of a drawn one
+            action_masks: True where an action is allowed
+
+        Returns:
+            the action or actions, ready for `env.step`, and the memory for the next call
+        """
+        leaves, single = self._batch(observation)
+        n = len(leaves[0])
+        if state is None:
+            state = self.policy.initial_memory(n)
+        starts = np.zeros(n, bool) if episode_start is None else np.asarray(episode_start, bool).reshape(n)
+        masks = None if action_masks is None else np.asarray(action_masks, bool).reshape(n, -1)
+        act = self.policy.act(
+            leaves, state, starts, deterministic=deterministic, masks=masks, generator=self._predictions
+        )
+        action = self.world.codec.to_env(act.action.cpu().numpy())
+        return (action[0] if single else action), act.memory
+
+    def value(self, observation: Any, state: Memory = None) -> Any:
+        """The critic's value of one observation (a float) or of a batch (an array)."""
+        leaves, single = self._batch(observation)
+        state = self.policy.initial_memory(len(leaves[0])) if state is None else state
+        values = self.policy.value(leaves, state).cpu().numpy()
+        return float(values[0]) if single else values
+
+    def player(self, n_envs: int, seed: int = 0) -> Player:
+        """An actor for `n_envs` slots with a memory and a random stream of its own."""
+        memory = self.policy.initial_memory(n_envs)
+        generator = torch.Generator(device=self.device)
+        generator.manual_seed(derive(seed, 5, 0))
+
+        def play(
+            observation: Leaves, starts: NDArray[np.bool_], masks: Mask | None, deterministic: bool
+        ) -> tuple[Array, Array]:
+            nonlocal memory
+            act = self.policy.act(
+                observation, memory, starts, deterministic=deterministic, masks=masks, generator=generator
+            )
+            memory = act.memory
+            return act.action.cpu().numpy(), act.log_prob.cpu().numpy()
+
+        return play
+
+    def _batch(self, observation: Any) -> tuple[Leaves, bool]:
+        leaves = leaves_of(self.world.observation_space, observation)
+        for leaf, space in zip(leaves, self.world.leaf_spaces, strict=True):
+            if leaf.shape[leaf.ndim - len(space.shape or ()) :] != space.shape or leaf.ndim > len(space.shape) + 1:
+                raise ValueError(
+                    f"observation of shape {leaf.shape}: accepted is {space.shape}, or a batch of these"
+                )
+        single = leaves[0].ndim == len(self.world.leaf_spaces[0].shape or ())
+        return (tuple(leaf[None] for leaf in leaves) if single else leaves), single
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the agent to a folder: weights, optimiser, hyperparameters, counters, random states."""
+        from .saving import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls: type[A], path: str | os.PathLike[str], env: EnvLike | None = None, *, device: str | None = None) -> A:
+        """Read an agent from a folder that `save` wrote; without `env`, its environment is made again by id."""
+        from .saving import load
+
+        return load(cls, path, env, device)
+
+    @classmethod
+    def resume(
+        cls: type[A],
+        run: str | os.PathLike[str],
+        env: EnvLike | None = None,
+        *,
+        callbacks: Callback | Sequence[Callback] = (),
+        progress: bool = True,
+    ) -> A:
+        """Take up a run where its last checkpoint stands and finish it, as if it had never stopped."""
+        from .training import resume
+
+        return resume(cls, run, env, callbacks, progress)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counters, random states and running statistics as plain JSON; subclasses add theirs."""
+        return {
+            "num_timesteps": self.num_timesteps,
+            "n_updates": self.n_updates,
+            "random": self.random.state_dict(),
+            "episodes": self.episodes.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self.num_timesteps, self.n_updates = int(state["num_timesteps"]), int(state["n_updates"])
+        self.random.load_state_dict(state["random"])
+        self.episodes.load_state_dict(state["episodes"])
+
+    @contextlib.contextmanager
+    def threads(self) -> Iterator[None]:
+        """Use as many torch threads as suit the policy while the block runs."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.config.torch_threads or 1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def close(self) -> None:
+        """Close the environments this agent made."""
+        self.world.close()
+
+    def __repr__(self) -> str:
+        where = self.world.recipe["id"] if self.world.recipe else self.world.env
+        return f"{type(self).__name__}({where}, {self.num_timesteps:,} steps)"
+
+
+def pick_device(device: str, world: World) -> torch.device:
+    """Resolve "auto": CUDA where it pays and exists."""
+    if device != "auto":
+        return torch.device(device)
+    heavy = world.reference_model is not None or any(is_image(leaf) for leaf in world.leaf_spaces)
+    return torch.device("cuda" if heavy and torch.cuda.is_available() else "cpu")
+
+
+def describe_space(space: spaces.Space[Any]) -> str:
+    """A space as text, equal for equal spaces."""
+    return repr(space)

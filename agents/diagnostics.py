@@ -1,0 +1,69 @@
+"""What an update did, gathered without waiting for the device until it is over."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .callbacks import Metrics
+from .rollout import Rollout
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer a number."""
+
+
+class UpdateRecord:
+    """Losses and log-ratios of every minibatch of one update."""
+
+    def __init__(self, n_updates: int) -> None:
+        self.n_updates = n_updates
+        self._losses: list[tuple[Tensor, ...]] = []
+        self._log_ratios: list[Tensor] = []
+
+    def add(self, loss: Tensor, policy_loss: Tensor, value_loss: Tensor, entropy: Tensor, log_ratio: Tensor) -> None:
+        """Take in one minibatch."""
+        self._losses.append((loss.detach(), policy_loss.detach(), value_loss.detach(), entropy.detach()))
+        self._log_ratios.append(log_ratio.detach())
+
+    def last_kl(self) -> float:
+        """KL of the last minibatch's steps, old policy to new (the low-variance estimator, k3)."""
+        return float(_k3(self._log_ratios[-1]).mean())
+
+    def metrics(self, rollout: Rollout, clip: float, learning_rate: float) -> Metrics:
+        """Means over the update; raises DivergedError when a loss was not finite."""
+        losses = torch.stack([torch.stack(row) for row in self._losses])  # (minibatches, 4)
+        finite = losses[:, 0].isfinite()
+        if not finite.all():
+            raise DivergedError(
+                f"the loss of minibatch {int((~finite).nonzero()[0])} of update {self.n_updates} is not a finite "
+                "number; learning stopped, and checkpoints on disk are from before it. Lower learning_rate or "
+                "max_grad_norm, or normalise observations and rewards"
+            )
+        _, policy_loss, value_loss, entropy = losses.mean(0).tolist()
+        log_ratio = torch.cat(self._log_ratios)
+        clipped = (log_ratio.exp() - 1).abs() > clip
+        return {
+            "train/policy_loss": policy_loss,
+            "train/value_loss": value_loss,
+            "train/entropy": entropy,
+            "train/approx_kl": float(_k3(log_ratio).mean()),
+            "train/clip_fraction": float(clipped.float().mean()),
+            "train/first_ratio_error": float((self._log_ratios[0].exp() - 1).abs().max()),
+            "train/explained_variance": explained_variance(rollout),
+            "train/learning_rate": learning_rate,
+            "train/clip_range": clip,
+        }
+
+
+def explained_variance(rollout: Rollout) -> float:
+    """1 − Var(returns − values) / Var(returns): 1 is a perfect critic, 0 one that knows only the mean."""
+    valid = rollout.valid
+    returns, values = rollout.returns.cpu().numpy()[valid], rollout.values.cpu().numpy()[valid]
+    variance = np.var(returns)
+    return float(1 - np.var(returns - values) / variance) if variance > 0 else float("nan")
+
+
+def _k3(log_ratio: Tensor) -> Tensor:
+    return log_ratio.exp() - 1 - log_ratio

@@ -1,0 +1,82 @@
+"""Playing episodes without learning, to see how good an agent is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .vectorize import EnvLike, remake, vectorize
+from .world import World
+
+if TYPE_CHECKING:
+    from .agent import Agent
+
+
+@dataclass
+class Scores:
+    """What some episodes brought."""
+
+    returns: list[float]
+    lengths: list[int]
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(np.mean(self.returns))
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the return over episodes."""
+        return float(np.std(self.returns))
+
+    def __str__(self) -> str:
+        worst, best = min(self.returns), max(self.returns)
+        return f"{self.mean:.1f} ± {self.std:.1f} over {len(self.returns)} episodes (worst {worst:.1f}, best {best:.1f})"
+
+
+def evaluate(
+    agent: Agent,
+    env: EnvLike | None = None,
+    n_episodes: int = 100,
+    *,
+    deterministic: bool = True,
+    seed: int = 0,
+    n_envs: int = 10,
+    env_kwargs: Mapping[str, Any] | None = None,
+) -> Scores:
+    """Play `n_episodes` in fresh environments (the agent's own kind by default) and return their scores.
+
+    Every slot plays its share of the episodes, so that short ones are not counted more often than long ones.
+    """
+    n_envs = min(n_envs, n_episodes)
+    if env is None:
+        if agent.world.recipe is None:
+            raise ValueError("this agent's environment cannot be made again from its spec: pass env=…")
+        made = remake(agent.world.recipe, n_envs)
+    else:
+        made = vectorize(env, n_envs, env_kwargs)
+    world = World(made)
+    n_envs = world.n_envs
+    share = np.full(n_envs, n_episodes // n_envs) + (np.arange(n_envs) < n_episodes % n_envs)
+    returns, lengths = np.zeros(n_envs), np.zeros(n_envs, np.int64)
+    scores = Scores([], [])
+    player = agent.player(n_envs, seed)
+    observation, starts = world.reset(seed), np.ones(n_envs, bool)
+    try:
+        while share.any():
+            turn = world.step(*player(observation, starts, world.masks, deterministic))
+            returns += turn.reward
+            lengths += turn.valid
+            for row in np.flatnonzero(turn.terminated | turn.truncated):
+                if share[row]:
+                    scores.returns.append(float(returns[row]))
+                    scores.lengths.append(int(lengths[row]))
+                    share[row] -= 1
+                returns[row], lengths[row] = 0.0, 0
+            observation, starts = turn.observation, turn.starts
+    finally:
+        world.close()
+    return scores

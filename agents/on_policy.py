@@ -1,0 +1,204 @@
+"""Agents that learn from what they have just done: gather a rollout, estimate advantages, update, drop it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..records.progress import Stopwatch
+from .agent import Agent
+from .callbacks import Metrics
+from .config import Config
+from .masks import pack
+from .normalize import RewardNorm
+from .policies import GRUPolicy, MLPPolicy, Policy
+from .rollout import Rollout
+from .spaces import Array
+
+
+@dataclass(frozen=True)
+class OnPolicyConfig(Config):
+    """What on-policy agents share."""
+
+    n_steps: int = 256
+    """steps every environment takes between two updates"""
+    learning_rate: float = 3e-4
+    """Adam's step size"""
+    gamma: float = 0.99
+    """discount: 1/(1−γ) steps is how far ahead the agent looks"""
+    gae_lambda: float = 0.95
+    """0 trusts the critic (low variance), 1 trusts the returns (no bias)"""
+    policy: Literal["auto", "mlp", "gru"] = "auto"
+    """"gru" remembers, for environments that do not show everything; "auto" is "mlp" """
+    net_arch: tuple[int, ...] = (64, 64)
+    """widths of the hidden layers"""
+    activation: Literal["tanh", "relu", "silu"] = "tanh"
+    """tanh wins on control with PPO"""
+    memory_size: int = 64
+    """width of the GRU's memory"""
+    log_std_init: float = 0.0
+    """log of the first deviation of continuous actions"""
+    normalize_observation: bool = False
+    """centre and scale observations by running statistics, kept in the policy"""
+    normalize_reward: bool = False
+    """scale rewards by the running deviation of the discounted return"""
+
+    def check(self) -> None:
+        """See `Config.check`."""
+        super().check()
+        self.require(["n_steps", "memory_size"], lambda value: value >= 1, "at least 1")
+        self.require(["learning_rate"], lambda value: value > 0, "above 0")
+        self.require(["gamma", "gae_lambda"], lambda value: 0 <= value <= 1, "between 0 and 1")
+
+
+class OnPolicyAgent(Agent):
+    """Gathers rollouts; a subclass says how to learn from one."""
+
+    config: OnPolicyConfig
+    optimizer: torch.optim.Optimizer
+
+    def _build(self) -> None:
+        self.policy = self.make_policy()
+        self.policy.network.to(self.device)
+        self.optimizer = self.make_optimizer()
+        norm = self.config.normalize_reward
+        self.reward_norm = RewardNorm(self.world.n_envs, self.config.gamma) if norm else None
+
+    def make_policy(self) -> Policy:
+        """The policy for this world and config."""
+        c = self.config
+        spaces = self.world.observation_space, self.world.action_space
+        if c.policy == "gru":
+            return GRUPolicy(
+                *spaces,
+                memory_size=c.memory_size,
+                net_arch=c.net_arch,
+                activation=c.activation,
+                log_std_init=c.log_std_init,
+                normalize=c.normalize_observation,
+            )
+        return MLPPolicy(
+            *spaces,
+            net_arch=c.net_arch,
+            activation=c.activation,
+            log_std_init=c.log_std_init,
+            normalize=c.normalize_observation,
+        )
+
+    @abstractmethod
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser over the policy's parameters."""
+
+    @abstractmethod
+    def update(self, rollout: Rollout, remaining: float) -> Metrics:
+        """Learn from a rollout whose advantages are estimated."""
+
+    def advance(self, remaining: float, watch: Stopwatch) -> Metrics:
+        """One rollout and one update."""
+        rollout = self.collect(watch)
+        rollout.estimate_advantages(self.config.gamma, self.config.gae_lambda)
+        metrics = self.update(rollout, remaining)
+        self.n_updates += 1
+        self.memory = self.policy.refreshed(self.memory)
+        self.policy.absorb(rollout.log, rollout.valid)
+        watch.lap("update")
+        return metrics
+
+    def collect(self, watch: Stopwatch) -> Rollout:
+        """Take `n_steps` in every slot."""
+        world, policy = self.world, self.policy
+        log = policy.new_log(self.memory)
+        acts, turns, starts, masks = [], [], [], []
+        cut_values: list[tuple[int, Array, Tensor]] = []  # step, rows, what their final observations are worth
+        for t in range(self.config.n_steps):
+            log.add(self.observation, self.starts)
+            starts.append(self.starts)
+            if world.masks is not None:
+                masks.append(pack(world.masks))
+            act = policy.act(
+                self.observation, self.memory, self.starts, masks=world.masks, generator=self.random.actions
+            )
+            actions = act.action.cpu().numpy()
+            log_probs = act.log_prob.cpu().numpy() if world.announces else None
+            watch.lap("acting")
+            turn = world.step(actions, log_probs)
+            watch.lap("environment")
+            if turn.final is not None:
+                rows = np.flatnonzero(turn.truncated)
+                cut_values.append((t, rows, policy.value(turn.final, act.memory, rows)))
+            acts.append(act)
+            turns.append(turn)
+            self.observation, self.starts, self.memory = turn.observation, turn.starts, act.memory
+        values = torch.stack([act.value for act in acts])
+        last_values = policy.value(self.observation, self.memory)
+        next_values = torch.cat([values[1:], last_values[None]]).double().cpu().numpy()
+        for t, rows, final_values in cut_values:
+            next_values[t, rows] = final_values.double().cpu().numpy()
+        rollout = Rollout(
+            log=log,
+            by_segments=policy.by_segments,
+            actions=torch.stack([act.action for act in acts]),
+            log_probs=torch.stack([act.log_prob for act in acts]),
+            values=values,
+            rewards=np.stack([turn.reward for turn in turns]),
+            terminated=np.stack([turn.terminated for turn in turns]),
+            truncated=np.stack([turn.truncated for turn in turns]),
+            valid=np.stack([turn.valid for turn in turns]),
+            starts=np.stack(starts),
+            next_values=next_values,
+            masks=np.stack(masks) if masks else None,
+            mask_width=world.masks.shape[-1] if world.masks is not None else 0,
+        )
+        if world.settles:
+            self._settle(rollout)
+        self.num_timesteps += rollout.valid.size
+        self.episodes.add(rollout.rewards, rollout.ended, rollout.valid)
+        if self.reward_norm:
+            rollout.rewards = self.reward_norm(rollout.rewards, rollout.ended, rollout.valid)
+        watch.lap("acting")
+        return rollout
+
+    def cut(self, world_state: list[Any] | None) -> None:
+        """See `Agent.cut`."""
+        super().cut(world_state)
+        if self.reward_norm:
+            self.reward_norm.cut()
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Weights and the optimiser's moments."""
+        moments = {}
+        for name, parameter in self.policy.network.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                moments[f"{name}.{key}"] = value
+        return {"model": dict(self.policy.network.state_dict()), "optimizer": moments}
+
+    def load_tensors(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Take back what `tensors` gave."""
+        self.policy.network.load_state_dict(tensors["model"])
+        moments = dict(tensors["optimizer"])
+        for name, parameter in self.policy.network.named_parameters():
+            keys = [key for key in moments if key.rpartition(".")[0] == name]
+            self.optimizer.state[parameter] = {
+                key.rpartition(".")[2]: moments[key].to(parameter.device) for key in keys
+            }
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Agent.state_dict`."""
+        norm = {"reward_norm": self.reward_norm.state_dict()} if self.reward_norm else {}
+        return {**super().state_dict(), **norm}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See `Agent.load_state_dict`."""
+        super().load_state_dict(state)
+        if self.reward_norm:
+            self.reward_norm.load_state_dict(state["reward_norm"])
+
+    def _settle(self, rollout: Rollout) -> None:
+        for slot, charges in enumerate(self.world.settle(rollout.valid.sum(0))):
+            rollout.rewards[rollout.valid[:, slot], slot] += charges

@@ -1,0 +1,33 @@
+"""How long an agent learns and where it is cut and saved on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """From step `start` to step `end`, cut every `every` steps.
+
+    A cut resets the environments with a seed derived from the run's seed and the update's number, whether or not
+    anything is saved, so that a run looks the same with and without a folder, interrupted or not.
+    """
+
+    start: int
+    end: int
+    every: int
+
+    @classmethod
+    def of(cls, start: int, total: int, checkpoints: int, every: int | None) -> Plan:
+        """Plan `total` further steps."""
+        if total < 1:
+            raise ValueError(f"total_timesteps={total}: accepted is at least 1")
+        return cls(start, start + total, every or max(1, -(-total // checkpoints)))
+
+    def remaining(self, step: int) -> float:
+        """The share of the plan that lies ahead, 1 to 0."""
+        return max(0.0, (self.end - step) / (self.end - self.start))
+
+    def cut_due(self, before: int, now: int) -> bool:
+        """Whether a cut lies between two steps; the end is one."""
+        return now >= self.end or (now - self.start) // self.every > (before - self.start) // self.every

@@ -1,0 +1,97 @@
+"""What the MLP and the GRU policy share: an encoder, two heads and a distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..distributions import Distribution, make_distribution
+from ..masks import Mask
+from ..rollout import Segments
+from ..spaces import ActionCodec, Leaves
+from .encoder import Encoder
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
+
+
+def mlp(sizes: Sequence[int], activation: str, gain: float) -> nn.Sequential:
+    """Linear layers of those sizes, orthogonal with √2 between and `gain` at the end, biases 0."""
+    layers: list[nn.Module] = []
+    for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        last = i == len(sizes) - 2
+        linear = nn.Linear(n_in, n_out)
+        nn.init.orthogonal_(linear.weight, gain if last else 2**0.5)
+        nn.init.zeros_(linear.bias)
+        layers += [linear] if last else [linear, ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers)
+
+
+class StepLog:
+    """Keeps every observation as it came; each leaf (T·N, ...) once gathered."""
+
+    def __init__(self, device: torch.device, memory: Tensor | None = None) -> None:
+        self.device, self.memory = device, memory
+        self._steps: list[Leaves] = []
+        self._flat: tuple[Tensor, ...] | None = None
+
+    def add(self, observation: Leaves, starts: NDArray[np.bool_]) -> None:
+        """Record one step."""
+        self._steps.append(observation)
+
+    def flat(self) -> tuple[Tensor, ...]:
+        """All steps of all slots, each leaf (T·N, ...)."""
+        if self._flat is None:
+            columns = [np.concatenate(column) for column in zip(*self._steps, strict=True)]
+            self._flat = tuple(torch.from_numpy(column).to(self.device) for column in columns)
+            self._steps.clear()
+        return self._flat
+
+    def take(self, steps: Tensor, segments: Segments | None) -> tuple[Tensor, ...]:
+        """The observations of those steps."""
+        return tuple(leaf[steps] for leaf in self.flat())
+
+
+class ActorCritic(nn.Module):
+    """Encoder, actor and critic heads on `features_size`, and the distribution of the action space."""
+
+    distribution: Distribution
+
+    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], *, normalize: bool) -> None:
+        super().__init__()
+        self.encoder = Encoder(observation_space, normalize)
+        self.codec = ActionCodec(action_space)
+
+    def add_distribution(self, log_std_init: float) -> int:
+        """Add the distribution; return how many outputs the actor needs."""
+        self.distribution = make_distribution(self.codec.choices, self.codec.size, log_std_init)
+        return self.distribution.n_outputs
+
+    @property
+    def network(self) -> nn.Module:
+        """The module that is learned and saved: this one."""
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def tensors(self, observation: Leaves) -> tuple[Tensor, ...]:
+        """A batch of observations on the policy's device."""
+        return tuple(torch.from_numpy(leaf).to(self.device) for leaf in observation)
+
+    def mask_tensor(self, masks: Mask | None) -> Tensor | None:
+        """Action masks on the policy's device."""
+        return None if masks is None else torch.from_numpy(masks).to(self.device)
+
+    def absorb(self, log: StepLog, valid: NDArray[np.bool_]) -> None:
+        """Move the observation normaliser on by a rollout."""
+        if self.encoder.normalizes:
+            steps = torch.from_numpy(np.flatnonzero(valid)).to(self.device)
+            self.encoder.update_statistics(log.take(steps, None))

@@ -1,0 +1,131 @@
+"""Observations of any supported space as one vector of features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from ..normalize import ObservationNorm
+from ..spaces import leaf_spaces
+
+EMBED_ABOVE = 512  # a Discrete with more values than this is embedded, not one-hot
+EMBEDDING = 64
+
+
+class Encoder(nn.Module):
+    """Encodes each leaf of the observation space and lays the results side by side: (M, size)."""
+
+    def __init__(self, space: spaces.Space[Any], normalize: bool = False) -> None:
+        super().__init__()
+        parts = [_leaf_encoder(leaf, normalize) for leaf in leaf_spaces(space)]
+        self.parts = nn.ModuleList(parts)
+        self.size = sum(part.size for part in parts)
+
+    def forward(self, leaves: Sequence[Tensor]) -> Tensor:
+        """(M, *leaf shape) each -> (M, size)."""
+        features = [part(leaf) for part, leaf in zip(self.parts, leaves, strict=True)]
+        return features[0] if len(features) == 1 else torch.cat(features, -1)
+
+    @torch.no_grad()
+    def update_statistics(self, leaves: Sequence[Tensor]) -> None:
+        """Move the normalisers on by a batch of observations."""
+        for part, leaf in zip(self.parts, leaves, strict=True):
+            if isinstance(part, VectorEncoder) and part.norm is not None and len(leaf):
+                part.norm.update(leaf.flatten(1))
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether any leaf is normalised."""
+        return any(isinstance(part, VectorEncoder) and part.norm is not None for part in self.parts)
+
+
+class VectorEncoder(nn.Module):
+    """Numbers as they are, flattened, normalised if asked."""
+
+    def __init__(self, size: int, normalize: bool) -> None:
+        super().__init__()
+        self.size = size
+        self.norm = ObservationNorm((size,)) if normalize else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(M, ...) -> (M, size)."""
+        x = x.flatten(1).float()
+        return x if self.norm is None else self.norm(x)
+
+
+class ChoiceEncoder(nn.Module):
+    """Discrete values, one-hot side by side; those with many values embedded."""
+
+    start: Tensor
+
+    def __init__(self, choices: list[int], start: Any) -> None:
+        super().__init__()
+        self.choices = choices
+        offset = torch.as_tensor(np.broadcast_to(np.asarray(start).reshape(-1), len(choices)).copy())
+        self.register_buffer("start", offset, persistent=False)
+        self.tables = nn.ModuleDict({str(k): nn.Embedding(n, EMBEDDING) for k, n in enumerate(choices) if n > EMBED_ABOVE})
+        self.size = sum(EMBEDDING if n > EMBED_ABOVE else n for n in choices)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(M,) or (M, ...) -> (M, size)."""
+        x = x.reshape(len(x), -1).long() - self.start
+        columns = []
+        for k, n in enumerate(self.choices):
+            table = self.tables[str(k)] if n > EMBED_ABOVE else None
+            columns.append(F.one_hot(x[:, k], n).float() if table is None else table(x[:, k]))
+        return torch.cat(columns, -1)
+
+
+class ImageEncoder(nn.Module):
+    """Pixels through convolutions: the Atari network where the picture is large enough, a small one below."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.channels_last = shape[-1] <= 4 or shape[-1] < shape[0]
+        channels, height, width = (shape[-1], *shape[:2]) if self.channels_last else shape
+        if min(height, width) >= 36:
+            sizes = [(channels, 32, 8, 4, 0), (32, 64, 4, 2, 0), (64, 64, 3, 1, 0)]
+        else:
+            sizes = [(channels, 32, 3, 1, 1), (32, 32, 3, 2, 1)]
+        layers: list[nn.Module] = []
+        for c_in, c_out, kernel, stride, padding in sizes:
+            layers += [nn.Conv2d(c_in, c_out, kernel, stride, padding), nn.ReLU()]
+        self.convolutions = nn.Sequential(*layers, nn.Flatten())
+        with torch.no_grad():
+            flat = self.convolutions(torch.zeros(1, channels, height, width)).shape[1]
+        self.size = 512 if min(height, width) >= 36 else 128
+        self.head = nn.Sequential(nn.Linear(flat, self.size), nn.ReLU())
+        for layer in [*layers, self.head[0]]:
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.orthogonal_(layer.weight, 2**0.5)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(M, H, W, C) or (M, C, H, W) bytes -> (M, size)."""
+        x = x.permute(0, 3, 1, 2) if self.channels_last else x
+        features: Tensor = self.head(self.convolutions(x.float() / 255))
+        return features
+
+
+LeafEncoder = VectorEncoder | ChoiceEncoder | ImageEncoder
+
+
+def is_image(space: spaces.Space[Any]) -> bool:
+    """Whether a leaf is a picture: bytes in three dimensions."""
+    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
+
+
+def _leaf_encoder(space: spaces.Space[Any], normalize: bool) -> LeafEncoder:
+    if isinstance(space, spaces.Discrete):
+        return ChoiceEncoder([int(space.n)], space.start)
+    if isinstance(space, spaces.MultiDiscrete):
+        return ChoiceEncoder([int(n) for n in space.nvec.flat], space.start)
+    if is_image(space):
+        return ImageEncoder(space.shape or ())
+    return VectorEncoder(int(np.prod(space.shape or ())), normalize and isinstance(space, spaces.Box))

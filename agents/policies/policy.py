@@ -1,0 +1,85 @@
+"""What PPO and its kin ask of a policy: to act, to value, to be evaluated, with or without a memory.
+
+A language model is a recurrent policy whose memory is its KV cache, a GRU carries a vector, an MLP nothing.
+Every one of them answers these questions, so no learner asks which it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..masks import Mask
+from ..rollout import Minibatch, ObservationLog
+from ..spaces import Leaves
+
+Flags = NDArray[np.bool_]
+Memory = Any  # the policy's own: None, tensors, or an object written in place
+
+
+@dataclass(slots=True)
+class Act:
+    """What a policy does in N slots."""
+
+    action: Tensor  # (N,) or (N, K) or (N, D)
+    log_prob: Tensor  # (N,)
+    value: Tensor  # (N,)
+    memory: Memory
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """What a policy thinks of M steps taken before; gradients flow."""
+
+    log_prob: Tensor  # (M,)
+    entropy: Tensor  # (M,)
+    value: Tensor  # (M,)
+
+
+class Policy(Protocol):
+    """An actor and a critic, with a memory."""
+
+    by_segments: ClassVar[bool]
+    """Minibatches are whole segments (policies with memory) instead of loose steps."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The module whose parameters are learned and saved."""
+
+    def initial_memory(self, n: int) -> Memory:
+        """The memory of `n` slots that have seen nothing."""
+
+    def act(
+        self,
+        observation: Leaves,
+        memory: Memory,
+        starts: Flags,
+        *,
+        deterministic: bool = False,
+        masks: Mask | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Act:
+        """Read what is new in each slot's observation and choose; slots in `starts` first forget everything.
+
+        The memory passed in may be written to: only the one returned counts afterwards.
+        """
+
+    def value(self, observation: Leaves, memory: Memory, rows: NDArray[np.int64] | None = None) -> Tensor:
+        """Value observations (R, ...) as the continuation of those slots' memories, and leave the memories alone."""
+
+    def evaluate(self, batch: Minibatch) -> Evaluation:
+        """Judge the steps of a minibatch again under the present weights."""
+
+    def new_log(self, memory: Memory) -> ObservationLog:
+        """Begin recording a rollout that starts from `memory`."""
+
+    def refreshed(self, memory: Memory) -> Memory:
+        """The memory after the weights have changed: what was computed with the old ones is dropped."""
+
+    def absorb(self, log: ObservationLog, valid: Flags) -> None:
+        """Take a rollout's observations into running statistics, where the policy keeps any."""

@@ -1,0 +1,106 @@
+"""Proximal policy optimisation (Schulman et al., 2017): several epochs on one rollout, the ratio clipped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from .callbacks import Metrics
+from .config import Schedule, scheduled
+from .diagnostics import UpdateRecord
+from .on_policy import OnPolicyAgent, OnPolicyConfig
+from .rollout import Minibatch, Rollout
+
+
+@dataclass(frozen=True)
+class PPOConfig(OnPolicyConfig):
+    """PPO's hyperparameters."""
+
+    n_epochs: int = 10
+    """passes over every rollout"""
+    batch_size: int = 256
+    """steps a minibatch; the rollout is cut into equal ones of at most this size"""
+    clip_range: float = 0.2
+    """ε: how far a step may move an action's probability, as a ratio"""
+    clip_range_vf: float | None = None
+    """the same for the critic's value, in units of the return; None leaves it free"""
+    normalize_advantage: bool = True
+    """centre and scale the advantages of a minibatch"""
+    ent_coef: float = 0.0
+    """weight of the entropy bonus, against settling too soon"""
+    vf_coef: float = 0.5
+    """weight of the critic's loss"""
+    max_grad_norm: float = 0.5
+    """gradients longer than this are shortened to it"""
+    target_kl: float | None = None
+    """end the update once it has moved the policy by 1.5 times this; None never does"""
+    lr_schedule: Schedule = "constant"
+    """how the learning rate goes down over training"""
+    clip_schedule: Schedule = "constant"
+    """how the clip range goes down over training"""
+
+    def check(self) -> None:
+        """See `Config.check`."""
+        super().check()
+        self.require(["n_epochs", "batch_size"], lambda value: value >= 1, "at least 1")
+        self.require(["clip_range", "max_grad_norm"], lambda value: value > 0, "above 0")
+        self.require(["clip_range_vf", "target_kl"], lambda value: value is None or value > 0, "None or above 0")
+
+
+class PPO(OnPolicyAgent):
+    """Learns any task with discrete or continuous actions, with or without a memory."""
+
+    name: ClassVar[str] = "ppo"
+    Config: ClassVar[type[PPOConfig]] = PPOConfig
+    config: PPOConfig
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """Adam, with the paper's code's epsilon."""
+        return torch.optim.Adam(self.policy.network.parameters(), self.config.learning_rate, eps=1e-5, fused=True)
+
+    def update(self, rollout: Rollout, remaining: float) -> Metrics:
+        """Climb the clipped objective."""
+        c = self.config
+        clip = scheduled(c.clip_range, c.clip_schedule, remaining)
+        learning_rate = scheduled(c.learning_rate, c.lr_schedule, remaining)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        parameters = list(self.policy.network.parameters())
+        record = UpdateRecord(self.n_updates)
+        for _ in range(c.n_epochs):
+            for batch in rollout.minibatches(c.batch_size, self.random.order):
+                new = self.policy.evaluate(batch)
+                advantages = _whiten(batch.advantages) if c.normalize_advantage else batch.advantages
+                log_ratio = new.log_prob - batch.log_probs
+                ratio = log_ratio.exp()
+                policy_loss = -torch.min(advantages * ratio, advantages * ratio.clamp(1 - clip, 1 + clip)).mean()
+                value_loss = self._value_loss(new.value, batch)
+                entropy = new.entropy.mean()
+                loss = policy_loss + c.vf_coef * value_loss - c.ent_coef * entropy
+                record.add(loss, policy_loss, value_loss, entropy, log_ratio)
+                if c.target_kl and record.last_kl() > 1.5 * c.target_kl:
+                    return record.metrics(rollout, clip, learning_rate)
+
+                self.optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(parameters, c.max_grad_norm)
+                self.optimizer.step()
+        return record.metrics(rollout, clip, learning_rate)
+
+    def _value_loss(self, value: Tensor, batch: Minibatch) -> Tensor:
+        error = (value - batch.returns) ** 2
+        limit = self.config.clip_range_vf
+        if limit is not None:
+            clipped = batch.values + (value - batch.values).clamp(-limit, limit)
+            error = torch.max(error, (clipped - batch.returns) ** 2)
+        return error.mean()
+
+
+def _whiten(advantages: Tensor) -> Tensor:
+    if len(advantages) < 2:
+        return advantages
+    std, mean = torch.std_mean(advantages)
+    return (advantages - mean) / (std + 1e-8)

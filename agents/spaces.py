@@ -1,0 +1,95 @@
+"""Gymnasium spaces as a learner sees them: observations as a tuple of plain arrays, actions as plain numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Leaves = tuple[Array, ...]  # a batch of observations: one array a leaf, each (N, *leaf shape)
+LEAF_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+
+
+class UnsupportedSpaceError(TypeError):
+    """A space no policy here can read or act in, and the remedy."""
+
+
+def leaf_spaces(space: spaces.Space[Any], path: str = "observation_space") -> tuple[spaces.Space[Any], ...]:
+    """List the array-valued spaces inside `space`, depth first (a Dict's in its own order)."""
+    if isinstance(space, spaces.Dict):
+        inner = [leaf_spaces(sub, f"{path}[{key!r}]") for key, sub in space.spaces.items()]
+        return tuple(leaf for leaves in inner for leaf in leaves)
+    if isinstance(space, spaces.Tuple):
+        inner = [leaf_spaces(sub, f"{path}[{i}]") for i, sub in enumerate(space.spaces)]
+        return tuple(leaf for leaves in inner for leaf in leaves)
+    if isinstance(space, LEAF_SPACES):
+        return (space,)
+    raise UnsupportedSpaceError(
+        f"{path} is {space}: accepted are Box, Discrete, MultiDiscrete, MultiBinary, and Dict and Tuple of these. "
+        "Turn it into one of them with gymnasium.wrappers.TransformObservation"
+    )
+
+
+def leaves_of(space: spaces.Space[Any], observation: Any) -> Leaves:
+    """Take an observation (or a batch of them, as a vector environment returns it) apart into its leaves."""
+    if isinstance(space, spaces.Dict):
+        parts = [leaves_of(sub, observation[key]) for key, sub in space.spaces.items()]
+    elif isinstance(space, spaces.Tuple):
+        parts = [leaves_of(sub, part) for sub, part in zip(space.spaces, observation, strict=True)]
+    else:
+        return (np.asarray(observation),)
+    return tuple(leaf for leaves in parts for leaf in leaves)
+
+
+def stack_leaves(rows: Sequence[Leaves]) -> Leaves:
+    """Turn single observations' leaves into a batch's."""
+    return tuple(np.stack(column) for column in zip(*rows, strict=True))
+
+
+class ActionCodec:
+    """Between the numbers a policy works with and the actions an environment takes.
+
+    Discrete choices are int64 from 0, (N,) for one and (N, K) for several; a Box is float32 (N, D), unclipped.
+    """
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        self.space = space
+        self.choices: list[int] | None = None  # how many options each discrete choice has; None for a Box
+        self._start: Any = 0
+        if isinstance(space, spaces.Discrete):
+            self.choices = [int(space.n)]
+            self._start = int(space.start)
+        elif isinstance(space, spaces.MultiDiscrete):
+            self.choices = [int(n) for n in space.nvec.flat]
+            self._start = np.asarray(space.start)
+        elif isinstance(space, spaces.MultiBinary):
+            self.choices = [2] * int(np.prod(space.shape))
+        elif isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+            self._bounded = bool(np.isfinite(space.low).any() or np.isfinite(space.high).any())
+        else:
+            raise UnsupportedSpaceError(
+                f"action_space is {space}: accepted are Discrete, MultiDiscrete, MultiBinary and a Box of floats. "
+                "Turn it into one of them with gymnasium.wrappers.TransformAction"
+            )
+        self.shape: tuple[int, ...] = space.shape or ()
+
+    @property
+    def size(self) -> int:
+        """The width of a Box action, or the number of discrete choices."""
+        return len(self.choices) if self.choices else int(np.prod(self.shape))
+
+    def to_env(self, actions: Array) -> Array:
+        """Shape, shift and clip a batch of the policy's actions (N, ...) into the environment's."""
+        actions = actions.reshape(len(actions), *self.shape)
+        if self.choices is None:
+            assert isinstance(self.space, spaces.Box)
+            if self._bounded:
+                actions = np.clip(actions, self.space.low, self.space.high)
+            return actions.astype(self.space.dtype, copy=False)
+        if isinstance(self.space, spaces.Discrete):
+            return actions + self._start if self._start else actions
+        return (actions + self._start).astype(self.space.dtype, copy=False)

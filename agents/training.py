@@ -1,0 +1,143 @@
+"""The loop around an agent: update, call back, write down, cut, save."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from ..records.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from ..records.curves import draw_curves
+from ..records.folder import write_file
+from ..records.metrics import MetricLog
+from ..records.progress import ProgressBar, Stopwatch, shares_text
+from .callbacks import Callback, Metrics
+from .plan import Plan
+from .saving import restore, save
+from .vectorize import EnvLike
+
+if TYPE_CHECKING:
+    from .agent import Agent
+
+A = TypeVar("A", bound="Agent")
+log = logging.getLogger("textrlhf")
+KEEP = 2  # checkpoints on disk
+ROWS = 500  # rows of metrics a plan writes, at most
+
+
+def train(
+    agent: Agent,
+    plan: Plan,
+    callbacks: Callback | Sequence[Callback],
+    run: str | os.PathLike[str] | None,
+    progress: bool,
+) -> None:
+    """Carry out what is left of `plan`."""
+    callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+    folder = _open_run(agent, Path(run)) if run else None
+    watch = Stopwatch()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(agent.threads())
+        bar = stack.enter_context(ProgressBar(plan.end - plan.start, repr(agent).split(",")[0] + ")", show=progress))
+        metric_log = None
+        if folder:
+            metric_log = MetricLog(folder, agent.num_timesteps)
+            stack.callback(draw_curves, folder, repr(agent))
+            stack.callback(metric_log.close)
+        for callback in callbacks:
+            callback.on_start(agent, folder)
+        began, first, next_row = time.perf_counter(), agent.num_timesteps, agent.num_timesteps
+        going = agent.num_timesteps < plan.end
+        while going:
+            before = agent.num_timesteps
+            metrics = agent.advance(plan.remaining(before), watch)
+            now = agent.num_timesteps
+            metrics |= agent.episodes.metrics()
+            going = all([callback.on_update(agent, metrics) for callback in callbacks]) and now < plan.end
+            speed = (now - first) / (time.perf_counter() - began)
+            if now >= next_row or not going:
+                next_row = now + (plan.end - plan.start) // ROWS
+                bar.update(now - plan.start, _note(metrics, speed, watch))
+                if metric_log:
+                    times = {f"time/{name}": share for name, share in watch.shares().items()}
+                    metric_log.write(now, metrics | times | {"time/steps_per_second": speed})
+            if plan.cut_due(before, now) or not going:
+                world_state = agent.world.get_state()
+                agent.cut(world_state)
+                if folder:
+                    states = [callback.state_dict() for callback in callbacks]
+                    save(agent, _name(folder, now), {"world": world_state, "callbacks": states})
+                    _prune(folder)
+            watch.lap("other")
+        for callback in callbacks:
+            callback.on_end(agent)
+
+
+def resume(
+    cls: type[A],
+    run: str | os.PathLike[str],
+    env: EnvLike | None,
+    callbacks: Callback | Sequence[Callback],
+    progress: bool,
+) -> A:
+    """Load the last whole checkpoint of a run and finish its plan."""
+    callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+    checkpoint = last_checkpoint(run)
+    agent = restore(cls, checkpoint, env)
+    if agent.plan is None or "callbacks" not in checkpoint.state:
+        raise CheckpointError(f"{checkpoint.path} is not a point to resume from; load it and call learn()")
+    for callback, state in zip(callbacks, checkpoint.state["callbacks"], strict=False):
+        callback.load_state_dict(state)
+    agent.cut(checkpoint.state["world"])
+    train(agent, agent.plan, callbacks, run, progress)
+    return agent
+
+
+def last_checkpoint(run: str | os.PathLike[str]) -> Checkpoint:
+    """The newest checkpoint of a run that is whole."""
+    found = sorted((Path(run) / "checkpoints").glob("step-*"), reverse=True)
+    if not found:
+        raise CheckpointError(f"no checkpoint in {run}: expected a folder that learn(run=…) or `train --run` filled")
+    for path in found[:-1]:
+        try:
+            return load_checkpoint(path)
+        except CheckpointError as error:
+            log.warning("%s; going back to the one before", error)
+    return load_checkpoint(found[-1])
+
+
+def _open_run(agent: Agent, folder: Path) -> Path:
+    """Make a run's folder, or go on in one this agent has written to."""
+    if (folder / "config.json").exists() and not agent.num_timesteps:
+        if list((folder / "checkpoints").glob("step-*")):
+            raise FileExistsError(
+                f"run={str(folder)!r} already holds a run: resume it, name another folder, or delete it"
+            )
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        for old in [folder / "metrics.jsonl", *folder.glob("events.out.tfevents.*")]:
+            old.unlink(missing_ok=True)
+    about = {"agent": agent.name, "env": agent.world.recipe, "config": agent.config.to_json()}
+    write_file(folder / "config.json", json.dumps(about, indent=1))
+    return folder
+
+
+def _name(folder: Path, step: int) -> Path:
+    return folder / "checkpoints" / f"step-{step:010d}"
+
+
+def _prune(folder: Path) -> None:
+    for old in sorted((folder / "checkpoints").glob("step-*"))[:-KEEP]:
+        shutil.rmtree(old)
+
+
+def _note(metrics: Metrics, speed: float, watch: Stopwatch) -> str:
+    parts = [f"return {metrics['rollout/return']:.1f}"] if "rollout/return" in metrics else []
+    if "evaluation/return" in metrics:
+        parts.append(f"evaluation {metrics['evaluation/return']:.1f}")
+    return "  ".join([*parts, f"{speed:,.0f} steps/s", shares_text(watch.shares())])

@@ -1,0 +1,1 @@
+"""Hyperparameters kept for environments, one JSON file an agent."""

@@ -1,0 +1,83 @@
+"""From whatever the user names (an id, an environment, a vector environment) to one vector environment."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec, registry
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+
+EnvLike = str | gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
+Recipe = dict[str, Any]  # {"id", "kwargs"}: how to make the environment again, as JSON
+
+log = logging.getLogger("textrlhf")
+_BATCH_KWARGS = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers")
+
+
+@dataclass
+class Vectorized:
+    """A vector environment, how to make it again (None where that is unknown), and whether it is ours to close."""
+
+    env: VectorEnv[Any, Any, Any]
+    recipe: Recipe | None
+    owned: bool
+
+
+def vectorize(env: EnvLike, n_envs: int, kwargs: Mapping[str, Any] | None = None) -> Vectorized:
+    """Make `n_envs` slots of an id or an environment; a vector environment is taken as it is."""
+    if isinstance(env, VectorEnv):
+        return Vectorized(env, _recipe(env.spec), owned=False)
+    if isinstance(env, str):
+        spec = _find(env)
+        made = _make(spec, n_envs, dict(kwargs or {}))
+        return Vectorized(made, _recipe(spec, kwargs), owned=True)
+    if not isinstance(env, gym.Env):
+        raise TypeError(
+            f"env is {env!r}: accepted are an environment's id, a gymnasium.Env and a gymnasium.vector.VectorEnv"
+        )
+    if n_envs > 1 and env.spec is not None:
+        log.warning("n_envs=%d: making %d of %s from its spec", n_envs, n_envs, env.spec.id)
+        return Vectorized(_make(env.spec, n_envs, {}), _recipe(env.spec), owned=True)
+    if n_envs > 1:
+        log.warning("n_envs=%d, but %s has no spec to make more of it: using the one given", n_envs, env)
+    single = SyncVectorEnv([lambda: env], autoreset_mode=AutoresetMode.SAME_STEP)
+    return Vectorized(single, _recipe(env.spec), owned=False)
+
+
+def remake(recipe: Recipe, n_envs: int) -> Vectorized:
+    """Make an environment from a checkpoint's recipe, importing nothing that is not imported already."""
+    if recipe["id"] not in registry:
+        raise ValueError(
+            f"the environment {recipe['id']!r} is not registered: import the package that registers it, or pass env=…"
+        )
+    return vectorize(str(recipe["id"]), n_envs, recipe["kwargs"])
+
+
+def _find(env_id: str) -> EnvSpec:
+    module, _, name = env_id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    return gym.spec(name)
+
+
+def _make(spec: EnvSpec, n_envs: int, kwargs: dict[str, Any]) -> VectorEnv[Any, Any, Any]:
+    if spec.vector_entry_point is not None and not spec.additional_wrappers:
+        return gym.make_vec(spec, num_envs=n_envs, **kwargs)
+    same_step = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    return gym.make_vec(spec, num_envs=n_envs, vectorization_mode="sync", vector_kwargs=same_step, **kwargs)
+
+
+def _recipe(spec: EnvSpec | None, kwargs: Mapping[str, Any] | None = None) -> Recipe | None:
+    if spec is None or spec.additional_wrappers or spec.kwargs.get("wrappers"):
+        return None
+    own = {k: v for k, v in {**spec.kwargs, **(kwargs or {})}.items() if k not in _BATCH_KWARGS}
+    try:
+        return {"id": spec.id, "kwargs": json.loads(json.dumps(own))}
+    except TypeError:
+        return None

@@ -1,0 +1,158 @@
+"""The one adapter between an agent and its environments.
+
+Whatever is given (an id, an environment, a vector environment; any autoreset mode), the agent sees a batch of
+slots that never stops: each step says which rows were real, which episodes ended and with what, and which rows
+open a new one. The three things an environment may ask of its agent live here too and nowhere else in `agents`:
+`policy_logprob` (announced before a step), `reference_model`, and `settle()` (charges paid after the fact).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from .masks import Mask, MaskSource, require_an_action
+from .reach import Reach
+from .spaces import ActionCodec, Array, Leaves, leaf_spaces, leaves_of, stack_leaves
+from .vectorize import Vectorized
+
+Flags = NDArray[np.bool_]
+
+
+class WorldError(RuntimeError):
+    """An environment broke its contract."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one step of all slots brought."""
+
+    observation: Leaves  # to act on next, each leaf (N, ...)
+    starts: Flags  # (N,) rows whose observation opens an episode
+    reward: NDArray[np.float64]  # (N,)
+    terminated: Flags  # (N,)
+    truncated: Flags  # (N,) cut short: the learner bootstraps from `final`
+    valid: Flags  # (N,) False where the step was spent on a reset (NEXT_STEP)
+    final: Leaves | None  # the last observations of the truncated rows, in row order
+
+
+class World:
+    """A batch of environment slots in one dialect."""
+
+    def __init__(self, made: Vectorized) -> None:
+        self.env, self.recipe, self.owned = made.env, made.recipe, made.owned
+        self.n_envs = self.env.num_envs
+        self.observation_space = self.env.single_observation_space
+        self.action_space = self.env.single_action_space
+        self.leaf_spaces = leaf_spaces(self.observation_space)
+        self.codec = ActionCodec(self.action_space)
+        self.autoreset = AutoresetMode(self.env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
+        self._floats = [i for i, leaf in enumerate(self.leaf_spaces) if np.issubdtype(leaf.dtype, np.floating)]
+        self._spent = np.zeros(self.n_envs, bool)  # NEXT_STEP: rows whose next step is a reset
+        self.masks: Mask | None = None
+        reach = self._reach = Reach(self.env)
+        choices = self.codec.choices
+        self._mask_source = MaskSource(reach, self.n_envs, sum(choices)) if choices else None
+        self.announces = reach.has("policy_logprob")
+        self.settles = reach.has("settle")
+        self.reference_model: Any = reach.get("reference_model") if reach.has("reference_model") else None
+        self._stateful = reach.has("get_state") and reach.has("set_state")
+
+    def reset(self, seed: int | None = None, state: list[Any] | None = None) -> Leaves:
+        """Begin an episode in every slot; `state` (from `get_state`) is put back after seeding."""
+        observation, info = self.env.reset(seed=seed)
+        if state is not None and self._stateful and self._reach.spread("set_state", state):
+            observation, info = self.env.reset()
+        self._spent[:] = False
+        if self.settles:
+            self._reach.call("settle")  # says that someone here settles, so no reward will carry the charges
+        self._read_masks(info)
+        self._check_masks()
+        return self._leaves(observation)
+
+    def step(self, actions: Array, logprobs: Array | None = None) -> Turn:
+        """Take the policy's actions (N, ...), announced with their log-probabilities where the world asks."""
+        if self.announces and logprobs is not None:
+            self._reach.set("policy_logprob", logprobs)
+        observation, reward, terminated, truncated, info = self.env.step(self.codec.to_env(actions))
+        reward = np.asarray(reward, np.float64)
+        if np.isnan(reward).any():
+            raise WorldError(_nan("reward", np.isnan(reward)))
+        leaves = self._leaves(observation)
+        valid, ended = ~self._spent, terminated | truncated
+        truncated = truncated & ~terminated
+        final: Leaves | None = None
+        if truncated.any():
+            final = self._final(leaves, info, truncated)
+        self._read_masks(info)
+        starts = ended
+        if self.autoreset is AutoresetMode.NEXT_STEP:
+            starts, self._spent = self._spent, ended
+        elif self.autoreset is AutoresetMode.DISABLED and ended.any():
+            observation, info = self.env.reset(options={"reset_mask": ended})
+            leaves = self._leaves(observation)
+            self._read_masks(info, ended)
+        self._check_masks()
+        return Turn(leaves, starts, reward, terminated, truncated, valid, final)
+
+    def settle(self, counts: NDArray[np.int64]) -> list[NDArray[np.float64]]:
+        """Every slot's charges not yet paid, to be added to its rewards in order; `counts` says how many are due."""
+        charges = [np.asarray(slot, np.float64).reshape(-1) for slot in self._reach.call("settle")]
+        for row, (slot, due) in enumerate(zip(charges, counts, strict=True)):
+            if len(slot) != due:
+                raise WorldError(
+                    f"settle() returned {len(slot)} charges for slot {row}: expected {due}, one for each step "
+                    "since it was last called, in order"
+                )
+        return charges
+
+    def get_state(self) -> list[Any] | None:
+        """The slots' cursors and random states, where the environment keeps them as plain JSON."""
+        if not self._stateful:
+            return None
+        state = list(self._reach.call("get_state"))
+        try:
+            json.dumps(state)
+        except TypeError:
+            return None
+        return state
+
+    def close(self) -> None:
+        """Close what this world made itself."""
+        if self.owned:
+            self.env.close()
+
+    def _leaves(self, observation: Any) -> Leaves:
+        leaves = tuple(leaf.copy() for leaf in leaves_of(self.observation_space, observation))
+        for i in self._floats:
+            nan = np.isnan(leaves[i])
+            if nan.any():
+                raise WorldError(_nan("observation", nan.reshape(self.n_envs, -1).any(1)))
+        return leaves
+
+    def _final(self, leaves: Leaves, info: dict[str, Any], rows: Flags) -> Leaves:
+        if self.autoreset is not AutoresetMode.SAME_STEP:
+            return tuple(leaf[rows] for leaf in leaves)
+        return stack_leaves([leaves_of(self.observation_space, last) for last in info["final_obs"][rows]])
+
+    def _read_masks(self, info: dict[str, Any], rows: Flags | None = None) -> None:
+        if self._mask_source is None:
+            return
+        self.masks = self._mask_source.read(info, rows)
+
+    def _check_masks(self) -> None:
+        if self.masks is not None:
+            self.masks[self._spent] = True  # no action is taken there
+            require_an_action(self.masks)
+
+
+def _nan(what: str, rows: Flags) -> str:
+    return (
+        f"the environment returned a NaN {what} in slot {int(np.flatnonzero(rows)[0])}: every {what} must be a "
+        "number; training stopped before learning from it. Find the step with gymnasium.utils.env_checker"
+    )

@@ -1,0 +1,57 @@
+"""Metrics as rows: one JSON line each in `metrics.jsonl`, and the same numbers in TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from .folder import write_file
+
+Row = dict[str, float]
+
+
+class MetricLog:
+    """Appends rows to a run folder; opened at a step, it first drops every row after that step.
+
+    A resumed run thus continues the very file an uninterrupted one would have written.
+    """
+
+    def __init__(self, folder: Path, step: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.path = folder / "metrics.jsonl"
+        if self.path.exists():
+            rows = [row for row in read_metrics(self.path) if row["step"] <= step]
+            write_file(self.path, "".join(json.dumps(row) + "\n" for row in rows))
+        self._stream: IO[str] = self.path.open("a")
+        self._board = SummaryWriter(str(folder), purge_step=step + 1)  # type: ignore[no-untyped-call]
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add one row."""
+        row: dict[str, Any] = {"step": step}
+        for name, value in metrics.items():
+            row[name] = value if math.isfinite(value) else None
+            self._board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+        self._stream.write(json.dumps(row) + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Flush and close both files."""
+        self._stream.close()
+        self._board.close()  # type: ignore[no-untyped-call]
+
+
+def read_metrics(path: str | Path) -> list[Row]:
+    """Read the rows of a `metrics.jsonl`; a last line that a kill cut short is left out."""
+    rows: list[Row] = []
+    lines = Path(path).read_text().splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            if number < len(lines):
+                raise ValueError(f"{path}, line {number}: not a JSON object: {line[:60]!r}") from None
+    return rows

@@ -1,0 +1,70 @@
+"""The progress bar: how far, how fast, how well, and where the time goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+
+class Stopwatch:
+    """Adds up seconds by name; each `lap` charges the time since the one before."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Charge the time since the last lap to `name`."""
+        now = time.perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
+        self._since = now
+
+    def shares(self) -> dict[str, float]:
+        """Return each name's share of the whole."""
+        total = sum(self.seconds.values()) or 1.0
+        return {name: seconds / total for name, seconds in self.seconds.items()}
+
+
+class ProgressBar:
+    """A live line on a terminal; elsewhere one plain line for every tenth of the way."""
+
+    def __init__(self, total: int, title: str, *, show: bool = True, console: Console | None = None) -> None:
+        self.total, self.title, self.show = total, title, show
+        self.console = console or Console()
+        self._printed = 0
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(compact=True),
+            console=self.console,
+            disable=not (show and self.console.is_terminal),
+        )
+
+    def __enter__(self) -> ProgressBar:
+        self._bar.start()
+        self._task = self._bar.add_task(self.title, total=self.total, note="")
+        return self
+
+    def update(self, done: int, note: str) -> None:
+        """Show that `done` of the total is behind us."""
+        if not self._bar.disable:
+            self._bar.update(self._task, completed=min(done, self.total), note=note)
+        elif self.show and done * 10 // self.total > self._printed:
+            self._printed = done * 10 // self.total
+            self.console.print(f"{self.title} {min(done, self.total):>9,}/{self.total:,}  {note}", soft_wrap=True)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+def shares_text(shares: Mapping[str, float]) -> str:
+    """Return "acting 30% environment 20% update 50%"."""
+    return " ".join(f"{name} {share:.0%}" for name, share in shares.items())
