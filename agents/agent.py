@@ -6,12 +6,10 @@ import contextlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -42,7 +40,7 @@ class Agent(ABC):
     """
 
     name: ClassVar[str]
-    Config: ClassVar[type[Config]]
+    config_class: ClassVar[type[Config]]
     config: Config
     policy: Policy
 
@@ -54,13 +52,13 @@ class Agent(ABC):
         env_kwargs: Mapping[str, Any] | None = None,
         **hyperparameters: Any,
     ) -> None:
-        config = make_config(self.Config, config, **hyperparameters)
+        config = make_config(self.config_class, config, **hyperparameters)
         self._setup(config, vectorize(env, config.n_envs, env_kwargs))
 
     def _setup(self, config: Config, made: Vectorized) -> None:
         seed = draw_seed() if config.seed is None else config.seed
         self.world = World(made)
-        self.config = make_config(self.Config, config, n_envs=self.world.n_envs, seed=seed)
+        self.config = make_config(self.config_class, config, n_envs=self.world.n_envs, seed=seed)
         self.seed = seed
         self.device = pick_device(self.config.device, self.world)
         self.random = Randomness(seed, self.device)
@@ -119,9 +117,7 @@ class Agent(ABC):
         """
         from .training import train
 
-        self.plan = Plan.of(
-            self.num_timesteps, total_timesteps, self.config.checkpoints, self.config.checkpoint_every
-        )
+        self.plan = Plan.of(self.num_timesteps, total_timesteps, self.config.checkpoints, self.config.checkpoint_every)
         self.cut(self.world.get_state() if self.num_timesteps else None)
         train(self, self.plan, callbacks, run, progress)
         return self
@@ -194,9 +190,7 @@ class Agent(ABC):
         leaves = leaves_of(self.world.observation_space, observation)
         for leaf, space in zip(leaves, self.world.leaf_spaces, strict=True):
             if leaf.shape[leaf.ndim - len(space.shape or ()) :] != space.shape or leaf.ndim > len(space.shape) + 1:
-                raise ValueError(
-                    f"observation of shape {leaf.shape}: accepted is {space.shape}, or a batch of these"
-                )
+                raise ValueError(f"observation of shape {leaf.shape}: accepted is {space.shape}, or a batch of these")
         single = leaves[0].ndim == len(self.world.leaf_spaces[0].shape or ())
         return (tuple(leaf[None] for leaf in leaves) if single else leaves), single
 
@@ -267,8 +261,3 @@ def pick_device(device: str, world: World) -> torch.device:
         return torch.device(device)
     heavy = world.reference_model is not None or any(is_image(leaf) for leaf in world.leaf_spaces)
     return torch.device("cuda" if heavy and torch.cuda.is_available() else "cpu")
-
-
-def describe_space(space: spaces.Space[Any]) -> str:
-    """A space as text, equal for equal spaces."""
-    return repr(space)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -120,8 +119,3 @@ def _words(hint: Any) -> str:
     if args:
         return " or ".join(_words(arm) for arm in args)
     return "None" if hint is type(None) else str(hint.__name__)
-
-
-def as_mapping(config: Config) -> Mapping[str, Any]:
-    """Return the fields as they are, for a table."""
-    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}

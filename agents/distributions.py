@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 NEVER = -1e9  # the logit of a forbidden action: probability 0, and 0 · NEVER is 0 in the entropy
@@ -27,16 +28,14 @@ class Categorical(nn.Module):
         slots = [k * self.width + i for k, n in enumerate(choices) for i in range(n)]
         self.register_buffer("slots", torch.tensor(slots), persistent=False)
 
-    def log_probs(self, outputs: Tensor, masks: Tensor | None = None) -> Tensor:  # -> (M, K, n)
-        """Normalised log-probabilities of every option."""
+    def log_probs(self, outputs: Tensor, masks: Tensor | None = None) -> Tensor:  # -> (M·K, n)
+        """Normalised log-probabilities of every option, choice after choice."""
         if masks is not None:
             outputs = outputs.masked_fill(~masks, NEVER)
         if self.ragged:
             grid = outputs.new_full((len(outputs), self.n_choices * self.width), NEVER)
             outputs = grid.index_copy(1, self.slots, outputs)
-        if self.n_choices == 1:
-            return outputs.log_softmax(-1)[:, None]
-        return outputs.view(len(outputs), self.n_choices, self.width).log_softmax(-1)
+        return outputs.view(-1, self.width).log_softmax(-1)
 
     def sample(
         self,
@@ -53,19 +52,21 @@ class Categorical(nn.Module):
         else:
             # Inverse CDF. rand() < 1 keeps u below the total, and right=True passes over options of no mass.
             cdf = log_probs.exp().cumsum(-1)
-            u = torch.rand(cdf.shape[:-1] + (1,), generator=generator, device=cdf.device) * cdf[..., -1:]
-            action = torch.searchsorted(cdf, u, right=True).clamp_max(self.width - 1)
-        return self._own_shape(action), log_probs.gather(-1, action).sum((1, 2))
+            u = torch.rand(len(cdf), 1, generator=generator, device=cdf.device) * cdf[:, -1:]
+            action = torch.searchsorted(cdf, u, right=True)
+        log_prob = self._joint(log_probs.gather(-1, action).squeeze(-1))
+        action = action.squeeze(-1)
+        return (action if self.n_choices == 1 else action.view(-1, self.n_choices)), log_prob
 
     def evaluate(self, outputs: Tensor, action: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Log-probabilities of given actions and the entropy, both (M,)."""
         log_probs = self.log_probs(outputs, masks)
-        chosen = log_probs.gather(-1, action.view(len(action), self.n_choices, 1))
-        entropy = -(log_probs.exp() * log_probs).sum((1, 2))
-        return chosen.sum((1, 2)), entropy
+        chosen = -F.nll_loss(log_probs, action.flatten(), reduction="none")
+        entropy = -(log_probs.exp() * log_probs).sum(-1)
+        return self._joint(chosen), self._joint(entropy)
 
-    def _own_shape(self, action: Tensor) -> Tensor:  # (M, K, 1) -> (M,) or (M, K)
-        return action[:, 0, 0] if self.n_choices == 1 else action[..., 0]
+    def _joint(self, per_choice: Tensor) -> Tensor:  # (M·K,) -> (M,)
+        return per_choice if self.n_choices == 1 else per_choice.view(-1, self.n_choices).sum(-1)
 
 
 class DiagonalGaussian(nn.Module):

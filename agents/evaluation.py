@@ -34,7 +34,9 @@ class Scores:
 
     def __str__(self) -> str:
         worst, best = min(self.returns), max(self.returns)
-        return f"{self.mean:.1f} ± {self.std:.1f} over {len(self.returns)} episodes (worst {worst:.1f}, best {best:.1f})"
+        return (
+            f"{self.mean:.1f} ± {self.std:.1f} over {len(self.returns)} episodes (worst {worst:.1f}, best {best:.1f})"
+        )
 
 
 def evaluate(

@@ -81,7 +81,8 @@ class RewardNorm:
         self.var = float((spread + delta**2 * self.count * batch.size / count) / count)
         self.mean += float(delta * batch.size / count)
         self.count = count
-        return np.clip(rewards / np.sqrt(self.var + EPSILON), -CLIP, CLIP)
+        scaled: NDArray[np.float64] = np.clip(rewards / np.sqrt(self.var + EPSILON), -CLIP, CLIP)
+        return scaled
 
     def cut(self) -> None:
         """Forget the episodes under way: their environments have been reset."""

@@ -15,6 +15,7 @@ from ..records.progress import Stopwatch
 from .agent import Agent
 from .callbacks import Metrics
 from .config import Config
+from .flat import FlatAdam
 from .masks import pack
 from .normalize import RewardNorm
 from .policies import GRUPolicy, MLPPolicy, Policy
@@ -61,12 +62,11 @@ class OnPolicyAgent(Agent):
     """Gathers rollouts; a subclass says how to learn from one."""
 
     config: OnPolicyConfig
-    optimizer: torch.optim.Optimizer
 
     def _build(self) -> None:
         self.policy = self.make_policy()
-        self.policy.network.to(self.device)
-        self.optimizer = self.make_optimizer()
+        self.policy.to_device(self.device)
+        self.optimizer = FlatAdam(self.policy.network, self.config.learning_rate, eps=1e-5)
         norm = self.config.normalize_reward
         self.reward_norm = RewardNorm(self.world.n_envs, self.config.gamma) if norm else None
 
@@ -90,10 +90,6 @@ class OnPolicyAgent(Agent):
             log_std_init=c.log_std_init,
             normalize=c.normalize_observation,
         )
-
-    @abstractmethod
-    def make_optimizer(self) -> torch.optim.Optimizer:
-        """The optimiser over the policy's parameters."""
 
     @abstractmethod
     def update(self, rollout: Rollout, remaining: float) -> Metrics:
@@ -172,21 +168,12 @@ class OnPolicyAgent(Agent):
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Weights and the optimiser's moments."""
-        moments = {}
-        for name, parameter in self.policy.network.named_parameters():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                moments[f"{name}.{key}"] = value
-        return {"model": dict(self.policy.network.state_dict()), "optimizer": moments}
+        return {"model": dict(self.policy.network.state_dict()), "optimizer": self.optimizer.tensors()}
 
     def load_tensors(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Take back what `tensors` gave."""
         self.policy.network.load_state_dict(tensors["model"])
-        moments = dict(tensors["optimizer"])
-        for name, parameter in self.policy.network.named_parameters():
-            keys = [key for key in moments if key.rpartition(".")[0] == name]
-            self.optimizer.state[parameter] = {
-                key.rpartition(".")[2]: moments[key].to(parameter.device) for key in keys
-            }
+        self.optimizer.load_tensors(tensors["optimizer"])
 
     def state_dict(self) -> dict[str, Any]:
         """See `Agent.state_dict`."""

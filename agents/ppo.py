@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
 from .callbacks import Metrics
 from .config import Schedule, scheduled
@@ -54,53 +55,36 @@ class PPO(OnPolicyAgent):
     """Learns any task with discrete or continuous actions, with or without a memory."""
 
     name: ClassVar[str] = "ppo"
-    Config: ClassVar[type[PPOConfig]] = PPOConfig
+    config_class: ClassVar[type[OnPolicyConfig]] = PPOConfig
     config: PPOConfig
-
-    def make_optimizer(self) -> torch.optim.Optimizer:
-        """Adam, with the paper's code's epsilon."""
-        return torch.optim.Adam(self.policy.network.parameters(), self.config.learning_rate, eps=1e-5, fused=True)
 
     def update(self, rollout: Rollout, remaining: float) -> Metrics:
         """Climb the clipped objective."""
         c = self.config
         clip = scheduled(c.clip_range, c.clip_schedule, remaining)
         learning_rate = scheduled(c.learning_rate, c.lr_schedule, remaining)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        parameters = list(self.policy.network.parameters())
         record = UpdateRecord(self.n_updates)
         for _ in range(c.n_epochs):
-            for batch in rollout.minibatches(c.batch_size, self.random.order):
+            for batch in rollout.minibatches(c.batch_size, self.random.order, whiten=c.normalize_advantage):
                 new = self.policy.evaluate(batch)
-                advantages = _whiten(batch.advantages) if c.normalize_advantage else batch.advantages
                 log_ratio = new.log_prob - batch.log_probs
                 ratio = log_ratio.exp()
-                policy_loss = -torch.min(advantages * ratio, advantages * ratio.clamp(1 - clip, 1 + clip)).mean()
+                clipped = ratio.clamp(1 - clip, 1 + clip)
+                policy_loss = -torch.min(ratio * batch.advantages, clipped * batch.advantages).mean()
                 value_loss = self._value_loss(new.value, batch)
                 entropy = new.entropy.mean()
-                loss = policy_loss + c.vf_coef * value_loss - c.ent_coef * entropy
+                loss = policy_loss + c.vf_coef * value_loss
+                if c.ent_coef:
+                    loss = loss - c.ent_coef * entropy
                 record.add(loss, policy_loss, value_loss, entropy, log_ratio)
                 if c.target_kl and record.last_kl() > 1.5 * c.target_kl:
                     return record.metrics(rollout, clip, learning_rate)
-
-                self.optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(parameters, c.max_grad_norm)
-                self.optimizer.step()
+                self.optimizer.step(loss, learning_rate, c.max_grad_norm)
         return record.metrics(rollout, clip, learning_rate)
 
     def _value_loss(self, value: Tensor, batch: Minibatch) -> Tensor:
-        error = (value - batch.returns) ** 2
         limit = self.config.clip_range_vf
-        if limit is not None:
-            clipped = batch.values + (value - batch.values).clamp(-limit, limit)
-            error = torch.max(error, (clipped - batch.returns) ** 2)
-        return error.mean()
-
-
-def _whiten(advantages: Tensor) -> Tensor:
-    if len(advantages) < 2:
-        return advantages
-    std, mean = torch.std_mean(advantages)
-    return (advantages - mean) / (std + 1e-8)
+        if limit is None:
+            return F.mse_loss(value, batch.returns)
+        near = batch.values + (value - batch.values).clamp(-limit, limit)
+        return torch.max((value - batch.returns) ** 2, (near - batch.returns) ** 2).mean()

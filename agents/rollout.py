@@ -96,15 +96,16 @@ class Rollout:
     def estimate_advantages(self, gamma: float, gae_lambda: float) -> None:
         """Fill in `advantages` and the critic's targets `returns`."""
         values = self.values.double().cpu().numpy()
-        advantages = gae(
-            self.rewards, values, self.next_values, self.terminated, self.ended, gamma, gae_lambda
-        )
+        advantages = gae(self.rewards, values, self.next_values, self.terminated, self.ended, gamma, gae_lambda)
         device = self.values.device
         self.advantages = torch.from_numpy(advantages.astype(np.float32)).to(device)
         self.returns = torch.from_numpy((advantages + values).astype(np.float32)).to(device)
 
-    def minibatches(self, batch_size: int, rng: np.random.Generator) -> Iterator[Minibatch]:
-        """Yield every valid step once, in shuffled minibatches of about `batch_size` steps."""
+    def minibatches(self, batch_size: int, rng: np.random.Generator, whiten: bool = False) -> Iterator[Minibatch]:
+        """Yield every valid step once, in shuffled minibatches of about `batch_size` steps.
+
+        With `whiten` each minibatch's advantages have mean 0 and deviation 1.
+        """
         if self._whole is not None:
             yield self._whole
             return
@@ -122,6 +123,9 @@ class Rollout:
                 steps = rng.permutation(steps)
             batches = (self._take(part, None) for part in np.array_split(steps, n_batches))
         for batch in batches:
+            if whiten and len(batch.advantages) > 1:
+                std, mean = torch.std_mean(batch.advantages)
+                batch.advantages = (batch.advantages - mean) / (std + 1e-8)
             if n_batches == 1:
                 self._whole = batch  # the same for every epoch
             yield batch

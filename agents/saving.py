@@ -49,7 +49,7 @@ def restore(cls: type[A], checkpoint: Checkpoint, env: EnvLike | None, device: s
     if not issubclass(kind, cls):
         raise CheckpointError(f"{path} holds a {kind.__name__}, not a {cls.__name__}: use {kind.__name__}.load()")
     try:
-        config = make_config(kind.Config, **state["config"])
+        config = make_config(kind.config_class, **state["config"])
         if device:
             config = dataclasses.replace(config, device=device)
         made = _environment(checkpoint, env, config.n_envs)

@@ -92,4 +92,5 @@ class ActionCodec:
             return actions.astype(self.space.dtype, copy=False)
         if isinstance(self.space, spaces.Discrete):
             return actions + self._start if self._start else actions
-        return (actions + self._start).astype(self.space.dtype, copy=False)
+        shifted: Array = actions + self._start
+        return shifted.astype(self.space.dtype, copy=False)

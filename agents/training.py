@@ -59,7 +59,8 @@ def train(
             metrics = agent.advance(plan.remaining(before), watch)
             now = agent.num_timesteps
             metrics |= agent.episodes.metrics()
-            going = all([callback.on_update(agent, metrics) for callback in callbacks]) and now < plan.end
+            wishes = [callback.on_update(agent, metrics) for callback in callbacks]  # all are asked
+            going = all(wishes) and now < plan.end
             speed = (now - first) / (time.perf_counter() - began)
             if now >= next_row or not going:
                 next_row = now + (plan.end - plan.start) // ROWS

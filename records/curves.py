@@ -41,7 +41,7 @@ def draw_curves(folder: str | Path, title: str = "") -> Path:
             axes.legend(fontsize=8)
     path = folder / "curves.png"
     image = io.BytesIO()
-    canvas.print_png(image)
+    canvas.print_png(image)  # type: ignore[no-untyped-call]
     write_file(path, image.getvalue())
     return path
 

@@ -27,21 +27,21 @@ class MetricLog:
             rows = [row for row in read_metrics(self.path) if row["step"] <= step]
             write_file(self.path, "".join(json.dumps(row) + "\n" for row in rows))
         self._stream: IO[str] = self.path.open("a")
-        self._board = SummaryWriter(str(folder), purge_step=step + 1)  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(str(folder), purge_step=step + 1)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add one row."""
         row: dict[str, Any] = {"step": step}
         for name, value in metrics.items():
             row[name] = value if math.isfinite(value) else None
-            self._board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+            self._board.add_scalar(name, value, step)
         self._stream.write(json.dumps(row) + "\n")
         self._stream.flush()
 
     def close(self) -> None:
         """Flush and close both files."""
         self._stream.close()
-        self._board.close()  # type: ignore[no-untyped-call]
+        self._board.close()
 
 
 def read_metrics(path: str | Path) -> list[Row]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -17,19 +19,31 @@ from ..rollout import Segments
 from ..spaces import ActionCodec, Leaves
 from .encoder import Encoder
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu, "silu": F.silu}
 
 
-def mlp(sizes: Sequence[int], activation: str, gain: float) -> nn.Sequential:
-    """Linear layers of those sizes, orthogonal with √2 between and `gain` at the end, biases 0."""
-    layers: list[nn.Module] = []
-    for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
-        last = i == len(sizes) - 2
-        linear = nn.Linear(n_in, n_out)
-        nn.init.orthogonal_(linear.weight, gain if last else 2**0.5)
-        nn.init.zeros_(linear.bias)
-        layers += [linear] if last else [linear, ACTIVATIONS[activation]()]
-    return nn.Sequential(*layers)
+class MLP(nn.Module):
+    """Linear layers of given sizes, orthogonal with √2 between and `gain` at the end, biases 0.
+
+    One module in place of a Sequential of many: on layers this small, calling a module costs more than its work.
+    """
+
+    def __init__(self, sizes: Sequence[int], activation: str, gain: float) -> None:
+        super().__init__()
+        layers = [nn.Linear(n_in, n_out) for n_in, n_out in itertools.pairwise(sizes)]
+        for layer in layers:
+            nn.init.orthogonal_(layer.weight, gain if layer is layers[-1] else 2**0.5)
+            nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleList(layers)
+        self.activation = ACTIVATIONS[activation]
+        self._weights = [(layer.weight, layer.bias) for layer in layers]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(M, sizes[0]) -> (M, sizes[-1])."""
+        for weight, bias in self._weights[:-1]:
+            x = self.activation(F.linear(x, weight, bias))
+        weight, bias = self._weights[-1]
+        return F.linear(x, weight, bias)
 
 
 class StepLog:
@@ -62,10 +76,18 @@ class ActorCritic(nn.Module):
 
     distribution: Distribution
 
-    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], *, normalize: bool) -> None:
+    def __init__(
+        self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], *, normalize: bool
+    ) -> None:
         super().__init__()
         self.encoder = Encoder(observation_space, normalize)
         self.codec = ActionCodec(action_space)
+        self.device = torch.device("cpu")
+
+    def to_device(self, device: torch.device) -> None:
+        """Move the weights; inputs follow."""
+        self.device = device
+        self.to(device)
 
     def add_distribution(self, log_std_init: float) -> int:
         """Add the distribution; return how many outputs the actor needs."""
@@ -76,11 +98,6 @@ class ActorCritic(nn.Module):
     def network(self) -> nn.Module:
         """The module that is learned and saved: this one."""
         return self
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
 
     def tensors(self, observation: Leaves) -> tuple[Tensor, ...]:
         """A batch of observations on the policy's device."""

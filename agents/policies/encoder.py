@@ -69,7 +69,9 @@ class ChoiceEncoder(nn.Module):
         self.choices = choices
         offset = torch.as_tensor(np.broadcast_to(np.asarray(start).reshape(-1), len(choices)).copy())
         self.register_buffer("start", offset, persistent=False)
-        self.tables = nn.ModuleDict({str(k): nn.Embedding(n, EMBEDDING) for k, n in enumerate(choices) if n > EMBED_ABOVE})
+        self.tables = nn.ModuleDict(
+            {str(k): nn.Embedding(n, EMBEDDING) for k, n in enumerate(choices) if n > EMBED_ABOVE}
+        )
         self.size = sum(EMBEDDING if n > EMBED_ABOVE else n for n in choices)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -104,7 +106,7 @@ class ImageEncoder(nn.Module):
         for layer in [*layers, self.head[0]]:
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 nn.init.orthogonal_(layer.weight, 2**0.5)
-                nn.init.zeros_(layer.bias)
+                nn.init.constant_(layer.bias, 0.0)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """(M, H, W, C) or (M, C, H, W) bytes -> (M, size)."""

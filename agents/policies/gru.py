@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..masks import Mask
 from ..rollout import Minibatch, Segments
 from ..spaces import Leaves
-from .actor_critic import ActorCritic, StepLog, mlp
+from .actor_critic import MLP, ActorCritic, StepLog
 from .policy import Act, Evaluation
 
 
@@ -56,8 +56,8 @@ class GRUPolicy(ActorCritic):
         self.gru = nn.GRU(self.encoder.size, memory_size)
         for name, weight in self.gru.named_parameters():
             nn.init.orthogonal_(weight) if "weight" in name else nn.init.zeros_(weight)
-        self.actor = mlp((memory_size, *net_arch, self.add_distribution(log_std_init)), activation, gain=0.01)
-        self.critic = mlp((memory_size, *net_arch, 1), activation, gain=1.0)
+        self.actor = MLP((memory_size, *net_arch, self.add_distribution(log_std_init)), activation, gain=0.01)
+        self.critic = MLP((memory_size, *net_arch, 1), activation, gain=1.0)
 
     def initial_memory(self, n: int) -> Tensor:
         """Zeros (n, H)."""
@@ -83,16 +83,19 @@ class GRUPolicy(ActorCritic):
             memory = memory.masked_fill(torch.from_numpy(starts).to(memory.device)[:, None], 0.0)
         memory = self._read(observation, memory)
         action, log_prob = self.distribution.sample(
-            self.actor(memory), deterministic=deterministic, generator=generator, masks=self.mask_tensor(masks)
+            self.actor(memory),
+            deterministic=deterministic,
+            generator=generator,
+            masks=self.mask_tensor(masks),
         )
-        return Act(action, log_prob, self.critic(memory)[:, 0], memory)
+        return Act(action, log_prob, self.critic(memory).squeeze(-1), memory)
 
     @torch.no_grad()
     def value(self, observation: Leaves, memory: Tensor, rows: NDArray[np.int64] | None = None) -> Tensor:
         """See `Policy.value`."""
         if rows is not None:
             memory = memory[torch.from_numpy(rows).to(memory.device)]
-        value: Tensor = self.critic(self._read(observation, memory))[:, 0]
+        value: Tensor = self.critic(self._read(observation, memory)).squeeze(-1)
         return value
 
     def evaluate(self, batch: Minibatch) -> Evaluation:
@@ -107,7 +110,7 @@ class GRUPolicy(ActorCritic):
         real = torch.arange(len(padded))[None] < lengths[:, None]  # (S, L)
         features = padded.transpose(0, 1)[real.to(padded.device)]  # (M, H), segments end to end
         log_prob, entropy = self.distribution.evaluate(self.actor(features), batch.actions, batch.masks)
-        return Evaluation(log_prob, entropy, self.critic(features)[:, 0])
+        return Evaluation(log_prob, entropy, self.critic(features).squeeze(-1))
 
     def new_log(self, memory: Tensor) -> SegmentLog:
         """See `Policy.new_log`."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..masks import Mask
 from ..rollout import Minibatch
 from ..spaces import Leaves
-from .actor_critic import ActorCritic, StepLog, mlp
+from .actor_critic import MLP, ActorCritic, StepLog
 from .policy import Act, Evaluation
 
 
@@ -34,8 +34,8 @@ class MLPPolicy(ActorCritic):
     ) -> None:
         super().__init__(observation_space, action_space, normalize=normalize)
         sizes = (self.encoder.size, *net_arch)
-        self.actor = mlp((*sizes, self.add_distribution(log_std_init)), activation, gain=0.01)
-        self.critic = mlp((*sizes, 1), activation, gain=1.0)
+        self.actor = MLP((*sizes, self.add_distribution(log_std_init)), activation, gain=0.01)
+        self.critic = MLP((*sizes, 1), activation, gain=1.0)
 
     def initial_memory(self, n: int) -> None:
         """None: nothing is remembered."""
@@ -57,21 +57,24 @@ class MLPPolicy(ActorCritic):
         """See `Policy.act`."""
         features = self.encoder(self.tensors(observation))
         action, log_prob = self.distribution.sample(
-            self.actor(features), deterministic=deterministic, generator=generator, masks=self.mask_tensor(masks)
+            self.actor(features),
+            deterministic=deterministic,
+            generator=generator,
+            masks=self.mask_tensor(masks),
         )
-        return Act(action, log_prob, self.critic(features)[:, 0], None)
+        return Act(action, log_prob, self.critic(features).squeeze(-1), None)
 
     @torch.no_grad()
     def value(self, observation: Leaves, memory: None, rows: NDArray[np.int64] | None = None) -> Tensor:
         """See `Policy.value`."""
-        value: Tensor = self.critic(self.encoder(self.tensors(observation)))[:, 0]
+        value: Tensor = self.critic(self.encoder(self.tensors(observation))).squeeze(-1)
         return value
 
     def evaluate(self, batch: Minibatch) -> Evaluation:
         """See `Policy.evaluate`."""
         features = self.encoder(batch.observations)
         log_prob, entropy = self.distribution.evaluate(self.actor(features), batch.actions, batch.masks)
-        return Evaluation(log_prob, entropy, self.critic(features)[:, 0])
+        return Evaluation(log_prob, entropy, self.critic(features).squeeze(-1))
 
     def new_log(self, memory: None) -> StepLog:
         """See `Policy.new_log`."""

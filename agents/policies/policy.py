@@ -51,6 +51,9 @@ class Policy(Protocol):
     def network(self) -> nn.Module:
         """The module whose parameters are learned and saved."""
 
+    def to_device(self, device: torch.device) -> None:
+        """Move the network."""
+
     def initial_memory(self, n: int) -> Memory:
         """The memory of `n` slots that have seen nothing."""
 
@@ -81,5 +84,5 @@ class Policy(Protocol):
     def refreshed(self, memory: Memory) -> Memory:
         """The memory after the weights have changed: what was computed with the old ones is dropped."""
 
-    def absorb(self, log: ObservationLog, valid: Flags) -> None:
+    def absorb(self, log: Any, valid: Flags) -> None:
         """Take a rollout's observations into running statistics, where the policy keeps any."""
