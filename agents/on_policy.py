@@ -188,4 +188,5 @@ class OnPolicyAgent(Agent):
 
     def _settle(self, rollout: Rollout) -> None:
         for slot, charges in enumerate(self.world.settle(rollout.valid.sum(0))):
-            rollout.rewards[rollout.valid[:, slot], slot] += charges
+            if len(charges):
+                rollout.rewards[rollout.valid[:, slot], slot] += charges

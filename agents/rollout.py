@@ -86,7 +86,7 @@ class Rollout:
     mask_width: int = 0
     advantages: Tensor = field(init=False)  # (T, N)
     returns: Tensor = field(init=False)  # (T, N)
-    _whole: Minibatch | None = None
+    _whole: dict[bool, Minibatch] = field(default_factory=dict)
 
     @property
     def ended(self) -> Flags:
@@ -106,10 +106,10 @@ class Rollout:
 
         With `whiten` each minibatch's advantages have mean 0 and deviation 1.
         """
-        if self._whole is not None:
-            yield self._whole
-            return
         n_batches = -(-int(self.valid.sum()) // batch_size)
+        if n_batches == 1 and whiten in self._whole:
+            yield self._whole[whiten]
+            return
         if self.by_segments:
             segments = self.segments()
             if n_batches > 1:
@@ -127,7 +127,7 @@ class Rollout:
                 std, mean = torch.std_mean(batch.advantages)
                 batch.advantages = (batch.advantages - mean) / (std + 1e-8)
             if n_batches == 1:
-                self._whole = batch  # the same for every epoch
+                self._whole[whiten] = batch  # the same for every epoch
             yield batch
 
     def segments(self) -> Segments:

@@ -55,7 +55,9 @@ def restore(cls: type[A], checkpoint: Checkpoint, env: EnvLike | None, device: s
         made = _environment(checkpoint, env, config.n_envs)
         agent: A = kind.__new__(kind)
         agent._setup(config, made)
-    except (TypeError, KeyError) as error:
+    except CheckpointError:
+        raise
+    except (TypeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: its settings do not fit this version ({error})") from None
     for what in ("observation_space", "action_space"):
         seen, expected = repr(getattr(agent.world, what)), state[what]

@@ -101,13 +101,13 @@ class World:
         return Turn(leaves, starts, reward, terminated, truncated, valid, final)
 
     def settle(self, counts: NDArray[np.int64]) -> list[NDArray[np.float64]]:
-        """Every slot's charges not yet paid, to be added to its rewards in order; `counts` says how many are due."""
+        """What each slot still owes, to be added to its rewards in order: nothing, or `counts` charges."""
         charges = [np.asarray(slot, np.float64).reshape(-1) for slot in self._reach.call("settle")]
         for row, (slot, due) in enumerate(zip(charges, counts, strict=True)):
-            if len(slot) != due:
+            if len(slot) not in (0, due):
                 raise WorldError(
                     f"settle() returned {len(slot)} charges for slot {row}: expected {due}, one for each step "
-                    "since it was last called, in order"
+                    "since it was last called, in order, or none where every step has been charged"
                 )
         return charges
 

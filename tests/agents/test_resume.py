@@ -1,0 +1,185 @@
+"""Design §7.8: killed at any moment and resumed, a run ends as if it had never been interrupted, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import killed_run
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from textrlhf.agents import PPO, Callback, Evaluate
+from textrlhf.agents.training import last_checkpoint
+from textrlhf.records.checkpoint import CheckpointError
+from textrlhf.records.metrics import read_metrics
+
+
+def final_bytes(run: Path) -> tuple[bytes, bytes]:
+    last = sorted((run / "checkpoints").glob("step-*"))[-1]
+    return (last / "model.safetensors").read_bytes(), (last / "optimizer.safetensors").read_bytes()
+
+
+def learned_rows(run: Path) -> list[dict[str, float]]:
+    """The metrics without the clock's."""
+    rows = read_metrics(run / "metrics.jsonl")
+    return [{name: value for name, value in row.items() if not name.startswith("time/")} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("uninterrupted") / "run"
+    killed_run.fresh().learn(killed_run.STEPS, run=run, progress=False)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("where", "at"), [("step", 700), ("step", 1100), ("sync", 3), ("sync", 22), ("rename", 2), ("rename", 5)]
+)
+def test_killed_and_resumed_is_never_interrupted(uninterrupted: Path, tmp_path: Path, where: str, at: int) -> None:
+    run = tmp_path / "run"
+    child = subprocess.run(
+        [sys.executable, killed_run.__file__, run, where, str(at)],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    try:
+        PPO.resume(run, progress=False)
+    except CheckpointError:
+        assert where == "sync", "only a run killed before its first checkpoint has nothing to resume"
+        assert at < 5
+        shutil.rmtree(run)
+        killed_run.fresh().learn(killed_run.STEPS, run=run, progress=False)
+    assert final_bytes(run) == final_bytes(uninterrupted)
+    assert learned_rows(run) == learned_rows(uninterrupted)
+    leftovers = [path.name for path in run.rglob(".*")]
+    assert not [name for name in leftovers if name.endswith(".previous")]
+
+
+class Interrupt(Callback):
+    """Stops a run at its n-th update, as a crash in a callback would."""
+
+    def __init__(self, update: int) -> None:
+        self.update = update
+
+    def on_update(self, agent, metrics) -> bool:
+        if agent.n_updates == self.update:
+            raise KeyboardInterrupt
+        return True
+
+
+def test_it_can_be_interrupted_again_and_again(uninterrupted: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        killed_run.fresh().learn(killed_run.STEPS, run=tmp_path, progress=False, callbacks=Interrupt(20))
+    for update in (33, 34, 61):
+        with pytest.raises(KeyboardInterrupt):
+            PPO.resume(tmp_path, progress=False, callbacks=Interrupt(update))
+    PPO.resume(tmp_path, progress=False)
+    assert final_bytes(tmp_path) == final_bytes(uninterrupted)
+    assert learned_rows(tmp_path) == learned_rows(uninterrupted)
+
+
+def test_a_folder_or_an_evaluation_changes_nothing(uninterrupted: Path, tmp_path: Path) -> None:
+    agent = killed_run.fresh()
+    agent.learn(killed_run.STEPS, progress=False, callbacks=Evaluate(every=900, n_episodes=2, env="CartPole-v1"))
+    agent.save(tmp_path / "end")
+    assert (tmp_path / "end" / "model.safetensors").read_bytes() == final_bytes(uninterrupted)[0]
+
+
+def test_the_cut_is_what_makes_it_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sabotage: a run whose environments are not reset at checkpoints cannot be resumed to the same bits."""
+    original = PPO.cut
+    calls = []
+
+    def first_only(self, state):
+        calls.append(None)
+        if len(calls) == 1:
+            original(self, state)
+
+    monkeypatch.setattr(PPO, "cut", first_only)
+    killed_run.fresh().learn(killed_run.STEPS, run=tmp_path / "a", progress=False)
+    calls.clear()
+    with pytest.raises(KeyboardInterrupt):
+        killed_run.fresh().learn(killed_run.STEPS, run=tmp_path / "b", progress=False, callbacks=Interrupt(40))
+    calls.clear()
+    PPO.resume(tmp_path / "b", progress=False)
+    assert final_bytes(tmp_path / "a") != final_bytes(tmp_path / "b")
+
+
+def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(uninterrupted: Path, tmp_path: Path, caplog) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(uninterrupted, run)
+    before, last = sorted((run / "checkpoints").glob("step-*"))
+    with (last / "model.safetensors").open("r+b") as stream:
+        stream.truncate(100)
+    assert last_checkpoint(run).path == before
+    assert "cut short" in caplog.text
+    PPO.resume(run, progress=False)
+    assert final_bytes(run) == final_bytes(uninterrupted)
+
+
+def test_callbacks_carry_on(tmp_path: Path) -> None:
+    def evaluate() -> Evaluate:
+        return Evaluate(every=400, n_episodes=2)
+
+    first = evaluate()
+    with pytest.raises(KeyboardInterrupt):
+        killed_run.fresh().learn(1500, run=tmp_path, progress=False, callbacks=[first, Interrupt(40)])
+    again = evaluate()
+    PPO.resume(tmp_path, progress=False, callbacks=[again])
+    whole = evaluate()
+    killed_run.fresh().learn(1500, progress=False, callbacks=[whole])
+    assert again.state_dict() == whole.state_dict()
+    assert (tmp_path / "best" / "state.json").exists()
+
+
+class Prompts(gym.Env):
+    """Walks through prompts of its own, as text worlds will: its place must survive cuts and kills."""
+
+    metadata = {"render_modes": []}
+    observation_space = spaces.Box(0, 1e9, (1,), np.float32)
+    action_space = spaces.Discrete(3)
+
+    def __init__(self) -> None:
+        self.place = 0
+        self.seen: list[int] = []
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = 0 if seed is not None else self.place + 1
+        self.left = 4
+        return np.array([self.place % 7], np.float32), {}
+
+    def step(self, action):
+        self.left -= 1
+        return np.array([self.place % 7], np.float32), float(action == self.place % 3), self.left == 0, False, {}
+
+    def get_state(self):
+        return {"place": self.place}
+
+    def set_state(self, state):
+        self.place = state["place"]
+
+
+def test_a_worlds_own_state_survives(tmp_path: Path) -> None:
+    def learn(run: Path, *callbacks: Callback) -> PPO:
+        return PPO(Prompts(), n_envs=1, n_steps=32, batch_size=32, seed=0).learn(
+            1600, run=run, progress=False, callbacks=callbacks
+        )
+
+    whole = learn(tmp_path / "whole")
+    assert whole.world.env.envs[0].place > 300  # cuts did not send it back to the first prompt
+    with pytest.raises(KeyboardInterrupt):
+        learn(tmp_path / "cut", Interrupt(23))
+    resumed = PPO.resume(tmp_path / "cut", Prompts(), progress=False)
+    assert resumed.world.env.envs[0].place == whole.world.env.envs[0].place
+    assert torch.equal(resumed.optimizer.flat, whole.optimizer.flat)

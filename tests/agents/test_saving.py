@@ -1,0 +1,157 @@
+"""Saving and loading agents, and every way a checkpoint can be wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.wrappers import TransformObservation
+
+from textrlhf.agents import PPO, Agent
+from textrlhf.records.checkpoint import CheckpointError
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "checkpoint"
+    agent = PPO("CartPole-v1", n_steps=32, seed=0, normalize_observation=True, normalize_reward=True)
+    agent.learn(600, progress=False).save(path)
+    return path
+
+
+def copy(saved: Path, tmp_path: Path) -> Path:
+    target = tmp_path / "copy"
+    target.mkdir()
+    for file in saved.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    return target
+
+
+def edit(path: Path, **changes) -> None:
+    state = json.loads((path / "state.json").read_text())
+    (path / "state.json").write_text(json.dumps({**state, **changes}))
+
+
+@pytest.mark.parametrize("kind", [PPO, Agent])
+def test_a_loaded_agent_is_the_saved_one(saved: Path, kind: type[Agent]) -> None:
+    observations = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    one, two = PPO.load(saved), kind.load(saved)
+    assert isinstance(two, PPO)
+    assert two.num_timesteps == one.num_timesteps >= 600
+    np.testing.assert_array_equal(one.value(observations), two.value(observations))
+    one.learn(600, progress=False)
+    two.learn(600, progress=False)
+    np.testing.assert_array_equal(one.value(observations), two.value(observations))
+
+
+def test_saving_over_a_checkpoint_replaces_it(saved: Path, tmp_path: Path) -> None:
+    agent = PPO.load(saved)
+    agent.save(tmp_path / "c")
+    agent.learn(300, progress=False).save(tmp_path / "c")
+    assert PPO.load(tmp_path / "c").num_timesteps == agent.num_timesteps
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
+def test_another_agents_checkpoint(saved: Path, tmp_path: Path) -> None:
+    class Other(PPO):
+        """Not what was saved."""
+
+    with pytest.raises(CheckpointError, match=r"holds a PPO, not a Other: use PPO.load"):
+        Other.load(saved)
+    path = copy(saved, tmp_path)
+    edit(path, agent="dreamer")
+    with pytest.raises(CheckpointError, match="unknown agent 'dreamer'"):
+        PPO.load(path)
+
+
+def test_another_environment(saved: Path) -> None:
+    with pytest.raises(CheckpointError, match="made for another environment: its observation_space is Box.*this one's"):
+        PPO.load(saved, env="Acrobot-v1")
+
+
+def test_an_environment_that_cannot_be_made_again(tmp_path: Path) -> None:
+    space = spaces.Box(-np.inf, np.inf, (4,), np.float32)
+    env = TransformObservation(gym.make("CartPole-v1"), lambda x: x * 2, space)
+    PPO(env, n_envs=1, n_steps=16, seed=0).save(tmp_path / "c")
+    with pytest.raises(CheckpointError, match="cannot be made again by id: pass env="):
+        PPO.load(tmp_path / "c")
+    assert PPO.load(tmp_path / "c", env=env).world.n_envs == 1
+
+
+def test_a_strangers_module_is_not_imported(saved: Path, tmp_path: Path) -> None:
+    """An id may name a module, and importing one runs its code; a checkpoint must not make us do that."""
+    path = copy(saved, tmp_path)
+    edit(path, env={"id": "antigravity:Fun-v0", "kwargs": {}})
+    with pytest.raises(CheckpointError, match="not registered: import the package that registers it"):
+        PPO.load(path)
+
+
+def test_cut_short(saved: Path, tmp_path: Path) -> None:
+    path = copy(saved, tmp_path)
+    os.truncate(path / "model.safetensors", 200)
+    with pytest.raises(CheckpointError, match="model.safetensors is missing, cut short or altered"):
+        PPO.load(path)
+
+
+def test_hostile_pickle_is_never_run(saved: Path, tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "exploded"),)
+
+    path = copy(saved, tmp_path)
+    content = pickle.dumps(Bomb())
+    (path / "model.safetensors").write_bytes(content)
+    state = json.loads((path / "state.json").read_text())
+    state["files"]["model.safetensors"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(CheckpointError, match="not a safetensors file"):
+        PPO.load(path)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_settings_that_do_not_fit(saved: Path, tmp_path: Path) -> None:
+    path = copy(saved, tmp_path)
+    config = json.loads((path / "state.json").read_text())["config"]
+    edit(path, config={**config, "net_arch": [32, 32]})
+    with pytest.raises(CheckpointError, match="contents do not fit the agent it describes"):
+        PPO.load(path)
+    edit(path, config={**config, "clip_rang": 0.2})
+    with pytest.raises(CheckpointError, match="did you mean 'clip_range'"):
+        PPO.load(path)
+    edit(path, config={**config, "gamma": 7})
+    with pytest.raises(CheckpointError, match="gamma=7"):
+        PPO.load(path)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        PPO.load(tmp_path / "none")
+    with pytest.raises(CheckpointError, match="no state.json"):
+        PPO.load(tmp_path)
+
+
+def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
+    PPO("CartPole-v1", n_steps=16, seed=0).learn(200, run=tmp_path / "run", progress=False)
+    before = (tmp_path / "run" / "metrics.jsonl").read_text()
+    with pytest.raises(FileExistsError, match="already holds a run"):
+        PPO("CartPole-v1", n_steps=16, seed=1).learn(200, run=tmp_path / "run", progress=False)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+
+
+def test_no_agent_file_can_run_code() -> None:
+    """No library module reads or writes pickles."""
+    import textrlhf
+
+    root = Path(textrlhf.__file__).parent
+    for folder in ("agents", "records", "pipeline"):
+        for file in (root / folder).rglob("*.py"):
+            text = file.read_text()
+            assert "import pickle" not in text, file
+            assert "torch.load" not in text, file
