@@ -1,12 +1,31 @@
-"""Learners. Nothing here knows what an environment is about."""
+"""Learners. Nothing here knows what an environment is about.
+
+The names below are imported when first asked for, so that settings can be read without waiting for torch.
+"""
 
 from __future__ import annotations
 
-from .agent import Agent
-from .callbacks import Callback, Evaluate, Save, StopAfter, StopAtReturn
-from .evaluation import Scores, evaluate
-from .ppo import PPO, PPOConfig
+import importlib
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from .agent import Agent
+    from .callbacks import Callback, Evaluate, Save, StopAfter, StopAtReturn
+    from .evaluation import Scores, evaluate
+    from .ppo import PPO, PPOConfig
+
+_MODULES = {
+    "PPO": "ppo",
+    "Agent": "agent",
+    "Callback": "callbacks",
+    "Evaluate": "callbacks",
+    "PPOConfig": "ppo",
+    "Save": "callbacks",
+    "Scores": "evaluation",
+    "StopAfter": "callbacks",
+    "StopAtReturn": "callbacks",
+    "evaluate": "evaluation",
+}
 __all__ = [
     "PPO",
     "Agent",
@@ -19,3 +38,9 @@ __all__ = [
     "StopAtReturn",
     "evaluate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

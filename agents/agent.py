@@ -99,8 +99,7 @@ class Agent(ABC):
                 f"{cls.__name__} has no tuned hyperparameters for {env_id!r}: there are some for "
                 f"{', '.join(settings)}; make it with {cls.__name__}({env_id!r}) instead"
             )
-        known = {key: value for key, value in known.items() if key not in ("total_timesteps", "why")}
-        return cls(env, env_kwargs=env_kwargs, **{**known, **hyperparameters})
+        return cls(env, env_kwargs=env_kwargs, **{**known.hyperparameters, **hyperparameters})
 
     def learn(
         self: A,
@@ -117,7 +116,9 @@ class Agent(ABC):
         """
         from .training import train
 
-        self.plan = Plan.of(self.num_timesteps, total_timesteps, self.config.checkpoints, self.config.checkpoint_every)
+        c, room = self.config, self.world.n_envs * self.world.horizon
+        every = c.checkpoint_every or max(-(-total_timesteps // c.checkpoints), room)
+        self.plan = Plan.of(self.num_timesteps, total_timesteps, every)
         self.cut(self.world.get_state() if self.num_timesteps else None)
         train(self, self.plan, callbacks, run, progress)
         return self
@@ -258,6 +259,11 @@ class Agent(ABC):
 def pick_device(device: str, world: World) -> torch.device:
     """Resolve "auto": CUDA where it pays and exists."""
     if device != "auto":
-        return torch.device(device)
+        try:
+            return torch.empty(0, device=device).device
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(
+                f"device={device!r}: accepted is 'auto', 'cpu', or 'cuda' where torch finds one"
+            ) from error
     heavy = world.reference_model is not None or any(is_image(leaf) for leaf in world.leaf_spaces)
     return torch.device("cuda" if heavy and torch.cuda.is_available() else "cpu")

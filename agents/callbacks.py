@@ -71,7 +71,7 @@ class Evaluate(Callback):
         assert self._next is not None
         if agent.num_timesteps < self._next:
             return True
-        self._next = agent.num_timesteps + self.every
+        self._next = _after(agent.num_timesteps, self._next, self.every)
         scores = evaluate(agent, self.env, self.n_episodes, deterministic=self.deterministic)
         metrics["evaluation/return"] = scores.mean
         if self.best is None or scores.mean > self.best:
@@ -105,7 +105,7 @@ class Save(Callback):
         """Save when it is time."""
         assert self._next is not None
         if agent.num_timesteps >= self._next:
-            self._next = agent.num_timesteps + self.every
+            self._next = _after(agent.num_timesteps, self._next, self.every)
             agent.save(self.folder / f"step-{agent.num_timesteps:09d}")
         return True
 
@@ -143,3 +143,8 @@ class StopAfter(Callback):
     def on_update(self, agent: Agent, metrics: Metrics) -> bool:
         """Look at the clock."""
         return time.monotonic() < self._until
+
+
+def _after(now: int, due: int, every: int) -> int:
+    """The first time after `now` in a series that goes on from `due`."""
+    return due + every * ((now - due) // every + 1)

@@ -26,9 +26,10 @@ class Config:
     torch_threads: int | None = None
     """threads torch may use while learning; by default one for small networks, for which more are slower"""
     checkpoints: int = 10
-    """how many times a run is cut and saved on its way; each is a point from which it resumes bit for bit"""
+    """how many times a run is cut and saved on its way, each a point from which it resumes bit for bit; fewer where
+    two whole episodes would not fit between two cuts"""
     checkpoint_every: int | None = None
-    """steps between two such cuts, in place of `checkpoints`"""
+    """steps between two such cuts (all environments counted), in place of `checkpoints`"""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -44,6 +45,7 @@ class Config:
         positive = ["n_envs", "checkpoints"]
         positive += [name for name in ("checkpoint_every", "torch_threads") if getattr(self, name) is not None]
         self.require(positive, lambda value: value >= 1, "at least 1")
+        self.require(["seed"], lambda value: value is None or value >= 0, "None or at least 0")
 
     def require(self, names: list[str], accepted: Any, meaning: str) -> None:
         """Refuse the first of the named values for which `accepted` is false."""
@@ -72,11 +74,19 @@ def make_config(kind: type[C], config: C | None = None, **hyperparameters: Any) 
     return dataclasses.replace(config, **hyperparameters)
 
 
-def tuned_settings(agent: str) -> dict[str, dict[str, Any]]:
-    """Return the hyperparameters kept for an agent, by environment id."""
+@dataclass(frozen=True)
+class Tuned:
+    """What is kept for an environment."""
+
+    total_timesteps: int
+    hyperparameters: dict[str, Any]
+    why: str
+
+
+def tuned_settings(agent: str) -> dict[str, Tuned]:
+    """Return what is kept for an agent, by environment id."""
     text = resources.files(__package__).joinpath("tuned").joinpath(f"{agent}.json").read_text()
-    settings: dict[str, dict[str, Any]] = json.loads(text)
-    return settings
+    return {env_id: Tuned(**kept) for env_id, kept in json.loads(text).items()}
 
 
 def scheduled(value: float, schedule: Schedule, remaining: float) -> float:

@@ -33,6 +33,8 @@ class UpdateRecord:
 
     def metrics(self, rollout: Rollout, clip: float, learning_rate: float) -> Metrics:
         """Means over the update; raises DivergedError when a loss was not finite."""
+        if not self._losses:  # every step of the rollout was spent on a reset
+            return {"train/learning_rate": learning_rate, "train/clip_range": clip}
         losses = torch.stack([torch.stack(row) for row in self._losses])  # (minibatches, 4)
         finite = losses[:, 0].isfinite()
         if not finite.all():

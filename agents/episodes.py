@@ -22,7 +22,7 @@ class Episodes:
     def add(self, rewards: NDArray[np.float64], ended: NDArray[np.bool_], valid: NDArray[np.bool_]) -> None:
         """Take in steps (T, N)."""
         for reward, end, real in zip(rewards, ended, valid, strict=True):
-            self._returns += reward
+            self._returns += np.where(real, reward, 0.0)
             self._lengths += real
             if end.any():
                 self.recent.extend(zip(self._returns[end].tolist(), self._lengths[end].tolist(), strict=True))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..records.progress import rounded
 from .vectorize import EnvLike, remake, vectorize
 from .world import World
 
@@ -33,10 +34,9 @@ class Scores:
         return float(np.std(self.returns))
 
     def __str__(self) -> str:
-        worst, best = min(self.returns), max(self.returns)
-        return (
-            f"{self.mean:.1f} ± {self.std:.1f} over {len(self.returns)} episodes (worst {worst:.1f}, best {best:.1f})"
-        )
+        spread = f"{rounded(self.mean)} ± {rounded(self.std)}"
+        extremes = f"worst {rounded(min(self.returns))}, best {rounded(max(self.returns))}"
+        return f"{spread} over {len(self.returns)} episodes ({extremes})"
 
 
 def evaluate(
@@ -53,6 +53,8 @@ def evaluate(
 
     Every slot plays its share of the episodes, so that short ones are not counted more often than long ones.
     """
+    if n_episodes < 1:
+        raise ValueError(f"n_episodes={n_episodes}: accepted is at least 1")
     n_envs = min(n_envs, n_episodes)
     if env is None:
         if agent.world.recipe is None:

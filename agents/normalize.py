@@ -69,7 +69,7 @@ class RewardNorm:
         """Take a rollout (T, N) into the statistics and return its rewards scaled by them."""
         returns = np.empty_like(rewards)
         for t in range(len(rewards)):
-            self.returns = self.returns * self.gamma + rewards[t]
+            self.returns = self.returns * self.gamma + np.where(valid[t], rewards[t], 0.0)
             returns[t] = self.returns
             self.returns = np.where(ended[t], 0.0, self.returns)
         batch = returns[valid]
@@ -95,4 +95,5 @@ class RewardNorm:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
         self.mean, self.var, self.count = state["mean"], state["var"], state["count"]
-        self.returns = np.asarray(state["returns"])
+        if len(state["returns"]) == len(self.returns):  # else other environments, and their episodes begin anew
+            self.returns = np.asarray(state["returns"], np.float64)

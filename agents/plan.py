@@ -18,11 +18,11 @@ class Plan:
     every: int
 
     @classmethod
-    def of(cls, start: int, total: int, checkpoints: int, every: int | None) -> Plan:
+    def of(cls, start: int, total: int, every: int) -> Plan:
         """Plan `total` further steps."""
         if total < 1:
             raise ValueError(f"total_timesteps={total}: accepted is at least 1")
-        return cls(start, start + total, every or max(1, -(-total // checkpoints)))
+        return cls(start, start + total, every)
 
     def remaining(self, step: int) -> float:
         """The share of the plan that lies ahead, 1 to 0."""

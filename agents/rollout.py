@@ -98,6 +98,7 @@ class Rollout:
         values = self.values.double().cpu().numpy()
         advantages = gae(self.rewards, values, self.next_values, self.terminated, self.ended, gamma, gae_lambda)
         device = self.values.device
+        self._whole.clear()
         self.advantages = torch.from_numpy(advantages.astype(np.float32)).to(device)
         self.returns = torch.from_numpy((advantages + values).astype(np.float32)).to(device)
 
@@ -107,6 +108,8 @@ class Rollout:
         With `whiten` each minibatch's advantages have mean 0 and deviation 1.
         """
         n_batches = -(-int(self.valid.sum()) // batch_size)
+        if not n_batches:
+            return
         if n_batches == 1 and whiten in self._whole:
             yield self._whole[whiten]
             return

@@ -77,9 +77,10 @@ def restore(cls: type[A], checkpoint: Checkpoint, env: EnvLike | None, device: s
 
 
 def _environment(checkpoint: Checkpoint, env: EnvLike | None, n_envs: int) -> Vectorized:
-    if env is not None:
-        return vectorize(env, n_envs)
     recipe = checkpoint.state["env"]
+    if env is not None:
+        same = recipe is not None and isinstance(env, str) and env.rpartition(":")[2] == recipe["id"]
+        return vectorize(env, n_envs, recipe["kwargs"] if same else None)
     if recipe is None:
         raise CheckpointError(f"{checkpoint.path}: its environment cannot be made again by id: pass env=…")
     try:

@@ -16,7 +16,7 @@ from ..records.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from ..records.curves import draw_curves
 from ..records.folder import write_file
 from ..records.metrics import MetricLog
-from ..records.progress import ProgressBar, Stopwatch, shares_text
+from ..records.progress import ProgressBar, Stopwatch, rounded, shares_text
 from .callbacks import Callback, Metrics
 from .plan import Plan
 from .saving import restore, save
@@ -59,12 +59,13 @@ def train(
             metrics = agent.advance(plan.remaining(before), watch)
             now = agent.num_timesteps
             metrics |= agent.episodes.metrics()
+            usual = len(metrics)
             wishes = [callback.on_update(agent, metrics) for callback in callbacks]  # all are asked
             going = all(wishes) and now < plan.end
             speed = (now - first) / (time.perf_counter() - began)
-            if now >= next_row or not going:
+            if now >= next_row or len(metrics) > usual or not going:
                 next_row = now + (plan.end - plan.start) // ROWS
-                bar.update(now - plan.start, _note(metrics, speed, watch))
+                bar.update(now - plan.start, _note(metrics, speed), shares_text(watch.shares()))
                 if metric_log:
                     times = {f"time/{name}": share for name, share in watch.shares().items()}
                     metric_log.write(now, metrics | times | {"time/steps_per_second": speed})
@@ -72,7 +73,7 @@ def train(
                 world_state = agent.world.get_state()
                 agent.cut(world_state)
                 if folder:
-                    states = [callback.state_dict() for callback in callbacks]
+                    states = [[type(callback).__name__, callback.state_dict()] for callback in callbacks]
                     save(agent, _name(folder, now), {"world": world_state, "callbacks": states})
                     _prune(folder)
             watch.lap("other")
@@ -93,8 +94,12 @@ def resume(
     agent = restore(cls, checkpoint, env)
     if agent.plan is None or "callbacks" not in checkpoint.state:
         raise CheckpointError(f"{checkpoint.path} is not a point to resume from; load it and call learn()")
-    for callback, state in zip(callbacks, checkpoint.state["callbacks"], strict=False):
-        callback.load_state_dict(state)
+    saved = list(checkpoint.state["callbacks"])
+    for callback in callbacks:  # each takes the first state left by one of its class; a new one begins afresh
+        mine = next((entry for entry in saved if entry[0] == type(callback).__name__), None)
+        if mine:
+            saved.remove(mine)
+            callback.load_state_dict(mine[1])
     agent.cut(checkpoint.state["world"])
     train(agent, agent.plan, callbacks, run, progress)
     return agent
@@ -137,8 +142,7 @@ def _prune(folder: Path) -> None:
         shutil.rmtree(old)
 
 
-def _note(metrics: Metrics, speed: float, watch: Stopwatch) -> str:
-    parts = [f"return {metrics['rollout/return']:.1f}"] if "rollout/return" in metrics else []
-    if "evaluation/return" in metrics:
-        parts.append(f"evaluation {metrics['evaluation/return']:.1f}")
-    return "  ".join([*parts, f"{speed:,.0f} steps/s", shares_text(watch.shares())])
+def _note(metrics: Metrics, speed: float) -> str:
+    names = {"rollout/return": "return", "evaluation/return": "evaluation"}
+    parts = [f"{word} {rounded(metrics[name])}" for name, word in names.items() if name in metrics]
+    return "  ".join([*parts, f"{speed:,.0f} steps/s"])

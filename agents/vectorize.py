@@ -17,7 +17,7 @@ EnvLike = str | gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
 Recipe = dict[str, Any]  # {"id", "kwargs"}: how to make the environment again, as JSON
 
 log = logging.getLogger("textrlhf")
-_BATCH_KWARGS = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers")
+_BATCH_KWARGS = {"num_envs", "vectorization_mode", "vector_kwargs", "wrappers"}
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Vectorized:
 def vectorize(env: EnvLike, n_envs: int, kwargs: Mapping[str, Any] | None = None) -> Vectorized:
     """Make `n_envs` slots of an id or an environment; a vector environment is taken as it is."""
     if isinstance(env, VectorEnv):
-        return Vectorized(env, _recipe(env.spec), owned=False)
+        return Vectorized(env, _recipe(env.spec) if env is env.unwrapped else None, owned=False)
     if isinstance(env, str):
         spec = _find(env)
         made = _make(spec, n_envs, dict(kwargs or {}))
@@ -41,11 +41,12 @@ def vectorize(env: EnvLike, n_envs: int, kwargs: Mapping[str, Any] | None = None
         raise TypeError(
             f"env is {env!r}: accepted are an environment's id, a gymnasium.Env and a gymnasium.vector.VectorEnv"
         )
-    if n_envs > 1 and env.spec is not None:
+    if n_envs > 1 and env.spec is not None and all(w.kwargs is not None for w in env.spec.additional_wrappers):
         log.warning("n_envs=%d: making %d of %s from its spec", n_envs, n_envs, env.spec.id)
         return Vectorized(_make(env.spec, n_envs, {}), _recipe(env.spec), owned=True)
     if n_envs > 1:
-        log.warning("n_envs=%d, but %s has no spec to make more of it: using the one given", n_envs, env)
+        why = "one of its wrappers lacks gymnasium.utils.RecordConstructorArgs" if env.spec else "it has no spec"
+        log.warning("n_envs=%d, but no more of %s can be made (%s): using the one given", n_envs, env, why)
     single = SyncVectorEnv([lambda: env], autoreset_mode=AutoresetMode.SAME_STEP)
     return Vectorized(single, _recipe(env.spec), owned=False)
 
@@ -67,16 +68,26 @@ def _find(env_id: str) -> EnvSpec:
 
 
 def _make(spec: EnvSpec, n_envs: int, kwargs: dict[str, Any]) -> VectorEnv[Any, Any, Any]:
-    if spec.vector_entry_point is not None and not spec.additional_wrappers:
+    single = spec.additional_wrappers or not _BATCH_KWARGS.isdisjoint(kwargs)  # asks for one environment at a time
+    if spec.vector_entry_point is not None and not single:
         return gym.make_vec(spec, num_envs=n_envs, **kwargs)
     same_step = {"autoreset_mode": AutoresetMode.SAME_STEP}
-    return gym.make_vec(spec, num_envs=n_envs, vectorization_mode="sync", vector_kwargs=same_step, **kwargs)
+    ours = {"vectorization_mode": "sync", "vector_kwargs": same_step}
+    return gym.make_vec(spec, num_envs=n_envs, **{**ours, **kwargs})
 
 
 def _recipe(spec: EnvSpec | None, kwargs: Mapping[str, Any] | None = None) -> Recipe | None:
-    if spec is None or spec.additional_wrappers or spec.kwargs.get("wrappers"):
+    if spec is None:
         return None
-    own = {k: v for k, v in {**spec.kwargs, **(kwargs or {})}.items() if k not in _BATCH_KWARGS}
+    given = {**spec.kwargs, **(kwargs or {})}
+    if spec.additional_wrappers or given.get("wrappers"):
+        return None
+    own = {k: v for k, v in given.items() if k not in _BATCH_KWARGS}
+    registered = registry.get(spec.id)
+    if registered is not None and spec.max_episode_steps != registered.max_episode_steps:
+        if spec.max_episode_steps is None:
+            return None  # a limit taken away: no argument says so to every kind of environment
+        own.setdefault("max_episode_steps", spec.max_episode_steps)
     try:
         return {"id": spec.id, "kwargs": json.loads(json.dumps(own))}
     except TypeError:

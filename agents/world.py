@@ -61,6 +61,8 @@ class World:
         self.announces = reach.has("policy_logprob")
         self.settles = reach.has("settle")
         self.reference_model: Any = reach.get("reference_model") if reach.has("reference_model") else None
+        spec = self.env.spec
+        self.horizon = 2 * (spec.max_episode_steps or 0) if spec else 0  # steps in which two episodes fit, if known
         self._stateful = reach.has("get_state") and reach.has("set_state")
 
     def reset(self, seed: int | None = None, state: list[Any] | None = None) -> Leaves:

@@ -64,13 +64,15 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise CheckpointError(
             f"{folder} holds no state.json, so it is not a checkpoint; pass a folder written by agent.save()"
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder / 'state.json'} is damaged ({error}); use another checkpoint") from None
     if version != FORMAT:
         raise CheckpointError(f"{folder} has format {version!r}, this version of textrlhf reads {FORMAT}")
     tensors = {}
     for name, fingerprint in files.items():
-        file = folder / Path(name).name
+        if name != Path(name).name:
+            raise CheckpointError(f"{folder / 'state.json'} names {name!r}, which is not a file of this folder")
+        file = folder / name
         if not file.is_file() or _fingerprint(file) != fingerprint:
             raise CheckpointError(
                 f"{file} is missing, cut short or altered (its size or hash is not the one in state.json); "

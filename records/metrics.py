@@ -33,6 +33,7 @@ class MetricLog:
         """Add one row."""
         row: dict[str, Any] = {"step": step}
         for name, value in metrics.items():
+            value = float(value)  # NumPy's too
             row[name] = value if math.isfinite(value) else None
             self._board.add_scalar(name, value, step)
         self._stream.write(json.dumps(row) + "\n")
@@ -50,8 +51,11 @@ def read_metrics(path: str | Path) -> list[Row]:
     lines = Path(path).read_text().splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
-            if number < len(lines):
-                raise ValueError(f"{path}, line {number}: not a JSON object: {line[:60]!r}") from None
+            row = None
+        if isinstance(row, dict) and "step" in row:
+            rows.append(row)
+        elif number < len(lines):
+            raise ValueError(f"{path}, line {number}: not a JSON object with a step: {line[:60]!r}")
     return rows

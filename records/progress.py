@@ -37,10 +37,10 @@ class ProgressBar:
         self.console = console or Console()
         self._printed = 0
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TaskProgressColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeRemainingColumn(compact=True),
             console=self.console,
             disable=not (show and self.console.is_terminal),
@@ -51,13 +51,16 @@ class ProgressBar:
         self._task = self._bar.add_task(self.title, total=self.total, note="")
         return self
 
-    def update(self, done: int, note: str) -> None:
-        """Show that `done` of the total is behind us."""
+    def update(self, done: int, note: str, detail: str = "") -> None:
+        """Show that `done` of the total is behind us; `detail` only where a line has room for it."""
         if not self._bar.disable:
+            roomy = self.console.width >= len(self.title) + len(note) + len(detail) + 50
+            note = f"{note}  {detail}" if roomy else note
             self._bar.update(self._task, completed=min(done, self.total), note=note)
         elif self.show and done * 10 // self.total > self._printed:
             self._printed = done * 10 // self.total
-            self.console.print(f"{self.title} {min(done, self.total):>9,}/{self.total:,}  {note}", soft_wrap=True)
+            line = f"{self.title} {min(done, self.total):>9,}/{self.total:,}  {note}"
+            self.console.print(line, soft_wrap=True, markup=False)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -68,3 +71,8 @@ class ProgressBar:
 def shares_text(shares: Mapping[str, float]) -> str:
     """Return "acting 30% environment 20% update 50%"."""
     return " ".join(f"{name} {share:.0%}" for name, share in shares.items())
+
+
+def rounded(value: float) -> str:
+    """A return as it is read most easily: 475.3, but 0.742."""
+    return f"{value:.1f}" if abs(value) >= 10 or value == round(value) else f"{value:.3f}"

@@ -37,7 +37,7 @@ class Encoder(nn.Module):
         """Move the normalisers on by a batch of observations."""
         for part, leaf in zip(self.parts, leaves, strict=True):
             if isinstance(part, VectorEncoder) and part.norm is not None and len(leaf):
-                part.norm.update(leaf.flatten(1))
+                part.norm.update(leaf.reshape(len(leaf), part.size))
 
     @property
     def normalizes(self) -> bool:
@@ -55,7 +55,7 @@ class VectorEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(M, ...) -> (M, size)."""
-        x = x.flatten(1).float()
+        x = x.reshape(len(x), self.size).float()
         return x if self.norm is None else self.norm(x)
 
 
@@ -89,7 +89,7 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.channels_last = shape[-1] <= 4 or shape[-1] < shape[0]
+        self.channels_last = shape[-1] <= shape[0]
         channels, height, width = (shape[-1], *shape[:2]) if self.channels_last else shape
         if min(height, width) >= 36:
             sizes = [(channels, 32, 8, 4, 0), (32, 64, 4, 2, 0), (64, 64, 3, 1, 0)]

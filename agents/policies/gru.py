@@ -27,7 +27,7 @@ class SegmentLog(StepLog):
         super().add(observation, starts)
 
     def take(self, steps: Tensor, segments: Segments | None) -> tuple[Any, ...]:
-        """The observations of those steps; with segments also each one's first memory (S, H)."""
+        """The observations of those steps; with segments also each one's first memory (S, 2H)."""
         observations = super().take(steps, segments)
         if segments is None or self.memory is None:
             return observations
@@ -37,7 +37,10 @@ class SegmentLog(StepLog):
 
 
 class GRUPolicy(ActorCritic):
-    """The memory is the GRU's state (N, H); learning runs over whole segments, packed so that none is padded."""
+    """Actor and critic each have a GRU; the memory is both states side by side (N, 2H).
+
+    Learning runs over whole segments, packed so that none is padded.
+    """
 
     by_segments: ClassVar[bool] = True
 
@@ -53,15 +56,16 @@ class GRUPolicy(ActorCritic):
         normalize: bool = False,
     ) -> None:
         super().__init__(observation_space, action_space, normalize=normalize)
-        self.gru = nn.GRU(self.encoder.size, memory_size)
-        for name, weight in self.gru.named_parameters():
+        self.grus = nn.ModuleList(nn.GRU(self.encoder.size, memory_size) for _ in ("actor", "critic"))
+        for name, weight in self.grus.named_parameters():
             nn.init.orthogonal_(weight) if "weight" in name else nn.init.zeros_(weight)
         self.actor = MLP((memory_size, *net_arch, self.add_distribution(log_std_init)), activation, gain=0.01)
         self.critic = MLP((memory_size, *net_arch, 1), activation, gain=1.0)
+        self.memory_size = memory_size
 
     def initial_memory(self, n: int) -> Tensor:
-        """Zeros (n, H)."""
-        return torch.zeros(n, self.gru.hidden_size, device=self.device)
+        """Zeros (n, 2H)."""
+        return torch.zeros(n, 2 * self.memory_size, device=self.device)
 
     def refreshed(self, memory: Tensor) -> Tensor:
         """The same: a state from slightly older weights is the usual approximation of recurrent PPO."""
@@ -82,20 +86,18 @@ class GRUPolicy(ActorCritic):
         if starts.any():
             memory = memory.masked_fill(torch.from_numpy(starts).to(memory.device)[:, None], 0.0)
         memory = self._read(observation, memory)
+        for_actor, for_critic = memory.chunk(2, -1)
         action, log_prob = self.distribution.sample(
-            self.actor(memory),
-            deterministic=deterministic,
-            generator=generator,
-            masks=self.mask_tensor(masks),
+            self.actor(for_actor), deterministic=deterministic, generator=generator, masks=self.mask_tensor(masks)
         )
-        return Act(action, log_prob, self.critic(memory).squeeze(-1), memory)
+        return Act(action, log_prob, self.critic(for_critic).squeeze(-1), memory)
 
     @torch.no_grad()
     def value(self, observation: Leaves, memory: Tensor, rows: NDArray[np.int64] | None = None) -> Tensor:
         """See `Policy.value`."""
         if rows is not None:
             memory = memory[torch.from_numpy(rows).to(memory.device)]
-        value: Tensor = self.critic(self._read(observation, memory)).squeeze(-1)
+        value: Tensor = self.critic(self._read(observation, memory).chunk(2, -1)[1]).squeeze(-1)
         return value
 
     def evaluate(self, batch: Minibatch) -> Evaluation:
@@ -105,17 +107,20 @@ class GRUPolicy(ActorCritic):
         lengths = torch.from_numpy(batch.segments[:, 2] - batch.segments[:, 1])
         parts = self.encoder(observations).split(lengths.tolist())
         packed = nn.utils.rnn.pack_sequence(parts, enforce_sorted=False)
-        states, _ = self.gru(packed, memory[None])
-        padded, _ = nn.utils.rnn.pad_packed_sequence(states)  # (L, S, H)
-        real = torch.arange(len(padded))[None] < lengths[:, None]  # (S, L)
-        features = padded.transpose(0, 1)[real.to(padded.device)]  # (M, H), segments end to end
-        log_prob, entropy = self.distribution.evaluate(self.actor(features), batch.actions, batch.masks)
-        return Evaluation(log_prob, entropy, self.critic(features).squeeze(-1))
+        real = (torch.arange(int(lengths.max())) < lengths[:, None]).to(memory.device)  # (S, L)
+        features = []
+        for gru, first in zip(self.grus, memory.chunk(2, -1), strict=True):
+            states, _ = gru(packed, first[None].contiguous())
+            padded, _ = nn.utils.rnn.pad_packed_sequence(states, batch_first=True)  # (S, L, H)
+            features.append(padded[real])  # (M, H), segments end to end
+        log_prob, entropy = self.distribution.evaluate(self.actor(features[0]), batch.actions, batch.masks)
+        return Evaluation(log_prob, entropy, self.critic(features[1]).squeeze(-1))
 
     def new_log(self, memory: Tensor) -> SegmentLog:
         """See `Policy.new_log`."""
         return SegmentLog(self.device, memory)
 
-    def _read(self, observation: Leaves, memory: Tensor) -> Tensor:  # (N, H) -> (N, H)
-        _, memory = self.gru(self.encoder(self.tensors(observation))[None], memory[None])
-        return memory[0]
+    def _read(self, observation: Leaves, memory: Tensor) -> Tensor:  # (N, 2H) -> (N, 2H)
+        features = self.encoder(self.tensors(observation))[None]
+        halves = zip(self.grus, memory.chunk(2, -1), strict=True)
+        return torch.cat([gru(features, half[None].contiguous())[1][0] for gru, half in halves], -1)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from slot_policy import SlotPolicy
-from token_world import CONTEXT, TokenEnv, TokenVectorEnv
 
+from slot_policy import SlotPolicy
 from textrlhf.agents import PPO
 from textrlhf.records.progress import Stopwatch
+from token_world import CONTEXT, TokenEnv, TokenVectorEnv
 
 MODES = list(AutoresetMode)
 

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import gymnasium as gym
-import killed_run
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 
+import killed_run
 from textrlhf.agents import PPO, Callback, Evaluate
 from textrlhf.agents.training import last_checkpoint
 from textrlhf.records.checkpoint import CheckpointError
@@ -172,7 +172,7 @@ class Prompts(gym.Env):
 
 def test_a_worlds_own_state_survives(tmp_path: Path) -> None:
     def learn(run: Path, *callbacks: Callback) -> PPO:
-        return PPO(Prompts(), n_envs=1, n_steps=32, batch_size=32, seed=0).learn(
+        return PPO(Prompts(), n_envs=1, n_steps=32, batch_size=32, seed=0, checkpoint_every=160).learn(
             1600, run=run, progress=False, callbacks=callbacks
         )
 

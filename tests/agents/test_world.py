@@ -9,13 +9,13 @@ from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
-from slot_policy import SlotPolicy
-from token_world import DROPPED, REFERENCE, TokenEnv, TokenVectorEnv, V
 
+from slot_policy import SlotPolicy
 from textrlhf.agents import PPO
 from textrlhf.agents.vectorize import vectorize
 from textrlhf.agents.world import World, WorldError
 from textrlhf.records.progress import Stopwatch
+from token_world import DROPPED, REFERENCE, TokenEnv, TokenVectorEnv, V
 
 MODES = list(AutoresetMode)
 N, KL = 3, 0.1

@@ -25,7 +25,7 @@ SETTINGS = {
     "normalize_observation": True,
     "normalize_reward": True,
     "lr_schedule": "linear",
-    "checkpoints": 8,
+    "checkpoint_every": 313,
 }
 STEPS = 2500
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from token_world import CONTEXT, V
 from torch import nn
 
 from textrlhf.agents.distributions import Categorical
 from textrlhf.agents.policies import Act, Evaluation
+from token_world import CONTEXT, V
 
 H = 16
 

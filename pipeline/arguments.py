@@ -1,0 +1,88 @@
+"""Dataclasses to command lines: tyro parses them, and its errors become one line."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar, get_type_hints
+
+import tyro
+
+from .errors import UserError, nearest
+
+T = TypeVar("T")
+
+
+def parse(kind: type[T], argv: Sequence[str], command: str, default: T | None = None) -> T:
+    """Read the arguments of `textrlhf <command>` into a dataclass; its docstring opens the help."""
+    program = f"textrlhf {command}"
+    if not wants_help(argv):
+        _refuse_unknown_flags(kind, argv, command)
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            options: T = tyro.cli(
+                kind,
+                prog=program,
+                description=inspect.cleandoc(kind.__doc__ or ""),
+                args=list(argv),
+                config=(tyro.conf.OmitArgPrefixes,),
+                default=tyro.MISSING_NONPROP if default is None else default,
+            )
+        return options
+    except SystemExit as end:
+        if end.code in (0, None):  # --help
+            raise
+        raise UserError(f"{_plain(printed.getvalue())}; see {program} --help") from None
+
+
+def wants_help(argv: Sequence[str]) -> bool:
+    """Whether help is asked for, whatever else."""
+    return "--help" in argv or "-h" in argv
+
+
+def peek(argv: Sequence[str], flag: str, default: str | None = None) -> str | None:
+    """The value a flag has on a command line that is not parsed yet."""
+    for word, following in zip(argv, [*argv[1:], None], strict=False):
+        if word == flag:
+            default = following
+        elif word.startswith(f"{flag}="):
+            default = word.partition("=")[2]
+    return default
+
+
+def _refuse_unknown_flags(kind: Any, argv: Sequence[str], command: str) -> None:
+    known = set(_flags(kind))
+    for word in argv:
+        flag = word.partition("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag not in known:
+            near = nearest(flag[2:], [other[2:] for other in known])
+            hint = f"did you mean --{near}?" if near else f"textrlhf {command} --help lists the options"
+            raise UserError(f"{command} has no option {word.partition('=')[0]}: {hint}")
+
+
+def _flags(kind: Any) -> Iterator[str]:
+    """Every option a dataclass gives, those of dataclasses inside it too."""
+    hints = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(hints[field.name]):
+            yield from _flags(hints[field.name])
+        else:
+            name = field.name.replace("_", "-")
+            yield from (f"--{name}", f"--no-{name}")
+
+
+def _plain(printed: str) -> str:
+    """The message inside one of tyro's boxes: its lines up to the ruler, without frame and title."""
+    rows = [re.sub(r"\x1b\[[0-9;]*m", "", row).strip("│|╭╮╰╯ ") for row in printed.splitlines()]
+    message: list[str] = []
+    for row in rows[1:]:
+        if message and set(row) <= set("─-"):
+            break
+        message.append(row)
+    text = " ".join(message) or " ".join(rows)
+    return re.sub(r"^Error parsing hyperparameters: ", "", text.strip().rstrip("."))

@@ -1,0 +1,151 @@
+"""`textrlhf train`: teach an agent an environment."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import gymnasium as gym
+import tyro
+
+from ..agents import Agent
+from ..agents.config import Config, make_config, tuned_settings
+from ..agents.registry import AGENTS, agent_class
+from .arguments import parse, peek, wants_help
+from .checks import at_least_one, check_device, find_environment
+from .errors import UserError, blaming_user, nearest
+from .finish import learning, report
+from .run_folder import Request, holds_run
+from .words import heading
+
+STEPS = 100_000  # where nothing is tuned
+
+
+@dataclass
+class Options:
+    """Teach an agent an environment, and keep everything about it in a folder.
+
+    Example:
+      textrlhf train --agent ppo --env CartPole-v1 --steps 100000 --seed 0 --run runs/cartpole
+
+    Every hyperparameter is an option too. Their defaults below are those of the --agent and --env given: the tuned
+    ones where there are some (textrlhf envs), so ask with both, as in textrlhf train --env CartPole-v1 --help.
+    """
+
+    env: Annotated[str, tyro.conf.arg(metavar="ID")] = tyro.MISSING
+    """the environment, for example CartPole-v1; module:Id-v0 for one that a module of yours registers"""
+    agent: str = "ppo"
+    """who learns; textrlhf agents lists them"""
+    steps: int = STEPS
+    """how many steps to learn for, all environments counted"""
+    run: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
+    """where to keep it; by default runs/ENV-AGENT-SEED, with the time where there is no seed"""
+    env_kwargs: Annotated[str, tyro.conf.arg(metavar="JSON")] = "{}"
+    """arguments for the environment as a JSON object, for example '{"is_slippery": false}'"""
+    tuned: bool = True
+    """begin with the environment's tuned hyperparameters, where there are some"""
+    evaluate_every: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """play 20 episodes every N steps, and keep the best agent so far in DIR/best"""
+    evaluation_episodes: int = 100
+    """how many episodes the last evaluation plays"""
+    stop_at: Annotated[float | None, tyro.conf.arg(metavar="SCORE")] = None
+    """stop early, once an evaluation (with --evaluate-every) or the last 100 training episodes average SCORE"""
+    quiet: bool = False
+    """print nothing but the result"""
+
+
+def train(argv: Sequence[str]) -> None:
+    """Run `textrlhf train`."""
+    options, config = parse_options(argv)
+    env_kwargs = _json_object(options.env_kwargs)
+    for flag in ("steps", "evaluate_every", "evaluation_episodes"):
+        at_least_one(f"--{flag.replace('_', '-')}", getattr(options, flag))
+    find_environment(options.env)
+    check_device(config.device)
+    run = _new_run(options, config)
+    about = options.env + (f" with --env-kwargs {options.env_kwargs}" if env_kwargs else "")
+    with blaming_user(gym.error.Error, ValueError, TypeError, KeyError, about=about):
+        agent: Agent = agent_class(options.agent)(options.env, config, env_kwargs=env_kwargs)
+    request = Request(
+        command="train",
+        env=options.env,
+        steps=options.steps,
+        evaluate_every=options.evaluate_every,
+        evaluation_episodes=options.evaluation_episodes,
+        stop_at=options.stop_at,
+    )
+    request.save(run)
+    if not options.quiet:
+        name, whose = type(agent).__name__, _whose(options, config)
+        heading(f"{name} learns {options.env}: {options.steps:,} steps, seed {agent.seed}, {whose}")
+    with learning(run):
+        agent.learn(options.steps, callbacks=request.callbacks(), run=run, progress=not options.quiet)
+    report(agent, run, request, quiet=options.quiet)
+    agent.close()
+
+
+def parse_options(argv: Sequence[str]) -> tuple[Options, Config]:
+    """Read a command line whose options depend on the agent, and their defaults on the environment."""
+    name, env = peek(argv, "--agent", "ppo") or "", peek(argv, "--env")
+    if name not in AGENTS:
+        near = nearest(name, AGENTS)
+        hint = f"did you mean {near!r}?" if near else "`textrlhf agents` lists them"
+        raise UserError(f"no agent {name!r}: {hint}")
+    if not env and not wants_help(argv):
+        raise UserError("train needs an environment: --env CartPole-v1, for example (`textrlhf envs` lists more)")
+    kind: type[Config] = agent_class(name).config_class
+    begin, steps = starting_point(name, env or "", tuned="--no-tuned" not in argv)
+    both = dataclasses.make_dataclass(
+        "Train", [("hyperparameters", kind)], bases=(Options,), namespace={"__doc__": Options.__doc__}, kw_only=True
+    )
+    default = both(hyperparameters=begin, steps=steps)
+    options: Any = parse(both, argv, "train", default)
+    return options, options.hyperparameters
+
+
+def starting_point(agent: str, env: str, *, tuned: bool) -> tuple[Config, int]:
+    """The hyperparameters and the steps to begin with: tuned for the environment, or plain."""
+    kind = agent_class(agent).config_class
+    known = tuned_settings(agent).get(env.rpartition(":")[2]) if tuned else None
+    return (make_config(kind, **known.hyperparameters), known.total_timesteps) if known else (kind(), STEPS)
+
+
+def _whose(options: Options, config: Config) -> str:
+    """Say whether hyperparameters are tuned, and which the user changed."""
+    begin, _ = starting_point(options.agent, options.env, tuned=options.tuned)
+    plain = begin == starting_point(options.agent, options.env, tuned=False)[0]
+    changed = [
+        f"{field.name}={getattr(config, field.name)}"
+        for field in dataclasses.fields(config)
+        if field.name != "seed" and getattr(config, field.name) != getattr(begin, field.name)
+    ]
+    return ("plain" if plain else "tuned") + " hyperparameters" + (f", but {', '.join(changed)}" if changed else "")
+
+
+def _new_run(options: Options, config: Config) -> Path:
+    env = options.env.rpartition(":")[2].replace("/", "-").lower()
+    which = time.strftime("%Y%m%d-%H%M%S") if config.seed is None else config.seed
+    run = Path(options.run or f"runs/{env}-{options.agent}-{which}")
+    if run.exists() and not run.is_dir():
+        raise UserError(f"--run {run} is a file: name a folder")
+    if holds_run(run):
+        raise UserError(
+            f"{run} already holds a run: finish it with `textrlhf resume {run}`, name another folder with --run, "
+            "or delete it"
+        )
+    return run
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise UserError(f"--env-kwargs {text}: accepted is a JSON object, for example '{{\"is_slippery\": false}}'")
+    return value

@@ -1,0 +1,36 @@
+"""How the commands speak: a heading, facts in two columns, what to try next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+console = Console(highlight=False)
+
+
+def heading(text: str) -> None:
+    """Print a line that stands out."""
+    console.print(Text(text, style="bold"), soft_wrap=True)
+
+
+def line(text: str = "", style: str = "") -> None:
+    """Print a line as it is: never wrapped, brackets are no markup."""
+    console.print(Text(text, style=style), soft_wrap=True)
+
+
+def facts(pairs: Sequence[tuple[str, str]]) -> None:
+    """Print names and what belongs to them, aligned."""
+    width = max(len(name) for name, _ in pairs) + 2
+    for name, value in pairs:
+        console.print(Text.assemble((name.ljust(width), "cyan"), value), soft_wrap=True)
+
+
+def try_next(commands: Sequence[tuple[str, str]]) -> None:
+    """Print commands to copy, each with what it does."""
+    width = max(len(command) for command, _ in commands) + 2
+    line()
+    heading("Try next")
+    for command, what in commands:
+        console.print(Text.assemble("  ", (command.ljust(width), "green"), (what, "dim")), soft_wrap=True)

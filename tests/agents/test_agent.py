@@ -1,0 +1,163 @@
+"""The agent as its user meets it: predict, value, tuned, callbacks, the run folder, SB3's own grader."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import SyncVectorEnv
+
+from textrlhf.agents import PPO, Evaluate, Save, StopAfter, StopAtReturn, evaluate
+from textrlhf.agents.config import tuned_settings
+
+
+@pytest.fixture(scope="module")
+def agent() -> PPO:
+    return PPO("CartPole-v1", n_steps=32, seed=0)
+
+
+def test_predict_takes_one_or_many(agent: PPO) -> None:
+    one, state = agent.predict(np.zeros(4, np.float32), deterministic=True)
+    many, _ = agent.predict(np.zeros((3, 4), np.float32), deterministic=True)
+    assert agent.world.action_space.contains(one)
+    assert many.tolist() == [one] * 3
+    assert state is None
+    assert isinstance(agent.value(np.zeros(4, np.float32)), float)
+    assert agent.value(np.zeros((3, 4), np.float32)).shape == (3,)
+
+
+def test_predict_refuses_another_shape(agent: PPO) -> None:
+    for shape in ((3,), (2, 3, 4), ()):
+        with pytest.raises(ValueError, match=r"accepted is \(4,\), or a batch"):
+            agent.predict(np.zeros(shape, np.float32))
+
+
+def test_predict_obeys_masks(agent: PPO) -> None:
+    masks = np.array([[True, False], [False, True]] * 20)
+    actions, _ = agent.predict(np.zeros((40, 4), np.float32), action_masks=masks)
+    assert actions.tolist() == [0, 1] * 20
+
+
+def test_predict_does_not_disturb_learning() -> None:
+    results = []
+    for curious in (False, True):
+        agent = PPO("CartPole-v1", n_steps=16, seed=0)
+        if curious:
+            agent.predict(np.zeros(4, np.float32))
+        results.append(agent.learn(400, progress=False).optimizer.flat.detach().clone())
+    assert (results[0] == results[1]).all()
+
+
+def test_a_gru_remembers_between_predictions_until_told() -> None:
+    agent = PPO("CartPole-v1", n_steps=16, seed=0, policy="gru")
+    observation = np.ones((2, 4), np.float32)
+    _, first = agent.predict(observation)
+    _, second = agent.predict(observation, first, episode_start=np.array([True, False]))
+    assert (second[0] == first[0]).all()
+    assert (second[1] != first[1]).any()
+
+
+def test_stable_baselines_grades_it_as_it_is() -> None:
+    from stable_baselines3.common.evaluation import evaluate_policy
+    from stable_baselines3.common.monitor import Monitor
+
+    for policy in ("mlp", "gru"):
+        agent = PPO("CartPole-v1", n_envs=16, n_steps=32, n_epochs=10, learning_rate=3e-3, seed=0, policy=policy)
+        agent.learn(4_000, progress=False)
+        env = Monitor(gym.make("CartPole-v1"))
+        env.reset(seed=0)
+        theirs, _ = evaluate_policy(agent, env, n_eval_episodes=30)
+        ours = evaluate(agent, n_episodes=100).mean
+        assert theirs == pytest.approx(ours, rel=0.35), policy
+
+
+def test_one_environment_is_remade_into_several_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "textrlhf"):
+        agent = PPO(gym.make("Acrobot-v1"), n_envs=3, n_steps=8)
+    assert agent.world.n_envs == 3
+    assert "making 3 of Acrobot-v1 from its spec" in caplog.text
+
+
+def test_a_vector_environment_is_taken_as_it_is() -> None:
+    agent = PPO(SyncVectorEnv([lambda: gym.make("CartPole-v1")] * 3), n_steps=8)
+    assert agent.config.n_envs == 3
+    agent.learn(100, progress=False)
+
+
+def test_a_misspelt_hyperparameter_is_answered_with_the_nearest() -> None:
+    with pytest.raises(TypeError, match="no hyperparameter 'clip_rang': did you mean 'clip_range'"):
+        PPO("CartPole-v1", clip_rang=0.1)
+
+
+def test_tuned_settings_are_there_and_valid() -> None:
+    for env_id in ("CartPole-v1", "Acrobot-v1", "MountainCar-v0", "Pendulum-v1"):
+        assert env_id in tuned_settings("ppo")
+        agent = PPO.tuned(env_id, seed=1, n_steps=8)
+        assert agent.config.n_steps == 8
+        agent.close()
+    with pytest.raises(KeyError, match="no tuned hyperparameters for 'Blackjack-v1': there are some for CartPole-v1"):
+        PPO.tuned("Blackjack-v1")
+
+
+def test_a_run_folder_holds_what_the_design_says(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    agent = PPO("CartPole-v1", n_steps=16, seed=0, checkpoints=4)
+    agent.learn(2000, run=run, progress=False, callbacks=Evaluate(every=500, n_episodes=3))
+    names = {path.name.split(".out.")[0] for path in run.iterdir()}
+    assert names == {"config.json", "metrics.jsonl", "events", "checkpoints", "curves.png", "best"}
+    assert json.loads((run / "config.json").read_text())["config"]["seed"] == 0
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == agent.num_timesteps
+    assert sum("evaluation/return" in row for row in rows) == 4
+    last = rows[-1]
+    shares = [value for name, value in last.items() if name.startswith("time/") and name != "time/steps_per_second"]
+    assert sum(shares) == pytest.approx(1)
+    assert PPO.load(run / "best").num_timesteps <= agent.num_timesteps
+
+
+def test_rows_are_few_however_long_the_run(tmp_path: Path) -> None:
+    PPO("CartPole-v1", n_envs=2, n_steps=2, n_epochs=1, seed=0).learn(4000, run=tmp_path, progress=False)
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) <= 501
+
+
+def test_callbacks_stop_and_save(tmp_path: Path) -> None:
+    agent = PPO("CartPole-v1", n_steps=16, seed=0)
+    agent.learn(10_000, progress=False, callbacks=StopAtReturn(5))
+    assert 100 <= agent.episodes.finished
+    assert agent.num_timesteps < 10_000
+    agent.learn(10_000_000, progress=False, callbacks=StopAfter(0.2))
+    agent.learn(2_000, progress=False, callbacks=Save(every=700, folder=tmp_path))
+    assert len(list(tmp_path.iterdir())) == 2
+    agent.learn(10_000, progress=False, callbacks=Evaluate(every=100, n_episodes=2, stop_at=1, keep_best=False))
+
+
+def test_cuts_leave_room_for_whole_episodes() -> None:
+    """Cut every 100 steps a slot, CartPole's long episodes would never end and the returns would read low."""
+    agent = PPO("CartPole-v1", n_envs=8, n_steps=16, n_epochs=1, seed=0)
+    agent.learn(1_000, progress=False)
+    assert agent.plan is not None
+    assert agent.plan.every == 8 * 2 * 500
+    agent = PPO("CartPole-v1", n_envs=8, n_steps=16, n_epochs=1, seed=0, checkpoint_every=128)
+    agent.learn(256, progress=False)
+    assert agent.plan is not None
+    assert agent.plan.every == 128
+
+
+def test_learning_twice_counts_on() -> None:
+    agent = PPO("CartPole-v1", n_steps=16, seed=0)
+    agent.learn(256, progress=False).learn(256, progress=False)
+    assert agent.num_timesteps == 512
+
+
+def test_importing_the_package_costs_what_gymnasium_costs() -> None:
+    """No torch, no transformers, nothing but the standard library on top."""
+    code = "import sys, textrlhf; print(sorted({m.split('.')[0] for m in sys.modules}))"
+    heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for module in ("torch", "transformers", "matplotlib", "rich", "tyro", "tensorboard"):
+        assert f"'{module}'" not in heavy

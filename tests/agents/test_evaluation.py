@@ -1,0 +1,150 @@
+"""Playing without learning: every episode counted once, none counted more often for being short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from textrlhf.agents.evaluation import Scores, evaluate
+
+MODES = list(AutoresetMode)
+
+
+class Counter(gym.Env[Any, Any]):
+    """Shows how many steps the episode has; pays 1 for an action equal to that, then the number of the episode / 100.
+
+    Ends after `length` steps, every second time by truncation.
+    """
+
+    observation_space, action_space = spaces.Box(0, 1000, (1,)), spaces.Discrete(50)
+
+    def __init__(self, length: int, grow: int = 0) -> None:
+        self.length, self.grow, self.episode, self.closed = length - grow, grow, 0, False
+
+    def seen(self) -> np.ndarray:
+        return np.array([self.steps], np.float32)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.steps, self.length, self.episode = 0, self.length + self.grow, self.episode + 1
+        return self.seen(), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        reward = float(action == self.steps) + (0.01 * self.episode if self.steps == 0 else 0.0)
+        self.steps += 1
+        over = self.steps == self.length
+        return self.seen(), reward, over and self.episode % 2 == 1, over and self.episode % 2 == 0, {}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def agent(recipe: Any = None) -> Any:
+    """Stands for an agent with a memory: it counts the steps since `starts`, and does not look at anything else."""
+
+    def player(n_envs: int, seed: int) -> Callable[..., Any]:
+        memory = np.zeros(n_envs, np.int64)
+
+        def play(observation: Any, starts: np.ndarray, masks: Any, deterministic: bool) -> tuple[Any, Any]:
+            assert masks is None
+            memory[:] = np.where(starts, 0, memory + 1)
+            return memory.copy(), np.zeros(n_envs)
+
+        return play
+
+    return SimpleNamespace(world=SimpleNamespace(recipe=recipe), player=player)
+
+
+def batch(*lengths: int, mode: AutoresetMode = AutoresetMode.SAME_STEP, grow: int = 0) -> SyncVectorEnv:
+    return SyncVectorEnv([lambda n=n: Counter(n, grow) for n in lengths], autoreset_mode=mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_each_slot_plays_its_share(mode: AutoresetMode) -> None:
+    """Taking the first ten to finish would give nine short episodes and one long, and a mean of half the truth."""
+    scores = evaluate(agent(), batch(2, 18, mode=mode), 10)
+    assert sorted(scores.lengths) == [2] * 5 + [18] * 5
+    expected = [length + 0.01 * episode for length in (2, 18) for episode in range(1, 6)]
+    assert sorted(scores.returns) == pytest.approx(expected)
+    assert scores.mean == pytest.approx(10.03)
+
+
+def test_a_share_that_does_not_divide_goes_to_the_first_slots() -> None:
+    lengths = sorted(evaluate(agent(), batch(2, 3, 5), 8).lengths)
+    assert lengths == [2] * 3 + [3] * 3 + [5] * 2
+    assert sorted(evaluate(agent(), batch(2, 3, 5), 2).lengths) == [2, 3]  # fewer episodes than slots
+
+
+def test_all_autoreset_modes_give_the_same_scores() -> None:
+    """Each slot's memory is told of its new episodes at the right step, and resets are neither steps nor pay."""
+    found = [evaluate(agent(), batch(1, 2, 3, 7, mode=mode, grow=1), 20) for mode in MODES]
+    first = found[0]
+    pairs = sorted(zip(first.lengths, first.returns, strict=True))
+    assert [length for length, _ in pairs] == sorted(start + k for start in (1, 2, 3, 7) for k in range(5))
+    assert all(value == pytest.approx(length, abs=0.06) for length, value in pairs)  # every step was answered right
+    for scores in found[1:]:
+        assert sorted(zip(scores.lengths, scores.returns, strict=True)) == pairs
+
+
+def test_by_default_the_agents_own_kind_is_made_anew_and_closed() -> None:
+    made: list[Counter] = []
+
+    def maker(length: int) -> Counter:
+        made.append(Counter(length))
+        return made[-1]
+
+    gym.register("EvaluationProbe-v0", maker)
+    try:
+        scores = evaluate(agent({"id": "EvaluationProbe-v0", "kwargs": {"length": 4}}), n_episodes=6, n_envs=3)
+        assert scores.lengths == [4] * 6
+        assert [env.closed for env in made] == [True] * 3
+        given = batch(4, 4)
+        evaluate(agent(), given, 2)
+        assert not any(env.closed for env in given.envs)  # the user's is left open
+    finally:
+        del gym.registry["EvaluationProbe-v0"]
+
+
+def test_an_agent_without_a_recipe_asks_for_an_environment() -> None:
+    with pytest.raises(ValueError, match="cannot be made again from its spec: pass env="):
+        evaluate(agent())
+
+
+@pytest.mark.parametrize("n_episodes", [0, -3])
+def test_no_episodes_is_refused(n_episodes: int) -> None:
+    with pytest.raises(ValueError, match=f"n_episodes={n_episodes}: accepted is at least 1"):
+        evaluate(agent(), batch(2), n_episodes)
+
+
+def test_an_error_while_playing_closes_what_was_made() -> None:
+    made: list[Counter] = []
+
+    class Broken(Counter):
+        def step(self, action: int) -> Any:
+            raise ZeroDivisionError
+
+    def maker() -> Counter:
+        made.append(Broken(2))
+        return made[-1]
+
+    gym.register("BrokenProbe-v0", maker)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            evaluate(agent({"id": "BrokenProbe-v0", "kwargs": {}}), n_episodes=1)
+    finally:
+        del gym.registry["BrokenProbe-v0"]
+    assert [env.closed for env in made] == [True]
+
+
+def test_scores_are_summed_up() -> None:
+    scores = Scores([1.0, 3.0, 5.0], [1, 1, 1])
+    assert scores.mean == 3.0
+    assert scores.std == pytest.approx(np.sqrt(8 / 3))
+    assert str(scores) == "3.0 ± 1.6 over 3 episodes (worst 1.0, best 5.0)"

@@ -1,0 +1,374 @@
+"""The commands, called as a shell would call them but inside this process (importing torch once is enough)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from textrlhf.agents import PPO, Callback, PPOConfig
+from textrlhf.agents.config import tuned_settings
+from textrlhf.pipeline import watch as watch_module
+from textrlhf.pipeline.commands import COMMANDS, main
+from textrlhf.pipeline.run_folder import Request
+from textrlhf.pipeline.train import parse_options
+from textrlhf.records.metrics import read_metrics
+
+QUICK = shlex.split("--env CartPole-v1 --n-envs 4 --n-steps 32 --n-epochs 1 --seed 0 --evaluation-episodes 2")
+LAKE = shlex.split("--env FrozenLake-v1 --n-envs 2 --n-steps 16 --n-epochs 1 --seed 0 --evaluation-episodes 2")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two finished runs in it: `pole` (with a best agent) and `lake`."""
+    folder = tmp_path_factory.mktemp("runs")
+    pole = ["--run", f"{folder / 'pole'}", "--steps", "1024", "--checkpoint-every", "256", "--evaluate-every", "512"]
+    main(["train", *QUICK, *pole, "--quiet"])
+    main(["train", *LAKE, "--run", f"{folder / 'lake'}", "--steps", "64", "--quiet"])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shared runs have theirs; drawing one for every other run would take half the time of these tests."""
+    monkeypatch.setattr("textrlhf.agents.training.draw_curves", lambda *args: None)
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command line that must end with status 2 and one line, and return the line."""
+
+    def run(*argv: str) -> str:
+        with pytest.raises(SystemExit) as end:
+            main(argv)
+        assert end.value.code == 2
+        said = capsys.readouterr().err
+        assert said.startswith("textrlhf: ")
+        assert said.count("\n") == 1
+        return said
+
+    return run
+
+
+def test_train_writes_a_run(runs: Path) -> None:
+    run = runs / "pole"
+    config = json.loads((run / "config.json").read_text())
+    assert config["agent"] == "ppo"
+    assert config["env"]["id"] == "CartPole-v1"
+    assert config["config"]["n_epochs"] == 1
+    assert read_metrics(run / "metrics.jsonl")[-1]["step"] == 1024
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(p.name for p in (run / "checkpoints").iterdir())[-1] == "step-0000001024"
+    assert (run / "best" / "state.json").exists()
+    assert json.loads((run / "evaluation.json").read_text())["episodes"] == 2
+
+
+def test_train_says_where_everything_lies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "a"
+    main(["train", *QUICK, "--steps", "256", "--run", f"{run}"])
+    said = capsys.readouterr().out
+    assert "PPO learns CartPole-v1: 256 steps, seed 0, tuned hyperparameters, but n_envs=4, n_epochs=1" in said
+    assert re.search(r"Evaluation +\d+\.\d ± \d+\.\d over 2 episodes", said)
+    for path in (run, run / "curves.png", run / "checkpoints"):
+        assert str(path) in said
+    assert f"textrlhf watch {run}" in said
+    assert "[" not in said.split("Try next")[1]  # no markup or escape codes where nobody reads them
+
+
+def test_tuned_hyperparameters_are_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = shlex.split("--env CartPole-v1 --steps 64 --n-envs 2 --seed 7 --evaluation-episodes 1 --quiet")
+    main(["train", *few, "--gae-lambda", "0.5"])
+    tuned = json.loads(Path("runs/cartpole-v1-ppo-7/config.json").read_text())["config"]
+    kept = tuned_settings("ppo")["CartPole-v1"].hyperparameters
+    assert (tuned["gamma"], tuned["learning_rate"], tuned["gae_lambda"]) == (kept["gamma"], kept["learning_rate"], 0.5)
+    _, plain = parse_options([*few, "--no-tuned"])
+    assert plain == PPOConfig(n_envs=2, seed=7)
+    assert parse_options(["--env", "CartPole-v1"])[0].steps == tuned_settings("ppo")["CartPole-v1"].total_timesteps
+
+
+def test_env_kwargs_reach_the_environment_and_the_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "dry"
+    main(["train", *LAKE, "--steps", "64", "--env-kwargs", '{"is_slippery": false}', "--run", f"{run}", "--quiet"])
+    assert json.loads((run / "config.json").read_text())["env"]["kwargs"]["is_slippery"] is False
+    capsys.readouterr()
+    main(["evaluate", f"{run}", "--episodes", "3", "--json"])
+    assert json.loads(capsys.readouterr().out)["std"] == 0  # neither the ice nor the agent leaves anything to chance
+
+
+class Interrupt(Callback):
+    """Ctrl-C once so many steps are done."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_update(self, agent: object, metrics: dict[str, float]) -> bool:
+        if agent.num_timesteps >= self.step:  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+        return True
+
+
+def test_resume_goes_on_as_if_never_interrupted(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "pole"
+    argv = ["--run", f"{run}", "--steps", "1024", "--checkpoint-every", "256", "--evaluate-every", "512", "--quiet"]
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
+        patch.setattr(Request, "callbacks", lambda self, real=Request.callbacks: [*real(self), Interrupt(896)])
+        main(["train", *QUICK, *argv])
+    assert end.value.code == 130
+    assert f"`textrlhf resume {run}` goes on" in capsys.readouterr().err
+    main(["resume", f"{run}"])
+    said = capsys.readouterr().out
+    assert f"{run} goes on from step 768 of 1,024" in said
+    assert "Evaluation" in said
+    for part in ("checkpoints/step-0000001024", "best"):
+        for file in ("model.safetensors", "optimizer.safetensors"):
+            assert (run / part / file).read_bytes() == (runs / "pole" / part / file).read_bytes()
+    whole, again = (read_metrics(folder / "metrics.jsonl") for folder in (runs / "pole", run))
+    timeless = [
+        [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows] for rows in (whole, again)
+    ]
+    assert timeless[0] == timeless[1]
+    assert (run / "evaluation.json").read_text() == (runs / "pole" / "evaluation.json").read_text()
+
+
+def test_resume_says_that_a_run_is_finished(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["resume", f"{runs / 'pole'}"])
+    assert "is finished: all of its 1,024 steps are done." in capsys.readouterr().out
+
+
+def test_stop_at_ends_a_run_and_can_be_ignored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "early"
+    early = ["--steps", "1024", "--evaluate-every", "256", "--stop-at", "5", "--run", f"{run}"]
+    main(["train", *QUICK, *early])
+    assert "It stopped at step 256 of 1,024, having reached --stop-at 5.0." in capsys.readouterr().out
+    main(["resume", f"{run}"])
+    assert "is finished: it reached --stop-at 5.0 at step 256" in capsys.readouterr().out
+    main(["resume", f"{run}", "--ignore-stop-at", "--quiet"])
+    assert json.loads((run / "evaluation.json").read_text())["step"] == 1024
+
+
+def test_resume_takes_up_a_run_begun_from_python(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    agent = PPO("CartPole-v1", n_envs=4, n_steps=32, n_epochs=1, seed=0)
+    run = tmp_path / "python"
+    agent.learn(512, run=run, callbacks=StopSoon(), progress=False)
+    agent.close()
+    main(["resume", f"{run}"])
+    said = capsys.readouterr().out
+    assert "begun from Python with callbacks" in said
+    assert "goes on from step 128 of 512" in said
+
+
+class StopSoon(Callback):
+    def on_update(self, agent: object, metrics: dict[str, float]) -> bool:
+        return False
+
+
+def test_evaluate_prints_scores(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["evaluate", f"{runs / 'pole'}", "--episodes", "4", "--stochastic"])
+    said = capsys.readouterr().out
+    assert re.search(r"Return +\d+\.\d ± \d+\.\d over 4 episodes \(worst \d+\.\d, best \d+\.\d\)", said)
+    assert "step-0000001024" in said
+    assert "drawn" in said
+
+
+def test_evaluate_as_json_repeats_the_last_evaluation(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["evaluate", f"{runs / 'pole'}", "--episodes", "2", "--json"])
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1
+    result = json.loads(said)
+    assert result.pop("checkpoint").endswith("step-0000001024")
+    assert result == json.loads((runs / "pole" / "evaluation.json").read_text())
+
+
+def test_evaluate_takes_the_best_or_any_checkpoint(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = []
+    for argv in ([f"{runs / 'pole'}", "--best"], [f"{runs / 'pole' / 'best'}"]):
+        main(["evaluate", *argv, "--episodes", "2", "--json"])
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0] == found[1]
+    assert found[0]["checkpoint"] == str(runs / "pole" / "best")
+
+
+def test_watch_as_text(runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_module, "has_display", lambda: False)
+    main(["watch", f"{runs / 'lake'}", "--episodes", "2"])
+    said = capsys.readouterr().out
+    steps = [int(n) for n in re.findall(r"Episode \d: return [\d.]+ in (\d+) steps", said)]
+    assert len(steps) == 2
+    assert (
+        re.sub(r"\x1b\[\d+m", "", said).count("HFFG") == sum(steps) + 2
+    )  # every step's picture and each episode's first
+
+
+def test_watch_needs_a_display(runs: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    said = refused("watch", f"{runs / 'pole'}")
+    assert "no display" in said
+    assert "gymnasium[classic-control]" in said
+
+
+def test_watch_in_a_window_that_nobody_sees(runs: Path) -> None:
+    pytest.importorskip("pygame")
+    # A process of its own: pygame warns on import and keeps its video driver.
+    said = subprocess.run(
+        [sys.executable, "-m", "textrlhf", "watch", f"{runs / 'pole'}"],
+        env={**os.environ, "SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy"},
+        cwd=runs,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert said.returncode == 0, said.stderr
+    assert re.search(r"Episode 1: return \d+", said.stdout)
+
+
+def test_envs(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["envs"])
+    said = capsys.readouterr().out
+    assert "CartPole-v1" in said
+    assert "module:Id-v0" in said
+    main(["envs", "--all"])
+    assert {"CartPole-v1", "FrozenLake-v1"} <= set(capsys.readouterr().out.split())
+
+
+def test_agents(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["agents"])
+    said = capsys.readouterr().out
+    assert "ppo  Learns any task" in said
+    assert "textrlhf train --agent ppo --help" in said
+
+
+def test_demo_replaces_only_a_demo(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
+) -> None:
+    run = tmp_path / "demo"
+    main(["demo", "--run", f"{run}", "--steps", "256"])
+    (run / "old").touch()
+    main(["demo", "--run", f"{run}", "--steps", "256"])
+    assert not (run / "old").exists()
+    said = capsys.readouterr().out
+    assert re.search(r"Before +\d", said)
+    assert re.search(r"After +\d", said)
+    assert str(run / "curves.png") in said
+    assert len(re.findall(r"^  textrlhf", said.split("Try next")[-1], re.M)) == 3
+    assert "will not be deleted" in refused("demo", "--run", f"{runs / 'pole'}")
+    assert "will not be deleted" in refused("demo", "--run", f"{runs}")
+    assert (runs / "pole" / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("trian", "did you mean 'train'"),
+        ("train", "--env CartPole-v1"),
+        ("train --env CartPol-v1", "did you mean CartPole-v1?"),
+        ("train --env CartPole-v9", "did you mean CartPole-v1?"),
+        ("train --env Zyxw-v0", "textrlhf envs --all"),
+        ("train --env no_such_module:A-v0", "install the package that holds it"),
+        ("train --env CartPole-v1 --agent pppo", "did you mean 'ppo'?"),
+        ("train --env CartPole-v1 --n-stps 3", "did you mean --n-steps?"),
+        ("train --env CartPole-v1 --n-steps 0", "n_steps=0: accepted is at least 1"),
+        ("train --env CartPole-v1 --n-steps many", "--n-steps: invalid literal for int() with base 10: 'many'"),
+        ("train --env CartPole-v1 --activation sine", "Expected one of ('tanh', 'relu', 'silu')"),
+        ("train --env CartPole-v1 --steps 0", "--steps 0: accepted is at least 1"),
+        ("train --env CartPole-v1 --device abacus", "accepted is --device auto, cpu"),
+        ("train --env CartPole-v1 --env-kwargs slow", "accepted is a JSON object"),
+        ('train --env FrozenLake-v1 --env-kwargs {"ice":1}', "unexpected keyword argument 'ice'"),
+        ("train --env CartPole-v1 --run RUNS/pole", "textrlhf resume RUNS/pole"),
+        ("train --env CartPole-v1 more", "Unrecognized options: more"),
+        ("resume", "textrlhf resume --help"),
+        ("resume RUNS/pol", "did you mean RUNS/pole?"),
+        ("resume RUNS", "name a run's folder"),
+        ("evaluate RUNS", "inside are RUNS/lake, RUNS/pole"),
+        ("evaluate RUNS/nothing/at/all", "`textrlhf train --run DIR` fills one"),
+        ("evaluate RUNS/pole --episodes 0", "--episodes 0: accepted is at least 1"),
+        ("evaluate RUNS/pole --jsn", "did you mean --json?"),
+        ("evaluate RUNS/lake --best", "train with --evaluate-every N"),
+        ("watch RUNS/pole/checkpoints", "neither a run nor a checkpoint"),
+    ],
+)
+def test_a_users_mistake_is_one_line_with_the_remedy(
+    line: str, remedy: str, runs: Path, refused: Callable[..., str]
+) -> None:
+    said = refused(*line.replace("RUNS", f"{runs}").split())
+    assert remedy.replace("RUNS", f"{runs}") in said
+
+
+def test_a_damaged_checkpoint_is_named(runs: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    best = tmp_path / "best"
+    shutil.copytree(runs / "pole" / "best", best)
+    with (best / "model.safetensors").open("r+b") as stream:
+        stream.write(b"damaged")
+    assert f"{best / 'model.safetensors'} is missing, cut short or altered" in refused("evaluate", f"{best}")
+
+
+def test_an_environment_of_a_users_module(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    refused: Callable[..., str],
+) -> None:
+    import gymnasium as gym
+
+    source = (
+        "import gymnasium as gym\ngym.register('Mine-v0', 'gymnasium.envs.toy_text:FrozenLakeEnv', max_episode_steps=9)"
+    )
+    (tmp_path / "my_worlds.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    mine = ["--env", "my_worlds:Mine-v0", *LAKE[2:]]
+    main(["train", *mine, "--steps", "32", "--run", "mine", "--quiet"])
+    del gym.registry["Mine-v0"], sys.modules["my_worlds"]
+    assert "--module my_worlds" in refused("evaluate", "mine")  # a folder alone never has a module imported
+    main(["evaluate", "mine", "--module", "my_worlds", "--episodes", "1"])
+    assert "Return" in capsys.readouterr().out
+    del gym.registry["Mine-v0"], sys.modules["my_worlds"]
+
+
+def test_our_own_bugs_keep_their_traceback(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("textrlhf.agents.evaluate", lambda *args, **kwargs: {}["a bug"])
+    with pytest.raises(KeyError, match="a bug"):
+        main(["evaluate", f"{runs / 'pole'}"])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    assert re.search(rf"Example:\s+textrlhf {command}", capsys.readouterr().out)
+
+
+def test_help_shows_the_defaults_of_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    tuned, plain = tuned_settings("ppo")["CartPole-v1"].hyperparameters["gamma"], PPOConfig.gamma
+    assert tuned != plain
+    for argv, gamma in ([], plain), (["--env", "CartPole-v1"], tuned), (["--env=CartPole-v1", "--no-tuned"], plain):
+        with pytest.raises(SystemExit):
+            main(["train", *argv, "--help"])
+        assert f"looks (default: {gamma})" in " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in ([], ["--help"]):
+        main(argv)
+        said = capsys.readouterr().out
+        assert all(f"  {command} " in said for command in COMMANDS)
+
+
+def test_help_loads_no_torch() -> None:
+    code = "import sys; from textrlhf.pipeline.commands import main; main([]); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
