@@ -31,12 +31,14 @@ def read(path: Path) -> dict[str, str]:
 
 
 def die_before(monkeypatch: pytest.MonkeyPatch, countdown: int) -> list[str]:
-    """Kill the writer before its `countdown`-th file operation; return the names of those it got to do."""
+    """Kill the writer before its `countdown`-th file operation (a write: halfway); return those it got to do."""
     done: list[str] = []
 
     def counted(name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             if len(done) == countdown:
+                if name == "write_bytes":
+                    operation(args[0], args[1][: len(args[1]) // 2])
                 raise Killed
             done.append(name)
             return operation(*args, **kwargs)
