@@ -251,9 +251,14 @@ class Agent(ABC):
         """Close the environments this agent made."""
         self.world.close()
 
-    def __repr__(self) -> str:
+    @property
+    def title(self) -> str:
+        """Who learns what."""
         where = self.world.recipe["id"] if self.world.recipe else self.world.env
-        return f"{type(self).__name__}({where}, {self.num_timesteps:,} steps)"
+        return f"{type(self).__name__} on {where}"
+
+    def __repr__(self) -> str:
+        return f"<{self.title}, {self.num_timesteps:,} steps>"
 
 
 def pick_device(device: str, world: World) -> torch.device:

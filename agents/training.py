@@ -44,11 +44,11 @@ def train(
     watch = Stopwatch()
     with contextlib.ExitStack() as stack:
         stack.enter_context(agent.threads())
-        bar = stack.enter_context(ProgressBar(plan.end - plan.start, repr(agent).split(",")[0] + ")", show=progress))
+        bar = stack.enter_context(ProgressBar(plan.end - plan.start, agent.title, show=progress))
         metric_log = None
         if folder:
             metric_log = MetricLog(folder, agent.num_timesteps)
-            stack.callback(draw_curves, folder, repr(agent))
+            stack.callback(draw_curves, folder, agent.title)
             stack.callback(metric_log.close)
         for callback in callbacks:
             callback.on_start(agent, folder)

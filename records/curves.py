@@ -35,6 +35,8 @@ def draw_curves(folder: str | Path, title: str = "") -> Path:
             steps, values = _series(rows, name)
             if steps:
                 axes.plot(steps, values, marker="o" if len(steps) < 30 else None, ms=3, label=name)
+        if label == "explained variance":
+            axes.set_ylim(-1, 1.05)  # one bad update reaches −10 and would flatten the rest
         axes.set_xlabel("steps", fontsize=8)
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0] and len(names) > 1:

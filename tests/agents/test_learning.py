@@ -92,12 +92,13 @@ def balance(policy: str) -> float:
         cartpoles(16),
         policy=policy,
         n_steps=64,
-        batch_size=256,
-        n_epochs=8,
-        learning_rate=3e-3,
+        batch_size=512,
+        n_epochs=10,
+        learning_rate=2e-3,
         lr_schedule="linear",
         gamma=0.98,
-        gae_lambda=0.8,
+        gae_lambda=0.9,
+        normalize_observation=True,
         seed=0,
     )
     agent.learn(60_000, progress=False)
