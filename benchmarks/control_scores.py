@@ -68,13 +68,15 @@ def draw() -> None:
     """Draw every reference there is into scores.png."""
     files = sorted(FOLDER.glob("*.json"))
     figure = Figure(figsize=(4 * len(files), 3.6), layout="constrained")
+    figure.suptitle("return of the last 100 training episodes; dotted: the goal for the final evaluation", fontsize=9)
     for axes, file in zip(figure.subplots(1, len(files), squeeze=False)[0], files, strict=True):
         summary = json.loads(file.read_text())
         for row in summary["runs"]:
-            axes.plot(*zip(*row["curve"], strict=True), lw=1, label=f"seed {row['seed']}: {row['mean']:.0f}")
+            steps, returns = zip(*row["curve"], strict=True)
+            axes.plot([step / 1000 for step in steps], returns, lw=1, label=f"seed {row['seed']}: {row['mean']:.0f}")
         axes.axhline(summary["goal"], color="black", ls=":", lw=1)
         axes.set_title(f"{summary['env']}\nmean {summary['mean']:.1f}, worst {summary['worst']:.1f}", fontsize=10)
-        axes.set_xlabel("steps")
+        axes.set_xlabel("thousand steps")
         axes.legend(fontsize=7, title="final evaluation", title_fontsize=7)
         axes.grid(alpha=0.3)
     figure.savefig(FOLDER / "scores.png", dpi=90)
