@@ -17,7 +17,7 @@ from ..records.progress import Stopwatch
 from .callbacks import Callback, Metrics
 from .config import Config, make_config, tuned_settings
 from .episodes import Episodes
-from .masks import Mask
+from .masks import Mask, checked, require_an_action
 from .plan import Plan
 from .policies import Memory, Policy
 from .policies.encoder import is_image
@@ -109,15 +109,17 @@ class Agent(ABC):
         run: str | os.PathLike[str] | None = None,
         progress: bool = True,
     ) -> A:
-        """Learn for that many further steps of experience, all slots counted.
+        """Learn for that many further steps, all slots counted (also those a vector environment spends on resets).
 
         With `run`, a folder is filled as it goes: `config.json`, `metrics.jsonl`, TensorBoard events,
         `checkpoints/` and `curves.png`.
         """
-        from .training import train
+        from .training import refuse_to_overwrite, train
 
+        if run:
+            refuse_to_overwrite(self, run)
         c, room = self.config, self.world.n_envs * self.world.horizon
-        every = c.checkpoint_every or max(-(-total_timesteps // c.checkpoints), room)
+        every = c.checkpoint_every or max(-(-total_timesteps // c.checkpoints), min(room, -(-total_timesteps // 2)))
         self.plan = Plan.of(self.num_timesteps, total_timesteps, every)
         self.cut(self.world.get_state() if self.num_timesteps else None)
         train(self, self.plan, callbacks, run, progress)
@@ -126,6 +128,7 @@ class Agent(ABC):
     def cut(self, world_state: list[Any] | None) -> None:
         """Begin new episodes in every slot, seeded by how far the agent has come."""
         self.observation = self.world.reset(derive(self.seed, 4, self.n_updates), world_state)
+        self.world.promise_to_settle()
         self.starts = np.ones(self.world.n_envs, bool)
         self.memory: Memory = self.policy.initial_memory(self.world.n_envs)
         self.episodes.cut()
@@ -155,7 +158,10 @@ class Agent(ABC):
         if state is None:
             state = self.policy.initial_memory(n)
         starts = np.zeros(n, bool) if episode_start is None else np.asarray(episode_start, bool).reshape(n)
-        masks = None if action_masks is None else np.asarray(action_masks, bool).reshape(n, -1)
+        masks = None
+        if action_masks is not None and self.world.codec.choices:
+            masks = checked(np.asarray(action_masks, bool), (n, sum(self.world.codec.choices)))
+            require_an_action(masks)
         act = self.policy.act(
             leaves, state, starts, deterministic=deterministic, masks=masks, generator=self._predictions
         )
@@ -241,7 +247,7 @@ class Agent(ABC):
     def threads(self) -> Iterator[None]:
         """Use as many torch threads as suit the policy while the block runs."""
         before = torch.get_num_threads()
-        torch.set_num_threads(self.config.torch_threads or 1)
+        torch.set_num_threads(self.config.torch_threads or (before if is_heavy(self.world) else 1))
         try:
             yield
         finally:
@@ -270,5 +276,9 @@ def pick_device(device: str, world: World) -> torch.device:
             raise ValueError(
                 f"device={device!r}: accepted is 'auto', 'cpu', or 'cuda' where torch finds one"
             ) from error
-    heavy = world.reference_model is not None or any(is_image(leaf) for leaf in world.leaf_spaces)
-    return torch.device("cuda" if heavy and torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if is_heavy(world) and torch.cuda.is_available() else "cpu")
+
+
+def is_heavy(world: World) -> bool:
+    """Whether the policy will be a language model or look at pictures."""
+    return world.reference_model is not None or any(is_image(leaf) for leaf in world.leaf_spaces)

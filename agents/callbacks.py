@@ -58,7 +58,9 @@ class Evaluate(Callback):
         self._folder: Path | None = None
 
     def on_start(self, agent: Agent, run: Path | None) -> None:
-        """Find where the best goes."""
+        """Find where the best goes, and see that there is something to evaluate in."""
+        if self.env is None and agent.world.recipe is None:
+            raise ValueError("Evaluate: the agent's environment cannot be made again from its spec: pass env=…")
         if self._next is None:
             self._next = agent.num_timesteps + self.every
         if isinstance(self.keep_best, bool):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 Schedule = Literal["constant", "linear", "cosine"]
 C = TypeVar("C", bound="Config")
 
@@ -37,6 +39,8 @@ class Config:
             value = getattr(self, field.name)
             if isinstance(value, list):
                 object.__setattr__(self, field.name, tuple(value))
+            elif isinstance(value, np.generic):
+                object.__setattr__(self, field.name, value.item())
             _check_type(field.name, getattr(self, field.name), hints[field.name])
         self.check()
 
@@ -69,6 +73,8 @@ def make_config(kind: type[C], config: C | None = None, **hyperparameters: Any) 
             raise TypeError(f"{kind.__name__} has no hyperparameter {name!r}: {hint}")
     if config is None:
         return kind(**hyperparameters)
+    if isinstance(config, str):
+        raise TypeError(f"the second argument is {config!r}: no policy is named there; the first is the environment")
     if not isinstance(config, kind):
         raise TypeError(f"config is a {type(config).__name__}: accepted is a {kind.__name__}")
     return dataclasses.replace(config, **hyperparameters)

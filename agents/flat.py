@@ -10,37 +10,49 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+BETA1, BETA2 = 0.9, 0.999
+
 
 class FlatAdam:
     """Adam with gradient-norm clipping over a network's trainable parameters, which become views of one tensor."""
 
-    def __init__(self, network: nn.Module, learning_rate: float, eps: float = 1e-8) -> None:
+    def __init__(self, network: nn.Module, eps: float = 1e-8) -> None:
         parameters = [p for p in network.parameters() if p.requires_grad]
-        self.flat = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
-        self.gradient = self.flat.grad = torch.zeros_like(self.flat)
+        self.flat = torch.cat([p.detach().flatten() for p in parameters])  # (P,)
+        self.gradient, self.mean, self.square = (torch.zeros_like(self.flat) for _ in range(3))
+        self.eps, self.steps = eps, 0
         at = 0
         for parameter in parameters:
             span = slice(at, at + parameter.numel())
-            parameter.data = self.flat.data[span].view_as(parameter)
+            parameter.data = self.flat[span].view_as(parameter)
             parameter.grad = self.gradient[span].view_as(parameter)
             at = span.stop
-        self.adam = torch.optim.Adam([self.flat], learning_rate, eps=eps, fused=True)
 
     def step(self, loss: Tensor, learning_rate: float, max_grad_norm: float) -> None:
         """Go down the gradient of `loss`, shortened to `max_grad_norm`."""
         self.gradient.zero_()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.linalg.vector_norm(self.gradient)
-        self.gradient.mul_((max_grad_norm / (norm + 1e-6)).clamp_max(1.0))
-        self.adam.param_groups[0]["lr"] = learning_rate
-        self.adam.step()
+        self.gradient.mul_((max_grad_norm / (norm + 1e-6)).clamp_max_(1.0))
+        self.descend(learning_rate)
+
+    @torch.no_grad()
+    def descend(self, learning_rate: float) -> None:
+        """One step of Adam (Kingma & Ba, 2015) along the gradient as it stands."""
+        self.steps += 1
+        self.mean.lerp_(self.gradient, 1 - BETA1)
+        self.square.mul_(BETA2).addcmul_(self.gradient, self.gradient, value=1 - BETA2)
+        deviation = self.square.sqrt().mul_((1 - BETA2**self.steps) ** -0.5).add_(self.eps)
+        self.flat.addcdiv_(self.mean, deviation, value=-learning_rate / (1 - BETA1**self.steps))
 
     def tensors(self) -> dict[str, Tensor]:
         """Adam's moments, (P,) each, and its step."""
-        return dict(self.adam.state[self.flat])
+        return {"mean": self.mean, "square": self.square, "steps": torch.tensor(self.steps)}
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take back what `tensors` gave."""
-        if tensors and tensors["exp_avg"].shape != self.flat.shape:
-            raise ValueError(f"moments of {len(tensors['exp_avg'])} parameters for a network of {len(self.flat)}")
-        self.adam.state[self.flat] = {name: tensor.to(self.flat.device) for name, tensor in tensors.items()}
+        if tensors["mean"].shape != self.flat.shape:
+            raise ValueError(f"moments of {len(tensors['mean'])} parameters for a network of {len(self.flat)}")
+        self.mean.copy_(tensors["mean"])
+        self.square.copy_(tensors["square"])
+        self.steps = int(tensors["steps"])

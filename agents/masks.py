@@ -25,27 +25,30 @@ class MaskSource:
     def read(self, info: dict[str, Any], rows: Mask | None = None) -> Mask | None:
         """The masks for the observations that came with `info`; of these only `rows` are new (all by default)."""
         if self._has_method:
-            return self._checked(np.asarray(self._reach.call("action_masks")))
+            return checked(np.asarray(self._reach.call("action_masks")), self._shape)
         found = info.get("action_mask")
         if found is None and self._last is None:
             return None
         masks = np.ones(self._shape, bool)  # a row that says nothing allows everything
         if found is not None:
             told = np.broadcast_to(info.get("_action_mask", True), len(masks))
-            masks[told] = self._checked(np.asarray(found))[told]
+            rows_told = np.stack(list(np.asarray(found)[told]))  # lists arrive as objects
+            masks[told] = checked(rows_told, (int(told.sum()), self._shape[1]))
         if rows is not None and self._last is not None:
             masks[~rows] = self._last[~rows]
         self._last = masks
         return masks
 
-    def _checked(self, masks: NDArray[Any]) -> Mask:
-        masks = masks.reshape(len(masks), -1).astype(bool)
-        if masks.shape != self._shape:
-            raise ValueError(
-                f"action mask of shape {masks.shape}: expected {self._shape}, one entry an environment and "
-                "action (several discrete choices side by side; two entries for each binary one)"
-            )
-        return masks
+
+def checked(masks: NDArray[Any], shape: tuple[int, int]) -> Mask:
+    """Masks as bool (N, A), or an error that says what they must be."""
+    flat = masks.reshape(shape[0], -1).astype(bool) if masks.size == shape[0] * shape[1] else masks
+    if flat.shape != shape:
+        raise ValueError(
+            f"action mask of shape {masks.shape}: expected {shape}, one entry an environment and "
+            "action (several discrete choices side by side; two entries for each binary one)"
+        )
+    return flat
 
 
 def pack(masks: Mask) -> NDArray[np.uint8]:

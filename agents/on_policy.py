@@ -15,6 +15,7 @@ from ..records.progress import Stopwatch
 from .agent import Agent
 from .callbacks import Metrics
 from .config import Config
+from .diagnostics import DivergedError
 from .flat import FlatAdam
 from .masks import pack
 from .normalize import RewardNorm
@@ -66,7 +67,7 @@ class OnPolicyAgent(Agent):
     def _build(self) -> None:
         self.policy = self.make_policy()
         self.policy.to_device(self.device)
-        self.optimizer = FlatAdam(self.policy.network, self.config.learning_rate, eps=1e-5)
+        self.optimizer = FlatAdam(self.policy.network, eps=1e-5)
         norm = self.config.normalize_reward
         self.reward_norm = RewardNorm(self.world.n_envs, self.config.gamma) if norm else None
 
@@ -100,6 +101,11 @@ class OnPolicyAgent(Agent):
         rollout = self.collect(watch)
         rollout.estimate_advantages(self.config.gamma, self.config.gae_lambda)
         metrics = self.update(rollout, remaining)
+        if not self.optimizer.flat.isfinite().all():
+            raise DivergedError(
+                f"update {self.n_updates} left weights that are not finite numbers; learning stopped, and checkpoints "
+                "on disk are from before it. Lower learning_rate or max_grad_norm, or normalise what comes in"
+            )
         self.n_updates += 1
         self.memory = self.policy.refreshed(self.memory)
         self.policy.absorb(rollout.log, rollout.valid)
@@ -136,6 +142,8 @@ class OnPolicyAgent(Agent):
         next_values = torch.cat([values[1:], last_values[None]]).double().cpu().numpy()
         for t, rows, final_values in cut_values:
             next_values[t, rows] = final_values.double().cpu().numpy()
+        if masks and len(masks) < len(acts):  # the first steps said nothing of masks, and so allowed everything
+            masks = [np.full_like(masks[0], 255)] * (len(acts) - len(masks)) + masks
         rollout = Rollout(
             log=log,
             by_segments=policy.by_segments,

@@ -26,8 +26,18 @@ class Plan:
 
     def remaining(self, step: int) -> float:
         """The share of the plan that lies ahead, 1 to 0."""
-        return max(0.0, (self.end - step) / (self.end - self.start))
+        return max(0.0, (self.end - step) / self.length)
+
+    @property
+    def length(self) -> int:
+        """How many steps it takes."""
+        return self.end - self.start
+
+    def crosses(self, every: int, before: int, now: int) -> bool:
+        """Whether a multiple of `every` steps (0 is taken as 1) lies between two steps."""
+        every = max(1, every)
+        return (now - self.start) // every > (before - self.start) // every
 
     def cut_due(self, before: int, now: int) -> bool:
         """Whether a cut lies between two steps; the end is one."""
-        return now >= self.end or (now - self.start) // self.every > (before - self.start) // self.every
+        return now >= self.end or self.crosses(self.every, before, now)

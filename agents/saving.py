@@ -11,6 +11,7 @@ from ..records.checkpoint import Checkpoint, CheckpointError, load_checkpoint, s
 from .config import make_config
 from .plan import Plan
 from .registry import agent_class
+from .spaces import describe
 from .vectorize import EnvLike, Vectorized, remake, vectorize
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ def save(agent: Agent, path: str | os.PathLike[str], extra: Mapping[str, Any] | 
         "agent": agent.name,
         "config": agent.config.to_json(),
         "env": agent.world.recipe,
-        "observation_space": repr(agent.world.observation_space),
-        "action_space": repr(agent.world.action_space),
+        "observation_space": describe(agent.world.observation_space),
+        "action_space": describe(agent.world.action_space),
         "plan": dataclasses.asdict(agent.plan) if agent.plan else None,
         "learning": agent.state_dict(),
         **(extra or {}),
@@ -44,7 +45,7 @@ def restore(cls: type[A], checkpoint: Checkpoint, env: EnvLike | None, device: s
     path, state = checkpoint.path, checkpoint.state
     try:
         kind = agent_class(state["agent"])
-    except KeyError as error:
+    except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: unknown agent {error}; it was written by another version") from None
     if not issubclass(kind, cls):
         raise CheckpointError(f"{path} holds a {kind.__name__}, not a {cls.__name__}: use {kind.__name__}.load()")
@@ -60,7 +61,7 @@ def restore(cls: type[A], checkpoint: Checkpoint, env: EnvLike | None, device: s
     except (TypeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: its settings do not fit this version ({error})") from None
     for what in ("observation_space", "action_space"):
-        seen, expected = repr(getattr(agent.world, what)), state[what]
+        seen, expected = describe(getattr(agent.world, what)), state.get(what)
         if seen != expected:
             agent.close()
             raise CheckpointError(
@@ -69,10 +70,10 @@ def restore(cls: type[A], checkpoint: Checkpoint, env: EnvLike | None, device: s
     try:
         agent.load_tensors(checkpoint.tensors)
         agent.load_state_dict(state["learning"])
+        agent.plan = Plan(**state["plan"]) if state["plan"] else None
     except (RuntimeError, KeyError, ValueError, TypeError) as error:
         agent.close()
         raise CheckpointError(f"{path}: its contents do not fit the agent it describes ({error})") from None
-    agent.plan = Plan(**state["plan"]) if state["plan"] else None
     return agent
 
 

@@ -30,10 +30,11 @@ class Randomness:
     def state_dict(self) -> dict[str, Any]:
         """Both streams' positions as plain JSON."""
         actions = base64.b64encode(self.actions.get_state().numpy().tobytes()).decode()
-        return {"actions": actions, "order": self.order.bit_generator.state}
+        return {"device": self.actions.device.type, "actions": actions, "order": self.order.bit_generator.state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` stood."""
-        actions = np.frombuffer(base64.b64decode(state["actions"]), np.uint8).copy()
-        self.actions.set_state(torch.from_numpy(actions))
+        """Continue where `state_dict` stood; another kind of device has another generator, which begins afresh."""
+        if state["device"] == self.actions.device.type:
+            actions = np.frombuffer(base64.b64decode(state["actions"]), np.uint8).copy()
+            self.actions.set_state(torch.from_numpy(actions))
         self.order.bit_generator.state = state["order"]

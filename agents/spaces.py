@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,12 @@ def leaf_spaces(space: spaces.Space[Any], path: str = "observation_space") -> tu
         f"{path} is {space}: accepted are Box, Discrete, MultiDiscrete, MultiBinary, and Dict and Tuple of these. "
         "Turn it into one of them with gymnasium.wrappers.TransformObservation"
     )
+
+
+def describe(space: spaces.Space[Any]) -> str:
+    """A space as text: equal for equal spaces, whatever numpy is told to print."""
+    with np.printoptions(precision=8, threshold=sys.maxsize, floatmode="unique", suppress=False, linewidth=120):
+        return repr(space)
 
 
 def leaves_of(space: spaces.Space[Any], observation: Any) -> Leaves:

@@ -44,7 +44,7 @@ def train(
     watch = Stopwatch()
     with contextlib.ExitStack() as stack:
         stack.enter_context(agent.threads())
-        bar = stack.enter_context(ProgressBar(plan.end - plan.start, agent.title, show=progress))
+        bar = stack.enter_context(ProgressBar(plan.length, agent.title, show=progress))
         metric_log = None
         if folder:
             metric_log = MetricLog(folder, agent.num_timesteps)
@@ -52,7 +52,7 @@ def train(
             stack.callback(metric_log.close)
         for callback in callbacks:
             callback.on_start(agent, folder)
-        began, first, next_row = time.perf_counter(), agent.num_timesteps, agent.num_timesteps
+        began, first = time.perf_counter(), agent.num_timesteps
         going = agent.num_timesteps < plan.end
         while going:
             before = agent.num_timesteps
@@ -63,8 +63,7 @@ def train(
             wishes = [callback.on_update(agent, metrics) for callback in callbacks]  # all are asked
             going = all(wishes) and now < plan.end
             speed = (now - first) / (time.perf_counter() - began)
-            if now >= next_row or len(metrics) > usual or not going:
-                next_row = now + (plan.end - plan.start) // ROWS
+            if plan.crosses(plan.length // ROWS, before, now) or len(metrics) > usual or not going:
                 bar.update(now - plan.start, _note(metrics, speed), shares_text(watch.shares()))
                 if metric_log:
                     times = {f"time/{name}": share for name, share in watch.shares().items()}
@@ -118,13 +117,19 @@ def last_checkpoint(run: str | os.PathLike[str]) -> Checkpoint:
     return load_checkpoint(found[-1])
 
 
+def refuse_to_overwrite(agent: Agent, run: str | os.PathLike[str]) -> None:
+    """Refuse a folder in which another run, or this agent in another life, has come further than the agent."""
+    for path in (Path(run) / "checkpoints").glob("step-*"):
+        if int(path.name.removeprefix("step-")) > agent.num_timesteps:
+            raise FileExistsError(
+                f"run={str(run)!r} already holds a run that has come to {path.name}: "
+                "resume it, name another folder, or delete it"
+            )
+
+
 def _open_run(agent: Agent, folder: Path) -> Path:
     """Make a run's folder, or go on in one this agent has written to."""
-    if (folder / "config.json").exists() and not agent.num_timesteps:
-        if list((folder / "checkpoints").glob("step-*")):
-            raise FileExistsError(
-                f"run={str(folder)!r} already holds a run: resume it, name another folder, or delete it"
-            )
+    if not agent.num_timesteps:  # what a run killed before its first checkpoint left
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         for old in [folder / "metrics.jsonl", *folder.glob("events.out.tfevents.*")]:
             old.unlink(missing_ok=True)

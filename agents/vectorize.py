@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 import logging
@@ -27,28 +28,32 @@ class Vectorized:
     env: VectorEnv[Any, Any, Any]
     recipe: Recipe | None
     owned: bool
+    max_episode_steps: int | None = None
 
 
 def vectorize(env: EnvLike, n_envs: int, kwargs: Mapping[str, Any] | None = None) -> Vectorized:
     """Make `n_envs` slots of an id or an environment; a vector environment is taken as it is."""
     if isinstance(env, VectorEnv):
-        return Vectorized(env, _recipe(env.spec) if env is env.unwrapped else None, owned=False)
+        inner = env.unwrapped.envs[0].spec if isinstance(env.unwrapped, SyncVectorEnv) else None
+        return Vectorized(env, _recipe(env.spec) if env is env.unwrapped else None, False, _limit(env.spec or inner))
     if isinstance(env, str):
         spec = _find(env)
         made = _make(spec, n_envs, dict(kwargs or {}))
-        return Vectorized(made, _recipe(spec, kwargs), owned=True)
+        return Vectorized(made, _recipe(spec, kwargs), True, _limit(spec))
     if not isinstance(env, gym.Env):
         raise TypeError(
             f"env is {env!r}: accepted are an environment's id, a gymnasium.Env and a gymnasium.vector.VectorEnv"
         )
     if n_envs > 1 and env.spec is not None and all(w.kwargs is not None for w in env.spec.additional_wrappers):
         log.warning("n_envs=%d: making %d of %s from its spec", n_envs, n_envs, env.spec.id)
-        return Vectorized(_make(env.spec, n_envs, {}), _recipe(env.spec), owned=True)
+        spec = copy.deepcopy(env.spec)
+        spec.kwargs.pop("render_mode", None)  # that one shows itself; those that learn need not
+        return Vectorized(_make(spec, n_envs, {}), _recipe(spec), True, _limit(spec))
     if n_envs > 1:
         why = "one of its wrappers lacks gymnasium.utils.RecordConstructorArgs" if env.spec else "it has no spec"
         log.warning("n_envs=%d, but no more of %s can be made (%s): using the one given", n_envs, env, why)
     single = SyncVectorEnv([lambda: env], autoreset_mode=AutoresetMode.SAME_STEP)
-    return Vectorized(single, _recipe(env.spec), owned=False)
+    return Vectorized(single, _recipe(env.spec), False, _limit(env.spec))
 
 
 def remake(recipe: Recipe, n_envs: int) -> Vectorized:
@@ -82,7 +87,7 @@ def _recipe(spec: EnvSpec | None, kwargs: Mapping[str, Any] | None = None) -> Re
     given = {**spec.kwargs, **(kwargs or {})}
     if spec.additional_wrappers or given.get("wrappers"):
         return None
-    own = {k: v for k, v in given.items() if k not in _BATCH_KWARGS}
+    own = {k: v for k, v in given.items() if k not in _BATCH_KWARGS | {"render_mode"}}
     registered = registry.get(spec.id)
     if registered is not None and spec.max_episode_steps != registered.max_episode_steps:
         if spec.max_episode_steps is None:
@@ -92,3 +97,7 @@ def _recipe(spec: EnvSpec | None, kwargs: Mapping[str, Any] | None = None) -> Re
         return {"id": spec.id, "kwargs": json.loads(json.dumps(own))}
     except TypeError:
         return None
+
+
+def _limit(spec: EnvSpec | None) -> int | None:
+    return spec.max_episode_steps if spec else None

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from .masks import Mask, MaskSource, require_an_action
 from .reach import Reach
 from .spaces import ActionCodec, Array, Leaves, leaf_spaces, leaves_of, stack_leaves
-from .vectorize import Vectorized
+from .vectorize import Vectorized, log
 
 Flags = NDArray[np.bool_]
 
@@ -51,6 +51,8 @@ class World:
         self.action_space = self.env.single_action_space
         self.leaf_spaces = leaf_spaces(self.observation_space)
         self.codec = ActionCodec(self.action_space)
+        if "autoreset_mode" not in self.env.metadata:
+            log.warning("%s does not say its autoreset_mode in its metadata: taken for NEXT_STEP", self.env)
         self.autoreset = AutoresetMode(self.env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._floats = [i for i, leaf in enumerate(self.leaf_spaces) if np.issubdtype(leaf.dtype, np.floating)]
         self._spent = np.zeros(self.n_envs, bool)  # NEXT_STEP: rows whose next step is a reset
@@ -61,8 +63,7 @@ class World:
         self.announces = reach.has("policy_logprob")
         self.settles = reach.has("settle")
         self.reference_model: Any = reach.get("reference_model") if reach.has("reference_model") else None
-        spec = self.env.spec
-        self.horizon = 2 * (spec.max_episode_steps or 0) if spec else 0  # steps in which two episodes fit, if known
+        self.horizon = 2 * (made.max_episode_steps or 0)  # steps in which two episodes fit, if known
         self._stateful = reach.has("get_state") and reach.has("set_state")
 
     def reset(self, seed: int | None = None, state: list[Any] | None = None) -> Leaves:
@@ -71,8 +72,6 @@ class World:
         if state is not None and self._stateful and self._reach.spread("set_state", state):
             observation, info = self.env.reset()
         self._spent[:] = False
-        if self.settles:
-            self._reach.call("settle")  # says that someone here settles, so no reward will carry the charges
         self._read_masks(info)
         self._check_masks()
         return self._leaves(observation)
@@ -83,8 +82,8 @@ class World:
             self._reach.set("policy_logprob", logprobs)
         observation, reward, terminated, truncated, info = self.env.step(self.codec.to_env(actions))
         reward = np.asarray(reward, np.float64)
-        if np.isnan(reward).any():
-            raise WorldError(_nan("reward", np.isnan(reward)))
+        if not np.isfinite(reward).all():
+            raise WorldError(_not_finite("reward", np.flatnonzero(~np.isfinite(reward))))
         leaves = self._leaves(observation)
         valid, ended = ~self._spent, terminated | truncated
         truncated = truncated & ~terminated
@@ -102,6 +101,11 @@ class World:
         self._check_masks()
         return Turn(leaves, starts, reward, terminated, truncated, valid, final)
 
+    def promise_to_settle(self) -> None:
+        """Tell worlds that ask that somebody here settles, so that no reward will carry the charges."""
+        if self.settles:
+            self._reach.call("settle")
+
     def settle(self, counts: NDArray[np.int64]) -> list[NDArray[np.float64]]:
         """What each slot still owes, to be added to its rewards in order: nothing, or `counts` charges."""
         charges = [np.asarray(slot, np.float64).reshape(-1) for slot in self._reach.call("settle")]
@@ -117,11 +121,10 @@ class World:
         """The slots' cursors and random states, where the environment keeps them as plain JSON."""
         if not self._stateful:
             return None
-        state = list(self._reach.call("get_state"))
         try:
-            json.dumps(state)
-        except TypeError:
-            return None
+            state: list[Any] = json.loads(json.dumps(list(self._reach.call("get_state"))))
+        except TypeError as error:
+            raise WorldError(f"get_state() must return plain JSON, so that a checkpoint can keep it: {error}") from None
         return state
 
     def close(self) -> None:
@@ -131,16 +134,26 @@ class World:
 
     def _leaves(self, observation: Any) -> Leaves:
         leaves = tuple(leaf.copy() for leaf in leaves_of(self.observation_space, observation))
-        for i in self._floats:
-            nan = np.isnan(leaves[i])
-            if nan.any():
-                raise WorldError(_nan("observation", nan.reshape(self.n_envs, -1).any(1)))
+        self._check(leaves, np.arange(len(leaves[0])))
         return leaves
 
     def _final(self, leaves: Leaves, info: dict[str, Any], rows: Flags) -> Leaves:
         if self.autoreset is not AutoresetMode.SAME_STEP:
             return tuple(leaf[rows] for leaf in leaves)
-        return stack_leaves([leaves_of(self.observation_space, last) for last in info["final_obs"][rows]])
+        final = info["final_obs"]
+        if isinstance(final, dict | tuple):  # a native batch may keep its final observations batched
+            last = tuple(leaf[rows] for leaf in leaves_of(self.observation_space, final))
+        else:
+            last = stack_leaves([leaves_of(self.observation_space, observation) for observation in final[rows]])
+        self._check(last, np.flatnonzero(rows))
+        return last
+
+    def _check(self, leaves: Leaves, slots: NDArray[np.int64]) -> None:
+        for i in self._floats:
+            finite = np.isfinite(leaves[i])
+            if not finite.all():
+                broken = ~finite.reshape(len(slots), -1).all(1)
+                raise WorldError(_not_finite("observation", slots[broken]))
 
     def _read_masks(self, info: dict[str, Any], rows: Flags | None = None) -> None:
         if self._mask_source is None:
@@ -153,8 +166,8 @@ class World:
             require_an_action(self.masks)
 
 
-def _nan(what: str, rows: Flags) -> str:
+def _not_finite(what: str, slots: NDArray[np.int64]) -> str:
     return (
-        f"the environment returned a NaN {what} in slot {int(np.flatnonzero(rows)[0])}: every {what} must be a "
+        f"the environment returned a NaN or infinite {what} in slot {int(slots[0])}: every {what} must be a finite "
         "number; training stopped before learning from it. Find the step with gymnasium.utils.env_checker"
     )

@@ -37,7 +37,7 @@ class Request:
         write_file(run / "command.json", json.dumps(dataclasses.asdict(self), indent=1))
 
     def callbacks(self) -> list[Callback]:
-        """The callbacks it stands for, always in the same order: a checkpoint keeps their states by position."""
+        """The callbacks it stands for, of which a checkpoint keeps the states by class."""
         from ..agents import Evaluate, StopAtReturn
 
         if self.evaluate_every:
@@ -77,9 +77,10 @@ def find_checkpoint(folder: str, *, best: bool = False) -> Checkpoint:
     """Read a checkpoint's folder, or the last (or the best) checkpoint of a run's."""
     from ..agents.training import last_checkpoint
     from ..records.checkpoint import CheckpointError, load_checkpoint
+    from ..records.folder import recovered
 
     path = existing(folder)
-    if best and not (path / "best").is_dir():
+    if best and not recovered(path / "best").is_dir():
         raise UserError(f"{folder} keeps no best agent: train with --evaluate-every N, or leave out --best")
     if not (best or holds_run(path) or (path / "state.json").exists()):
         inside = [str(run) for run in sorted(path.iterdir()) if holds_run(run)]

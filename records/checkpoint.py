@@ -43,6 +43,7 @@ def save_checkpoint(
     path: str | os.PathLike[str], state: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]
 ) -> None:
     """Write `state` and each group of `tensors` (a file of that name) into the folder `path`, or nothing."""
+    _refuse_to_replace(Path(path))
     with whole_folder(path) as folder:
         for name, group in tensors.items():
             save_file({key: t.detach().contiguous() for key, t in group.items()}, folder / f"{name}.safetensors")
@@ -83,6 +84,15 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         except SafetensorError as error:
             raise CheckpointError(f"{file} is not a safetensors file ({error})") from None
     return Checkpoint(folder, state, tensors)
+
+
+def _refuse_to_replace(folder: Path) -> None:
+    """Only a checkpoint (or nothing) may be replaced by one: never a run, never somebody's work."""
+    names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    foreign = sorted(name for name in names if name != "state.json" and not name.endswith(".safetensors"))
+    if foreign or (names and "state.json" not in names) or (folder.exists() and not folder.is_dir()):
+        seen = f"it holds {', '.join(foreign[:3])}" if foreign else "it is a file" if not names else "it is none"
+        raise FileExistsError(f"{folder} exists and is not a checkpoint ({seen}): name a folder of its own inside it")
 
 
 def _fingerprint(file: Path) -> dict[str, Any]:

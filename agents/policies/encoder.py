@@ -119,8 +119,10 @@ LeafEncoder = VectorEncoder | ChoiceEncoder | ImageEncoder
 
 
 def is_image(space: spaces.Space[Any]) -> bool:
-    """Whether a leaf is a picture: bytes in three dimensions."""
-    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
+    """Whether a leaf is a picture: bytes from 0 to 255 in three dimensions."""
+    if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or len(space.shape) != 3:
+        return False
+    return bool((space.low == 0).all() and (space.high == 255).all())
 
 
 def _leaf_encoder(space: spaces.Space[Any], normalize: bool) -> LeafEncoder:

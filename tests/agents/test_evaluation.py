@@ -147,4 +147,4 @@ def test_scores_are_summed_up() -> None:
     scores = Scores([1.0, 3.0, 5.0], [1, 1, 1])
     assert scores.mean == 3.0
     assert scores.std == pytest.approx(np.sqrt(8 / 3))
-    assert str(scores) == "3.0 ± 1.6 over 3 episodes (worst 1.0, best 5.0)"
+    assert str(scores) == "3.0 ± 1.633 over 3 episodes (worst 1.0, best 5.0)"

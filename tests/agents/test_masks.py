@@ -53,11 +53,13 @@ class Counting(gym.Env[Any, Any]):
         return mask.astype(np.int8)
 
     def info(self) -> dict[str, Any]:
+        if self.tell == "as a list":
+            return {"action_mask": self.rule().tolist()}
         told = self.tell == "always" or (self.tell == "at times" and self.count % 2 == 0)
         return {"action_mask": self.rule()} if told else {}
 
     def truth(self) -> np.ndarray:
-        return self.info().get("action_mask", np.ones(WIDTH)).astype(bool)
+        return np.array(self.info().get("action_mask", np.ones(WIDTH)), bool)
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[int, dict[str, Any]]:
         super().reset(seed=seed)
@@ -85,6 +87,7 @@ class Wrapped(gym.Wrapper[Any, Any, Any, Any]):
 
 KINDS = {
     "info": lambda length: Counting(length, "always"),
+    "info, a list": lambda length: Counting(length, "as a list"),
     "info at times": lambda length: Counting(length, "at times"),
     "method": lambda length: Asked(length, "never"),
     "method behind a wrapper": lambda length: Wrapped(Asked(length, "never")),

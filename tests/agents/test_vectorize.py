@@ -24,6 +24,7 @@ ID = "VectorizeProbe-v0"
 class Probe(gym.Env[Any, Any]):
     """Pays `reward` a step, three steps by default."""
 
+    metadata = {"render_modes": ["ansi"]}
     observation_space, action_space = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
 
     def __init__(self, reward: Any = 1.0, render_mode: str | None = None) -> None:
@@ -35,6 +36,9 @@ class Probe(gym.Env[Any, Any]):
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         return np.zeros(2, np.float32), float(np.sum(self.reward)), False, False, {}
+
+    def render(self) -> str:
+        return ""
 
     def close(self) -> None:
         self.closed = True
@@ -158,6 +162,15 @@ def test_more_of_one_environment_are_made_from_its_spec_and_it_is_said(caplog: p
     assert made.env.num_envs == 4
     assert paid(made) == [3.0] * 4
     assert not env.unwrapped.closed  # the user's own is left alone
+
+
+def test_what_is_made_of_a_shown_environment_is_not_shown() -> None:
+    """Eight windows would open for learning, and ten for an evaluation."""
+    shown = gym.make(ID, render_mode="ansi")
+    made = vectorize(shown, 2)
+    assert [env.unwrapped.render_mode for env in made.env.envs] == [None, None]
+    assert made.recipe == vectorize(shown, 1).recipe == {"id": ID, "kwargs": {}}
+    assert shown.spec.kwargs["render_mode"] == "ansi"
 
 
 def test_wrappers_gymnasium_can_rebuild_come_along_but_not_into_a_recipe() -> None:

@@ -30,7 +30,7 @@ def tensors() -> dict[str, dict[str, torch.Tensor]]:
             "transposed": torch.randn(4, 3, generator=generator).T,
             "odd values": torch.tensor([0.0, -0.0, torch.inf, -torch.inf, torch.nan, 1e-45]),
         },
-        "optimizer": {},  # Adam keeps nothing before its first step
+        "optimizer": {},
     }
 
 
@@ -60,7 +60,7 @@ def test_everything_comes_back_bit_for_bit(folder: Path) -> None:
 def test_views_of_one_flat_tensor_are_kept_one_by_one(tmp_path: Path) -> None:
     """Parameters are views of one tensor: neither refused as shared, nor each written with all of it."""
     network = nn.Sequential(nn.Linear(50, 40), nn.Tanh(), nn.Linear(40, 3))
-    optimizer = FlatAdam(network, 1e-3)
+    optimizer = FlatAdam(network)
     optimizer.step(network(torch.ones(2, 50)).square().sum(), 1e-3, 0.5)
     storages = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
     assert len(storages) == 1  # the case this test is about

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from textrlhf.records.progress import ProgressBar, Stopwatch, shares_text
+from textrlhf.records.progress import ProgressBar, Stopwatch, rounded, shares_text
 
 TITLE = "PPO(Maze[/b][3])"  # what looks like rich's markup is only a name
 
@@ -84,3 +84,12 @@ def test_shares_sum_to_one_on_the_real_clock() -> None:
     for k in range(100):
         watch.lap(f"part {k % 3}")
     assert sum(watch.shares().values()) == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(475.29, "475.3"), (-21.0, "-21.0"), (0.7421, "0.742"), (-0.5, "-0.500"), (0, "0.0"), (3.0, "3.0")],
+)
+def test_a_return_is_rounded_to_what_can_be_told_apart(value: float, text: str) -> None:
+    """One digit after the point would show every success rate between 0.65 and 0.75 as 0.7."""
+    assert rounded(value) == text
