@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -41,7 +42,10 @@ class Config:
                 object.__setattr__(self, field.name, tuple(value))
             elif isinstance(value, np.generic):
                 object.__setattr__(self, field.name, value.item())
-            _check_type(field.name, getattr(self, field.name), hints[field.name])
+            value = getattr(self, field.name)
+            _check_type(field.name, value, hints[field.name])
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{field.name}={value!r}: accepted is a finite number")
         self.check()
 
     def check(self) -> None:
@@ -49,7 +53,7 @@ class Config:
         positive = ["n_envs", "checkpoints"]
         positive += [name for name in ("checkpoint_every", "torch_threads") if getattr(self, name) is not None]
         self.require(positive, lambda value: value >= 1, "at least 1")
-        self.require(["seed"], lambda value: value is None or value >= 0, "None or at least 0")
+        self.require(["seed"], lambda value: value is None or 0 <= value < 2**32, "None or 0 to 4294967295")
 
     def require(self, names: list[str], accepted: Any, meaning: str) -> None:
         """Refuse the first of the named values for which `accepted` is false."""
@@ -100,8 +104,6 @@ def scheduled(value: float, schedule: Schedule, remaining: float) -> float:
     if schedule == "linear":
         return value * remaining
     if schedule == "cosine":
-        import math
-
         return value * 0.5 * (1 - math.cos(math.pi * remaining))
     return value
 

@@ -72,7 +72,7 @@ def evaluate(
     try:
         while share.any():
             turn = world.step(*player(observation, starts, world.masks, deterministic))
-            returns += turn.reward
+            returns += turn.reward * turn.valid
             lengths += turn.valid
             for row in np.flatnonzero(turn.terminated | turn.truncated):
                 if share[row]:

@@ -57,6 +57,7 @@ class OnPolicyConfig(Config):
         self.require(["n_steps", "memory_size"], lambda value: value >= 1, "at least 1")
         self.require(["learning_rate"], lambda value: value > 0, "above 0")
         self.require(["gamma", "gae_lambda"], lambda value: 0 <= value <= 1, "between 0 and 1")
+        self.require(["net_arch"], lambda widths: all(width >= 1 for width in widths), "widths of at least 1")
 
 
 class OnPolicyAgent(Agent):

@@ -23,7 +23,8 @@ class PPOConfig(OnPolicyConfig):
     n_epochs: int = 10
     """passes over every rollout"""
     batch_size: int = 256
-    """steps a minibatch; the rollout is cut into equal ones of at most this size"""
+    """steps a minibatch; the rollout is cut into equal ones of at most this size. A policy with memory learns
+    from whole segments, so there a minibatch has about this size, and at least the longest segment's"""
     clip_range: float = 0.2
     """ε: how far a step may move an action's probability, as a ratio"""
     clip_range_vf: float | None = None
@@ -48,6 +49,7 @@ class PPOConfig(OnPolicyConfig):
         super().check()
         self.require(["n_epochs", "batch_size"], lambda value: value >= 1, "at least 1")
         self.require(["clip_range", "max_grad_norm"], lambda value: value > 0, "above 0")
+        self.require(["vf_coef"], lambda value: value >= 0, "0 or above")
         self.require(["clip_range_vf", "target_kl"], lambda value: value is None or value > 0, "None or above 0")
 
 

@@ -39,7 +39,7 @@ def vectorize(env: EnvLike, n_envs: int, kwargs: Mapping[str, Any] | None = None
     if isinstance(env, str):
         spec = _find(env)
         made = _make(spec, n_envs, dict(kwargs or {}))
-        return Vectorized(made, _recipe(spec, kwargs), True, _limit(spec))
+        return Vectorized(made, _recipe(spec, kwargs), True, (kwargs or {}).get("max_episode_steps", _limit(spec)))
     if not isinstance(env, gym.Env):
         raise TypeError(
             f"env is {env!r}: accepted are an environment's id, a gymnasium.Env and a gymnasium.vector.VectorEnv"

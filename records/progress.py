@@ -75,4 +75,4 @@ def shares_text(shares: Mapping[str, float]) -> str:
 
 def rounded(value: float) -> str:
     """A return as it is read most easily: 475.3, but 0.742."""
-    return f"{value:.1f}" if abs(value) >= 10 or value == round(value) else f"{value:.3f}"
+    return f"{value:.1f}" if not abs(value) < 10 or value == round(value) else f"{value:.3f}"

@@ -44,6 +44,29 @@ def test_predict_obeys_masks(agent: PPO) -> None:
     assert actions.tolist() == [0, 1] * 20
 
 
+def test_predict_refuses_masks_that_make_no_sense(agent: PPO) -> None:
+    observation = np.zeros(4, np.float32)
+    with pytest.raises(ValueError, match=r"action mask of shape \(3,\): expected \(1, 2\)"):
+        agent.predict(observation, action_masks=[True, False, True])
+    with pytest.raises(ValueError, match="allows no action"):
+        agent.predict(observation, action_masks=[False, False])
+
+
+def test_an_evaluation_that_cannot_be_is_refused_before_work_starts() -> None:
+    class Nameless(gym.Wrapper):
+        """Has no way to be made again."""
+
+    agent = PPO(Nameless(gym.make("CartPole-v1")), n_envs=1, n_steps=16)
+    with pytest.raises(ValueError, match="Evaluate: .* pass env="):
+        agent.learn(64, progress=False, callbacks=Evaluate(every=32))
+    assert agent.num_timesteps == 0
+
+
+def test_a_policy_name_in_front_is_explained() -> None:
+    with pytest.raises(TypeError, match="no policy is named there"):
+        PPO("MlpPolicy", "CartPole-v1")
+
+
 def test_predict_does_not_disturb_learning() -> None:
     results = []
     for curious in (False, True):
@@ -142,7 +165,9 @@ def test_cuts_leave_room_for_whole_episodes() -> None:
     agent = PPO("CartPole-v1", n_envs=8, n_steps=16, n_epochs=1, seed=0)
     agent.learn(1_000, progress=False)
     assert agent.plan is not None
-    assert agent.plan.every == 8 * 2 * 500
+    assert agent.plan.every == 500  # but never so few that a kill loses more than half
+    agent.learn(100_000, progress=False, callbacks=StopAfter(0))
+    assert agent.plan.every == max(10_000, 8 * 2 * 500)
     agent = PPO("CartPole-v1", n_envs=8, n_steps=16, n_epochs=1, seed=0, checkpoint_every=128)
     agent.learn(256, progress=False)
     assert agent.plan is not None

@@ -137,6 +137,54 @@ def test_nothing_there(tmp_path: Path) -> None:
         PPO.load(tmp_path)
 
 
+def test_saving_never_replaces_anything_but_a_checkpoint(saved: Path, tmp_path: Path) -> None:
+    """A slip of the path must not delete a run, nor somebody's work."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "thesis.tex").write_text("years")
+    agent = PPO.load(saved)
+    agent.learn(300, run=tmp_path / "run", progress=False)
+    for folder, seen in (("work", "thesis.tex"), ("run", "checkpoints")):
+        with pytest.raises(
+            FileExistsError, match=f"is not a checkpoint .it holds {seen}.*name a folder of its own"
+        ):
+            agent.save(tmp_path / folder)
+    assert (tmp_path / "work" / "thesis.tex").read_text() == "years"
+    PPO.resume(tmp_path / "run", progress=False)
+
+
+def test_an_agent_from_further_back_does_not_write_over_a_run(saved: Path, tmp_path: Path) -> None:
+    """Its checkpoints would be pruned at once as the older ones, and the run's later metrics dropped."""
+    PPO.load(saved).learn(2000, run=tmp_path, progress=False)
+    rows = (tmp_path / "metrics.jsonl").read_text()
+    with pytest.raises(FileExistsError, match="already holds a run that has come to step-"):
+        PPO.load(saved).learn(300, run=tmp_path, progress=False)
+    assert (tmp_path / "metrics.jsonl").read_text() == rows
+
+
+def test_a_checkpoint_from_another_kind_of_device_loads(saved: Path, tmp_path: Path) -> None:
+    """A CUDA generator's state fits no CPU generator: actions are then drawn from a fresh one."""
+    path = copy(saved, tmp_path)
+    learning = json.loads((path / "state.json").read_text())["learning"]
+    learning["random"] |= {"device": "cuda", "actions": "AAAAAAAAAAAAAAAAAAAAAA=="}
+    edit(path, learning=learning)
+    assert PPO.load(path).num_timesteps == PPO.load(saved).num_timesteps
+
+
+def test_a_space_is_the_same_however_numpy_prints(saved: Path) -> None:
+    with np.printoptions(precision=2, threshold=3):
+        PPO.load(saved)
+
+
+@pytest.mark.parametrize("missing", ["observation_space", "plan", "learning", "config", "env"])
+def test_a_state_with_parts_missing_is_one_clear_error(saved: Path, tmp_path: Path, missing: str) -> None:
+    path = copy(saved, tmp_path)
+    state = json.loads((path / "state.json").read_text())
+    del state[missing]
+    (path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(CheckpointError):
+        PPO.load(path)
+
+
 def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
     PPO("CartPole-v1", n_steps=16, seed=0).learn(200, run=tmp_path / "run", progress=False)
     before = (tmp_path / "run" / "metrics.jsonl").read_text()

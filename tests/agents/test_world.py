@@ -11,7 +11,7 @@ from gymnasium.wrappers import OrderEnforcing, TimeLimit
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from slot_policy import SlotPolicy
-from textrlhf.agents import PPO
+from textrlhf.agents import PPO, evaluate
 from textrlhf.agents.vectorize import vectorize
 from textrlhf.agents.world import World, WorldError
 from textrlhf.records.progress import Stopwatch
@@ -208,6 +208,40 @@ def test_nan_from_an_environment_stops_before_learning(where: str) -> None:
     assert all((before[name] == value).all() for name, value in agent.policy.state_dict().items())
 
 
+def test_infinite_observations_never_reach_the_statistics(tmp_path) -> None:
+    """Normalised, one infinity would turn every later weight into NaN, and the next checkpoint with them."""
+
+    class Infinite(Counting):
+        def _observe(self):
+            return super()._observe() if self.t < 5 else np.array([0, np.inf], np.float32)
+
+    agent = PPO(Infinite(((100, "terminated"),)), n_envs=1, n_steps=4, normalize_observation=True, seed=0)
+    with pytest.raises(WorldError, match="infinite observation in slot 0"):
+        agent.learn(64, run=tmp_path, progress=False)
+
+
+def test_a_nan_final_observation_is_named_too() -> None:
+    class BrokenEnd(Counting):
+        def _observe(self):
+            return super()._observe() if self.t < 2 else np.array([np.nan, 0], np.float32)
+
+    for mode in MODES:
+        world = World(vectorize(SyncVectorEnv([lambda: BrokenEnd(((2, "truncated"),))], autoreset_mode=mode), 1))
+        world.reset(0)
+        world.step(np.zeros(1, np.int64))
+        with pytest.raises(WorldError, match="NaN or infinite observation in slot 0"):
+            world.step(np.zeros(1, np.int64))
+
+
+def test_evaluation_sees_every_charge() -> None:
+    """Nobody settles there, so a deferred world must pay in its texts' last rewards."""
+    agent = SlotPPO(TokenVectorEnv(N), seed=0)
+    at_once, deferred = (
+        evaluate(agent, TokenVectorEnv(N, charge=charge, kl_coef=KL), 30).returns for charge in ("token", "deferred")
+    )
+    np.testing.assert_allclose(deferred, at_once, atol=1e-6)
+
+
 class Cursor(Counting):
     """Keeps a cursor of its own, as text worlds keep their place among the prompts."""
 
@@ -237,6 +271,27 @@ def test_a_worlds_own_state_outlives_a_reset() -> None:
     assert state == [4, 4]
     (observation,) = world.reset(1, state)
     assert observation[:, 0].tolist() == [5, 5]  # the next one, not the first again
+
+
+def test_a_state_that_is_not_json_is_refused() -> None:
+    class Binary(Cursor):
+        def get_state(self):
+            return {"place": np.int64(3)}
+
+    with pytest.raises(WorldError, match="get_state.. must return plain JSON"):
+        World(vectorize(Binary(), 1)).get_state()
+
+
+def test_masks_may_come_late() -> None:
+    """An environment whose reset says nothing of masks: until the first one everything is allowed."""
+
+    class Late(Counting):
+        def step(self, action):
+            *rest, _ = super().step(action)
+            return *rest, {"action_mask": [True, False]}
+
+    agent = PPO(SyncVectorEnv([Late] * 2, autoreset_mode=AutoresetMode.SAME_STEP), n_steps=16, seed=0)
+    agent.learn(64, progress=False)
 
 
 def test_mujocos_set_state_is_not_mistaken_for_ours() -> None:
