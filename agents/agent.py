@@ -68,7 +68,7 @@ class Agent(ABC):
         self.plan: Plan | None = None
         self._predictions = torch.Generator(device=self.device)
         self._predictions.manual_seed(derive(seed, 3, 0))
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), self.threads():  # the first weights, too, depend on the threads
             torch.manual_seed(derive(seed, 0, 0))
             self._build()
 

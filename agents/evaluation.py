@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,7 @@ def evaluate(
     scores = Scores([], [])
     player = agent.player(n_envs, seed)
     observation, starts = world.reset(seed), np.ones(n_envs, bool)
-    try:
+    with contextlib.closing(world), agent.threads():
         while share.any():
             turn = world.step(*player(observation, starts, world.masks, deterministic))
             returns += turn.reward * turn.valid
@@ -81,6 +82,4 @@ def evaluate(
                     share[row] -= 1
                 returns[row], lengths[row] = 0.0, 0
             observation, starts = turn.observation, turn.starts
-    finally:
-        world.close()
     return scores

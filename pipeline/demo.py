@@ -47,9 +47,7 @@ def demo(argv: Sequence[str]) -> None:
     steps = options.steps or tuned_settings(PPO.name)[ENV].total_timesteps
     agent = PPO.tuned(ENV, seed=1)
     heading(f"PPO learns {ENV}: keep a pole upright on a cart for 500 steps, one point each")
-    with agent.threads():
-        before = evaluate(agent, n_episodes=20)
-    facts([("Before", str(before))])
+    facts([("Before", str(evaluate(agent, n_episodes=20)))])
     Request(command="demo", env=ENV, steps=steps).save(run)
     with learning(run):
         agent.learn(steps, run=run)

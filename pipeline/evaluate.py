@@ -50,10 +50,9 @@ def evaluate(argv: Sequence[str]) -> None:
 
     from .. import agents
 
-    with agent.threads():
-        scores = agents.evaluate(
-            agent, n_episodes=options.episodes, deterministic=not options.stochastic, seed=options.seed
-        )
+    scores = agents.evaluate(
+        agent, n_episodes=options.episodes, deterministic=not options.stochastic, seed=options.seed
+    )
     agent.close()
     if options.json:
         result = outcome(agent, scores, deterministic=not options.stochastic, seed=options.seed)

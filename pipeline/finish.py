@@ -38,8 +38,7 @@ def evaluated(agent: Agent, run: Path, episodes: int) -> Scores:
     from ..agents import evaluate
     from ..records.folder import write_file
 
-    with agent.threads():
-        scores = evaluate(agent, n_episodes=episodes, seed=EVALUATION_SEED)
+    scores = evaluate(agent, n_episodes=episodes, seed=EVALUATION_SEED)
     write_file(
         run / "evaluation.json", json.dumps(outcome(agent, scores, deterministic=True, seed=EVALUATION_SEED), indent=1)
     )

@@ -186,3 +186,15 @@ def test_importing_the_package_costs_what_gymnasium_costs() -> None:
     heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     for module in ("torch", "transformers", "matplotlib", "rich", "tyro", "tensorboard"):
         assert f"'{module}'" not in heavy
+
+
+def test_the_first_weights_do_not_depend_on_the_threads() -> None:
+    """Orthogonal initialisation rounds differently on two threads; a resumed run must not care who made it."""
+    import torch
+
+    agents = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        agents.append(PPO("CartPole-v1", seed=0, n_envs=2, net_arch=(512, 512), policy="gru", memory_size=256))
+    torch.set_num_threads(1)
+    assert (agents[0].optimizer.flat == agents[1].optimizer.flat).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -59,7 +60,7 @@ def agent(recipe: Any = None) -> Any:
 
         return play
 
-    return SimpleNamespace(world=SimpleNamespace(recipe=recipe), player=player)
+    return SimpleNamespace(world=SimpleNamespace(recipe=recipe), player=player, threads=contextlib.nullcontext)
 
 
 def batch(*lengths: int, mode: AutoresetMode = AutoresetMode.SAME_STEP, grow: int = 0) -> SyncVectorEnv:

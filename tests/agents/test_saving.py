@@ -144,9 +144,7 @@ def test_saving_never_replaces_anything_but_a_checkpoint(saved: Path, tmp_path: 
     agent = PPO.load(saved)
     agent.learn(300, run=tmp_path / "run", progress=False)
     for folder, seen in (("work", "thesis.tex"), ("run", "checkpoints")):
-        with pytest.raises(
-            FileExistsError, match=f"is not a checkpoint .it holds {seen}.*name a folder of its own"
-        ):
+        with pytest.raises(FileExistsError, match=f"is not a checkpoint .it holds {seen}.*name a folder of its own"):
             agent.save(tmp_path / folder)
     assert (tmp_path / "work" / "thesis.tex").read_text() == "years"
     PPO.resume(tmp_path / "run", progress=False)

@@ -203,7 +203,7 @@ def test_nan_from_an_environment_stops_before_learning(where: str) -> None:
     env = SyncVectorEnv([Counting, lambda: Broken(where)], autoreset_mode=AutoresetMode.SAME_STEP)
     agent = PPO(env, n_steps=8, seed=0)
     before = {name: value.clone() for name, value in agent.policy.state_dict().items()}
-    with pytest.raises(WorldError, match=f"NaN {where} in slot 1"):
+    with pytest.raises(WorldError, match=f"NaN or infinite {where} in slot 1"):
         agent.learn(100, progress=False)
     assert all((before[name] == value).all() for name, value in agent.policy.state_dict().items())
 

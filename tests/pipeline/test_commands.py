@@ -354,9 +354,9 @@ def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_help_shows_the_defaults_of_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
-    tuned, plain = tuned_settings("ppo")["CartPole-v1"].hyperparameters["gamma"], PPOConfig.gamma
+    tuned, plain = tuned_settings("ppo")["Pendulum-v1"].hyperparameters["gamma"], PPOConfig.gamma
     assert tuned != plain
-    for argv, gamma in ([], plain), (["--env", "CartPole-v1"], tuned), (["--env=CartPole-v1", "--no-tuned"], plain):
+    for argv, gamma in ([], plain), (["--env", "Pendulum-v1"], tuned), (["--env=Pendulum-v1", "--no-tuned"], plain):
         with pytest.raises(SystemExit):
             main(["train", *argv, "--help"])
         assert f"looks (default: {gamma})" in " ".join(capsys.readouterr().out.replace("│", " ").split())
