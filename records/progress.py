@@ -35,10 +35,10 @@ class ProgressBar:
     def __init__(self, total: int, title: str, *, show: bool = True, console: Console | None = None) -> None:
         self.total, self.title, self.show = total, title, show
         self.console = console or Console()
-        self._printed = 0
+        self._printed, self._kept_back = 0, ""
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=12),
             TaskProgressColumn(),
             TextColumn("{task.fields[note]}", markup=False),
             TimeRemainingColumn(compact=True),
@@ -52,20 +52,23 @@ class ProgressBar:
         return self
 
     def update(self, done: int, note: str, detail: str = "") -> None:
-        """Show that `done` of the total is behind us; `detail` only where a line has room for it."""
+        """Show that `done` of the total is behind us; where a line has no room for `detail` it is shown at the end."""
         if not self._bar.disable:
-            roomy = self.console.width >= len(self.title) + len(note) + len(detail) + 50
+            roomy = self.console.width >= len(self.title) + len(note) + len(detail) + 32
+            self._kept_back = "" if roomy else detail
             note = f"{note}  {detail}" if roomy else note
             self._bar.update(self._task, completed=min(done, self.total), note=note)
         elif self.show and done * 10 // self.total > self._printed:
             self._printed = done * 10 // self.total
-            line = f"{self.title} {min(done, self.total):>9,}/{self.total:,}  {note}"
+            line = f"{self.title} {min(done, self.total):>9,}/{self.total:,}  {note}  {detail}".rstrip()
             self.console.print(line, soft_wrap=True, markup=False)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+        if self._kept_back:
+            self.console.print(f"{self.title}  {self._kept_back}", soft_wrap=True, markup=False)
 
 
 def shares_text(shares: Mapping[str, float]) -> str:
