@@ -55,7 +55,7 @@ def taught(masked: str, policy: str) -> float:
     agent = PPO(
         needles(masked), policy=policy, n_steps=64, batch_size=128, n_epochs=10, learning_rate=3e-3, gamma=0.0, seed=0
     )
-    agent.learn(8_000, progress=False)
+    agent.learn(7_000, progress=False)
     return evaluate(agent, needles(masked), 16).mean / Needle.LENGTH
 
 
@@ -68,7 +68,7 @@ def test_masks_matter(masked: str, policy: str) -> None:
 
 @pytest.mark.slow
 def test_without_masks_it_is_far_worse() -> None:
-    assert taught("no", "mlp") < 0.6
+    assert taught("no", "mlp") < 0.5
 
 
 class Positions(gym.ObservationWrapper):
