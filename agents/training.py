@@ -128,11 +128,7 @@ def refuse_to_overwrite(agent: Agent, run: str | os.PathLike[str]) -> None:
 
 
 def _open_run(agent: Agent, folder: Path) -> Path:
-    """Make a run's folder, or go on in one this agent has written to."""
-    if not agent.num_timesteps:  # what a run killed before its first checkpoint left
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        for old in [folder / "metrics.jsonl", *folder.glob("events.out.tfevents.*")]:
-            old.unlink(missing_ok=True)
+    """Make a run's folder, or go on in one; nothing is deleted there but metrics of steps that lie ahead."""
     about = {"agent": agent.name, "env": agent.world.recipe, "config": agent.config.to_json()}
     write_file(folder / "config.json", json.dumps(about, indent=1))
     return folder

@@ -150,6 +150,16 @@ def test_saving_never_replaces_anything_but_a_checkpoint(saved: Path, tmp_path: 
     PPO.resume(tmp_path / "run", progress=False)
 
 
+def test_a_run_begun_among_other_files_deletes_none(tmp_path: Path) -> None:
+    """Such as a folder "checkpoints" of somebody else's; only rows of a run killed before its first save go."""
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "theirs.txt").write_text("keep")
+    (tmp_path / "metrics.jsonl").write_text('{"step": 999, "rollout/return": 1.0}\n')
+    PPO("CartPole-v1", n_steps=16, seed=0).learn(200, run=tmp_path, progress=False)
+    assert (tmp_path / "checkpoints" / "theirs.txt").read_text() == "keep"
+    assert "999" not in (tmp_path / "metrics.jsonl").read_text()
+
+
 def test_an_agent_from_further_back_does_not_write_over_a_run(saved: Path, tmp_path: Path) -> None:
     """Its checkpoints would be pruned at once as the older ones, and the run's later metrics dropped."""
     PPO.load(saved).learn(2000, run=tmp_path, progress=False)
