@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..language.sampling import inverse_cdf
+
 NEVER = -1e9  # the logit of a forbidden action: probability 0, and 0 · NEVER is 0 in the entropy
 
 
@@ -50,10 +52,8 @@ class Categorical(nn.Module):
         if deterministic:
             action = log_probs.argmax(-1, keepdim=True)
         else:
-            # Inverse CDF. rand() < 1 keeps u below the total, and right=True passes over options of no mass.
-            cdf = log_probs.exp().cumsum(-1)
-            u = torch.rand(len(cdf), 1, generator=generator, device=cdf.device) * cdf[:, -1:]
-            action = torch.searchsorted(cdf, u, right=True)
+            uniform = torch.rand(len(log_probs), generator=generator, device=log_probs.device)
+            action = inverse_cdf(log_probs, uniform)[:, None]
         log_prob = self._joint(log_probs.gather(-1, action).squeeze(-1))
         action = action.squeeze(-1)
         return (action if self.n_choices == 1 else action.view(-1, self.n_choices)), log_prob

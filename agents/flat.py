@@ -31,7 +31,7 @@ class FlatAdam:
     def step(self, loss: Tensor, learning_rate: float, max_grad_norm: float) -> None:
         """Go down the gradient of `loss`, shortened to `max_grad_norm`."""
         self.gradient.zero_()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = torch.linalg.vector_norm(self.gradient)
         self.gradient.mul_((max_grad_norm / (norm + 1e-6)).clamp_max_(1.0))
         self.descend(learning_rate)

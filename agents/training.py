@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ..records.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from ..records.checkpoint import CheckpointError
 from ..records.curves import draw_curves
 from ..records.folder import write_file
 from ..records.metrics import MetricLog
 from ..records.progress import ProgressBar, Stopwatch, rounded, shares_text
+from ..records.run_checkpoints import checkpoint_path, checkpoint_steps, last_checkpoint, prune
 from .callbacks import Callback, Metrics
 from .plan import Plan
 from .saving import restore, save
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from .agent import Agent
 
 A = TypeVar("A", bound="Agent")
-log = logging.getLogger("textrlhf")
-KEEP = 2  # checkpoints on disk
 ROWS = 500  # rows of metrics a plan writes, at most
 
 
@@ -73,8 +70,8 @@ def train(
                 agent.cut(world_state)
                 if folder:
                     states = [[type(callback).__name__, callback.state_dict()] for callback in callbacks]
-                    save(agent, _name(folder, now), {"world": world_state, "callbacks": states})
-                    _prune(folder)
+                    save(agent, checkpoint_path(folder, now), {"world": world_state, "callbacks": states})
+                    prune(folder)
             watch.lap("other")
         for callback in callbacks:
             callback.on_end(agent)
@@ -104,25 +101,12 @@ def resume(
     return agent
 
 
-def last_checkpoint(run: str | os.PathLike[str]) -> Checkpoint:
-    """The newest checkpoint of a run that is whole."""
-    found = sorted((Path(run) / "checkpoints").glob("step-*"), reverse=True)
-    if not found:
-        raise CheckpointError(f"no checkpoint in {run}: expected a folder that learn(run=…) or `train --run` filled")
-    for path in found[:-1]:
-        try:
-            return load_checkpoint(path)
-        except CheckpointError as error:
-            log.warning("%s; going back to the one before", error)
-    return load_checkpoint(found[-1])
-
-
 def refuse_to_overwrite(agent: Agent, run: str | os.PathLike[str]) -> None:
     """Refuse a folder in which another run, or this agent in another life, has come further than the agent."""
-    for path in (Path(run) / "checkpoints").glob("step-*"):
-        if int(path.name.removeprefix("step-")) > agent.num_timesteps:
+    for step in checkpoint_steps(run):
+        if step > agent.num_timesteps:
             raise FileExistsError(
-                f"run={str(run)!r} already holds a run that has come to {path.name}: "
+                f"run={str(run)!r} already holds a run that has come to step {step:,}: "
                 "resume it, name another folder, or delete it"
             )
 
@@ -132,15 +116,6 @@ def _open_run(agent: Agent, folder: Path) -> Path:
     about = {"agent": agent.name, "env": agent.world.recipe, "config": agent.config.to_json()}
     write_file(folder / "config.json", json.dumps(about, indent=1))
     return folder
-
-
-def _name(folder: Path, step: int) -> Path:
-    return folder / "checkpoints" / f"step-{step:010d}"
-
-
-def _prune(folder: Path) -> None:
-    for old in sorted((folder / "checkpoints").glob("step-*"))[:-KEEP]:
-        shutil.rmtree(old)
 
 
 def _note(metrics: Metrics, speed: float) -> str:

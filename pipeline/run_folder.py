@@ -75,9 +75,9 @@ def existing(folder: str) -> Path:
 
 def find_checkpoint(folder: str, *, best: bool = False) -> Checkpoint:
     """Read a checkpoint's folder, or the last (or the best) checkpoint of a run's."""
-    from ..agents.training import last_checkpoint
     from ..records.checkpoint import CheckpointError, load_checkpoint
     from ..records.folder import recovered
+    from ..records.run_checkpoints import last_checkpoint
 
     path = existing(folder)
     if best and not recovered(path / "best").is_dir():

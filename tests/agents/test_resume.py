@@ -17,9 +17,9 @@ from gymnasium import spaces
 
 import killed_run
 from textrlhf.agents import PPO, Callback, Evaluate
-from textrlhf.agents.training import last_checkpoint
 from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.metrics import read_metrics
+from textrlhf.records.run_checkpoints import last_checkpoint
 
 
 def final_bytes(run: Path) -> tuple[bytes, bytes]:

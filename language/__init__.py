@@ -1,0 +1,47 @@
+"""What a text world and a text policy need of a causal language model.
+
+The names below are imported when first asked for, so that settings can be read without waiting for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .causal_lm import CausalLM, LanguageError, load
+    from .logprobs import Choices, choice_logprobs, token_logprobs
+    from .memory import TokenMemory, make_memory
+    from .sampling import sample
+    from .writing import generate
+
+_MODULES = {
+    "CausalLM": "causal_lm",
+    "LanguageError": "causal_lm",
+    "Choices": "logprobs",
+    "TokenMemory": "memory",
+    "choice_logprobs": "logprobs",
+    "generate": "writing",
+    "load": "causal_lm",
+    "make_memory": "memory",
+    "sample": "sampling",
+    "token_logprobs": "logprobs",
+}
+__all__ = [
+    "CausalLM",
+    "Choices",
+    "LanguageError",
+    "TokenMemory",
+    "choice_logprobs",
+    "generate",
+    "load",
+    "make_memory",
+    "sample",
+    "token_logprobs",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

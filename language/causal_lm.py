@@ -1,0 +1,278 @@
+"""A causal language model with its tokenizer, named by a path, a hub id, or the name of a model shipped here.
+
+Environments, agents and judges pass these handles around. A handle pickles and deep-copies by its name, and a name
+is loaded once a process: `check_env` and `Wrapper.spec` copy an environment's arguments freely.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Ids = list[int] | NDArray[np.int64]
+ASSETS = Path(__file__).parent / "assets"
+
+_loaded: dict[tuple[str, str, str], CausalLM] = {}
+
+
+class LanguageError(ValueError):
+    """A language model or tokenizer that cannot serve here, and what to do about it."""
+
+
+class CausalLM:
+    """A Hugging Face causal model and its tokenizer.
+
+    `name` is where others find the same model; a handle without one lives in this process only.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str | None = None) -> None:
+        self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
+        config = model.config
+        if config.is_encoder_decoder:
+            raise _encoder_decoder(self)
+        self.vocab_size: int = _head(model).weight.shape[0]  # the width of the logits, often above the tokenizer's
+        self.eos_ids = _eos_ids(model, tokenizer, self)
+        positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+        self.context: int | None = positions  # the most tokens a text may have, where the model has a limit
+        if len(tokenizer) > self.vocab_size:
+            raise LanguageError(
+                f"the tokenizer of {self} has {len(tokenizer)} tokens, its model {self.vocab_size} logits: a token "
+                "beyond the logits can never be written; use the tokenizer the model was trained with, or "
+                "model.resize_token_embeddings(len(tokenizer))"
+            )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def trunk(self) -> nn.Module:
+        """The model below its head: tokens to hidden states."""
+        trunk: nn.Module = self.model.base_model
+        return trunk
+
+    def head(self, hidden: Tensor) -> Tensor:  # (..., d) -> (..., V)
+        """Hidden states to logits, with what some families do to them afterwards."""
+        config = self.model.config.get_text_config()
+        logits: Tensor = _head(self.model)(hidden)
+        if scale := getattr(config, "logit_scale", None):  # Cohere
+            logits = logits * scale
+        if scaling := getattr(config, "logits_scaling", None):  # Granite divides by it
+            logits = logits * scaling if config.model_type == "hyperclovax" else logits / scaling
+        if cap := getattr(config, "final_logit_softcapping", None):  # Gemma 2
+            logits = (logits / cap).tanh() * cap
+        return logits
+
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """Token ids, with what the tokenizer puts in front of a text (such as <s>) and nothing behind it."""
+        return self.encode_all([text])[0]
+
+    def encode_more(self, text: str) -> NDArray[np.int64]:
+        """Token ids of a text that goes on from another, so that `continuation` gives it back as it is."""
+        mark = "."
+        alone, after = (self._ids([some], special=False)[0] for some in (text, mark + text))
+        before = self._ids([mark], special=False)[0]
+        if self.continuation(before, alone) != text and after[: len(before)] == before:
+            alone = after[len(before) :]  # this tokenizer puts a space before every text
+        return np.asarray(alone, np.int64)
+
+    def encode_all(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """Token ids of each text."""
+        if not texts:
+            return []
+        rows = self._ids(texts)
+        return [np.asarray(row[:-1] if len(row) > 1 and row[-1] in self.eos_ids else row, np.int64) for row in rows]
+
+    def _ids(self, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
+        rows: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=special)["input_ids"]
+        return rows
+
+    def decode(self, ids: Ids) -> str:
+        """Text, without special tokens and with every space as it was."""
+        backend: Any = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is not None:  # five times quicker than through transformers
+            return str(backend.decode([int(i) for i in ids], skip_special_tokens=True))
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def continuation(self, before: Ids, after: Ids, known: str | None = None) -> str:
+        """What `after` adds to the text of `before`: prompt + response is the whole text, spaces included.
+
+        `known` is the text of `before`, where it has been decoded already.
+        """
+        prompt, whole = self.decode(before) if known is None else known, self.decode([*before, *after])
+        return whole[len(prompt) :] if whole.startswith(prompt) else self.decode(after)
+
+    def save(self, path: str | os.PathLike[str]) -> CausalLM:
+        """Write a plain Hugging Face folder and return a handle that is named by it."""
+        from ..records.folder import whole_folder
+
+        with whole_folder(path) as folder, _no_progress_bars():
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+        for key in [key for key in _loaded if key[0] == str(path)]:
+            del _loaded[key]  # what lay there before
+        return CausalLM(self.model, self.tokenizer, str(path))
+
+    def fingerprint(self) -> str:
+        """A hash of all weights, to prove that a model is (still) the one it was."""
+        digest = hashlib.sha256()
+        for key, tensor in sorted(self.model.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        return f"CausalLM({self.name or type(self.model).__name__!r})"
+
+    def __copy__(self) -> CausalLM:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CausalLM:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.name is None:
+            raise LanguageError(
+                f"{self} was made in this process and has no name that another one could load it by: "
+                'save it first, lm = lm.save("some/folder")'
+            )
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        return load, (self.name, str(self.device), dtype)
+
+
+def load(
+    name: str | os.PathLike[str] | CausalLM,
+    device: str | torch.device = "auto",
+    dtype: str = "float32",
+) -> CausalLM:
+    """Return the model of that name, loaded once a process and frozen: a path, a hub id, or a shipped model.
+
+    A handle comes back as it is.
+    """
+    if isinstance(name, CausalLM):
+        return name
+    place = str(pick_device(device))
+    key = (os.fspath(name), place, dtype)
+    if key not in _loaded:
+        _loaded[key] = _load(*key)
+    return _loaded[key]
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """`"auto"` is the GPU where there is one."""
+    if str(device) == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def shipped() -> list[str]:
+    """The names of the models that come with the package."""
+    return sorted(folder.name for folder in ASSETS.iterdir() if folder.is_dir()) if ASSETS.is_dir() else []
+
+
+def _load(name: str, device: str, dtype: str) -> CausalLM:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    if not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise LanguageError(f"dtype is {dtype!r}: expected the name of a torch type, such as 'float32' or 'bfloat16'")
+    place = str(ASSETS / name) if name in shipped() else name
+    known = f"one of the shipped models {shipped()}"
+    why = f"it is no folder here, not {known}, and as a Hugging Face hub id it gave"
+    if os.path.isabs(place) or place.startswith((".", "~")) or os.path.exists(place):
+        place = os.path.expanduser(place)
+        if not os.path.isfile(os.path.join(place, "config.json")):
+            raise LanguageError(
+                f"no language model at {place}: expected a folder with a config.json and weights, as "
+                f"save_pretrained() writes it, the id of a model on the Hugging Face hub, or {known}"
+            )
+        why = "its folder gave"
+    try:
+        config = AutoConfig.from_pretrained(place)
+        if config.is_encoder_decoder:
+            raise _encoder_decoder(name)
+        with _no_progress_bars():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                place, config=config, dtype=getattr(torch, dtype), output_loading_info=True
+            )
+        model, info = loaded
+        tokenizer = AutoTokenizer.from_pretrained(place)
+    except LanguageError:
+        raise
+    except (OSError, ValueError, SafetensorError) as error:
+        raise LanguageError(f"model {name!r} cannot be loaded: {why}: {_first_line(error)}") from error
+    if info["missing_keys"]:
+        raise LanguageError(
+            f"model {name!r} is no causal language model: it has no weights for {sorted(info['missing_keys'])[:3]}, "
+            "which would be random; was it saved as a classifier or a judge?"
+        )
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise LanguageError(
+            f"model {name!r} came without its tokenizer: save it beside the weights, tokenizer.save_pretrained(folder)"
+        )
+    return CausalLM(model.requires_grad_(False).to(device), tokenizer, name)
+
+
+@contextlib.contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing a bar for what takes milliseconds."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _head(model: PreTrainedModel) -> nn.Linear:
+    head = model.get_output_embeddings()
+    if head is None:
+        raise LanguageError(
+            f"{type(model).__name__} has no language-model head: expected a causal model, as "
+            "AutoModelForCausalLM loads it"
+        )
+    return head  # type: ignore[no-any-return]
+
+
+def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, who: object) -> tuple[int, ...]:
+    """Every token that ends a text: the tokenizer's, and those the model was tuned to end with."""
+    generation = getattr(model, "generation_config", None)
+    tuned = getattr(generation, "eos_token_id", None)
+    tuned = [] if tuned is None else [tuned] if isinstance(tuned, int) else list(tuned)
+    own = tokenizer.eos_token_id
+    if own is None:
+        raise LanguageError(
+            f"the tokenizer of {who} has no end-of-text token, so no text could ever end: "
+            "set tokenizer.eos_token to one of its tokens and save it"
+        )
+    named, added = tokenizer.all_special_ids, tokenizer.added_tokens_decoder
+    special = {*named, *(i for i, token in added.items() if token.special)}  # Gemma's <end_of_turn> has no role
+    return tuple(dict.fromkeys([own, *(i for i in tuned if i in special)]))
+
+
+def _encoder_decoder(name: object) -> LanguageError:
+    return LanguageError(
+        f"{name} is an encoder-decoder: a text world reads prompt and response as one stream of tokens, so it takes "
+        "decoder-only (causal) models; GPT-2, Llama, Qwen, Gemma and their like"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]

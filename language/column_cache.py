@@ -1,0 +1,138 @@
+"""The memory for every other family: sliding windows, ALiBi, and whatever else reads columns as positions.
+
+All texts end at the same column of a stock cache, right-aligned, and a 2D mask marks where each begins. A step adds a
+column for all rows. A row that gets anything but its next token is read anew from its first one, beside the
+others, and its keys and values are put in its place.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from transformers import DynamicCache
+
+from .causal_lm import CausalLM
+from .memory import Ints, TokenMemory, padded
+
+SLACK = 32  # columns that no row needs any more are cut off this many at a time
+
+
+class ColumnCache(TokenMemory):
+    """For families that a slot cache cannot serve; costs more where texts start at different times."""
+
+    def __init__(self, lm: CausalLM, n: int) -> None:
+        super().__init__(lm, n)
+        self._texts: list[Ints] = [np.empty(0, np.int64)] * n
+        self._fresh = np.zeros(n, bool)  # rows whose columns hold exactly their text
+        self._cache: DynamicCache | None = None
+        self._columns = 0
+        self._takes_positions = "position_ids" in inspect.signature(lm.trunk.forward).parameters
+
+    def reset(self, rows: ArrayLike) -> None:
+        """Forget what these rows hold."""
+        super().reset(rows)
+        self._fresh[np.asarray(rows)] = False
+
+    def step(self, rows: Ints, tokens: Ints) -> Tensor:
+        """Read one token in each of `rows`."""
+        # `catch_up` may have taken a row's last token back: then its columns are one too many.
+        self._fresh &= np.array([len(text) for text in self._texts]) == self.lengths
+        self._append(rows, list(tokens[:, None]))
+        ready = self._fresh[rows]
+        hidden: list[tuple[np.ndarray, Tensor]] = []
+        if ready.any():
+            going = rows[ready]
+            every = np.zeros(self.n, np.int64)
+            every[going] = tokens[ready]
+            stepped = self._step_all(every)
+            self._fresh[:] = False
+            self._fresh[going] = True
+            hidden.append((np.flatnonzero(ready), stepped[torch.from_numpy(going).to(stepped.device)]))
+        if not ready.all():
+            hidden.append((np.flatnonzero(~ready), self._read_anew(rows[~ready])))
+        together = hidden[0][1].new_empty(len(rows), hidden[0][1].shape[1])
+        for where, states in hidden:
+            together[torch.from_numpy(where).to(together.device)] = states
+        return together
+
+    def _extend(self, rows: Ints, tokens: Sequence[Ints]) -> Tensor:
+        self._append(rows, tokens)
+        return self._read_anew(rows)
+
+    def _append(self, rows: Ints, tokens: Sequence[Ints]) -> None:
+        for row, new in zip(rows, tokens, strict=True):
+            self._texts[row] = np.concatenate([self._texts[row][: self.lengths[row]], new])
+            self.lengths[row] = len(self._texts[row])
+
+    def _step_all(self, tokens: Ints) -> Tensor:  # (N,) -> (N, d)
+        assert self._cache is not None
+        lengths = np.where(self._fresh, self.lengths, 1)
+        self._columns += 1
+        hidden = self._forward(tokens[:, None], lengths, self._columns, self._cache)
+        spare = self._columns - int(self.lengths.max())
+        if spare > SLACK:
+            for layer in _layers(self._cache):
+                layer.keys, layer.values = layer.keys[:, :, spare:].clone(), layer.values[:, :, spare:].clone()
+            self._columns -= spare
+        return hidden
+
+    def _read_anew(self, rows: Ints) -> Tensor:  # -> (R, d)
+        tokens = padded([self._texts[row] for row in rows], left=True)
+        width = tokens.shape[1]
+        scratch = DynamicCache()
+        hidden = self._forward(tokens, self.lengths[rows], width, scratch)
+        self._make_room(width, scratch)
+        where = torch.from_numpy(rows).to(self.lm.device)
+        for layer, new in zip(_layers(self._cache), _layers(scratch), strict=True):
+            layer.keys[where, :, -width:] = new.keys
+            layer.values[where, :, -width:] = new.values
+        self._fresh[rows] = True
+        return hidden
+
+    def _make_room(self, width: int, like: DynamicCache) -> None:
+        """Put empty columns on the left until there are `width`."""
+        missing = max(width - self._columns, 0)
+        if self._cache is not None and not missing:
+            return
+        grown = DynamicCache()
+        for i, layer in enumerate(_layers(like)):
+            for_keys = layer.keys.new_zeros(self.n, layer.keys.shape[1], missing, layer.keys.shape[3])
+            for_values = layer.values.new_zeros(self.n, layer.values.shape[1], missing, layer.values.shape[3])
+            if self._cache is not None:
+                old = _layers(self._cache)[i]
+                for_keys = torch.cat([for_keys, old.keys], 2)
+                for_values = torch.cat([for_values, old.values], 2)
+            grown.update(for_keys, for_values, i)
+        self._cache = grown
+        self._columns += missing
+
+    @torch.no_grad()
+    def _forward(self, tokens: Ints, lengths: Ints, columns: int, cache: DynamicCache) -> Tensor:
+        """Right-aligned texts whose last tokens (R, q) are new; hidden states at the very last, (R, d)."""
+        device, q = self.lm.device, tokens.shape[1]
+        seen = np.arange(columns) >= columns - lengths[:, None]  # (R, columns)
+        positions = np.maximum(np.cumsum(seen, 1) - 1, 0)[:, columns - q :]  # (R, q)
+        out = self.lm.trunk(
+            input_ids=torch.from_numpy(tokens).to(device),
+            attention_mask=torch.from_numpy(seen.astype(np.int64)).to(device),
+            past_key_values=cache,
+            use_cache=True,
+            **({"position_ids": torch.from_numpy(positions).to(device)} if self._takes_positions else {}),
+        )
+        hidden: Tensor = out.last_hidden_state[:, -1]
+        return hidden
+
+    @property
+    def bytes(self) -> int:
+        """Memory held."""
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in _layers(self._cache))
+
+
+def _layers(cache: DynamicCache | None) -> list[Any]:
+    return [] if cache is None else list(cache.layers)

@@ -1,0 +1,248 @@
+"""Learning from examples: the one loop that fits a model to given tokens, or anything else to given answers.
+
+    FitConfig   how long, how fast
+    Examples    what to learn: a number of examples, their sizes, and the loss of some of them
+    fit         batches of like length → loss → AdamW, with a progress bar, metrics, and checkpoints to resume from
+
+Dropout stays off, so a batch's loss depends on nothing but its examples, and a resumed run ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..records.checkpoint import Checkpoint, CheckpointError, save_checkpoint
+from ..records.folder import write_file
+from ..records.metrics import MetricLog
+from ..records.progress import ProgressBar
+from ..records.run_checkpoints import checkpoint_path, checkpoint_steps, last_checkpoint, prune
+from .causal_lm import CausalLM
+from .logprobs import read_whole, token_logprobs
+from .memory import Ints, padded
+
+POOL = 50  # batches that are sorted by length among themselves
+ROWS = 200  # of metrics a run writes, about
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How to fit."""
+
+    steps: int = 1000  # batches to learn from
+    batch_size: int = 32
+    learning_rate: float = 2e-3  # at its highest; a pretrained model wants 100 times less
+    warmup: float = 0.05  # share of the steps over which it rises; then it falls along a cosine
+    final: float = 0.02  # where the cosine ends, as a share of the highest
+    weight_decay: float = 0.01  # on matrices
+    betas: tuple[float, float] = (0.9, 0.95)
+    max_grad_norm: float = 1.0
+    seed: int = 0
+    checkpoints: int = 10  # over the run, to resume from
+    bf16: bool = False  # autocast
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ValueError(f"learning_rate is {self.learning_rate}: expected a positive number")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        rising = max(round(self.warmup * self.steps), 1)
+        if step < rising:
+            return self.learning_rate * (step + 1) / rising
+        way = (step - rising) / max(self.steps - rising, 1)
+        return self.learning_rate * (self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * way)))
+
+
+class Examples(Protocol):
+    """What is learned from."""
+
+    sizes: NDArray[np.int64]  # of each example; those of like size share a batch
+
+    def loss(self, which: Sequence[int]) -> tuple[Tensor, int]:
+        """The summed loss of some examples, and over how many terms."""
+
+
+class NextTokens:
+    """Texts whose every token from `starts` on is to be predicted from those before it."""
+
+    def __init__(self, lm: CausalLM, texts: Sequence[Ints], starts: Sequence[int] | None = None) -> None:
+        self.lm, self.texts = lm, texts
+        self.starts = [1] * len(texts) if starts is None else [max(start, 1) for start in starts]
+        self.sizes = np.array([len(text) for text in texts], np.int64)
+        if not len(texts):
+            raise ValueError("texts is empty: there is nothing to learn from")
+        for i, (text, start) in enumerate(zip(texts, self.starts, strict=True)):
+            if len(text) <= start:
+                raise ValueError(f"text {i} has {len(text)} tokens and starts at {start}: nothing is left to predict")
+            if lm.context is not None and len(text) > lm.context:
+                raise ValueError(f"text {i} has {len(text)} tokens: {lm} has {lm.context} positions")
+
+    def loss(self, which: Sequence[int]) -> tuple[Tensor, int]:
+        """Minus the summed log-probability of the tokens."""
+        texts, device = [self.texts[i] for i in which], self.lm.device
+        grid = torch.from_numpy(padded(texts)).to(device)  # (B, longest)
+        ends = torch.tensor([len(text) for text in texts], device=device)
+        starts = torch.tensor([self.starts[i] for i in which], device=device)
+        column = torch.arange(1, grid.shape[1], device=device)
+        learned = (column >= starts[:, None]) & (column < ends[:, None])  # (B, longest − 1)
+        hidden = read_whole(self.lm, grid)[:, :-1][learned]
+        return -token_logprobs(self.lm, hidden, grid[:, 1:][learned]).sum(), len(hidden)
+
+
+def fit(
+    module: nn.Module,
+    examples: Examples,
+    config: FitConfig,
+    *,
+    heldout: Examples | None = None,
+    run: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    title: str = "fit",
+    show: bool = True,
+) -> dict[str, float]:
+    """Fit `module` to `examples` in place; return the last losses, on `heldout` too where it is given.
+
+    With a `run` folder, metrics and checkpoints are kept there, and `resume=True` goes on from the last of them.
+    """
+    folder = None if run is None else Path(run)
+    before = [parameter.requires_grad for parameter in module.parameters()]
+    module.eval().requires_grad_(True)
+    trainer = _Trainer(module, examples, config)
+    if resume:
+        if folder is None:
+            raise ValueError("resume=True needs run=…, the folder of the run to go on with")
+        trainer.load(last_checkpoint(folder))
+    elif folder is not None and checkpoint_steps(folder):
+        raise FileExistsError(f"run={str(run)!r} already holds a run: resume it, or name another folder")
+    if folder is not None:
+        write_file(folder / "config.json", json.dumps(dataclasses.asdict(config), indent=1))
+    log = None if folder is None else MetricLog(folder, trainer.step)
+    began, first, metrics = time.perf_counter(), trainer.tokens, {"loss": math.nan}
+    try:
+        with ProgressBar(config.steps, title, show=show) as bar:
+            for batch in trainer.batches():
+                metrics["loss"] = trainer.learn(batch)
+                step = trainer.step
+                if step % max(config.steps // ROWS, 1) == 0 or step == config.steps:
+                    speed = (trainer.tokens - first) / (time.perf_counter() - began)
+                    row = {"loss": metrics["loss"], "learning_rate": config.rate(step - 1), "tokens_per_second": speed}
+                    bar.update(step, f"loss {metrics['loss']:.3f}  {speed:,.0f} tokens/s")
+                    if log:
+                        log.write(step, row)
+                if folder is not None and step % max(config.steps // max(config.checkpoints, 1), 1) == 0:
+                    trainer.save(folder)
+        if heldout is not None:
+            metrics["heldout_loss"] = mean_loss(heldout, config.batch_size)
+            if log:
+                log.write(config.steps, {"heldout_loss": metrics["heldout_loss"]})
+    finally:
+        if log:
+            log.close()
+        for parameter, wanted in zip(module.parameters(), before, strict=True):
+            parameter.requires_grad_(wanted)
+            parameter.grad = None
+    return metrics
+
+
+@torch.no_grad()
+def mean_loss(examples: Examples, batch_size: int = 64) -> float:
+    """The loss over all examples, a term."""
+    order = np.argsort(examples.sizes, kind="stable")
+    sums = [examples.loss(order[at : at + batch_size].tolist()) for at in range(0, len(order), batch_size)]
+    return float(sum(total.double() for total, _ in sums)) / sum(count for _, count in sums)
+
+
+class _Trainer:
+    """A module, its optimiser, and how far they have come."""
+
+    def __init__(self, module: nn.Module, examples: Examples, config: FitConfig) -> None:
+        self.module, self.examples, self.config = module, examples, config
+        self.step = self.tokens = 0
+        self.names = dict(module.named_parameters())
+        matrices = [p for p in self.names.values() if p.ndim >= 2]
+        others = [p for p in self.names.values() if p.ndim < 2]
+        groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+
+    def batches(self) -> Iterator[list[int]]:
+        """What is left: each epoch every example once, those of like size together, in an order of its own."""
+        size, sizes = self.config.batch_size, self.examples.sizes
+        in_epoch = -(-len(sizes) // size)
+        while self.step < self.config.steps:
+            rng = np.random.default_rng([self.config.seed, self.step // in_epoch])
+            order = rng.permutation(len(sizes))
+            pools = [order[at : at + POOL * size] for at in range(0, len(order), POOL * size)]
+            pools = [pool[np.argsort(sizes[pool], kind="stable")] for pool in pools]
+            batches = [pool[at : at + size] for pool in pools for at in range(0, len(pool), size)]
+            for i in rng.permutation(len(batches))[self.step % in_epoch :]:
+                if self.step < self.config.steps:
+                    yield batches[i].tolist()
+
+    def learn(self, batch: list[int]) -> float:
+        """Take one step down the batch's mean loss."""
+        device = next(self.module.parameters()).device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
+            total, count = self.examples.loss(batch)
+        loss = total / count
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"the loss is {value} at step {self.step} (examples {batch[:4]}…): lower learning_rate; the last "
+                "checkpoint is as it was"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate(self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
+        self.optimizer.step()
+        self.step += 1
+        self.tokens += int(self.examples.sizes[batch].sum())
+        return value
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint to resume from."""
+        moments = {
+            f"{kind}.{name}": self.optimizer.state[parameter][kind]
+            for name, parameter in self.names.items()
+            for kind in ("exp_avg", "exp_avg_sq", "step")
+            if parameter in self.optimizer.state
+        }
+        state = {"fit": dataclasses.asdict(self.config), "step": self.step, "examples": len(self.examples.sizes)}
+        save_checkpoint(checkpoint_path(folder, self.step), state, {"model": self.names, "optimizer": moments})
+        prune(folder)
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint of the same run."""
+        state, wanted = checkpoint.state, json.loads(json.dumps(dataclasses.asdict(self.config)))
+        if state.get("fit") != wanted or state.get("examples") != len(self.examples.sizes):
+            raise CheckpointError(
+                f"{checkpoint.path} was written with other settings or examples ({state.get('fit')}, "
+                f"{state.get('examples')} examples): resume with the same, or begin in another folder"
+            )
+        tensors = checkpoint.tensors["model"]
+        if {name: tensor.shape for name, tensor in tensors.items()} != {n: p.shape for n, p in self.names.items()}:
+            raise CheckpointError(f"{checkpoint.path} holds another model: resume with the one the run began with")
+        with torch.no_grad():
+            for name, parameter in self.names.items():
+                parameter.copy_(tensors[name])
+        for key, tensor in checkpoint.tensors["optimizer"].items():
+            kind, _, name = key.partition(".")
+            self.optimizer.state[self.names[name]][kind] = tensor.to(self.names[name].device)
+        self.step = state["step"]

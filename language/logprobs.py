@@ -1,0 +1,111 @@
+"""Log-probabilities of given tokens, without ever holding (tokens × V) of a large vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from .causal_lm import CausalLM
+from .memory import Ints, padded
+
+LOGITS_AT_ONCE = 1 << 23  # 32 MiB of float32
+TOKENS_AT_ONCE = {"cpu": 1 << 12, "cuda": 1 << 16}  # padded tokens in one forward
+
+Allowed = Callable[[Tensor], Tensor]  # indices (m,) of choices to what each may choose, bool (m, V)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Tokens chosen along one text: `tokens[i]` after the first `positions[i]` tokens of `text`."""
+
+    text: Ints
+    positions: Ints
+    tokens: Ints
+
+    @classmethod
+    def after(cls, text: Ints, start: int) -> Choices:
+        """Every token of the text from `start` on."""
+        return cls(text, np.arange(start, len(text)), text[start:])
+
+
+def token_logprobs(lm: CausalLM, hidden: Tensor, tokens: Tensor, allowed: Allowed | None = None) -> Tensor:
+    """log p(token | hidden state), (M, d) and (M,) to (M,); gradients flow, chunk by chunk.
+
+    Where `allowed` is given, probabilities are normalised over what it allows.
+    """
+    size = max(LOGITS_AT_ONCE // lm.vocab_size, 1)
+    if len(hidden) <= size:
+        return _chunk(lm, hidden, tokens, torch.arange(len(hidden), device=hidden.device), allowed)
+    parts = []
+    for rows in torch.split(torch.arange(len(hidden), device=hidden.device), size):
+        inputs = (lm, hidden[rows], tokens[rows], rows, allowed)
+        if torch.is_grad_enabled():  # the chunk's logits are made again for its gradient
+            parts.append(checkpoint(_chunk, *inputs, use_reentrant=False, preserve_rng_state=False))
+        else:
+            parts.append(_chunk(*inputs))
+    return torch.cat(parts)
+
+
+def _chunk(lm: CausalLM, hidden: Tensor, tokens: Tensor, rows: Tensor, allowed: Allowed | None) -> Tensor:
+    logits = lm.head(hidden).float()  # (m, V)
+    if allowed is not None:
+        logits = logits.masked_fill(~allowed(rows), -torch.inf)
+    chosen = logits.gather(1, tokens[:, None])[:, 0]
+    return chosen - logits.logsumexp(1)
+
+
+def read_whole(lm: CausalLM, tokens: Tensor) -> Tensor:  # (G, longest) -> (G, longest, d)
+    """Read right-padded texts in one forward: no text sees its padding, which comes after it."""
+    states: Tensor = lm.trunk(
+        input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False
+    ).last_hidden_state
+    return states
+
+
+@torch.no_grad()
+def choice_logprobs(lm: CausalLM, texts: Sequence[Choices], allowed: Allowed | None = None) -> list[np.ndarray]:
+    """Log-probabilities of the choices along each text, one teacher-forced forward for many texts.
+
+    `allowed` is asked by the running number of a choice, text after text.
+    """
+    for i, text in enumerate(texts):
+        for position in text.positions[(text.positions < 1) | (text.positions > len(text.text))]:
+            raise ValueError(
+                f"text {i} has a choice at position {position}: expected 1 to {len(text.text)}, the number of its "
+                "tokens that are read before the choice"
+            )
+    counts = np.array([len(text.tokens) for text in texts], np.int64)
+    first = np.cumsum(counts) - counts
+    results = [np.empty(0, np.float32)] * len(texts)
+    for group in by_length(
+        [len(text.text) for text in texts], TOKENS_AT_ONCE.get(lm.device.type, TOKENS_AT_ONCE["cpu"])
+    ):
+        grid = torch.from_numpy(padded([texts[i].text for i in group])).to(lm.device)  # (G, longest)
+        states = read_whole(lm, grid)
+        row = np.repeat(np.arange(len(group)), counts[group])
+        column = np.concatenate([texts[i].positions for i in group]) - 1
+        chosen = torch.from_numpy(np.concatenate([texts[i].tokens for i in group])).to(lm.device)
+        number = torch.from_numpy(np.concatenate([first[i] + np.arange(counts[i]) for i in group])).to(lm.device)
+        at = states[torch.from_numpy(row).to(lm.device), torch.from_numpy(column).to(lm.device)]  # (choices, d)
+        asked = None if allowed is None else lambda rows, number=number: allowed(number[rows])
+        together = token_logprobs(lm, at, chosen, asked).cpu().numpy()
+        for i, part in zip(group, np.split(together, np.cumsum(counts[group])[:-1]), strict=True):
+            results[i] = part
+    return results
+
+
+def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indices in groups of similar length, longest first, each at most `budget` tokens when padded."""
+    group: list[int] = []
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        if group and (len(group) + 1) * lengths[group[0]] > budget:
+            yield group
+            group = []
+        group.append(i)
+    if group:
+        yield group

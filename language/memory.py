@@ -1,0 +1,88 @@
+"""What a language model has read so far, for N texts at once.
+
+Every row has a length of its own; any row may be emptied and filled anew while the others go on. `read` gives rows
+more tokens, whether a whole prompt or one token each, and returns the hidden state at each row's last token.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from .causal_lm import CausalLM
+
+Ints = NDArray[np.int64]
+
+
+class TokenMemory(ABC):
+    """N texts a model is reading. Not a thing to copy: it is written in place."""
+
+    def __init__(self, lm: CausalLM, n: int) -> None:
+        self.lm, self.n = lm, n
+        self.lengths: Ints = np.zeros(n, np.int64)  # tokens read, per row
+
+    def reset(self, rows: ArrayLike) -> None:
+        """Forget what these rows hold."""
+        self.lengths[np.asarray(rows)] = 0
+
+    def read(self, rows: Ints, tokens: Sequence[Ints]) -> Tensor:  # -> (len(rows), d)
+        """Read one or more `tokens` after what each of `rows` holds; hidden states at the last of them."""
+        counts = np.fromiter(map(len, tokens), np.int64, len(tokens))
+        if not counts.all():
+            raise ValueError(f"row {int(rows[counts == 0][0])} was given no tokens: read() needs at least one a row")
+        short = counts == 1
+        if short.all():
+            return self.step(rows, np.concatenate(tokens))
+        hidden = self._extend(rows[~short], [new for new, one in zip(tokens, short, strict=True) if not one])
+        if not short.any():
+            return hidden
+        every = hidden.new_empty(len(rows), hidden.shape[1])
+        every[torch.from_numpy(~short)] = hidden
+        ones = np.concatenate([new for new, one in zip(tokens, short, strict=True) if one])
+        every[torch.from_numpy(short)] = self.step(rows[short], ones)
+        return every
+
+    def catch_up(self, rows: Ints, texts: Ints, ends: Ints) -> Tensor:  # (N, context), (N,) -> (len(rows), d)
+        """Read what each of `rows` has in `texts` before its end beyond what was read; a new text is reset first.
+
+        A row with nothing new is read again from its last token.
+        """
+        old = self.lengths[rows]
+        self.lengths[rows] = np.where(ends[rows] > old, old, np.maximum(ends[rows] - 1, 0))
+        return self.read(rows, [texts[row, self.lengths[row] : ends[row]] for row in rows])
+
+    @abstractmethod
+    def step(self, rows: Ints, tokens: Ints) -> Tensor:  # -> (len(rows), d)
+        """Read one token in each of `rows`."""
+
+    @abstractmethod
+    def _extend(self, rows: Ints, tokens: Sequence[Ints]) -> Tensor:  # -> (len(rows), d)
+        """Read several tokens in each of `rows`."""
+
+    @property
+    @abstractmethod
+    def bytes(self) -> int:
+        """Memory held."""
+
+
+def make_memory(lm: CausalLM, n: int) -> TokenMemory:
+    """Make the fastest memory that is right for this model."""
+    from .families import memory_class
+
+    return memory_class(lm)(lm, n)
+
+
+def padded(tokens: Sequence[Ints], *, left: bool = False) -> Ints:  # -> (rows, longest), filled with 0
+    """Stack texts of different lengths."""
+    grid = np.zeros((len(tokens), max(map(len, tokens))), np.int64)
+    for row, new in zip(grid, tokens, strict=True):
+        if left:
+            row[len(row) - len(new) :] = new
+        else:
+            row[: len(new)] = new
+    return grid

@@ -1,0 +1,144 @@
+"""The fast memory: a KV cache in which each row has its own write position.
+
+Keys and values lie in one buffer a layer, (N, heads, capacity, head size). New tokens are written at their row's
+own positions, and a mask hides all that lies beyond them, so nothing ever needs clearing or moving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from .causal_lm import CausalLM
+from .memory import Ints, TokenMemory, padded
+
+BLOCK = 32  # buffers grow, and are read, in steps of this many positions
+
+
+@dataclass
+class _Place:
+    """Where this forward reads and writes."""
+
+    rows: Tensor | None  # (R,) None: all of them
+    columns: Tensor  # (R, q) where new keys go
+    width: int  # how many positions are read; 0: only what is new
+    capacity: int
+
+
+class _SlotLayer(CacheLayerMixin):
+    def __init__(self, n: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.n = n
+        self.place: _Place
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.keys, self.values = self._buffer(key_states), self._buffer(value_states)
+        self.is_initialized = True
+
+    def _buffer(self, states: Tensor, old: Tensor | None = None) -> Tensor:
+        buffer = states.new_zeros(self.n, states.shape[1], self.place.capacity, states.shape[3])
+        if old is not None:
+            buffer[:, :, : old.shape[2]] = old
+        return buffer
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        place = self.place
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None
+        assert self.values is not None
+        if self.keys.shape[2] < place.capacity:
+            self.keys = self._buffer(key_states, self.keys)
+            self.values = self._buffer(value_states, self.values)
+        rows = torch.arange(self.n, device=self.keys.device) if place.rows is None else place.rows
+        self.keys[rows[:, None], :, place.columns] = key_states.transpose(1, 2)  # (R, q, heads, size)
+        self.values[rows[:, None], :, place.columns] = value_states.transpose(1, 2)
+        if not place.width:
+            return key_states, value_states
+        keys, values = self.keys[:, :, : place.width], self.values[:, :, : place.width]
+        return (keys, values) if place.rows is None else (keys[rows], values[rows])
+
+    def get_seq_length(self) -> int:
+        return 0  # unknown as one number: positions and mask are always given
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.place.width or query_length, 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+class SlotCache(TokenMemory):
+    """For families with full attention and positions that can be given."""
+
+    def __init__(self, lm: CausalLM, n: int) -> None:
+        super().__init__(lm, n)
+        config = lm.model.config.get_text_config()
+        self._layers = [_SlotLayer(n) for _ in range(config.num_hidden_layers)]
+        self._cache = Cache(layers=list(self._layers))
+        self._capacity = 0
+        self._last_position = (lm.context or 1 << 30) - 1
+
+    def step(self, rows: Ints, tokens: Ints) -> Tensor:
+        """Read one token in each of `rows`."""
+        if 2 * len(rows) <= self.n:
+            return self._extend(rows, list(tokens[:, None]))
+        # Most rows step: let all of them, where they lie. What the others write is hidden, and overwritten later.
+        every = np.zeros(self.n, np.int64)
+        every[rows] = tokens
+        hidden = self._forward(None, self.lengths, every[:, None])[:, 0]
+        self.lengths[rows] += 1
+        return hidden if len(rows) == self.n else hidden[torch.from_numpy(rows).to(hidden.device)]
+
+    def _extend(self, rows: Ints, tokens: Sequence[Ints]) -> Tensor:
+        counts = np.fromiter(map(len, tokens), np.int64, len(tokens))
+        hidden = self._forward(rows, self.lengths[rows], padded(tokens))
+        self.lengths[rows] += counts
+        return hidden[torch.arange(len(rows)), torch.from_numpy(counts - 1)]
+
+    @torch.no_grad()
+    def _forward(self, rows: Ints | None, lengths: Ints, tokens: Ints) -> Tensor:  # (R, q) -> (R, q, d)
+        q, device = tokens.shape[1], self.lm.device
+        fresh = not lengths.any()
+        needed = int(lengths.max()) + q
+        if needed > self._capacity:
+            self._capacity = _in_blocks(needed + needed // 4)
+        width = 0 if fresh else _in_blocks(needed)
+        columns = torch.from_numpy(lengths[:, None] + np.arange(q)).to(device)  # (R, q)
+        place = _Place(None if rows is None else torch.from_numpy(rows).to(device), columns, width, self._capacity)
+        for layer in self._layers:
+            layer.place = place
+        seen = torch.arange(width or q, device=device) <= columns[:, :, None]  # (R, q, kv)
+        out = self.lm.trunk(
+            input_ids=torch.from_numpy(tokens).to(device),
+            attention_mask=attention_mask(self.lm, seen[:, None]),
+            position_ids=columns.clamp(max=self._last_position),
+            past_key_values=self._cache,
+            use_cache=True,
+        )
+        hidden: Tensor = out.last_hidden_state
+        return hidden
+
+    @property
+    def bytes(self) -> int:
+        """Memory held."""
+        buffers = [b for layer in self._layers for b in (layer.keys, layer.values) if b is not None]
+        return sum(b.nbytes for b in buffers)
+
+
+def _in_blocks(positions: int) -> int:
+    return -(-positions // BLOCK) * BLOCK
+
+
+def attention_mask(lm: CausalLM, seen: Tensor) -> Tensor:  # (R, 1, q, kv)
+    """True where a token may look, as this model's attention wants it told."""
+    if lm.model.config._attn_implementation == "sdpa":
+        return seen
+    lowest = torch.finfo(lm.model.dtype).min
+    return torch.zeros_like(seen, dtype=lm.model.dtype).masked_fill(~seen, lowest)

@@ -1,0 +1,82 @@
+"""Writing many texts with a model: slots are refilled as texts end, so no step is spent on padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from .causal_lm import CausalLM
+from .memory import Ints, make_memory
+from .sampling import check_sampling, sample
+
+
+@dataclass
+class Written:
+    """What a model wrote after a prompt."""
+
+    prompt: Ints
+    tokens: list[int] = field(default_factory=list)  # the end-of-text token included, where it was reached
+    logprobs: list[float] = field(default_factory=list)
+    finish_reason: str = "length"  # or "eos"
+
+
+@torch.no_grad()
+def generate(
+    lm: CausalLM,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+    slots: int = 64,
+) -> list[Written]:
+    """Continue each prompt of token ids, in order. A text's randomness depends on `seed` and its place alone."""
+    check_sampling(temperature, top_k, top_p)
+    for name, count in (("max_new_tokens", max_new_tokens), ("slots", slots)):
+        if count < 1:
+            raise ValueError(f"{name} is {count!r}: expected at least 1")
+    texts = [Written(np.asarray(prompt, np.int64)) for prompt in prompts]
+    for i, text in enumerate(texts):
+        if not len(text.prompt):
+            raise ValueError(f"prompt {i} is empty: a model needs at least one token to go on from")
+        for token in text.prompt[(text.prompt < 0) | (text.prompt >= lm.vocab_size)]:
+            raise ValueError(f"prompt {i} has the token {token}: expected 0 to {lm.vocab_size - 1}, as {lm} has them")
+        if lm.context is not None and len(text.prompt) + max_new_tokens > lm.context:
+            raise ValueError(
+                f"prompt {i} has {len(text.prompt)} tokens, which with max_new_tokens={max_new_tokens} exceeds the "
+                f"{lm.context} positions of {lm}: shorten the prompt or ask for fewer tokens"
+            )
+    n = min(slots, len(texts))
+    draws = [np.random.default_rng([seed, i]) for i in range(len(texts))]
+    memory, waiting = make_memory(lm, n), iter(range(n, len(texts)))
+    running = np.arange(n)  # which text is in each slot
+    reads = [text.prompt for text in texts[:n]]
+    live = np.arange(n)
+    while len(live):
+        hidden = memory.read(live, [reads[slot] for slot in live])
+        uniform = torch.tensor([draws[running[slot]].random() for slot in live], device=hidden.device)
+        tokens, logprobs = sample(lm.head(hidden), temperature=temperature, top_k=top_k, top_p=top_p, uniform=uniform)
+        ended = []
+        for slot, token, logprob in zip(live.tolist(), tokens.tolist(), logprobs.tolist(), strict=True):
+            text = texts[running[slot]]
+            text.tokens.append(token)
+            text.logprobs.append(logprob)
+            reads[slot] = np.array([token])
+            if token in lm.eos_ids:
+                text.finish_reason = "eos"
+            if token in lm.eos_ids or len(text.tokens) >= max_new_tokens:
+                ended.append(slot)
+        idle = []
+        for slot in ended:
+            if (following := next(waiting, None)) is None:
+                idle.append(slot)
+            else:
+                memory.reset([slot])
+                running[slot], reads[slot] = following, texts[following].prompt
+        live = np.setdiff1d(live, idle)
+    return texts
