@@ -8,12 +8,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-import gymnasium  # noqa: F401 - whoever imports us will make environments
+from .envs.registration import register as _register
 
 if TYPE_CHECKING:
     from .agents import PPO, Agent, PPOConfig, evaluate
 
 __version__ = "0.1.0"
+_register()
 __all__ = ["PPO", "Agent", "PPOConfig", "__version__", "evaluate"]
 
 

@@ -1,0 +1,32 @@
+"""Text worlds: a text is written token by token, judged at its end, and charged for leaving its reference.
+
+The names below are imported when first asked for, so that `import textrlhf` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .env import TextEnv
+    from .options import TextOptions
+    from .task import Prompt, Task
+    from .turns import ask
+    from .vector import TextVectorEnv
+
+_MODULES = {
+    "Prompt": "task",
+    "Task": "task",
+    "TextEnv": "env",
+    "TextOptions": "options",
+    "TextVectorEnv": "vector",
+    "ask": "turns",
+}
+__all__ = ["Prompt", "Task", "TextEnv", "TextOptions", "TextVectorEnv", "ask"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

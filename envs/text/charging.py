@@ -1,0 +1,183 @@
+"""What each token owes to the reference: −β · (log π(a) − log π_ref(a)), paid at once, later, or never."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...language import CausalLM, TokenMemory, make_memory, token_logprobs
+from ...language.logprobs import Allowed, Choices, choice_logprobs
+from .rules import Rules
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+class Texts(Protocol):
+    """The running texts, as the engine keeps them."""
+
+    tokens: Ints  # (N, context)
+    lengths: Ints  # (N,)
+    rules: Rules
+
+
+@dataclass
+class Step:
+    """One token in each of `rows`, about to be written."""
+
+    rows: Ints
+    tokens: Ints  # (R,)
+    logprobs: Floats  # (R,) as announced
+    rules: Ints  # (R,) which rule held
+    kl_coef: float
+
+
+class Charging:
+    """`charge="none"`: the reference is never asked."""
+
+    def __init__(self, lm: CausalLM, texts: Texts) -> None:
+        self.lm, self.texts, self.n = lm, texts, len(texts.lengths)
+        table = texts.rules.table if texts.rules.active else None
+        self._table = None if table is None else torch.from_numpy(table).to(lm.device)
+
+    def begin(self, rows: Ints) -> None:
+        """New texts lie in these rows."""
+
+    def leave(self, rows: Ints) -> None:
+        """The texts in these rows are about to be replaced, whether or not they have ended."""
+
+    def note(self, step: Step) -> Floats | None:
+        """Take note of a step; the reference's log-probabilities of its tokens, where they are known at once."""
+        return None
+
+    def close(self, rows: Ints) -> list[tuple[Floats, Floats]] | None:
+        """Texts in `rows` have ended: what each still owes, to be paid now, and its KL by token. None: nothing now."""
+        return None
+
+    def settle(self) -> list[Floats]:
+        """What each slot owes, in order."""
+        return [np.empty(0) for _ in range(self.n)]
+
+    def forget(self) -> None:
+        """A new life begins: nothing is owed, and nobody has said that somebody settles."""
+
+    def _allowed(self, rules: Ints) -> Allowed | None:
+        table = self._table
+        if table is None:
+            return None
+        held = torch.from_numpy(rules).to(table.device)
+        return lambda choices: table[held[choices]]
+
+
+class PerToken(Charging):
+    """`charge="token"`: the reference reads along, one token behind."""
+
+    def __init__(self, lm: CausalLM, texts: Texts) -> None:
+        super().__init__(lm, texts)
+        self.memory: TokenMemory = make_memory(lm, self.n)
+
+    def begin(self, rows: Ints) -> None:
+        """New texts lie in these rows."""
+        self.memory.reset(rows)
+
+    @torch.no_grad()
+    def note(self, step: Step) -> Floats:
+        """The reference's log-probabilities of the step's tokens."""
+        if not len(step.rows):  # NEXT_STEP: every slot may be beginning anew
+            return np.empty(0)
+        hidden = self.memory.catch_up(step.rows, self.texts.tokens, self.texts.lengths)
+        chosen = torch.from_numpy(step.tokens).to(hidden.device)
+        found: Floats = token_logprobs(self.lm, hidden, chosen, self._allowed(step.rules)).double().cpu().numpy()
+        return found
+
+
+@dataclass
+class _Owed:
+    """The tokens of one text, or of a part of it, that have not been charged."""
+
+    positions: list[int] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    rules: list[int] = field(default_factory=list)
+    kl_coefs: list[float] = field(default_factory=list)
+    text: Ints = field(default_factory=lambda: np.empty(0, np.int64))  # as it stood when this was taken
+
+
+class Deferred(Charging):
+    """`charge="deferred"`: tokens are noted, and charged together when somebody settles, or at their text's end."""
+
+    def __init__(self, lm: CausalLM, texts: Texts) -> None:
+        super().__init__(lm, texts)
+        self.somebody_settles = False
+        self._running = [_Owed() for _ in range(self.n)]
+        self._ended: list[list[_Owed]] = [[] for _ in range(self.n)]
+
+    def begin(self, rows: Ints) -> None:
+        """New texts lie in these rows."""
+        for row in rows.tolist():
+            self._running[row] = _Owed()
+
+    def leave(self, rows: Ints) -> None:
+        """The texts in these rows are replaced: where somebody settles, what was broken off is still owed."""
+        for row in rows.tolist():
+            if self.somebody_settles and self._running[row].tokens:  # cut by a wrapper's time limit, or a reset
+                self._ended[row].append(self._take(row))
+
+    def note(self, step: Step) -> None:
+        """Take note of a step, to be charged later."""
+        positions = self.texts.lengths[step.rows]
+        every = (step.rows, positions, step.tokens, step.logprobs, step.rules)
+        for row, position, token, logprob, rule in zip(*(column.tolist() for column in every), strict=True):
+            owed = self._running[row]
+            owed.positions.append(position)
+            owed.tokens.append(token)
+            owed.logprobs.append(logprob)
+            owed.rules.append(rule)
+            owed.kl_coefs.append(step.kl_coef)
+
+    def close(self, rows: Ints) -> list[tuple[Floats, Floats]] | None:
+        """Texts in `rows` have ended: charge them now, unless somebody settles."""
+        ended = [self._take(row) for row in rows.tolist()]
+        if not self.somebody_settles:
+            return self._charge(ended)
+        for row, owed in zip(rows.tolist(), ended, strict=True):
+            self._ended[row].append(owed)
+        return None
+
+    def settle(self) -> list[Floats]:
+        """Charge all that is owed, and know from now on that somebody settles."""
+        self.somebody_settles = True
+        due = [[*ended, self._take(row)] for row, ended in enumerate(self._ended)]
+        self._ended = [[] for _ in range(self.n)]
+        charges = iter(self._charge([owed for slot in due for owed in slot]))
+        return [np.concatenate([next(charges)[0] for _ in slot]) for slot in due]
+
+    def forget(self) -> None:
+        """A new life begins: nothing is owed, and nobody has said that somebody settles."""
+        self.somebody_settles = False
+        self._running = [_Owed() for _ in range(self.n)]
+        self._ended = [[] for _ in range(self.n)]
+
+    def _take(self, row: int) -> _Owed:
+        owed, self._running[row] = self._running[row], _Owed()
+        owed.text = self.texts.tokens[row, : self.texts.lengths[row]].copy()
+        return owed
+
+    def _charge(self, every: Sequence[_Owed]) -> list[tuple[Floats, Floats]]:  # charges, KL
+        some = [owed for owed in every if owed.tokens]
+        rules = np.array([rule for owed in some for rule in owed.rules], np.int64)
+        choices = [Choices(owed.text, np.array(owed.positions), np.array(owed.tokens)) for owed in some]
+        found = iter(choice_logprobs(self.lm, choices, self._allowed(rules)))
+        charges = []
+        for owed in every:
+            kl = np.array(owed.logprobs) - (next(found) if owed.tokens else np.empty(0))
+            charges.append((-np.array(owed.kl_coefs) * kl, kl))
+        return charges
+
+
+CHARGES: dict[str, type[Charging]] = {"token": PerToken, "deferred": Deferred, "none": Charging}

@@ -1,0 +1,272 @@
+"""The text world: N texts being written token by token. One environment is the case N = 1.
+
+tokens (N, context)   what each text is so far: prompt, then whatever was written
+step                  judge the action against the reference, write it, see whether the text has ended
+ended                 hand the text to the judge, tell what is known of it
+begin                 the slot's next prompt
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium.utils import seeding
+from numpy.typing import NDArray
+
+from ...language import CausalLM, load
+from .charging import CHARGES, Step
+from .judging import Judging
+from .options import Feedback, TextOptions
+from .permutation import Cursor
+from .prompts import gather
+from .rules import ANY, Rules
+from .task import Prompt
+from .tasks import make_task
+from .turns import Turns
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+CUT = ("context", "time_limit")  # reasons for which a text is cut: not judged, and not over for a learner
+WIDEST = 512  # the default context is the model's, but no wider than this
+
+
+@dataclass
+class Outcome:
+    """What one step of some rows brought."""
+
+    rows: Ints  # (R,)
+    rewards: Floats  # (R,)
+    terminated: Flags  # (R,)
+    truncated: Flags  # (R,)
+    ref_logprobs: Floats | None  # (R,)
+    infos: dict[int, dict[str, Any]]  # of rows that have more to tell, by row
+
+
+class TextEngine:
+    """N texts, their prompts, their judge, and what they owe to the reference."""
+
+    def __init__(self, n: int, options: TextOptions, feedback: Feedback | None = None) -> None:
+        self.n, self.options = n, options
+        self.task = make_task(options.task, options.prompts is not None)
+        self.lm = load(_model_name(options, self.task.model), options.device)
+        self.kl_coef = 0.0
+        self.set_kl_coef(options.kl_coef)
+        self.judging = Judging(options.reward_model, self.task)
+        self.budget = options.max_new_tokens or self.task.max_new_tokens
+        self.context = _context(self.lm, options.context, self.budget)
+        self.turns = Turns(n, self.task, options.turns, feedback or options.feedback or self.task.feedback)
+        if options.feedback is not None and not self.turns.many:
+            raise ValueError(
+                f"feedback judges the turns of a dialogue, and {self.task.name!r} has one turn: leave it out"
+            )
+        if options.min_new_tokens > self.budget:
+            raise ValueError(
+                f"min_new_tokens is {options.min_new_tokens}, above max_new_tokens ({self.budget}): no text could end"
+            )
+        measured = self.judging.uses_gold or self.turns.many
+        self.prompts = gather(self.task, self.lm, options, measured, self.context - self.budget)
+        self.rules = Rules(self.lm.vocab_size, self.lm.eos_ids, options.allowed_tokens, options.min_new_tokens)
+        self._eos = np.array(self.lm.eos_ids)
+        self.tokens: Ints = np.full((n, self.context), -1, np.int64)
+        self.lengths: Ints = np.zeros(n, np.int64)
+        self.prompt_lengths: Ints = np.zeros(n, np.int64)
+        self.taken: Ints = np.zeros(n, np.int64)  # tokens the agent has written, of its budget
+        self.forbidden: Ints = np.zeros(n, np.int64)  # of these, such as the rules forbid: they were not written
+        self.kl: Floats = np.zeros(n)
+        self.judgements: Floats = np.zeros(n)  # what the turns so far have earned
+        self.token_kl: Floats = np.full((n, self.budget), np.nan)  # by token, where it is known
+        self.places: Ints = np.zeros((n, self.budget), np.int64)  # where in the context each of them lies
+        self.prompt_numbers = [0] * n
+        self.records: list[Prompt] = [Prompt("")] * n
+        self.cursors = [Cursor(len(self.prompts)) for _ in range(n)]
+        self.rngs = [np.random.default_rng(0)] * n
+        self.seeds: list[int | None] = [None] * n
+        self.charging = CHARGES[options.charge](self.lm, self)
+
+    def set_kl_coef(self, value: float) -> None:
+        """Set β."""
+        if not (isinstance(value, int | float | np.number) and math.isfinite(value)):
+            raise ValueError(f"kl_coef is {value!r}: expected a finite number, usually between 0 and 1")
+        self.kl_coef = float(value)
+
+    def seed(self, rows: Ints, seeds: Sequence[int | None]) -> None:
+        """Make each of `rows` what a single environment of its seed is; seeding them all begins a new life."""
+        for row in rows.tolist():
+            self.rngs[row], self.seeds[row] = seeding.np_random(seeds[row])
+            self.cursors[row] = Cursor(len(self.prompts))
+        if len(rows) == self.n:
+            self.charging.forget()
+
+    def begin(self, rows: Ints, prompts: Sequence[int] | None = None) -> None:
+        """Put the next prompt into each of these rows, or the `prompts` named by their index."""
+        self.charging.leave(rows)
+        for i, row in enumerate(rows.tolist()):
+            index = self.cursors[row].next(self.rngs[row]) if prompts is None else prompts[i]
+            prompt = self.prompts.tokens[index]
+            self.prompt_numbers[row], self.records[row] = index, self.prompts.records[index]
+            self.tokens[row] = -1
+            self.tokens[row, : len(prompt)] = prompt
+            self.lengths[row] = self.prompt_lengths[row] = len(prompt)
+        self.taken[rows] = self.forbidden[rows] = 0
+        self.kl[rows] = self.judgements[rows] = 0
+        self.token_kl[rows] = np.nan
+        for row in rows.tolist():
+            self.turns.begin(row, int(self.lengths[row]), anew=True)
+        self.charging.begin(rows)
+
+    def step(self, rows: Ints, actions: Ints, logprobs: Floats) -> Outcome:
+        """Write one token in each of `rows`; `logprobs` are the agent's own, 0 where it did not say."""
+        rules = self.rules.at(self.taken[rows])
+        obeyed = self.rules.table[rules, actions]
+        rules = np.where(obeyed, rules, ANY)
+        ref_logprobs = self.charging.note(Step(rows, actions, logprobs, rules, self.kl_coef))
+        rewards = np.zeros(len(rows))
+        if ref_logprobs is not None:
+            kl = logprobs - ref_logprobs
+            rewards -= self.kl_coef * kl
+            self.kl[rows] += kl
+            self.token_kl[rows, self.taken[rows]] = kl
+        self.places[rows, self.taken[rows]] = np.where(obeyed, self.lengths[rows], self.context)
+        written = rows[obeyed]
+        self.tokens[written, self.lengths[written]] = actions[obeyed]
+        self.lengths[written] += 1
+        self.taken[rows] += 1
+        self.forbidden[rows] += ~obeyed
+        outcome = Outcome(rows, rewards, np.zeros(len(rows), bool), np.zeros(len(rows), bool), ref_logprobs, {})
+        said = obeyed & np.isin(actions, self._eos)  # an end of text, or in a dialogue of a turn
+        limit = self.options.max_episode_steps or self.budget
+        used = self.taken[rows] >= min(limit, self.budget)
+        if (said | used).any():
+            self._end(rows, said, outcome)
+        return outcome
+
+    def _end(self, rows: Ints, said: Flags, outcome: Outcome) -> None:
+        """End the turns that were ended; hand in or cut the texts that are over."""
+        reasons = np.full(len(rows), "", object)
+        if self.options.max_episode_steps is not None:
+            reasons[self.taken[rows] >= self.options.max_episode_steps] = "time_limit"
+        reasons[self.taken[rows] >= self.budget] = "length"
+        for i in np.flatnonzero(said):
+            reasons[i] = self._end_turn(int(rows[i]), reasons[i], outcome, int(i)) if self.turns.many else "eos"
+        ended = np.flatnonzero(reasons)
+        unscored = (*CUT, "length") if self.options.on_length == "truncate" else CUT
+        outcome.truncated = np.isin(reasons, unscored)
+        outcome.terminated = (reasons != "") & ~outcome.truncated
+        if self.options.max_episode_steps is not None:  # a text that ends with its last step is both, as in TimeLimit
+            outcome.truncated |= self.taken[rows] >= self.options.max_episode_steps
+        if len(ended):
+            self._tell(rows, ended, reasons, outcome)
+
+    def _end_turn(self, row: int, reason: str, outcome: Outcome, i: int) -> str:
+        """Judge the turn that has just ended, and go on with the user's reply; or say why the text is over."""
+        record, length = self.records[row], int(self.lengths[row])
+        judgement = self.turns.end(row, record, self.lm, self.tokens[row, :length])
+        if judgement is not None:
+            outcome.rewards[i] += judgement
+            self.judgements[row] += judgement
+            outcome.infos.setdefault(row, {})["feedback"] = judgement
+        if self.turns.over(row, record):
+            return "eos"
+        if reason:
+            return reason
+        reply = self.turns.reply(row, record, self.lm, self.rngs[row])
+        end = length + len(reply)
+        if end + self.budget - int(self.taken[row]) > self.context:
+            return "context"
+        self.tokens[row, length:end] = reply
+        self.lengths[row] = end
+        self.turns.begin(row, end)
+        return ""
+
+    def _tell(self, rows: Ints, ended: Ints, reasons: NDArray[np.object_], outcome: Outcome) -> None:
+        """Score what was handed in, pay what is still owed, and tell what is known of each text that is over."""
+        texts = [self._response(row) for row in rows[ended].tolist()]
+        owed = self.charging.close(rows[ended])
+        whole = [k for k, i in enumerate(ended) if outcome.terminated[i]]
+        scores = np.zeros(len(ended))
+        known: dict[str, Floats] = {}
+        if whole:
+            records, responses = [self.records[rows[ended[k]]] for k in whole], [texts[k] for k in whole]
+            scores[whole], known = self.judging(records, responses)
+        for k, i in enumerate(ended.tolist()):
+            row = int(rows[i])
+            info = outcome.infos.setdefault(row, {})
+            info.update(prompt=self.records[row].text, response=texts[k])
+            if outcome.terminated[i]:
+                score = scores[k] - (self.options.missing_eos_penalty if reasons[i] == "length" else 0.0)
+                outcome.rewards[i] += score
+                info["score"] = float(score + self.judgements[row])
+                told = {name: float(values[whole.index(k)]) for name, values in known.items()}
+                info.update({name: value for name, value in told.items() if not np.isnan(value)})
+            elif self.turns.many:
+                info["score"] = float(self.judgements[row])
+            if outcome.ref_logprobs is not None:
+                info["kl"] = float(self.kl[row])
+            elif owed is not None:
+                charges, kl = owed[k]
+                outcome.rewards[i] += charges.sum()
+                self.token_kl[row, : len(kl)] = kl
+                info["kl"] = float(kl.sum())
+            info.update(length=int(self.taken[row]), finish_reason=str(reasons[i]))
+            if self.rules.active:
+                info["forbidden"] = int(self.forbidden[row])
+
+    def _response(self, row: int) -> str:
+        prompt, end = int(self.prompt_lengths[row]), int(self.lengths[row])
+        before, after = self.tokens[row, :prompt], self.tokens[row, prompt:end]
+        return self.lm.continuation(before, after, self.prompts.text(self.lm, self.prompt_numbers[row]))
+
+    def observation(self) -> Ints:  # (N, context)
+        """Token ids, right-padded with −1, as a copy."""
+        observation: Ints = self.tokens.copy()
+        return observation
+
+    def masks(self) -> Flags:  # (N, V)
+        """True where a token may be written next."""
+        return self.rules.masks(self.taken)
+
+    def shades(self, row: int) -> Floats:  # (context,)
+        """By place in the context, the KL of the agent's own tokens where it is known, else NaN."""
+        shades = np.full(self.context + 1, np.nan)
+        shades[self.places[row, : self.taken[row]]] = self.token_kl[row, : self.taken[row]]
+        return shades[:-1]
+
+    def get_state(self, row: int) -> dict[str, Any]:
+        """A slot's way through the prompts and its randomness, as plain JSON."""
+        return {"cursor": self.cursors[row].state(), "rng": self.rngs[row].bit_generator.state}
+
+    def set_state(self, row: int, state: dict[str, Any]) -> None:
+        """Take back what `get_state` gave; the text under way is not part of it."""
+        self.cursors[row] = Cursor(len(self.prompts), **state["cursor"])
+        self.rngs[row] = np.random.default_rng()
+        self.rngs[row].bit_generator.state = state["rng"]
+        self.seeds[row] = -1  # as Gymnasium says of a generator whose seed is not known; no first reset replaces it
+
+
+def _model_name(options: TextOptions, shipped: str) -> str | CausalLM:
+    if options.model is not None:
+        return options.model
+    if not shipped:
+        raise ValueError(
+            "model is missing: prompts of your own need the language model that is to continue them; pass a path, a "
+            "hub id or a textrlhf.language.CausalLM"
+        )
+    return shipped
+
+
+def _context(lm: CausalLM, asked: int | None, budget: int) -> int:
+    context = asked or min(lm.context or WIDEST, WIDEST)
+    if lm.context is not None and context > lm.context:
+        raise ValueError(f"context is {context}: {lm} has {lm.context} positions, so at most that many tokens fit")
+    if budget >= context:
+        raise ValueError(
+            f"max_new_tokens is {budget}, which leaves no room for a prompt in a context of {context}: lower it, or "
+            "raise context" + (f" (the model has {lm.context} positions)" if lm.context else "")
+        )
+    return context

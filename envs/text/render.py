@@ -1,0 +1,62 @@
+"""A text as people look at it: token by token, each coloured by what it was charged for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .engine import TextEngine
+
+DIM, PLAIN, BOLD = "\033[2m", "\033[0m", "\033[1m"
+SHADES = ((0.5, "\033[32m"), (2.0, "\033[33m"), (np.inf, "\033[31m"))  # up to so many nats: green, yellow, red
+
+
+class Show:
+    """One slot's text, shown whole or as it grows."""
+
+    def __init__(self) -> None:
+        self._shown = 0  # tokens of the context that are on the screen
+        self._end: dict[str, Any] | None = None
+
+    def begin(self, engine: TextEngine, row: int) -> str:
+        """A new text: its prompt."""
+        self._shown, self._end = int(engine.lengths[row]), None
+        return f"{DIM}{engine.records[row].text}{PLAIN}"
+
+    def note(self, info: dict[str, Any]) -> None:
+        """Keep what a step told of a text's end."""
+        self._end = info if "finish_reason" in info else None
+
+    def more(self, engine: TextEngine, row: int) -> str:
+        """What has come since the last call."""
+        text = _pieces(engine, row, self._shown)
+        self._shown = int(engine.lengths[row])
+        return text + self._line()
+
+    def whole(self, engine: TextEngine, row: int) -> str:
+        """Prompt, response and, at the end, the score."""
+        prompt = int(engine.prompt_lengths[row])
+        return f"{DIM}{engine.records[row].text}{PLAIN}{_pieces(engine, row, prompt)}{self._line()}"
+
+    def _line(self) -> str:
+        if self._end is None:
+            return ""
+        named = {name: value for name, value in self._end.items() if isinstance(value, float) and name != "ref_logprob"}
+        figures = "  ".join(f"{name} {value:+.2f}" for name, value in named.items())
+        return f"\n{BOLD}{figures}{PLAIN}  ({self._end['finish_reason']}, {self._end['length']} tokens)\n"
+
+
+def _pieces(engine: TextEngine, row: int, start: int) -> str:
+    """The tokens from `start` on, coloured where their KL is known."""
+    end = int(engine.lengths[row])
+    tokens, shades = engine.tokens[row], engine.shades(row)
+    text, out = engine.lm.decode(tokens[:start]), []
+    for i in range(start, end):
+        whole = engine.lm.decode(tokens[: i + 1])
+        kl = shades[i]
+        colour = "" if np.isnan(kl) else next(shade for limit, shade in SHADES if abs(kl) <= limit)
+        out.append(f"{colour}{whole[len(text) :]}{PLAIN if colour else ''}")
+        text = whole
+    return "".join(out)

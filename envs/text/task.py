@@ -1,0 +1,71 @@
+"""What a text world is about: prompts, and what is known about a good response to them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPLITS = ("train", "heldout")
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text to be continued, and what the task knows about it.
+
+    `text + response` is the whole text: a response brings its own leading space.
+    """
+
+    text: str
+    reference: str | None = None  # a good response
+    facts: Mapping[str, Any] = field(default_factory=dict)  # whatever else its gold score needs
+
+
+class Task(ABC):
+    """Prompts by split, and measures of a response to them.
+
+    Built-in tasks make their data on the spot from `seed`, the same data every time.
+    """
+
+    name: ClassVar[str]
+    model: ClassVar[str] = "tasks"  # the shipped language model that knows this task's words
+    max_new_tokens: ClassVar[int]  # enough for a good response and its end
+    turns: ClassVar[int] = 1  # above 1 a dialogue: `reply` says what the user answers
+    has_gold: ClassVar[bool] = True  # whether `measure` knows the true score
+    needs: ClassVar[tuple[str, ...]] = ()  # fields that `measure` cannot do without: "reference" or keys of `facts`
+
+    @abstractmethod
+    def prompts(self, split: str) -> Sequence[Prompt]:
+        """All prompts of a split ("train" or "heldout"), always in the same order; no prompt is in both."""
+
+    @abstractmethod
+    def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
+        """Measure each response, without a model: "gold" is the true score, other keys are shown beside it."""
+
+    def can_measure(self, prompt: Prompt) -> bool:
+        """Whether a prompt has what `measure` needs."""
+        known = {**prompt.facts, "reference": prompt.reference}
+        return all(known.get(need) is not None for need in self.needs)
+
+    def demonstrate(self, prompt: Prompt, rng: np.random.Generator) -> str:
+        """Return a response that a model may learn from."""
+        if prompt.reference is None:
+            raise NotImplementedError(f"the task {self.name!r} has no reference for {prompt.text!r}")
+        return prompt.reference
+
+    def reply(self, prompt: Prompt, turns: Sequence[str], rng: np.random.Generator) -> str:
+        """In a dialogue, what the user says to the agent's latest of `turns`."""
+        raise NotImplementedError(f"the task {self.name!r} is no dialogue")
+
+    def feedback(self, prompt: Prompt, turns: Sequence[str]) -> float | None:
+        """In a dialogue, how a simulated user judges the agent's latest of `turns`; None where he says nothing."""
+        return None
+
+    def over(self, prompt: Prompt, turns: Sequence[str]) -> bool:
+        """In a dialogue, whether it has reached its end before its last turn."""
+        return False

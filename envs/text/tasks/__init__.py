@@ -1,0 +1,51 @@
+"""What the built-in worlds are about."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+
+from ..task import Prompt, Scores, Task
+
+_TASKS = {
+    "reviews": ("reviews", "Reviews"),
+    "dialogue": ("dialogue", "TextDialogue"),
+    "summarize": ("summarize", "TextSummarize"),
+    "translate": ("translate", "TextTranslate"),
+    "qa": ("qa", "TextQA"),
+    "arithmetic": ("arithmetic", "TextArithmetic"),
+}
+
+
+class OwnPrompts(Task):
+    """The user's prompts and nothing else: the judge is the user's too."""
+
+    name = "own prompts"
+    model = ""
+    max_new_tokens = 32
+    has_gold = False
+
+    def prompts(self, split: str) -> Sequence[Prompt]:
+        """There are none built in."""
+        raise ValueError("prompts is missing: pass a JSONL file or a list of texts")
+
+    def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
+        """Nothing is known of a good response."""
+        return {}
+
+
+def make_task(task: str | Task | None, own_prompts: bool) -> Task:
+    """Find a task by its name; without one, the reviews, or whatever the user's prompts ask for."""
+    if isinstance(task, Task):
+        return task
+    if task is None:
+        if own_prompts:
+            return OwnPrompts()
+        task = "reviews"
+    if task not in _TASKS:
+        raise ValueError(
+            f"task is {task!r}: expected one of {', '.join(map(repr, _TASKS))}, or a textrlhf.envs.text.Task of yours"
+        )
+    module, name = _TASKS[task]
+    made: Task = getattr(importlib.import_module(f".{module}", __name__), name)()
+    return made

@@ -1,0 +1,63 @@
+"""Answer a question about a few facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from ..task import Prompt, Scores
+from .scores import against_references, exact, overlap_f1
+from .splits import Draws, SeededTask
+from .summarize import MEN, WOMEN
+
+PEOPLE = WOMEN + MEN
+ROOMS = ("kitchen", "garden", "school", "park", "shop", "station")
+THINGS = ("ball", "book", "bag", "hat", "car", "bike")
+COLOURS = ("red", "blue", "green", "black", "white", "yellow")
+FOODS = ("apples", "bread", "cheese", "fish", "milk", "soup")
+
+
+class TextQA(SeededTask):
+    """Three or four facts about three people, and a question that they answer.
+
+    Where someone is, what they have and in which colour, what they like; asked from either side (what has Anna, who has
+    the ball). To say where a thing is takes two facts: who has it, and where they are.
+
+    `measure`: "gold" is 1 where response and reference are the same without regard to case, spaces and a final full
+    stop, else 0; "f1" is the F1 of the words they have in common, from 0 to 1.
+    """
+
+    name = "qa"
+    max_new_tokens = 8
+    needs: ClassVar[tuple[str, ...]] = ("reference",)
+
+    def make(self, draws: Draws) -> Prompt:
+        """Make facts, a question and its answer."""
+        people = draws.some(PEOPLE, 3)
+        rooms, things, foods = draws.some(ROOMS, 3), draws.some(THINGS, 3), draws.some(FOODS, 3)
+        told, asked = [], []
+        known = draws.some([(i, kind) for i in range(3) for kind in ("room", "thing", "food")], draws.one((3, 4)))
+        for i, kind in known:
+            who, room, thing = people[i], rooms[i], things[i]
+            if kind == "room":
+                told.append(f"{who} is in the {room}.")
+                asked += [(f"Where is {who}?", f"in the {room}"), (f"Who is in the {room}?", who)]
+            elif kind == "food":
+                told.append(f"{who} likes {foods[i]}.")
+                asked += [(f"What does {who} like?", foods[i]), (f"Who likes {foods[i]}?", who)]
+            else:
+                colour = draws.one(COLOURS)
+                told.append(f"{who} has a {colour} {thing}.")
+                asked += [(f"What does {who} have?", f"a {colour} {thing}"), (f"Who has the {thing}?", who)]
+                asked += [(f"What colour is the {thing}?", colour)]
+                if (i, "room") in known:
+                    asked += [(f"Where is the {thing}?", f"in the {room}")] * 2
+        question, answer = draws.one(asked)
+        return Prompt(f"Facts: {' '.join(told)}\nQuestion: {question}\nAnswer:", f" {answer}")
+
+    def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
+        """Compare each response with its prompt's reference: "gold" and "f1"."""
+        return {
+            "gold": against_references(exact, prompts, responses),
+            "f1": against_references(overlap_f1, prompts, responses),
+        }

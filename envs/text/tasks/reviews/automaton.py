@@ -1,0 +1,160 @@
+"""A grammar as a probabilistic automaton: what one description writes is what the same description recognises.
+
+A grammar is a tree of nodes (`Word`, `Then`, `Choice`, `EMPTY`). A state is what is still to come: a node, and the
+state after it. States are made when first visited, so a large grammar costs nothing until it is used.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import accumulate
+from math import exp
+
+MOODS = (-2.0, -1.0, 1.0, 2.0)  # those that reviews are written in
+NO_MOOD = len(MOODS)  # the index of a mood of 0
+Edge = tuple[str, float, float, "State"]  # text, share, tilt, what comes after
+
+
+class Node:
+    """A part of a grammar, compared by identity: use one object wherever the same part is meant."""
+
+    __slots__ = ()
+
+    def expand(self, rest: State, share: float, tilt: float, edges: list[Edge]) -> None:
+        """Append the words this part can begin with, `rest` to follow it: its `share` split among them."""
+        raise NotImplementedError
+
+    def parts(self) -> tuple[Node, ...]:
+        """Return the nodes directly inside."""
+        return ()
+
+
+class Word(Node):
+    """One word (with the space before it) or mark; in mood m it counts exp(tilt·m) times its share."""
+
+    __slots__ = ("text", "tilt")
+
+    def __init__(self, word: str, tilt: float = 0.0) -> None:
+        self.text, self.tilt = (" " + word if word[0].isalpha() else word), tilt
+
+    def expand(self, rest: State, share: float, tilt: float, edges: list[Edge]) -> None:
+        """Append the one word."""
+        edges.append((self.text, share, self.tilt + tilt, rest))
+
+
+class Then(Node):
+    """One part after another."""
+
+    __slots__ = ("first", "second")
+
+    def __init__(self, first: Node, second: Node) -> None:
+        self.first, self.second = first, second
+
+    def expand(self, rest: State, share: float, tilt: float, edges: list[Edge]) -> None:
+        """Append what the first part can begin with, the second to follow it before `rest`."""
+        self.first.expand(rest.before(self.second), share, tilt, edges)
+
+    def parts(self) -> tuple[Node, ...]:
+        """Return both parts."""
+        return self.first, self.second
+
+
+class Choice(Node):
+    """One of several parts: (share, tilt, part)."""
+
+    __slots__ = ("options",)
+
+    def __init__(self, *options: tuple[float, float, Node]) -> None:
+        total = sum(share for share, _, _ in options)
+        self.options = tuple((share / total, tilt, part) for share, tilt, part in options)
+
+    def expand(self, rest: State, share: float, tilt: float, edges: list[Edge]) -> None:
+        """Append what each part can begin with."""
+        for part_share, part_tilt, part in self.options:
+            part.expand(rest, share * part_share, tilt + part_tilt, edges)
+
+    def parts(self) -> tuple[Node, ...]:
+        """Return all the parts."""
+        return tuple(part for _, _, part in self.options)
+
+
+class _Empty(Node):
+    __slots__ = ()
+
+    def expand(self, rest: State, share: float, tilt: float, edges: list[Edge]) -> None:
+        edges += [(text, share * own, tilt + own_tilt, after) for text, own, own_tilt, after in rest.edges]
+
+
+EMPTY = _Empty()
+Table = tuple[list[float], tuple[str, ...], tuple["State", ...]]  # cumulative probability, word, state after it
+
+
+class State:
+    """What is still to come: a node and then `rest`; without a node, nothing."""
+
+    __slots__ = ("_before", "_edges", "node", "rest", "tables")
+
+    def __init__(self, node: Node | None = None, rest: State | None = None) -> None:
+        self.node, self.rest = node, rest
+        self._edges: list[Edge] | None = None
+        self._before: dict[Node, State] = {}
+        self.tables: list[Table | None] = [None] * (len(MOODS) + 1)
+
+    @property
+    def edges(self) -> list[Edge]:
+        """The words that can come next."""
+        if self._edges is None:
+            self._edges = []
+            if self.node is not None and self.rest is not None:
+                self.node.expand(self.rest, 1.0, 0.0, self._edges)
+        return self._edges
+
+    def before(self, node: Node) -> State:
+        """Return the state of `node` to come and then this one: the same object for the same node."""
+        state = self._before.get(node)
+        if state is None:
+            state = self._before[node] = State(node, self)
+        return state
+
+    def table(self, mood: int) -> Table:
+        """Return the next words' cumulative probabilities in MOODS[mood], the words and the states after them."""
+        table = self.tables[mood]
+        if table is None:
+            texts, shares, tilts, after = zip(*self.edges, strict=True)
+            level = MOODS[mood] if mood != NO_MOOD and any(tilts) else 0.0
+            if level:
+                shares = tuple(share * exp(tilt * level) for share, tilt in zip(shares, tilts, strict=True))
+            reached = list(accumulate(shares))
+            total = reached[-1]
+            table = self.tables[mood] = ([share / total for share in reached], texts, after)
+        return table
+
+
+def walk(state: State, mood: int, draws: Iterator[float], limit: int, last: str = "") -> tuple[list[str], State]:
+    """Write from `state` on, at most `limit` words or up to the word `last`; return them and the state reached."""
+    written: list[str] = []
+    while len(written) < limit and state.node is not None:
+        shares, words, after = state.tables[mood] or state.table(mood)
+        chosen = bisect_right(shares, next(draws))
+        word = words[chosen]
+        written.append(word)
+        state = after[chosen]
+        if word == last:
+            break
+    return written, state
+
+
+def read(start: State, pieces: list[str], mood: int) -> dict[State, float]:
+    """Return how likely each state is after these words in this mood, jointly with the words; {} if impossible."""
+    beliefs = {start: 1.0}
+    for piece in pieces:
+        ahead: dict[State, float] = {}
+        for state, belief in beliefs.items():
+            shares, words, after = state.table(mood)
+            for i, word in enumerate(words):
+                if word == piece:
+                    share = shares[i] - (shares[i - 1] if i else 0.0)
+                    ahead[after[i]] = ahead.get(after[i], 0.0) + belief * share
+        beliefs = ahead
+    return beliefs

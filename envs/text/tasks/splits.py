@@ -1,0 +1,89 @@
+"""Prompts made on the spot from a seed, and which split each belongs to."""
+
+from __future__ import annotations
+
+import zlib
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import lru_cache
+from random import Random
+from typing import ClassVar, TypeVar
+
+from ..task import SPLITS, Prompt, Task
+
+T = TypeVar("T")
+SIZES = {"train": 3150, "heldout": 350}
+MOST_REPEATS = 10_000  # in a row, before a task is found to have too few prompts
+
+
+class Draws:
+    """Random choices that come out the same on every machine.
+
+    Made of `Random.random` alone: the one method whose sequence Python promises to keep in later versions.
+    """
+
+    def __init__(self, seed: str):
+        self.random = Random(seed).random
+
+    def one(self, options: Sequence[T]) -> T:
+        """Any of the options."""
+        return options[int(self.random() * len(options))]
+
+    def some(self, options: Sequence[T], n: int) -> list[T]:
+        """Return n different ones of the options, in any order."""
+        left = list(options)
+        return [left.pop(int(self.random() * len(left))) for _ in range(n)]
+
+    def chance(self, p: float = 0.5) -> bool:
+        """True with probability p."""
+        return self.random() < p
+
+
+class SeededTask(Task):
+    """A task that makes 3,150 training and 350 held-out prompts from `seed`, all with different texts.
+
+    What is held out is the same for every seed: a prompt that is trained on under one is never held out under another.
+    """
+
+    sizes: ClassVar[dict[str, int]] = SIZES
+
+    def __init__(self, seed: int = 0):
+        self.seed = seed
+
+    @abstractmethod
+    def make(self, draws: Draws) -> Prompt:
+        """Make one prompt; the same one may come again."""
+
+    def family(self, prompt: Prompt) -> str:
+        """What prompts must share to be in one split: here their text, so that each is alone."""
+        return prompt.text
+
+    def prompts(self, split: str) -> Sequence[Prompt]:
+        """Return the prompts of "train" or "heldout"; made at the first call and kept."""
+        if split not in SPLITS:
+            raise ValueError(f"split={split!r}: accepted is one of {', '.join(map(repr, SPLITS))}")
+        return _made(type(self), self.seed)[split]
+
+    def words(self) -> list[str]:
+        """Texts that between them hold every word this task's data can have, whatever the seed."""
+        splits = _made(type(self), 0)
+        return [prompt.text + (prompt.reference or "") for split in SPLITS for prompt in splits[split]]
+
+
+@lru_cache(maxsize=16)
+def _made(kind: type[SeededTask], seed: int) -> dict[str, tuple[Prompt, ...]]:
+    task = kind(seed)
+    draws = Draws(f"{task.name} {seed}")
+    kept: dict[str, dict[str, Prompt]] = {split: {} for split in SPLITS}
+    repeats = 0
+    while any(len(kept[split]) < task.sizes[split] for split in SPLITS):
+        prompt = task.make(draws)
+        split = "heldout" if zlib.crc32(task.family(prompt).encode()) % 10 == 0 else "train"
+        if prompt.text in kept[split] or len(kept[split]) == task.sizes[split]:
+            repeats += 1
+            if repeats > MOST_REPEATS:
+                raise RuntimeError(f"the task {task.name!r} makes too few different prompts for sizes={task.sizes}")
+        else:
+            repeats = 0
+            kept[split][prompt.text] = prompt
+    return {split: tuple(found.values()) for split, found in kept.items()}

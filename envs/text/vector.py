@@ -1,0 +1,180 @@
+"""Many texts as one native Gymnasium batch: one reference, one judge, slots refilled as texts end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from .actions import checked_actions, checked_logprobs, checked_seeds, prompt_indices
+from .engine import Outcome
+from .options import make_options
+from .render import Show
+from .world import TextWorld
+
+Observations = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+class TextVectorEnv(TextWorld, VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
+    """N texts being written; slot i is the single environment seeded `seed + i`."""
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        **options: Any,
+    ) -> None:
+        if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
+            raise ValueError(f"num_envs is {num_envs!r}: expected a whole number of at least 1")
+        if render_mode not in (None, "ansi"):
+            raise ValueError(f"render_mode is {render_mode!r}: expected None or 'ansi' for a batch")
+        self.num_envs, self.render_mode = num_envs, render_mode
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {"render_modes": ["ansi"], "render_fps": 30, "autoreset_mode": self.autoreset_mode}
+        self._open(num_envs, make_options(options))
+        self.single_observation_space = spaces.Box(-1, self.engine.lm.vocab_size - 1, (self.engine.context,), np.int64)
+        self.single_action_space = spaces.Discrete(self.engine.lm.vocab_size)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._shows = [Show() for _ in range(num_envs)]
+        self._begun = False
+        self._ended: Flags = np.zeros(num_envs, bool)  # texts that are over and not yet begun anew
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observations, dict[str, Any]]:
+        """Begin a text in every slot, or in those of `options["reset_mask"]`; `options["prompt"]`: which ones."""
+        rows = self._asked(options)
+        seeds = checked_seeds(seed, self.num_envs)
+        unseeded = rows if seeds else np.array([row for row in rows if self.engine.seeds[row] is None], np.int64)
+        if len(unseeded):
+            self.engine.seed(unseeded, seeds or [None] * self.num_envs)
+            self._np_random, self._np_random_seed = self.engine.rngs[0], self.engine.seeds[0]
+        self.policy_logprob = None
+        info = self._begin(rows, prompt_indices(options, len(rows), len(self.engine.prompts)), {})
+        self._begun = True
+        self._add_masks(info, np.isin(np.arange(self.num_envs), rows))
+        return self.engine.observation(), info
+
+    def step(self, actions: Any) -> tuple[Observations, NDArray[np.float64], Flags, Flags, dict[str, Any]]:
+        """Write one token in every slot."""
+        self._require_running()
+        n = self.num_envs
+        begun_anew, live = np.flatnonzero(self._ended), np.flatnonzero(~self._ended)  # the former: NEXT_STEP
+        tokens = checked_actions(np.asarray(actions), n, self.engine.lm.vocab_size)
+        announced, self.policy_logprob = self.policy_logprob, None
+        logprobs = checked_logprobs(announced, n, ignore=self._ended)
+        outcome = self.engine.step(live, tokens[live], logprobs[live])
+        rewards, terminated, truncated = np.zeros(n), np.zeros(n, bool), np.zeros(n, bool)
+        rewards[live], terminated[live], truncated[live] = outcome.rewards, outcome.terminated, outcome.truncated
+        self._ended = terminated | truncated
+        if self.render_mode is not None:
+            for row in live.tolist():
+                self._shows[row].note(outcome.infos.get(row, {}))
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            info = self._told(live[~self._ended], outcome)
+            if self._ended.any():
+                ended = np.flatnonzero(self._ended)
+                info["final_obs"] = _objects(n, ended, self.engine.observation()[ended])
+                info["final_info"] = self._told(ended, outcome)
+                info["_final_obs"], info["_final_info"] = self._ended.copy(), self._ended.copy()
+                info = self._begin(ended, None, info)
+        else:
+            info = self._told(live, outcome)
+            if len(begun_anew):
+                info = self._begin(begun_anew, None, info)
+        self._add_masks(info, ~self._ended)
+        return self.engine.observation(), rewards, terminated, truncated, info
+
+    def settle(self) -> list[NDArray[np.float64]]:
+        """Charge every token not yet charged; by slot the charges, already −β·kl, in order. Empty: nothing is owed."""
+        return self.engine.charging.settle()
+
+    def get_state(self) -> list[dict[str, Any]]:
+        """By slot, the way through the prompts and the randomness, as plain JSON."""
+        return [self.engine.get_state(row) for row in range(self.num_envs)]
+
+    def set_state(self, state: Sequence[dict[str, Any]]) -> None:
+        """Take back what `get_state` gave; it holds from the next reset."""
+        if len(state) != self.num_envs:
+            raise ValueError(f"state has {len(state)} entries: expected {self.num_envs}, one an environment")
+        for row, slot in enumerate(state):
+            self.engine.set_state(row, slot)
+        self._np_random = self.engine.rngs[0]
+
+    def render(self) -> tuple[Any, ...] | None:
+        """Show the texts so far, coloured by what each token was charged for."""
+        if self.render_mode is None:
+            return None
+        return tuple(show.whole(self.engine, row) for row, show in enumerate(self._shows))
+
+    def _action_masks(self) -> Flags:  # (N, V)
+        """True where a token may be written next."""
+        return self.engine.masks()
+
+    def _require_running(self) -> None:
+        if not self._begun:
+            raise ResetNeeded("step() before reset(): call reset() first")
+        if self.autoreset_mode is AutoresetMode.DISABLED and self._ended.any():
+            raise ResetNeeded(
+                f"the text of environment {int(np.flatnonzero(self._ended)[0])} is over, and autoreset is disabled: "
+                'call reset(options={"reset_mask": mask}) with the ended environments first'
+            )
+
+    def _asked(self, options: dict[str, Any] | None) -> NDArray[np.int64]:
+        """Which rows a reset is about; the mask is only read, since others will want it too."""
+        mask = (options or {}).get("reset_mask")
+        if mask is None:
+            return np.arange(self.num_envs)
+        if not isinstance(mask, np.ndarray) or mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
+            raise ValueError(
+                f"options['reset_mask'] is {mask!r}: expected a bool array of shape ({self.num_envs},) with at least "
+                "one True"
+            )
+        if not self._begun and not mask.all():
+            raise ResetNeeded("the first reset() must begin every environment: leave out options['reset_mask']")
+        return np.flatnonzero(mask)
+
+    def _begin(self, rows: NDArray[np.int64], prompts: list[int] | None, info: dict[str, Any]) -> dict[str, Any]:
+        """Begin texts in `rows`, and tell of them in `info`."""
+        self.engine.begin(rows, prompts)
+        self._ended[rows] = False
+        for row in rows.tolist():
+            self._shows[row].begin(self.engine, row)
+            info = self._add_info(info, {"prompt": self.engine.records[row].text}, row)
+        return info
+
+    def _told(self, rows: NDArray[np.int64], outcome: Outcome) -> dict[str, Any]:
+        """What a step told of these rows, in Gymnasium's form: an array by name, and who has an entry in it."""
+        info: dict[str, Any] = {}
+        if outcome.ref_logprobs is not None and len(rows):
+            array, has = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
+            array[outcome.rows] = outcome.ref_logprobs
+            has[rows] = True
+            array[~has] = 0
+            info["ref_logprob"], info["_ref_logprob"] = array, has
+        for row in rows.tolist():
+            if row in outcome.infos:
+                info = self._add_info(info, outcome.infos[row], row)
+        return info
+
+    def _add_masks(self, info: dict[str, Any], told: Flags) -> None:
+        if self.engine.rules.active and told.any():
+            masks = self.engine.masks().astype(np.int8)
+            masks[~told] = 0
+            info["action_mask"], info["_action_mask"] = masks, told
+
+
+def _objects(n: int, rows: NDArray[np.int64], values: Observations) -> NDArray[np.object_]:
+    array = np.full(n, None, object)
+    for row, value in zip(rows.tolist(), values, strict=True):
+        array[row] = value
+    return array

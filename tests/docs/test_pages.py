@@ -1,0 +1,162 @@
+"""The pages of the environments: what they show runs and prints what they say, and nothing is left out."""
+
+import ast
+import dataclasses
+import inspect
+import re
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+
+import textrlhf
+from textrlhf.envs.text import TextOptions, TextVectorEnv
+from textrlhf.envs.text.tasks import make_task
+from textrlhf.language.causal_lm import shipped
+
+DOCS = Path(textrlhf.__file__).parent / "docs"
+PAGES = [*sorted((DOCS / "envs").glob("*.md")), DOCS / "own_prompts.md"]
+ENTRIES = {env_id: str(spec.entry_point) for env_id, spec in gym.registry.items()}
+IDS = sorted(env_id for env_id, entry in ENTRIES.items() if entry.startswith("textrlhf.envs."))
+TASKS = {  # by id, what a text world is about where nobody says otherwise
+    env_id: gym.spec(env_id).kwargs.get("task") for env_id in IDS if ENTRIES[env_id].endswith(":TextEnv")
+}
+HEADINGS = [
+    "Description",
+    "Action Space",
+    "Observation Space",
+    "Rewards",
+    "Starting State",
+    "Episode End",
+    "Information",
+    "Arguments",
+    "Version History",
+]
+BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", re.M | re.S)
+PROCESSES = "__main__"  # a block that spawns processes is a script of its own
+
+
+def blocks(page):
+    """Each block of code with the output that stands right behind it, in order."""
+    return [(match[1], match[2]) for match in BLOCK.finditer(page.read_text(encoding="utf-8"))]
+
+
+def models(code):
+    """The shipped models that a piece of code needs."""
+    named = {make_task(task, False).model for env_id, task in TASKS.items() if env_id in code}
+    return named | {name for name in ("reviews", "tasks") if f'"{name}"' in code}
+
+
+def skip_unless_shipped(code):
+    missing = sorted(models(code) - set(shipped()))
+    if missing:
+        pytest.skip(f"the shipped model {missing[0]!r} is not there yet: python -m textrlhf.pipeline.assets makes it")
+
+
+def shown(text):
+    """Output as it counts: without spaces at a line's end and empty lines at either end."""
+    return "\n".join(line.rstrip() for line in text.splitlines()).strip("\n")
+
+
+def table(page, heading):
+    """The cells of a table's first two columns."""
+    section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", page.read_text(encoding="utf-8"), re.M | re.S)[1]
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", section, re.M)
+    return {name: ast.literal_eval(default.strip("`")) for name, default in rows}
+
+
+def page_of(env_id):
+    (link,) = re.findall(rf"\[`{env_id}`\]\((\w+\.md)\)", (DOCS / "envs" / "README.md").read_text(encoding="utf-8"))
+    return DOCS / "envs" / link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_code_of_a_page_runs_and_prints_what_stands_behind_it(page, tmp_path, monkeypatch):
+    run = [(code, output) for code, output in blocks(page) if PROCESSES not in code]
+    skip_unless_shipped("".join(code for code, _ in run))
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "page"}
+    for code, output in run:
+        printed = StringIO()
+        with redirect_stdout(printed):
+            exec(compile(code, f"{page.name}", "exec"), names)
+        if output is not None:
+            assert shown(printed.getvalue()) == shown(output), code
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if PROCESSES in page.read_text(encoding="utf-8")])
+def test_code_with_processes_runs_as_a_script(page, tmp_path):
+    (block,) = [block for block in blocks(page) if PROCESSES in block[0]]
+    skip_unless_shipped(block[0])
+    script = tmp_path / "script.py"
+    script.write_text(block[0], encoding="utf-8")
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert shown(done.stdout) == shown(block[1])
+
+
+def test_the_classifier_of_the_how_to_judges(tmp_path):
+    from transformers import GPT2Config, GPT2ForSequenceClassification
+
+    from tiny_models import V, word_tokenizer
+
+    tokenizer = word_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
+    config = GPT2Config(vocab_size=V, n_embd=8, n_layer=1, n_head=1, n_positions=32, num_labels=2, pad_token_id=1)
+    GPT2ForSequenceClassification(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    (code,) = [code for code, _ in blocks(DOCS / "own_prompts.md") if "def judge_from" in code]
+    names = {}
+    exec(code, names)
+    scores = names["judge_from"](tmp_path)(["a2 a3", "a4"], [" a5", " a6 a7"])
+    assert scores.shape == (2,)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_every_id_has_a_page_with_all_headings(env_id):
+    text = page_of(env_id).read_text(encoding="utf-8")
+    opening = text.split("\n\n")[1]
+    assert opening.startswith(f"`{env_id}`")
+    assert re.findall(r"^## (.*)$", text, re.M) == HEADINGS
+
+
+def test_every_page_is_that_of_an_id():
+    assert {page_of(env_id) for env_id in IDS} == set((DOCS / "envs").glob("*.md")) - {DOCS / "envs" / "README.md"}
+
+
+def test_the_table_of_arguments_is_whole_and_true():
+    named = table(page_of("TextRLHF-v0"), "Arguments")
+    true = {field.name: field.default for field in dataclasses.fields(TextOptions)}
+    batch = inspect.signature(TextVectorEnv).parameters
+    for name in ("render_mode", "num_envs"):
+        true[name] = batch[name].default
+    true["autoreset_mode"] = batch["autoreset_mode"].default.value
+    assert named == true
+
+
+@pytest.mark.parametrize("env_id", TASKS)
+def test_the_defaults_of_a_task_are_those_its_page_tells(env_id):
+    task, page = make_task(TASKS[env_id], False), page_of(env_id)
+    if TASKS[env_id] is None:
+        assert f"`{task.name}`: {task.max_new_tokens}," in page.read_text(encoding="utf-8")
+        return
+    true = {"task": TASKS[env_id], "max_new_tokens": task.max_new_tokens}
+    assert table(page, "Arguments") == true | ({"turns": task.turns} if task.turns > 1 else {})
+
+
+def test_the_help_of_the_environment_has_the_headings():
+    from textrlhf.envs.text import TextEnv
+
+    lines = [line.strip() for line in inspect.getdoc(TextEnv).splitlines()]
+    assert [line.removeprefix("## ") for line in lines if line.startswith("## ")] == HEADINGS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert link.startswith("http") or (page.parent / link).is_file(), link
