@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test lint types format clean
+.PHONY: help install demo test lint types assets format clean
 
 help:
 	@echo "make demo    PPO learns CartPole, its evaluation, and where the curve lies"
 	@echo "make test    the whole test suite"
 	@echo "make lint    format check, lint, and the import floors"
 	@echo "make types   mypy, strict on the library"
+	@echo "make assets  make the shipped language models again (minutes)"
 	@echo "make format  put the code into shape"
 
 install: $(STAMP)
@@ -34,6 +35,9 @@ lint: $(STAMP)
 types: $(STAMP)
 	mkdir -p .types && ln -sfn .. .types/textrlhf
 	MYPYPATH=.types $(BIN)/mypy -p textrlhf
+
+assets: $(STAMP)
+	$(BIN)/python -m textrlhf.pipeline.assets
 
 format: $(STAMP)
 	$(BIN)/ruff format .

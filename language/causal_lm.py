@@ -124,6 +124,8 @@ class CausalLM:
         with whole_folder(path) as folder, _no_progress_bars():
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
+            for file in folder.iterdir():
+                file.chmod(0o644)  # weights are written for their owner only
         for key in [key for key in _loaded if key[0] == str(path)]:
             del _loaded[key]  # what lay there before
         return CausalLM(self.model, self.tokenizer, str(path))

@@ -14,7 +14,7 @@ from .words import console, facts, line
 
 @dataclass
 class EnvsOptions:
-    """List the environments with tuned hyperparameters, by agent.
+    """List the environments made here, and those with tuned hyperparameters, by agent.
 
     Example:
       textrlhf envs --all
@@ -44,7 +44,10 @@ def envs(argv: Sequence[str]) -> None:
         return
     from ..agents.config import tuned_settings
     from ..agents.registry import AGENTS
+    from ..envs.registration import ABOUT
 
+    facts(list(ABOUT.items()))
+    line()
     for agent in AGENTS:
         table = Table(title=f"Tuned for {agent}", title_justify="left", header_style="bold")
         for column, justify in (("Environment", "left"), ("Steps", "right"), ("Hyperparameters", "left")):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import Any
 
 import gymnasium as gym
@@ -109,7 +111,7 @@ class TextEnv(TextWorld, gym.Env[Observation, np.int64]):
         self._running, self.policy_logprob = True, None
         prompt = self._show.begin(self.engine, 0)
         if self.render_mode == "human":
-            print(prompt, end="", flush=True)
+            self._print(prompt)
         return self.engine.observation()[0], {"prompt": self.engine.records[0].text, **self._mask()}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -128,7 +130,7 @@ class TextEnv(TextWorld, gym.Env[Observation, np.int64]):
             info.update(self._mask())
         self._show.note(info)
         if self.render_mode == "human":
-            print(self._show.more(self.engine, 0), end="", flush=True)
+            self._print(self._show.more(self.engine, 0))
         return self.engine.observation()[0], float(outcome.rewards[0]), terminated, truncated, info
 
     def _action_masks(self) -> NDArray[np.bool_]:
@@ -151,6 +153,11 @@ class TextEnv(TextWorld, gym.Env[Observation, np.int64]):
         """Take back what `get_state` gave; it holds from the next reset."""
         self.engine.set_state(0, state)
         self._np_random = self.engine.rngs[0]
+
+    def _print(self, text: str) -> None:
+        print(text, end="", flush=True)
+        if sys.stdout.isatty():
+            time.sleep(1 / self.metadata["render_fps"])
 
     def render(self) -> str | None:
         """Show the text so far, coloured by what each token was charged for."""

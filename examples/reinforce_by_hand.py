@@ -1,0 +1,82 @@
+"""REINFORCE on a text world, by hand, over the native batch: python examples/reinforce_by_hand.py
+
+The four things a learner does with a text world stand in the loop: announce, step, settle, update.
+"""
+
+import copy
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+import textrlhf  # noqa: F401 - registers the worlds
+from textrlhf.language import CausalLM, make_memory, sample, token_logprobs
+from textrlhf.language.logprobs import read_whole
+
+N, UPDATES, LEARNING_RATE = 64, 40, 1e-3
+SLOTS = np.arange(N)
+
+
+def write(env, policy):
+    """One text in every slot: the tokens (N, context), where the responses begin, the returns, the scores."""
+    observation, _ = env.reset()
+    env.unwrapped.settle()  # says that somebody here settles: no charge will come in a reward
+    begins = (observation >= 0).sum(1)
+    memory, going = make_memory(policy, N), np.ones(N, bool)
+    texts, scores, lengths = np.zeros_like(observation), np.zeros(N), np.zeros(N, int)
+    while going.any():
+        with torch.no_grad():
+            hidden = memory.catch_up(SLOTS, observation, (observation >= 0).sum(1))
+            tokens, logprobs = sample(policy.head(hidden))
+        env.unwrapped.policy_logprob = logprobs.numpy()  # announce: how likely the agent found its tokens
+        observation, _, terminated, truncated, info = env.step(tokens.numpy())
+        lengths += going
+        ended = terminated | truncated
+        for slot in np.flatnonzero(ended & going):
+            texts[slot], scores[slot] = info["final_obs"][slot], info["final_info"]["score"][slot]
+        memory.reset(np.flatnonzero(ended))  # the slot holds a new text now, which this loop does not look at
+        going &= ~ended
+    charges = env.unwrapped.settle()  # what every token owes to the reference, all in one forward
+    returns = scores + [owed[:length].sum() for owed, length in zip(charges, lengths, strict=True)]
+    return texts, begins, returns, scores
+
+
+def update(policy, optimizer, texts, begins, returns):
+    """Make texts that did better than the average more likely."""
+    advantages = torch.tensor((returns - returns.mean()) / (returns.std() + 1e-6), dtype=torch.float32)
+    grid = torch.from_numpy(np.maximum(texts, 0))
+    place = np.arange(1, texts.shape[1])
+    written = torch.from_numpy((place >= begins[:, None]) & (texts[:, 1:] >= 0))  # (N, context − 1)
+    hidden = read_whole(policy, grid)[:, :-1][written]
+    logprobs = token_logprobs(policy, hidden, grid[:, 1:][written])
+    slot = written.nonzero()[:, 0]
+    loss = -(advantages[slot] * logprobs).sum() / len(texts)
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(policy.model.parameters(), 1.0)
+    optimizer.step()
+
+
+def main():
+    """Learn; the mean score before and after."""
+    torch.manual_seed(0)
+    env = gym.make_vec("TextRLHF-v0", num_envs=N, charge="deferred")
+    env.reset(seed=0)
+    reference = env.unwrapped.reference_model
+    policy = CausalLM(copy.deepcopy(reference.model).requires_grad_(True), reference.tokenizer)
+    optimizer = torch.optim.Adam(policy.model.parameters(), LEARNING_RATE)
+    first = None
+    for number in range(1, UPDATES + 1):
+        texts, begins, returns, scores = write(env, policy)
+        first = scores.mean() if first is None else first
+        if number % 5 == 0 or number == 1:
+            best = texts[scores.argmax()]
+            words = policy.decode(best[best >= 0])
+            print(f"{number:3}  score {scores.mean():+.2f}  return {returns.mean():+.2f}  {words}")
+        update(policy, optimizer, texts, begins, returns)
+    print(f"mean score {first:+.2f} before, {scores.mean():+.2f} after {UPDATES} updates")
+    return first, scores.mean()
+
+
+if __name__ == "__main__":
+    main()
