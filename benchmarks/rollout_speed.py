@@ -1,12 +1,14 @@
-"""Tokens written through a text world, side by side with `transformers`' `generate`, same model, same lengths.
+"""Tokens written through a text world, side by side with `transformers`' `generate`: same model, same texts.
 
-    python benchmarks/rollout_speed.py             # about twenty minutes on two cores; --quick for a look
+    python benchmarks/rollout_speed.py             # about fifteen minutes on two cores; --quick for a look
     python benchmarks/rollout_speed.py --scaling   # how a step grows with context and batch instead
 
 Ours: a loop over the native batch that samples each token from the model (inverse CDF), records its log-probability
-and a value, and steps; slots are refilled as texts end. Theirs: `generate` with sampling on static batches of 64,
-each as long as its longest text. Useful tokens are those within a text's target length, seeded and the same on both
-sides. In turn, several repetitions; the ratio's median counts. Prints one JSON line.
+and a value, and steps; a slot takes the next prompt the moment its text ends. Theirs: `generate` with sampling on
+static batches of 64, each as long as its longest text. Both write the same texts: each prompt with its own seeded target
+length, enforced. `ratio` is the time to have all of them finished, the emptying of our slots at the end included
+(ended slots then write texts that are not counted); `ratio_steady` leaves that end out, as a learner that never
+stops would see it. In turn, several repetitions; the ratio's median counts. Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -52,67 +54,80 @@ def texts(vocab: int, n: int, prompt=PROMPT, response=RESPONSE) -> tuple[list[np
 class Rollout:
     """The loop that a learner runs, with texts that end when they are told to."""
 
-    def __init__(self, lm: CausalLM, prompts, lengths, charge: str, n: int = SLOTS, **options) -> None:
-        named = [" ".join(f"w{i}" for i in prompt) for prompt in prompts]
-        self.target = dict(zip(named, lengths.tolist(), strict=True))
+    def __init__(self, lm: CausalLM, prompts, lengths, charge: str, n: int = SLOTS) -> None:
         longest = int(lengths.max())
+        self.lengths = lengths
         self.env = gym.make_vec(
             "TextRLHF-v0",
             num_envs=n,
+            autoreset_mode="Disabled",
             model=lm,
             reward_model=lambda prompts, responses: np.zeros(len(prompts)),
-            prompts=[{"prompt": text, "split": "train"} for text in named],
+            prompts=[{"prompt": " ".join(f"w{i}" for i in prompt), "split": "train"} for prompt in prompts],
             max_new_tokens=longest,
             context=max(map(len, prompts)) + longest,
             charge=charge,
-            **options,
         )
         self.lm, self.n, self.memory = lm, n, make_memory(lm, n)
         torch.manual_seed(1)
         self.value_head = torch.nn.Linear(lm.model.config.hidden_size, 1).to(lm.device).requires_grad_(False)
         self.generator = torch.Generator(lm.device).manual_seed(2)
-        self.observation, info = self.env.reset(seed=0)
-        self.env.unwrapped.settle()
-        self.left = np.array([self.target[text] for text in info["prompt"]])
-        self.starts, self.in_env = np.ones(n, bool), 0.0
-        self.record: list[tuple[np.ndarray, ...]] = []
 
     @torch.no_grad()
-    def step(self) -> int:
-        """One token in each slot; how many of them were useful: all."""
-        self.memory.reset(np.flatnonzero(self.starts))
+    def step(self) -> np.ndarray:
+        """One token in each slot; which texts have ended."""
         ends = (self.observation >= 0).sum(1)
         hidden = self.memory.catch_up(np.arange(self.n), self.observation, ends)
         tokens, logprobs = sample(self.lm.head(hidden), generator=self.generator)
         values = self.value_head(hidden)[:, 0]
         actions = tokens.cpu().numpy()
-        actions = np.where(self.left == 1, EOS, np.where(actions == EOS, 1, actions))
+        actions = np.where(self.left == 1, EOS, np.where(actions == EOS, 1, actions))  # the end comes when it is due
         logprobs = logprobs.cpu().numpy()
         self.record.append((actions, logprobs, values.cpu().numpy()))
         self.env.unwrapped.policy_logprob = logprobs
         began = time.perf_counter()
-        self.observation, _, terminated, truncated, info = self.env.step(actions)
+        self.observation, _, terminated, _, _ = self.env.step(actions)
         self.in_env += time.perf_counter() - began
-        self.starts = terminated | truncated
         self.left -= 1
-        for slot in np.flatnonzero(self.starts):
-            self.left[slot] = self.target[info["prompt"][slot]]
-        return self.n
+        return terminated
 
-    def run(self, tokens: int, settle_every: int = 64) -> tuple[float, float]:
-        """Useful tokens/s, and the environment's share of the time."""
-        self.record.clear()
-        self.in_env, useful, steps, began = 0.0, 0, 0, time.perf_counter()
-        while useful < tokens:
-            useful += self.step()
+    def begin(self, rows: np.ndarray, texts: np.ndarray) -> None:
+        """Give these slots the texts of these numbers."""
+        began = time.perf_counter()
+        options = {"reset_mask": rows, "prompt": texts}
+        self.observation, _ = self.env.reset(options=options)
+        self.in_env += time.perf_counter() - began
+        self.memory.reset(rows)
+        self.left[rows] = self.lengths[texts]
+
+    def run(self, n_texts: int, settle_every: int = 64) -> dict[str, float]:
+        """Write the first texts: useful tokens/s to the last one's end, in full swing, and the environment's share."""
+        self.record: list[tuple[np.ndarray, ...]] = []
+        self.left, self.in_env = np.zeros(self.n, int), 0.0
+        holds, following, finished, steps, swing = np.arange(self.n), self.n, 0, 0, None
+        self.env.reset(seed=0)
+        self.env.unwrapped.settle()
+        began = time.perf_counter()
+        self.begin(np.ones(self.n, bool), holds)
+        while finished < n_texts:
+            ended = self.step()
             steps += 1
             if steps % settle_every == 0:
                 self.env.unwrapped.settle()
+            if ended.any():
+                finished += int((holds[ended] < n_texts).sum())
+                numbers = following + np.arange(ended.sum())
+                following += len(numbers)
+                holds[ended] = numbers
+                self.begin(ended, numbers % n_texts)
+                if swing is None and following >= n_texts:
+                    swing = steps * self.n / (time.perf_counter() - began)
         self.env.unwrapped.settle()
         if self.lm.device.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - began
-        return useful / seconds, self.in_env / seconds
+        useful = int(self.lengths[:n_texts].sum())
+        return {"finished": useful / seconds, "steady": swing or 0.0, "env_share": self.in_env / seconds}
 
 
 @torch.no_grad()
@@ -143,66 +158,69 @@ def generate(lm: CausalLM, prompts, lengths) -> float:
 
 def compare(vocab: int, device: str, n_texts: int, repetitions: int) -> dict[str, object]:
     lm = language_model(vocab, device)
-    lm.model.generation_config.eos_token_id = None
     prompts, lengths = texts(vocab, n_texts)
     plain, charged = (Rollout(lm, prompts, lengths, charge) for charge in ("none", "deferred"))
-    for rollout in (plain, charged):
-        rollout.run(SLOTS * 16)  # past the first wave, in which all slots start together
+    plain.run(SLOTS)
     rows = []
     for _ in range(repetitions):
         theirs = generate(lm, prompts, lengths)
-        ours, share = plain.run(int(lengths.sum()))
-        deferred, _ = charged.run(int(lengths.sum()))
-        rows.append({"generate": theirs, "ours": ours, "deferred": deferred, "env_share": share})
+        ours, deferred = plain.run(n_texts), charged.run(n_texts)
+        rows.append(
+            {
+                "generate": theirs,
+                "ours": ours["finished"],
+                "deferred": deferred["finished"],
+                "env_share": ours["env_share"],
+                "ratio": ours["finished"] / theirs,
+                "ratio_deferred": deferred["finished"] / theirs,
+                "ratio_steady": ours["steady"] / theirs,
+                "ratio_deferred_steady": deferred["steady"] / theirs,
+            }
+        )
     return {
         "vocab": vocab,
+        "texts": n_texts,
         **{key: round(statistics.median(row[key] for row in rows), 3) for key in rows[0]},
-        "ratio": round(statistics.median(row["ours"] / row["generate"] for row in rows), 2),
-        "ratio_deferred": round(statistics.median(row["deferred"] / row["generate"] for row in rows), 2),
-        "ratios": [[round(row[key] / row["generate"], 2) for key in ("ours", "deferred")] for row in rows],
+        "every": [{key: round(value, 3) for key, value in row.items()} for row in rows],
     }
 
 
 def scaling(device: str, contexts, batches, steps: int) -> list[dict[str, float]]:
-    """Milliseconds a step of slots that are half full on average, by context and batch, and what is read."""
+    """Milliseconds of a decoding step by context and batch, its slots evenly spread over the context."""
     table = []
     for context in contexts:
         lm = language_model(2048, device, context)
         for n in batches:
-            response = context - 16
-            prompts, lengths = texts(2048, 256, (8, 16), (response // 2, response))
-            rollout = Rollout(lm, prompts, lengths, "none", n)
-            longest = rollout.env.unwrapped.engine.context
-            rows = np.linspace(8, longest - 8, n).astype(int) if n > 1 else np.array([longest // 2])
-            rollout.observation = np.full((n, longest), -1)
-            for row, end in zip(rollout.observation, rows, strict=True):
-                row[:end] = 1
+            budget = context - 16
+            rollout = Rollout(lm, [np.ones(8, int)] * n, np.full(n, budget), "none", n)
             engine = rollout.env.unwrapped.engine
-            engine.tokens[:], engine.lengths[:] = rollout.observation, rows
-            engine.taken[:] = 0
-            rollout.left[:] = 1 << 30
-            rollout.step()
-            rollout.starts[:] = False
-            rollout.in_env, times = 0.0, []
-            for _ in range(steps):
-                engine.lengths[:] = rows
-                engine.taken[:] = 0
-                engine.tokens[np.arange(n), rows] = -1
-                rollout.observation = engine.observation()
-                rollout.memory.lengths[:] = rows - 1
+            rollout.env.reset(seed=0)
+            rollout.record, rollout.in_env, rollout.left = [], 0.0, np.full(n, 1 << 30)
+            ends = np.linspace(8, engine.context - 2, n).astype(int) if n > 1 else np.array([engine.context // 2])
+            full = np.where(np.arange(engine.context) < ends[:, None], 1, -1)
+            rollout.memory.catch_up(np.arange(n), full, ends - 1)
+            times = []
+            for _ in range(steps + 1):
+                engine.tokens[:], engine.lengths[:], engine.taken[:] = full, ends, 0
+                rollout.observation, rollout.memory.lengths[:] = full, ends - 1
                 began = time.perf_counter()
                 rollout.step()
                 times.append(time.perf_counter() - began)
-            table.append(
-                {
-                    "context": context,
-                    "n": n,
-                    "step_ms": round(1e3 * statistics.median(times), 2),
-                    "env_ms": round(1e3 * rollout.in_env / steps, 3),
-                    "cache_mib": round(rollout.memory.bytes / 2**20, 1),
-                }
-            )
+            read = 2 * 4 * 256 * 4 * int(ends.sum())  # keys and values, 4 layers × 256, of what the slots hold
+            row = {"step_ms": 1e3 * statistics.median(times[1:]), "env_ms": 1e3 * rollout.in_env / len(times)}
+            table.append({"context": context, "n": n, "read_mib": round(read / 2**20, 2)} | _rounded(row))
     return table
+
+
+def growth(table: list[dict[str, float]]) -> dict[str, float]:
+    """From the shortest context to the longest at the largest batch: what is read, a step, the environment's part."""
+    n = max(row["n"] for row in table)
+    first, *_, last = sorted((row for row in table if row["n"] == n), key=lambda row: row["context"])
+    return _rounded({f"{key}_grows": last[key] / first[key] for key in ("read_mib", "step_ms", "env_ms")})
+
+
+def _rounded(row: dict[str, float]) -> dict[str, float]:
+    return {key: round(value, 3) for key, value in row.items()}
 
 
 FIRST = """
@@ -232,10 +250,11 @@ def main() -> None:
     about = {"benchmark": "rollout_speed", "device": args.device, "threads": args.threads, "slots": SLOTS}
     if args.scaling:
         contexts, batches = ((128, 512), (1, 64)) if args.quick else ((128, 256, 512, 1024), (1, 16, 64, 256))
-        print(json.dumps({**about, "scaling": scaling(args.device, contexts, batches, 5 if args.quick else 20)}))
+        table = scaling(args.device, contexts, batches, 5 if args.quick else 20)
+        print(json.dumps({**about, **growth(table), "scaling": table}))
         return
     repetitions = 1 if args.quick else 5
-    n_texts = {2048: 512, 50257: 192}
+    n_texts = {2048: 1024, 50257: 384}
     results = [compare(vocab, args.device, n // (4 if args.quick else 1), repetitions) for vocab, n in n_texts.items()]
     print(json.dumps({**about, "first_step_s": first_step_seconds(repetitions), "results": results}))
 

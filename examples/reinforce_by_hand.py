@@ -28,8 +28,8 @@ def write(env, policy):
         with torch.no_grad():
             hidden = memory.catch_up(SLOTS, observation, (observation >= 0).sum(1))
             tokens, logprobs = sample(policy.head(hidden))
-        env.unwrapped.policy_logprob = logprobs.numpy()  # announce: how likely the agent found its tokens
-        observation, _, terminated, truncated, info = env.step(tokens.numpy())
+        env.unwrapped.policy_logprob = logprobs.cpu().numpy()  # announce: how likely the agent found its tokens
+        observation, _, terminated, truncated, info = env.step(tokens.cpu().numpy())
         lengths += going
         ended = terminated | truncated
         for slot in np.flatnonzero(ended & going):
@@ -43,10 +43,12 @@ def write(env, policy):
 
 def update(policy, optimizer, texts, begins, returns):
     """Make texts that did better than the average more likely."""
-    advantages = torch.tensor((returns - returns.mean()) / (returns.std() + 1e-6), dtype=torch.float32)
-    grid = torch.from_numpy(np.maximum(texts, 0))
+    advantages = torch.tensor(
+        (returns - returns.mean()) / (returns.std() + 1e-6), dtype=torch.float32, device=policy.device
+    )
+    grid = torch.from_numpy(np.maximum(texts, 0)).to(policy.device)
     place = np.arange(1, texts.shape[1])
-    written = torch.from_numpy((place >= begins[:, None]) & (texts[:, 1:] >= 0))  # (N, context − 1)
+    written = torch.from_numpy((place >= begins[:, None]) & (texts[:, 1:] >= 0)).to(policy.device)  # (N, context − 1)
     hidden = read_whole(policy, grid)[:, :-1][written]
     logprobs = token_logprobs(policy, hidden, grid[:, 1:][written])
     slot = written.nonzero()[:, 0]

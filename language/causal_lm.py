@@ -126,9 +126,10 @@ class CausalLM:
             self.tokenizer.save_pretrained(folder)
             for file in folder.iterdir():
                 file.chmod(0o644)  # weights are written for their owner only
-        for key in [key for key in _loaded if key[0] == str(path)]:
+        name = os.path.abspath(path)
+        for key in [key for key in _loaded if key[0] == name]:
             del _loaded[key]  # what lay there before
-        return CausalLM(self.model, self.tokenizer, str(path))
+        return CausalLM(self.model, self.tokenizer, name)
 
     def fingerprint(self) -> str:
         """A hash of all weights, to prove that a model is (still) the one it was."""
@@ -168,18 +169,18 @@ def load(
     """
     if isinstance(name, CausalLM):
         return name
-    place = str(pick_device(device))
-    key = (os.fspath(name), place, dtype)
+    name = os.path.abspath(name) if os.path.isdir(name) else os.fspath(name)
+    key = (name, str(pick_device(device)), dtype)
     if key not in _loaded:
         _loaded[key] = _load(*key)
     return _loaded[key]
 
 
 def pick_device(device: str | torch.device) -> torch.device:
-    """`"auto"` is the GPU where there is one."""
-    if str(device) == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    """`"auto"` is the GPU where there is one; a GPU is always named by its number, so that a model is loaded once."""
+    usual = "cuda" if torch.cuda.is_available() else "cpu"
+    place = torch.device(usual if str(device) == "auto" else device)
+    return torch.device("cuda", torch.cuda.current_device()) if str(place) == "cuda" else place
 
 
 def shipped() -> list[str]:

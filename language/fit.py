@@ -122,7 +122,6 @@ def fit(
     """
     folder = None if run is None else Path(run)
     before = [parameter.requires_grad for parameter in module.parameters()]
-    module.eval().requires_grad_(True)
     trainer = _Trainer(module, examples, config)
     if resume:
         if folder is None:
@@ -134,6 +133,7 @@ def fit(
         write_file(folder / "config.json", json.dumps(dataclasses.asdict(config), indent=1))
     log = None if folder is None else MetricLog(folder, trainer.step)
     began, first, metrics = time.perf_counter(), trainer.tokens, {"loss": math.nan}
+    module.eval().requires_grad_(True)
     try:
         with ProgressBar(config.steps, title, show=show) as bar:
             for batch in trainer.batches():

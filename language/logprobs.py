@@ -13,8 +13,8 @@ from torch.utils.checkpoint import checkpoint
 from .causal_lm import CausalLM
 from .memory import Ints, padded
 
-LOGITS_AT_ONCE = 1 << 23  # 32 MiB of float32
-TOKENS_AT_ONCE = {"cpu": 1 << 12, "cuda": 1 << 16}  # padded tokens in one forward
+LOGITS_AT_ONCE = {"cpu": 1 << 23, "cuda": 1 << 28}  # 32 MiB of float32, and 1 GiB
+TOKENS_AT_ONCE = {"cpu": 1 << 10, "cuda": 1 << 16}  # padded tokens in one forward: few fit a CPU's cache
 
 Allowed = Callable[[Tensor], Tensor]  # indices (m,) of choices to what each may choose, bool (m, V)
 
@@ -38,7 +38,7 @@ def token_logprobs(lm: CausalLM, hidden: Tensor, tokens: Tensor, allowed: Allowe
 
     Where `allowed` is given, probabilities are normalised over what it allows.
     """
-    size = max(LOGITS_AT_ONCE // lm.vocab_size, 1)
+    size = max(_at_once(LOGITS_AT_ONCE, lm) // lm.vocab_size, 1)
     if len(hidden) <= size:
         return _chunk(lm, hidden, tokens, torch.arange(len(hidden), device=hidden.device), allowed)
     parts = []
@@ -82,9 +82,7 @@ def choice_logprobs(lm: CausalLM, texts: Sequence[Choices], allowed: Allowed | N
     counts = np.array([len(text.tokens) for text in texts], np.int64)
     first = np.cumsum(counts) - counts
     results = [np.empty(0, np.float32)] * len(texts)
-    for group in by_length(
-        [len(text.text) for text in texts], TOKENS_AT_ONCE.get(lm.device.type, TOKENS_AT_ONCE["cpu"])
-    ):
+    for group in by_length([len(text.text) for text in texts], _at_once(TOKENS_AT_ONCE, lm)):
         grid = torch.from_numpy(padded([texts[i].text for i in group])).to(lm.device)  # (G, longest)
         states = read_whole(lm, grid)
         row = np.repeat(np.arange(len(group)), counts[group])
@@ -109,3 +107,7 @@ def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         group.append(i)
     if group:
         yield group
+
+
+def _at_once(sizes: dict[str, int], lm: CausalLM) -> int:
+    return sizes.get(lm.device.type, sizes["cpu"])

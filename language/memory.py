@@ -48,11 +48,16 @@ class TokenMemory(ABC):
         return every
 
     def catch_up(self, rows: Ints, texts: Ints, ends: Ints) -> Tensor:  # (N, context), (N,) -> (len(rows), d)
-        """Read what each of `rows` has in `texts` before its end beyond what was read; a new text is reset first.
+        """Read what each of `rows` has in `texts` before its end beyond what was read.
 
-        A row with nothing new is read again from its last token.
+        A row that holds a new text must have been `reset`. One with nothing new is read again from its last token.
         """
         old = self.lengths[rows]
+        if (ends[rows] < old).any():
+            row = int(rows[ends[rows] < old][0])
+            raise ValueError(
+                f"row {row} holds {self.lengths[row]} tokens, its text has {ends[row]}: reset() a row whose text is new"
+            )
         self.lengths[rows] = np.where(ends[rows] > old, old, np.maximum(ends[rows] - 1, 0))
         return self.read(rows, [texts[row, self.lengths[row] : ends[row]] for row in rows])
 

@@ -108,7 +108,7 @@ class SlotCache(TokenMemory):
         fresh = not lengths.any()
         needed = int(lengths.max()) + q
         if needed > self._capacity:
-            self._capacity = _in_blocks(needed + needed // 4)
+            self._capacity = _in_blocks(max(needed, min(needed + needed // 4, self._last_position + 1)))
         width = 0 if fresh else _in_blocks(needed)
         columns = torch.from_numpy(lengths[:, None] + np.arange(q)).to(device)  # (R, q)
         place = _Place(None if rows is None else torch.from_numpy(rows).to(device), columns, width, self._capacity)

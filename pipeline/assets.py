@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,9 @@ def material(name: str) -> Material:
         from ..envs.text.tasks.reviews.writer import corpus
 
         alone = [word for word in words() if word[0].isalpha()]
-        return Material(list(corpus(0, 200_000)), list(corpus(1, 2_000)), alone)
+        learned = list(corpus(0, 200_000))
+        seen = {prompt + rest for prompt, rest in learned}
+        return Material(learned, [pair for pair in corpus(1, 2_000) if "".join(pair) not in seen], alone)
     rng, learned, heldout, known = np.random.default_rng(0), [], [], []
     for small, seeds in SMALL.items():
         task = make_task(small, False)
@@ -93,6 +96,8 @@ def make_language_model(name: str, folder: Path, run: Path | None = None, resume
     tokenizer = word_tokenizer([*texts.words, *whole])
     lm = CausalLM(new_model(recipe, tokenizer), tokenizer)
     data = NextTokens(lm, *tokens(lm, learned))
+    if run is not None and not resume:
+        shutil.rmtree(run, ignore_errors=True)  # what an earlier making left
     fit(lm.model, data, recipe.fit, run=run, resume=resume, title=f"the {name} model")
     finish(lm, recipe, folder)
     about = {
@@ -147,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/assets"), help="where training is recorded")
     parser.add_argument("--resume", action="store_true", help="go on with training that was interrupted")
     given = parser.parse_args(arguments)
-    torch.set_num_threads(1)  # faster for models this small, and the same weights on every machine
+    torch.set_num_threads(1)  # faster for models this small, and the same weights every time
     for name in [given.only] if given.only else list(RECIPES):
         about = make_language_model(name, given.to / name, given.run / name, given.resume)
         print(json.dumps(about))

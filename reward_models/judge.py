@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +31,7 @@ def judged(judge: Judge, prompts: Sequence[str], responses: Sequence[str], name:
 def checked_scores(answer: ArrayLike, responses: Sequence[str], name: str = "reward_model") -> Scores:
     """Scores as (n,) floats, or an error that says what is wrong with them."""
     try:
-        scores = np.asarray(_on_host(answer), np.float64)
+        scores = np.asarray(on_host(answer), np.float64)
     except (TypeError, ValueError) as error:
         raise JudgeError(f"{name} returned {answer!r}: expected {len(responses)} numbers ({error})") from error
     if scores.shape != (len(responses),):
@@ -45,9 +46,9 @@ def checked_scores(answer: ArrayLike, responses: Sequence[str], name: str = "rew
     return scores
 
 
-def _on_host(answer: ArrayLike) -> ArrayLike:
-    detach = getattr(answer, "detach", None)  # a torch tensor, wherever it is
-    return answer if detach is None else detach().cpu().numpy()
+def on_host(values: Any) -> Any:
+    """A tensor, wherever it is and of whatever precision, as an array; anything else as it is."""
+    return values.detach().cpu().double().numpy() if hasattr(values, "detach") else values
 
 
 class Composite:

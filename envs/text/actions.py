@@ -8,13 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...reward_models.judge import on_host
 
-def checked_actions(actions: NDArray[Any], n: int, vocab_size: int) -> NDArray[np.int64]:
-    """One token id an environment."""
+
+def checked_actions(
+    actions: NDArray[Any], n: int, vocab_size: int, ignore: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
+    """One token id an environment; those of the environments to `ignore` may be anything."""
     if actions.shape != (n,):
         raise ValueError(f"action has the shape {actions.shape}: expected ({n},), one token id an environment")
     if actions.dtype.kind not in "iu":
         raise ValueError(f"action has the type {actions.dtype}: expected whole numbers, token ids")
+    if ignore is not None and ignore.any():
+        actions = np.where(ignore, 0, actions)
     if not (actions.min() >= 0 and actions.max() < vocab_size):
         wrong = int(np.flatnonzero((actions < 0) | (actions >= vocab_size))[0])
         raise ValueError(
@@ -40,11 +46,6 @@ def checked_logprobs(logprobs: Any, n: int, ignore: NDArray[np.bool_] | None = N
             f"policy_logprob is {given[wrong]} in environment {wrong}: expected a finite log-probability, at most 0"
         )
     return given
-
-
-def on_host(values: Any) -> Any:
-    """A tensor, wherever it is and of whatever precision, as an array; anything else as it is."""
-    return values.detach().cpu().double().numpy() if hasattr(values, "detach") else values
 
 
 def checked_seeds(seed: int | Sequence[int | None] | None, n: int) -> list[int | None] | None:

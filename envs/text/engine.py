@@ -18,6 +18,7 @@ from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
 from ...language import CausalLM, load
+from ...language.causal_lm import pick_device
 from .charging import CHARGES, Step
 from .judging import Judging
 from .options import Feedback, TextOptions
@@ -55,6 +56,12 @@ class TextEngine:
         self.n, self.options = n, options
         self.task = make_task(options.task, options.prompts is not None)
         self.lm = load(_model_name(options, self.task.model), options.device)
+        self.lm.model.eval().requires_grad_(False)  # the reference: nobody moves it, on purpose or not
+        if options.device != "auto" and pick_device(options.device) != self.lm.device:
+            raise ValueError(
+                f"device is {options.device!r}, but the handle {self.lm} is on {self.lm.device}: move it first"
+            )
+        self.step_limit = options.max_episode_steps
         self.kl_coef = 0.0
         self.set_kl_coef(options.kl_coef)
         self.judging = Judging(options.reward_model, self.task)
@@ -140,7 +147,7 @@ class TextEngine:
         self.forbidden[rows] += ~obeyed
         outcome = Outcome(rows, rewards, np.zeros(len(rows), bool), np.zeros(len(rows), bool), ref_logprobs, {})
         said = obeyed & np.isin(actions, self._eos)  # an end of text, or in a dialogue of a turn
-        limit = self.options.max_episode_steps or self.budget
+        limit = self.step_limit or self.budget
         used = self.taken[rows] >= min(limit, self.budget)
         if (said | used).any():
             self._end(rows, said, outcome)
@@ -149,8 +156,8 @@ class TextEngine:
     def _end(self, rows: Ints, said: Flags, outcome: Outcome) -> None:
         """End the turns that were ended; hand in or cut the texts that are over."""
         reasons = np.full(len(rows), "", object)
-        if self.options.max_episode_steps is not None:
-            reasons[self.taken[rows] >= self.options.max_episode_steps] = "time_limit"
+        if self.step_limit is not None:
+            reasons[self.taken[rows] >= self.step_limit] = "time_limit"
         reasons[self.taken[rows] >= self.budget] = "length"
         for i in np.flatnonzero(said):
             reasons[i] = self._end_turn(int(rows[i]), reasons[i], outcome, int(i)) if self.turns.many else "eos"
@@ -158,8 +165,8 @@ class TextEngine:
         unscored = (*CUT, "length") if self.options.on_length == "truncate" else CUT
         outcome.truncated = np.isin(reasons, unscored)
         outcome.terminated = (reasons != "") & ~outcome.truncated
-        if self.options.max_episode_steps is not None:  # a text that ends with its last step is both, as in TimeLimit
-            outcome.truncated |= self.taken[rows] >= self.options.max_episode_steps
+        if self.step_limit is not None:  # a text that ends with its last step is both, as in TimeLimit
+            outcome.truncated |= self.taken[rows] >= self.step_limit
         if len(ended):
             self._tell(rows, ended, reasons, outcome)
 
@@ -243,9 +250,18 @@ class TextEngine:
 
     def set_state(self, row: int, state: dict[str, Any]) -> None:
         """Take back what `get_state` gave; the text under way is not part of it."""
-        self.cursors[row] = Cursor(len(self.prompts), **state["cursor"])
-        self.rngs[row] = np.random.default_rng()
-        self.rngs[row].bit_generator.state = state["rng"]
+        rng = np.random.default_rng()
+        try:
+            cursor = Cursor(**state["cursor"])
+            rng.bit_generator.state = state["rng"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"state is {str(state)[:80]}…, not one that get_state() gave ({error!r})") from None
+        if cursor.n != len(self.prompts):
+            raise ValueError(
+                f"state is of a world with {cursor.n} prompts, this one has {len(self.prompts)}: make the world that "
+                "it was taken from"
+            )
+        self.cursors[row], self.rngs[row] = cursor, rng
         self.seeds[row] = -1  # as Gymnasium says of a generator whose seed is not known; no first reset replaces it
 
 

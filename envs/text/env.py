@@ -12,7 +12,8 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from .actions import checked_actions, checked_logprobs, on_host, prompt_indices
+from ...reward_models.judge import on_host
+from .actions import checked_actions, checked_logprobs, prompt_indices
 from .options import make_options
 from .render import Show
 from .world import TextWorld
@@ -107,6 +108,8 @@ class TextEnv(TextWorld, gym.Env[Observation, np.int64]):
         if seed is not None or self.engine.seeds[0] is None:
             self.engine.seed(ROW, [seed])
             self._np_random, self._np_random_seed = self.engine.rngs[0], self.engine.seeds[0]
+        if self.spec is not None:  # so that a text cut by Gymnasium's TimeLimit knows that it is
+            self.engine.step_limit = self.spec.max_episode_steps
         self.engine.begin(ROW, prompt_indices(options, 1, len(self.engine.prompts)))
         self._running, self.policy_logprob = True, None
         prompt = self._show.begin(self.engine, 0)
@@ -121,6 +124,7 @@ class TextEnv(TextWorld, gym.Env[Observation, np.int64]):
         actions = checked_actions(np.asarray(action).reshape(-1), 1, self.engine.lm.vocab_size)
         logprob, self.policy_logprob = self.policy_logprob, None
         logprobs = checked_logprobs(None if logprob is None else np.reshape(on_host(logprob), -1), 1)
+        self._running = False  # should the judge fail, this text is over
         outcome = self.engine.step(ROW, actions, logprobs)
         info: dict[str, Any] = {} if outcome.ref_logprobs is None else {"ref_logprob": float(outcome.ref_logprobs[0])}
         info.update(outcome.infos.get(0, {}))

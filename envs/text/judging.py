@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ...reward_models import Composite, Judge, judged
+from ...reward_models import Composite, Judge, JudgeError, judged
 from ...reward_models.judge import checked_scores
 from .task import Prompt, Scores, Task
 
@@ -25,6 +25,8 @@ class Judging:
         _check_names("a part of the Composite", parts)
         for name, part in {"reward_model": self.judge, **parts}.items():
             _check(name, part, task)
+        if GOLD in parts and parts[GOLD] != GOLD:
+            raise ValueError('a part of the Composite is named "gold", the name of the true score: give it another')
         self.uses_gold = GOLD in (self.judge, *parts.values())
 
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> tuple[Scores, dict[str, Scores]]:
@@ -48,7 +50,13 @@ class Judging:
             return {}
         asked = [responses[i] for i in can]
         known = {}
-        measures = self.task.measure([prompts[i] for i in can], asked)
+        try:
+            measures = self.task.measure([prompts[i] for i in can], asked)
+        except Exception as error:
+            raise JudgeError(
+                f"the measures of the task {self.task.name!r} raised {type(error).__name__}: {error}; asked about "
+                f"{len(asked)} responses, the first {asked[0]!r}"
+            ) from error
         _check_names(f"a measure of the task {self.task.name!r}", measures)
         for name, values in measures.items():
             known[name] = np.full(len(prompts), np.nan)

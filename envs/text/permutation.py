@@ -52,4 +52,4 @@ class Cursor:
 
     def state(self) -> dict[str, Any]:
         """Plain JSON."""
-        return {"key": self.key, "place": self.place}
+        return {"n": self.n, "key": self.key, "place": self.place}

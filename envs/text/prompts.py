@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +16,8 @@ from .options import TextOptions
 from .task import Prompt, Task
 
 log = logging.getLogger("textrlhf")
+_Encoded = dict[int, tuple[Sequence[Prompt], list[NDArray[np.int64]]]]
+_known: weakref.WeakKeyDictionary[CausalLM, _Encoded] = weakref.WeakKeyDictionary()
 
 
 @dataclass
@@ -52,7 +55,17 @@ def gather(task: Task, lm: CausalLM, options: TextOptions, measured: bool, room:
             )
     if not records:
         raise DataError(f"the task {task.name!r} has no prompts in the split {options.split!r}: expected at least one")
-    return _fitted(Prompts(records, _encoded(lm, records)), lm, options.prompt_overflow, room)
+    return _fitted(Prompts(records, _encoded_once(lm, records)), lm, options.prompt_overflow, room)
+
+
+def _encoded_once(lm: CausalLM, records: Sequence[Prompt]) -> list[NDArray[np.int64]]:
+    """Worlds are made again and again (`check_env`, `SyncVectorEnv`); built-in tasks give the same tuple each time."""
+    if not isinstance(records, tuple):
+        return _encoded(lm, records)
+    known = _known.setdefault(lm, {})
+    if id(records) not in known:
+        known[id(records)] = records, _encoded(lm, records)  # the records are kept, so that their id stays theirs
+    return known[id(records)][1]
 
 
 def _encoded(lm: CausalLM, records: Sequence[Prompt]) -> list[NDArray[np.int64]]:

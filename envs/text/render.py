@@ -31,14 +31,13 @@ class Show:
 
     def more(self, engine: TextEngine, row: int) -> str:
         """What has come since the last call."""
-        text = _pieces(engine, row, self._shown)
-        self._shown = int(engine.lengths[row])
+        text, self._shown = _pieces(engine, row, self._shown)
         return text + self._line()
 
     def whole(self, engine: TextEngine, row: int) -> str:
         """Prompt, response and, at the end, the score."""
         prompt = int(engine.prompt_lengths[row])
-        return f"{DIM}{engine.records[row].text}{PLAIN}{_pieces(engine, row, prompt)}{self._line()}"
+        return f"{DIM}{engine.records[row].text}{PLAIN}{_pieces(engine, row, prompt)[0]}{self._line()}"
 
     def _line(self) -> str:
         if self._end is None:
@@ -48,15 +47,17 @@ class Show:
         return f"\n{BOLD}{figures}{PLAIN}  ({self._end['finish_reason']}, {self._end['length']} tokens)\n"
 
 
-def _pieces(engine: TextEngine, row: int, start: int) -> str:
-    """The tokens from `start` on, coloured where their KL is known."""
+def _pieces(engine: TextEngine, row: int, start: int) -> tuple[str, int]:
+    """The tokens from `start` on, coloured where their KL is known, and up to where: a half-written character waits."""
     end = int(engine.lengths[row])
     tokens, shades = engine.tokens[row], engine.shades(row)
-    text, out = engine.lm.decode(tokens[:start]), []
+    text, out, shown = engine.lm.decode(tokens[:start]), [], start
     for i in range(start, end):
         whole = engine.lm.decode(tokens[: i + 1])
+        if whole.endswith("\ufffd"):
+            continue
         kl = shades[i]
         colour = "" if np.isnan(kl) else next(shade for limit, shade in SHADES if abs(kl) <= limit)
         out.append(f"{colour}{whole[len(text) :]}{PLAIN if colour else ''}")
-        text = whole
-    return "".join(out)
+        text, shown = whole, i + 1
+    return "".join(out), shown

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...language import CausalLM
+from ...reward_models import JudgeError
 from .options import Feedback
 from .task import Prompt, Task
 
@@ -36,7 +37,12 @@ class Turns:
         """End the turn: how it was judged, if somebody said."""
         start = self._starts[row]
         self.said[row].append(lm.continuation(tokens[:start], tokens[start:]))
-        judgement = self.feedback(record, tuple(self.said[row]))
+        try:
+            judgement = self.feedback(record, tuple(self.said[row]))
+        except Exception as error:
+            raise JudgeError(
+                f"feedback raised {type(error).__name__}: {error}; it was asked about {self.said[row][-1]!r}"
+            ) from error
         if judgement is None:
             return None
         try:
@@ -55,7 +61,12 @@ class Turns:
 
     def reply(self, row: int, record: Prompt, lm: CausalLM, rng: np.random.Generator) -> NDArray[np.int64]:
         """What the user answers, as tokens that go on from the agent's."""
-        return lm.encode_more(self.task.reply(record, self.said[row], rng))
+        reply = self.task.reply(record, self.said[row], rng)
+        if not isinstance(reply, str):
+            raise TypeError(
+                f"the task {self.task.name!r} replied {reply!r} to {self.said[row][-1]!r}: expected a string"
+            )
+        return lm.encode_more(reply)
 
 
 def ask(prompt: Prompt, turns: Sequence[str]) -> float | None:

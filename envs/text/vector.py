@@ -69,10 +69,12 @@ class TextVectorEnv(TextWorld, VectorEnv[Observations, NDArray[np.int64], NDArra
         self._require_running()
         n = self.num_envs
         begun_anew, live = np.flatnonzero(self._ended), np.flatnonzero(~self._ended)  # the former: NEXT_STEP
-        tokens = checked_actions(np.asarray(actions), n, self.engine.lm.vocab_size)
+        tokens = checked_actions(np.asarray(actions), n, self.engine.lm.vocab_size, ignore=self._ended)
         announced, self.policy_logprob = self.policy_logprob, None
         logprobs = checked_logprobs(announced, n, ignore=self._ended)
+        self._begun = False  # should the judge fail, these texts are over
         outcome = self.engine.step(live, tokens[live], logprobs[live])
+        self._begun = True
         rewards, terminated, truncated = np.zeros(n), np.zeros(n, bool), np.zeros(n, bool)
         rewards[live], terminated[live], truncated[live] = outcome.rewards, outcome.terminated, outcome.truncated
         self._ended = terminated | truncated

@@ -16,6 +16,17 @@ from ...language import CausalLM
 Inputs = dict[str, NDArray[np.int64]]
 
 
+class AnyText(spaces.Text):
+    """Any text up to a length; samples are of Gymnasium's letters and digits."""
+
+    def __init__(self, max_length: int) -> None:
+        super().__init__(max_length, min_length=0)
+
+    def contains(self, x: Any) -> bool:
+        """Whether `x` is a text, in whatever script, and not too long."""
+        return isinstance(x, str) and len(x) <= self.max_length
+
+
 class Strings(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     """Text in, text out: `reset()` gives the prompt, `step(" very good")` writes these words and gives the text so far.
 
@@ -28,12 +39,10 @@ class Strings(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         super().__init__(env)
         self.lm = _lm(env)
         self.end: str = str(self.lm.tokenizer.eos_token)
-        letters = frozenset("".join(self.lm.tokenizer.batch_decode([[i] for i in range(len(self.lm.tokenizer))])) + " ")
         assert isinstance(env.observation_space, spaces.Box)
         longest = max(map(len, self.lm.tokenizer.get_vocab())) + 1
-        size = env.observation_space.shape[0] * longest
-        self.observation_space = spaces.Text(size, min_length=0, charset=letters)
-        self.action_space = spaces.Text(size, charset=letters)
+        self.observation_space = AnyText(env.observation_space.shape[0] * longest)
+        self.action_space = AnyText(env.observation_space.shape[0] * longest)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Begin the next prompt."""
@@ -44,7 +53,7 @@ class Strings(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         """Write some words."""
         if not isinstance(action, str):
             raise TypeError(f"action is {action!r}: expected text to write, or env.end to end the text")
-        tokens: list[int] = self.lm.tokenizer(action, add_special_tokens=False)["input_ids"]
+        tokens: list[int] = self.lm.encode_more(action).tolist()
         if not tokens:
             raise ValueError(f"action is {action!r}, which has no tokens: expected text, or env.end to end the text")
         unknown = self.lm.tokenizer.unk_token_id

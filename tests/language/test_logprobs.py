@@ -26,7 +26,7 @@ def tokens_at_once(monkeypatch):
 @pytest.fixture
 def rows_at_once(monkeypatch):
     """Set how many hidden states go through the head together."""
-    return lambda n: monkeypatch.setattr(logprobs, "LOGITS_AT_ONCE", n * V)
+    return lambda n: monkeypatch.setitem(logprobs.LOGITS_AT_ONCE, "cpu", n * V)
 
 
 def rows(m, seed=0):
