@@ -5,8 +5,8 @@
 
 Ours: a loop over the native batch that samples each token from the model (inverse CDF), records its log-probability
 and a value, and steps; a slot takes the next prompt the moment its text ends. Theirs: `generate` with sampling on
-static batches of 64, each as long as its longest text. Both write the same texts: each prompt with its own seeded target
-length, enforced. `ratio` is the time to have all of them finished, the emptying of our slots at the end included
+static batches of 64, each as long as its longest text. Both write the same texts: each prompt with its own seeded
+target length, enforced. `ratio` is the time to have all of them finished, the emptying of our slots at the end included
 (ended slots then write texts that are not counted); `ratio_steady` leaves that end out, as a learner that never
 stops would see it. In turn, several repetitions; the ratio's median counts. Prints one JSON line.
 """

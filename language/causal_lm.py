@@ -180,7 +180,7 @@ def pick_device(device: str | torch.device) -> torch.device:
     """`"auto"` is the GPU where there is one; a GPU is always named by its number, so that a model is loaded once."""
     usual = "cuda" if torch.cuda.is_available() else "cpu"
     place = torch.device(usual if str(device) == "auto" else device)
-    return torch.device("cuda", torch.cuda.current_device()) if str(place) == "cuda" else place
+    return torch.device("cuda", torch.cuda.current_device()) if str(place) == usual == "cuda" else place
 
 
 def shipped() -> list[str]:

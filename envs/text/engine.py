@@ -61,7 +61,6 @@ class TextEngine:
             raise ValueError(
                 f"device is {options.device!r}, but the handle {self.lm} is on {self.lm.device}: move it first"
             )
-        self.step_limit = options.max_episode_steps
         self.kl_coef = 0.0
         self.set_kl_coef(options.kl_coef)
         self.judging = Judging(options.reward_model, self.task)
@@ -147,7 +146,7 @@ class TextEngine:
         self.forbidden[rows] += ~obeyed
         outcome = Outcome(rows, rewards, np.zeros(len(rows), bool), np.zeros(len(rows), bool), ref_logprobs, {})
         said = obeyed & np.isin(actions, self._eos)  # an end of text, or in a dialogue of a turn
-        limit = self.step_limit or self.budget
+        limit = self.options.max_episode_steps or self.budget
         used = self.taken[rows] >= min(limit, self.budget)
         if (said | used).any():
             self._end(rows, said, outcome)
@@ -156,8 +155,8 @@ class TextEngine:
     def _end(self, rows: Ints, said: Flags, outcome: Outcome) -> None:
         """End the turns that were ended; hand in or cut the texts that are over."""
         reasons = np.full(len(rows), "", object)
-        if self.step_limit is not None:
-            reasons[self.taken[rows] >= self.step_limit] = "time_limit"
+        if self.options.max_episode_steps is not None:
+            reasons[self.taken[rows] >= self.options.max_episode_steps] = "time_limit"
         reasons[self.taken[rows] >= self.budget] = "length"
         for i in np.flatnonzero(said):
             reasons[i] = self._end_turn(int(rows[i]), reasons[i], outcome, int(i)) if self.turns.many else "eos"
@@ -165,8 +164,8 @@ class TextEngine:
         unscored = (*CUT, "length") if self.options.on_length == "truncate" else CUT
         outcome.truncated = np.isin(reasons, unscored)
         outcome.terminated = (reasons != "") & ~outcome.truncated
-        if self.step_limit is not None:  # a text that ends with its last step is both, as in TimeLimit
-            outcome.truncated |= self.taken[rows] >= self.step_limit
+        if self.options.max_episode_steps is not None:  # a text that ends with its last step is both, as in TimeLimit
+            outcome.truncated |= self.taken[rows] >= self.options.max_episode_steps
         if len(ended):
             self._tell(rows, ended, reasons, outcome)
 

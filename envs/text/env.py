@@ -108,8 +108,6 @@ class TextEnv(TextWorld, gym.Env[Observation, np.int64]):
         if seed is not None or self.engine.seeds[0] is None:
             self.engine.seed(ROW, [seed])
             self._np_random, self._np_random_seed = self.engine.rngs[0], self.engine.seeds[0]
-        if self.spec is not None:  # so that a text cut by Gymnasium's TimeLimit knows that it is
-            self.engine.step_limit = self.spec.max_episode_steps
         self.engine.begin(ROW, prompt_indices(options, 1, len(self.engine.prompts)))
         self._running, self.policy_logprob = True, None
         prompt = self._show.begin(self.engine, 0)

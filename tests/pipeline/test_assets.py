@@ -56,7 +56,8 @@ def test_the_command_makes_a_model(tmp_path, monkeypatch, capsys):
     small = assets.Material([("The film was", " good.")] * 8, [("The film was", " good.")] * 2, ["hotel"])
     monkeypatch.setattr(assets, "material", lambda name: small)
     monkeypatch.setitem(assets.RECIPES, "reviews", assets.Recipe(16, FitConfig(steps=4, batch_size=4), hidden=16))
-    assets.main(["--only", "reviews", "--to", str(tmp_path / "made"), "--run", str(tmp_path / "run")])
+    for _ in range(2):  # the second time over what the first has left
+        assets.main(["--only", "reviews", "--to", str(tmp_path / "made"), "--run", str(tmp_path / "run")])
     about = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert about["model"] == "reviews"
     assert about["bytes"] == sum(file.stat().st_size for file in Path(tmp_path / "made" / "reviews").iterdir())

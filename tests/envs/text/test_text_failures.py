@@ -1,0 +1,191 @@
+"""What must not happen silently, nor leave a world that goes on as if nothing had been."""
+
+import copy
+import math
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode
+
+from textrlhf.language import CausalLM
+from textrlhf.reward_models import Composite, JudgeError
+from tiny_models import tiny_lm, tiny_model, word_tokenizer
+from tiny_worlds import Chatting, Counting, world
+
+EOS = 1
+
+
+def make(**changes):
+    return gym.make("TextRLHF-v0", **world(**changes))
+
+
+def make_vec(n, **changes):
+    return gym.make_vec("TextRLHF-v0", num_envs=n, **world(**changes))
+
+
+def failing_once():
+    state = {"calls": 0}
+
+    def judge(prompts, responses):
+        state["calls"] += 1
+        if state["calls"] == 1:
+            raise RuntimeError("out of paper")
+        return np.ones(len(prompts))
+
+    return judge
+
+
+class TestTheReference:
+    def test_is_frozen_also_where_it_came_as_a_handle(self):
+        """Guards against an agent that trains the very model it is charged against: its KL would stay 0."""
+        model = tiny_model("gpt2").requires_grad_(True).train()
+        env = make(model=CausalLM(model, word_tokenizer()))
+        model = env.unwrapped.reference_model.model
+        assert not model.training
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+
+    @pytest.mark.parametrize("charge", ["token", "deferred"])
+    def test_with_broken_weights_says_so(self, charge):
+        model = tiny_model("gpt2")
+        broken = CausalLM(copy.deepcopy(model), word_tokenizer())
+        env = make(model=broken, charge=charge, max_new_tokens=2)
+        env.reset(seed=0)
+        broken.model.transformer.ln_f.weight.data.fill_(math.nan)
+        with pytest.raises(FloatingPointError, match="token 5 the log-probability nan"):
+            env.step(5)
+            env.step(5)
+
+    def test_on_another_device_than_asked_for_is_refused(self):
+        with pytest.raises(ValueError, match="device is 'meta'.*is on cpu"):
+            make(model=tiny_lm("gpt2"), device="meta")
+
+
+class TestAJudgeThatFails:
+    def test_ends_the_single_text(self):
+        env = make(reward_model=failing_once())
+        env.reset(seed=0)
+        with pytest.raises(JudgeError, match="out of paper"):
+            env.step(EOS)
+        with pytest.raises(ResetNeeded):
+            env.step(5)
+        env.reset()
+        assert env.step(EOS)[4]["score"] == 1
+
+    def test_ends_the_batch(self):
+        env = make_vec(3, reward_model=failing_once())
+        env.reset(seed=0)
+        with pytest.raises(JudgeError, match="out of paper"):
+            env.step(np.full(3, EOS))
+        with pytest.raises(ResetNeeded):
+            env.step(np.full(3, 5))
+        env.reset()
+        assert env.step(np.full(3, EOS))[4]["final_info"]["score"].tolist() == [1, 1, 1]
+
+    def test_is_named_where_it_is_the_task(self):
+        class Broken(Counting):
+            def measure(self, prompts, responses):
+                raise KeyError("oops")
+
+        env = make(task=Broken())
+        env.reset(seed=0)
+        with pytest.raises(JudgeError, match="measures of the task 'counting' raised KeyError"):
+            env.step(EOS)
+
+    def test_is_named_where_it_judges_turns(self):
+        def feedback(prompt, turns):
+            raise OSError("gone home")
+
+        env = make(task=Chatting(), feedback=feedback)
+        env.reset(seed=0)
+        with pytest.raises(JudgeError, match="feedback raised OSError: gone home"):
+            env.step(EOS)
+
+    def test_a_reply_must_be_text(self):
+        class Mute(Chatting):
+            def reply(self, prompt, turns, rng):
+                return None
+
+        env = make(task=Mute())
+        env.reset(seed=0)
+        with pytest.raises(TypeError, match="replied None to .* expected a string"):
+            env.step(EOS)
+
+    def test_a_part_may_not_pass_for_the_true_score(self):
+        with pytest.raises(ValueError, match='named "gold"'):
+            make(reward_model=Composite({"gold": (lambda p, r: [0.0] * len(p), 1.0)}))
+
+
+def test_the_action_of_a_row_that_begins_anew_may_be_anything():
+    env = make_vec(2, autoreset_mode=AutoresetMode.NEXT_STEP)
+    env.reset(seed=0)
+    env.step(np.array([EOS, 5]))
+    env.step(np.array([-1, 5]))
+
+
+def test_a_state_of_another_world_is_refused():
+    class Fewer(Counting):
+        def prompts(self, split):
+            return super().prompts(split)[:2]
+
+    state = make().unwrapped.get_state()
+    env = make(task=Fewer())
+    with pytest.raises(ValueError, match="a world with 23 prompts, this one has 2"):
+        env.unwrapped.set_state(state)
+    with pytest.raises(ValueError, match=r"not one that get_state\(\) gave"):
+        env.unwrapped.set_state({"rng": 1})
+
+
+def test_a_character_of_several_tokens_is_shown_whole():
+    """Guards against emoji and accents that a byte-level tokenizer splits being shown as question marks."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {letter: i + 1 for i, letter in enumerate(letters)} | {"<eos>": 0}
+    backend = Tokenizer(models.BPE(vocab, []))
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>")
+    lm = CausalLM(tiny_model("gpt2", vocab_size=257, eos_token_id=0, bos_token_id=0, pad_token_id=0), tokenizer)
+    env = gym.make(
+        "TextRLHF-v0",
+        model=lm,
+        prompts=["so"],
+        reward_model=lambda p, r: [0.0] * len(p),
+        context=48,
+        render_mode="ansi",
+    )
+    env.reset(seed=0)
+    for token in lm.encode("é好!"):
+        env.step(token)
+    shown = env.render()
+    assert "\ufffd" not in shown
+    assert all(letter in shown for letter in "é好!")
+
+
+def test_a_memory_whose_text_was_exchanged_says_so():
+    from textrlhf.language import make_memory
+
+    memory, texts = make_memory(tiny_lm("gpt2"), 1), np.full((1, 8), 5)
+    memory.catch_up(np.zeros(1, int), texts, np.array([6]))
+    with pytest.raises(ValueError, match=r"row 0 holds 6 tokens, its text has 3: reset\(\)"):
+        memory.catch_up(np.zeros(1, int), texts, np.array([3]))
+
+
+def test_worlds_of_one_task_share_their_encoded_prompts():
+    """Guards against minutes of tokenising where a hundred environments are made."""
+    one, other = (gym.make("TextQA-v0").unwrapped.engine.prompts.tokens for _ in range(2))
+    assert one is other
+
+
+def test_a_model_saved_under_a_shipped_name_is_itself_elsewhere(tmp_path, monkeypatch):
+    import pickle
+
+    monkeypatch.chdir(tmp_path)
+    mine = CausalLM(tiny_model("gpt2"), word_tokenizer()).save("tasks")
+    monkeypatch.chdir("/")
+    again = pickle.loads(pickle.dumps(mine))
+    assert again.vocab_size == mine.vocab_size
+    torch.testing.assert_close(again.model.lm_head.weight, mine.model.lm_head.weight)
