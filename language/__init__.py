@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .causal_lm import CausalLM, LanguageError, load
+    from .families import make_memory
     from .logprobs import Choices, choice_logprobs, token_logprobs
-    from .memory import TokenMemory, make_memory
+    from .memory import TokenMemory
     from .sampling import sample
     from .writing import generate
 
@@ -23,7 +24,7 @@ _MODULES = {
     "choice_logprobs": "logprobs",
     "generate": "writing",
     "load": "causal_lm",
-    "make_memory": "memory",
+    "make_memory": "families",
     "sample": "sampling",
     "token_logprobs": "logprobs",
 }

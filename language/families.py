@@ -20,6 +20,11 @@ _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}  # relative to the large
 _chosen: weakref.WeakKeyDictionary[Any, type[TokenMemory]] = weakref.WeakKeyDictionary()
 
 
+def make_memory(lm: CausalLM, n: int) -> TokenMemory:
+    """Make the fastest memory that is right for this model."""
+    return memory_class(lm)(lm, n)
+
+
 def memory_class(lm: CausalLM) -> type[TokenMemory]:
     """Return the slot cache where it is right for this model, else the column cache."""
     if lm.model not in _chosen:

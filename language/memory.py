@@ -75,13 +75,6 @@ class TokenMemory(ABC):
         """Memory held."""
 
 
-def make_memory(lm: CausalLM, n: int) -> TokenMemory:
-    """Make the fastest memory that is right for this model."""
-    from .families import memory_class
-
-    return memory_class(lm)(lm, n)
-
-
 def padded(tokens: Sequence[Ints], *, left: bool = False) -> Ints:  # -> (rows, longest), filled with 0
     """Stack texts of different lengths."""
     grid = np.zeros((len(tokens), max(map(len, tokens))), np.int64)

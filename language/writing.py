@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from .causal_lm import CausalLM
-from .memory import Ints, make_memory
+from .families import make_memory
+from .memory import Ints
 from .sampling import check_sampling, sample
 
 
