@@ -93,9 +93,7 @@ class PerToken(Charging):
         hidden = self.memory.catch_up(step.rows, self.texts.tokens, self.texts.lengths)
         chosen = torch.from_numpy(step.tokens).to(hidden.device)
         found: Floats = token_logprobs(self.lm, hidden, chosen, self._allowed(step.rules)).double().cpu().numpy()
-        if not np.isfinite(found).all():
-            i = int(np.flatnonzero(~np.isfinite(found))[0])
-            raise _broken(self.lm, found[i], int(step.tokens[i]))
+        _check_finite(self.lm, found, step.tokens)
         return found
 
 
@@ -179,18 +177,19 @@ class Deferred(Charging):
         charges = []
         for owed in every:
             reference = next(found) if owed.tokens else np.empty(0)
-            if not np.isfinite(reference).all():
-                i = int(np.flatnonzero(~np.isfinite(reference))[0])
-                raise _broken(self.lm, reference[i], owed.tokens[i])
+            _check_finite(self.lm, reference, owed.tokens)
             kl = np.array(owed.logprobs) - reference
             charges.append((-np.array(owed.kl_coefs) * kl, kl))
         return charges
 
 
-def _broken(lm: CausalLM, logprob: float, token: int) -> FloatingPointError:
-    return FloatingPointError(
-        f"the reference {lm} gives token {token} the log-probability {logprob}: its weights hold a NaN or an infinity"
-    )
+def _check_finite(lm: CausalLM, logprobs: Floats, tokens: Sequence[int] | Ints) -> None:
+    if not np.isfinite(logprobs).all():
+        i = int(np.flatnonzero(~np.isfinite(logprobs))[0])
+        raise FloatingPointError(
+            f"the reference {lm} gives token {tokens[i]} the log-probability {logprobs[i]}: its weights hold a NaN or "
+            "an infinity"
+        )
 
 
 CHARGES: dict[str, type[Charging]] = {"token": PerToken, "deferred": Deferred, "none": Charging}

@@ -52,11 +52,10 @@ class Outcome:
 class TextEngine:
     """N texts, their prompts, their judge, and what they owe to the reference."""
 
-    def __init__(self, n: int, options: TextOptions, feedback: Feedback | None = None) -> None:
+    def __init__(self, n: int, options: TextOptions, feedback: Feedback) -> None:
         self.n, self.options = n, options
         self.task = make_task(options.task, options.prompts is not None)
         self.lm = load(_model_name(options, self.task.model), options.device)
-        self.lm.model.eval().requires_grad_(False)  # the reference: nobody moves it, on purpose or not
         if options.device != "auto" and pick_device(options.device) != self.lm.device:
             raise ValueError(
                 f"device is {options.device!r}, but the handle {self.lm} is on {self.lm.device}: move it first"
@@ -66,7 +65,7 @@ class TextEngine:
         self.judging = Judging(options.reward_model, self.task)
         self.budget = options.max_new_tokens or self.task.max_new_tokens
         self.context = _context(self.lm, options.context, self.budget)
-        self.turns = Turns(n, self.task, options.turns, feedback or options.feedback or self.task.feedback)
+        self.turns = Turns(n, self.task, options.turns, feedback)
         if options.feedback is not None and not self.turns.many:
             raise ValueError(
                 f"feedback judges the turns of a dialogue, and {self.task.name!r} has one turn: leave it out"
@@ -93,6 +92,7 @@ class TextEngine:
         self.cursors = [Cursor(len(self.prompts)) for _ in range(n)]
         self.rngs = [np.random.default_rng(0)] * n
         self.seeds: list[int | None] = [None] * n
+        self.lm.model.eval().requires_grad_(False)  # the reference: nobody moves it, on purpose or not
         self.charging = CHARGES[options.charge](self.lm, self)
 
     def set_kl_coef(self, value: float) -> None:
