@@ -9,20 +9,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor, nn
+
+from .codec import Codec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Ids = list[int] | NDArray[np.int64]
 ASSETS = Path(__file__).parent / "assets"
 
 _loaded: dict[tuple[str, str, str], CausalLM] = {}
@@ -32,19 +31,19 @@ class LanguageError(ValueError):
     """A language model or tokenizer that cannot serve here, and what to do about it."""
 
 
-class CausalLM:
+class CausalLM(Codec):
     """A Hugging Face causal model and its tokenizer.
 
     `name` is where others find the same model; a handle without one lives in this process only.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str | None = None) -> None:
-        self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
+        self.model, self.name = model.eval(), name
         config = model.config
         if config.is_encoder_decoder:
             raise _encoder_decoder(self)
         self.vocab_size: int = _head(model).weight.shape[0]  # the width of the logits, often above the tokenizer's
-        self.eos_ids = _eos_ids(model, tokenizer, self)
+        super().__init__(tokenizer, _eos_ids(model, tokenizer, self))
         positions = getattr(config.get_text_config(), "max_position_embeddings", None)
         self.context: int | None = positions  # the most tokens a text may have, where the model has a limit
         if len(tokenizer) > self.vocab_size:
@@ -78,50 +77,12 @@ class CausalLM:
             logits = (logits / cap).tanh() * cap
         return logits
 
-    def encode(self, text: str) -> NDArray[np.int64]:
-        """Token ids, with what the tokenizer puts in front of a text (such as <s>) and nothing behind it."""
-        return self.encode_all([text])[0]
-
-    def encode_more(self, text: str) -> NDArray[np.int64]:
-        """Token ids of a text that goes on from another, so that `continuation` gives it back as it is."""
-        mark = "."
-        alone, after = (self._ids([some], special=False)[0] for some in (text, mark + text))
-        before = self._ids([mark], special=False)[0]
-        if self.continuation(before, alone) != text and after[: len(before)] == before:
-            alone = after[len(before) :]  # this tokenizer puts a space before every text
-        return np.asarray(alone, np.int64)
-
-    def encode_all(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
-        """Token ids of each text."""
-        if not texts:
-            return []
-        rows = self._ids(texts)
-        return [np.asarray(row[:-1] if len(row) > 1 and row[-1] in self.eos_ids else row, np.int64) for row in rows]
-
-    def _ids(self, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
-        rows: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=special)["input_ids"]
-        return rows
-
-    def decode(self, ids: Ids) -> str:
-        """Text, without special tokens and with every space as it was."""
-        backend: Any = getattr(self.tokenizer, "backend_tokenizer", None)
-        if backend is not None:  # five times quicker than through transformers
-            return str(backend.decode([int(i) for i in ids], skip_special_tokens=True))
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-    def continuation(self, before: Ids, after: Ids, known: str | None = None) -> str:
-        """What `after` adds to the text of `before`: prompt + response is the whole text, spaces included.
-
-        `known` is the text of `before`, where it has been decoded already.
-        """
-        prompt, whole = self.decode(before) if known is None else known, self.decode([*before, *after])
-        return whole[len(prompt) :] if whole.startswith(prompt) else self.decode(after)
-
     def save(self, path: str | os.PathLike[str]) -> CausalLM:
         """Write a plain Hugging Face folder and return a handle that is named by it."""
-        from ..records.folder import whole_folder
+        from ..records.folder import check_replaceable, whole_folder
 
-        with whole_folder(path) as folder, _no_progress_bars():
+        check_replaceable(path, "config.json")
+        with whole_folder(path) as folder, no_progress_bars():
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
             for file in folder.iterdir():
@@ -208,7 +169,7 @@ def _load(name: str, device: str, dtype: str) -> CausalLM:
         config = AutoConfig.from_pretrained(place)
         if config.is_encoder_decoder:
             raise _encoder_decoder(name)
-        with _no_progress_bars():
+        with no_progress_bars():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 place, config=config, dtype=getattr(torch, dtype), output_loading_info=True
             )
@@ -231,7 +192,7 @@ def _load(name: str, device: str, dtype: str) -> CausalLM:
 
 
 @contextlib.contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
     """Keep transformers from drawing a bar for what takes milliseconds."""
     from transformers.utils import logging
 

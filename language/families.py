@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from .causal_lm import CausalLM, LanguageError
 from .column_cache import ColumnCache
 from .memory import TokenMemory
 from .slot_cache import SlotCache
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 log = logging.getLogger("textrlhf")
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}  # relative to the largest logit; half precision: 5e-2
@@ -33,7 +36,7 @@ def memory_class(lm: CausalLM) -> type[TokenMemory]:
 
 
 def _choose(lm: CausalLM) -> type[TokenMemory]:
-    candidates: list[type[TokenMemory]] = [ColumnCache] if has_window(lm) else [SlotCache, ColumnCache]
+    candidates: list[type[TokenMemory]] = [ColumnCache] if has_window(lm.model.config) else [SlotCache, ColumnCache]
     seen: list[str] = []
     for kind in candidates:
         try:
@@ -53,9 +56,9 @@ def _choose(lm: CausalLM) -> type[TokenMemory]:
     )
 
 
-def has_window(lm: CausalLM) -> bool:
-    """Whether some layer of the model sees only part of the text, so that few tokens would prove nothing."""
-    config = lm.model.config.get_text_config()
+def has_window(config: PretrainedConfig) -> bool:
+    """Whether some layer of a model sees only part of the text, so that few tokens would prove nothing."""
+    config = config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
     if kinds - {"full_attention"}:
         return True

@@ -9,15 +9,16 @@ Dropout stays off, so a batch's loss depends on nothing but its examples, and a 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -114,50 +115,60 @@ def fit(
     run: str | os.PathLike[str] | None = None,
     resume: bool = False,
     title: str = "fit",
+    rates: Mapping[str, float] | None = None,
+    about: Mapping[str, Any] | None = None,
     show: bool = True,
 ) -> dict[str, float]:
     """Fit `module` to `examples` in place; return the last losses, on `heldout` too where it is given.
 
     With a `run` folder, metrics and checkpoints are kept there, and `resume=True` goes on from the last of them.
+    `rates` says of parameters, by the beginning of their names, how many times the learning rate is theirs; 0 leaves
+    them as they are. `about` is what else the run's config.json tells; a run resumes only with the same.
     """
     folder = None if run is None else Path(run)
-    before = [parameter.requires_grad for parameter in module.parameters()]
-    trainer = _Trainer(module, examples, config)
-    if resume:
-        if folder is None:
-            raise ValueError("resume=True needs run=…, the folder of the run to go on with")
-        trainer.load(last_checkpoint(folder))
-    elif folder is not None and checkpoint_steps(folder):
-        raise FileExistsError(f"run={str(run)!r} already holds a run: resume it, or name another folder")
-    if folder is not None:
-        write_file(folder / "config.json", json.dumps(dataclasses.asdict(config), indent=1))
-    log = None if folder is None else MetricLog(folder, trainer.step)
-    began, first, metrics = time.perf_counter(), trainer.tokens, {"loss": math.nan}
-    module.eval().requires_grad_(True)
-    try:
-        with ProgressBar(config.steps, title, show=show) as bar:
-            for batch in trainer.batches():
-                metrics["loss"] = trainer.learn(batch)
-                step = trainer.step
-                if step % max(config.steps // ROWS, 1) == 0 or step == config.steps:
-                    speed = (trainer.tokens - first) / (time.perf_counter() - began)
-                    row = {"loss": metrics["loss"], "learning_rate": config.rate(step - 1), "tokens_per_second": speed}
-                    bar.update(step, f"loss {metrics['loss']:.3f}  {speed:,.0f} tokens/s")
-                    if log:
-                        log.write(step, row)
-                if folder is not None and step % max(config.steps // max(config.checkpoints, 1), 1) == 0:
-                    trainer.save(folder)
-        if heldout is not None:
+    with _flags_kept(module), contextlib.ExitStack() as open_files:
+        trainer = _Trainer(module, examples, config, rates or {}, about or {})
+        if resume:
+            if folder is None:
+                raise ValueError("resume=True needs run=…, the folder of the run to go on with")
+            trainer.load(last_checkpoint(folder))
+        elif folder is not None and checkpoint_steps(folder):
+            raise FileExistsError(f"run={str(run)!r} already holds a run: resume it, or name another folder")
+        log = None
+        if folder is not None:
+            write_file(folder / "config.json", json.dumps(trainer.settings, indent=1))
+            log = open_files.enter_context(contextlib.closing(MetricLog(folder, trainer.step)))
+        bar = open_files.enter_context(ProgressBar(config.steps, title, show=show))
+        began, metrics = time.perf_counter(), {"loss": math.nan}
+        every = max(config.steps // max(config.checkpoints, 1), 1)
+        for batch in trainer.batches():
+            metrics["loss"] = trainer.learn(batch)
+            step, row = trainer.step, {}
+            if step % max(config.steps // ROWS, 1) == 0 or step == config.steps:
+                speed = trainer.tokens / (time.perf_counter() - began)
+                row = {"loss": metrics["loss"], "learning_rate": config.rate(step - 1), "tokens_per_second": speed}
+                bar.update(step, f"loss {metrics['loss']:.3f}  {speed:,.0f} tokens/s")
+            if heldout is not None and (step % every == 0 or step == config.steps):
+                row["heldout_loss"] = metrics["heldout_loss"] = mean_loss(heldout, config.batch_size)
+            if log and row:
+                log.write(step, row)
+            if folder is not None and step % every == 0:
+                trainer.save(folder)
+        if heldout is not None and "heldout_loss" not in metrics:  # resumed at its end
             metrics["heldout_loss"] = mean_loss(heldout, config.batch_size)
-            if log:
-                log.write(config.steps, {"heldout_loss": metrics["heldout_loss"]})
+    return metrics
+
+
+@contextlib.contextmanager
+def _flags_kept(module: nn.Module) -> Iterator[None]:
+    """Let a module be trained, and leave it as frozen as it was."""
+    before = [parameter.requires_grad for parameter in module.eval().parameters()]
+    try:
+        yield
     finally:
-        if log:
-            log.close()
         for parameter, wanted in zip(module.parameters(), before, strict=True):
             parameter.requires_grad_(wanted)
             parameter.grad = None
-    return metrics
 
 
 @torch.no_grad()
@@ -168,17 +179,44 @@ def mean_loss(examples: Examples, batch_size: int = 64) -> float:
     return float(sum(total.double() for total, _ in sums)) / sum(count for _, count in sums)
 
 
+def _rate(name: str, rates: Mapping[str, float]) -> float:
+    """How many times the learning rate is a parameter's: as the longest fitting beginning of its name says."""
+    fitting = [beginning for beginning in rates if name.startswith(beginning)]
+    return rates[max(fitting, key=len)] if fitting else 1.0
+
+
 class _Trainer:
     """A module, its optimiser, and how far they have come."""
 
-    def __init__(self, module: nn.Module, examples: Examples, config: FitConfig) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        examples: Examples,
+        config: FitConfig,
+        rates: Mapping[str, float],
+        about: Mapping[str, Any],
+    ) -> None:
         self.module, self.examples, self.config = module, examples, config
-        self.step = self.tokens = 0
-        self.names = dict(module.named_parameters())
-        matrices = [p for p in self.names.values() if p.ndim >= 2]
-        others = [p for p in self.names.values() if p.ndim < 2]
-        groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+        self.settings = json.loads(json.dumps({**dataclasses.asdict(config), **about}))
+        self.step = 0
+        self.tokens = 0  # read since this process began
+        self.names: dict[str, nn.Parameter] = {}
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for name, parameter in module.named_parameters():
+            rate = _rate(name, rates)
+            parameter.requires_grad_(rate > 0)
+            if rate > 0:
+                self.names[name] = parameter
+                groups.setdefault((rate, parameter.ndim >= 2), []).append(parameter)
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": group, "times": rate, "weight_decay": config.weight_decay if matrix else 0.0}
+                for (rate, matrix), group in groups.items()
+            ],
+            lr=config.learning_rate,
+            betas=config.betas,
+            fused=True,
+        )
 
     def batches(self) -> Iterator[list[int]]:
         """What is left: each epoch every example once, those of like size together, in an order of its own."""
@@ -207,10 +245,10 @@ class _Trainer:
                 "checkpoint is as it was"
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.rate(self.step)
+            group["lr"] = group["times"] * self.config.rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
+        nn.utils.clip_grad_norm_(self.names.values(), self.config.max_grad_norm)
         self.optimizer.step()
         self.step += 1
         self.tokens += int(self.examples.sizes[batch].sum())
@@ -224,14 +262,14 @@ class _Trainer:
             for kind in ("exp_avg", "exp_avg_sq", "step")
             if parameter in self.optimizer.state
         }
-        state = {"fit": dataclasses.asdict(self.config), "step": self.step, "examples": len(self.examples.sizes)}
+        state = {"fit": self.settings, "step": self.step, "examples": len(self.examples.sizes)}
         save_checkpoint(checkpoint_path(folder, self.step), state, {"model": self.names, "optimizer": moments})
         prune(folder)
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same run."""
-        state, wanted = checkpoint.state, json.loads(json.dumps(dataclasses.asdict(self.config)))
-        if state.get("fit") != wanted or state.get("examples") != len(self.examples.sizes):
+        state = checkpoint.state
+        if state.get("fit") != self.settings or state.get("examples") != len(self.examples.sizes):
             raise CheckpointError(
                 f"{checkpoint.path} was written with other settings or examples ({state.get('fit')}, "
                 f"{state.get('examples')} examples): resume with the same, or begin in another folder"

@@ -75,9 +75,9 @@ class TokenMemory(ABC):
         """Memory held."""
 
 
-def padded(tokens: Sequence[Ints], *, left: bool = False) -> Ints:  # -> (rows, longest), filled with 0
+def padded(tokens: Sequence[Ints], fill: int = 0, *, left: bool = False) -> Ints:  # -> (rows, longest)
     """Stack texts of different lengths."""
-    grid = np.zeros((len(tokens), max(map(len, tokens))), np.int64)
+    grid = np.full((len(tokens), max(map(len, tokens))), fill, np.int64)
     for row, new in zip(grid, tokens, strict=True):
         if left:
             row[len(row) - len(new) :] = new

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from .causal_lm import CausalLM
 from .memory import Ints, TokenMemory, padded
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 BLOCK = 32  # buffers grow, and are read, in steps of this many positions
 
@@ -117,7 +120,7 @@ class SlotCache(TokenMemory):
         seen = torch.arange(width or q, device=device) <= columns[:, :, None]  # (R, q, kv)
         out = self.lm.trunk(
             input_ids=torch.from_numpy(tokens).to(device),
-            attention_mask=attention_mask(self.lm, seen[:, None]),
+            attention_mask=attention_mask(self.lm.model, seen[:, None]),
             position_ids=columns.clamp(max=self._last_position),
             past_key_values=self._cache,
             use_cache=True,
@@ -136,9 +139,9 @@ def _in_blocks(positions: int) -> int:
     return -(-positions // BLOCK) * BLOCK
 
 
-def attention_mask(lm: CausalLM, seen: Tensor) -> Tensor:  # (R, 1, q, kv)
+def attention_mask(model: PreTrainedModel, seen: Tensor) -> Tensor:  # (R, 1, q, kv)
     """True where a token may look, as this model's attention wants it told."""
-    if lm.model.config._attn_implementation == "sdpa":
+    if model.config._attn_implementation == "sdpa":
         return seen
-    lowest = torch.finfo(lm.model.dtype).min
-    return torch.zeros_like(seen, dtype=lm.model.dtype).masked_fill(~seen, lowest)
+    lowest = torch.finfo(model.dtype).min
+    return torch.zeros_like(seen, dtype=model.dtype).masked_fill(~seen, lowest)

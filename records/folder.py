@@ -38,6 +38,16 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def check_replaceable(path: str | os.PathLike[str], mark: str) -> None:
+    """Refuse to write a folder over one that is no such thing (it has no file `mark`) or holds more: a run, say."""
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file: name a folder")
+    names = sorted(folder.iterdir()) if folder.is_dir() else []
+    if names and not ((folder / mark).is_file() and all(inside.is_file() for inside in names)):
+        raise FileExistsError(f"{folder} holds {names[0].name} and more: name a new folder, or one inside it")
+
+
 def recovered(path: str | os.PathLike[str]) -> Path:
     """Return `path`, first restoring what a killed writer had set aside."""
     target = Path(path)

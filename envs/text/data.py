@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from ...records.jsonl import DataError, read_jsonl, shortened
 from .task import SPLITS, Prompt
+
+__all__ = ["DataError", "Rows", "load_prompts"]
 
 Rows = str | os.PathLike[str] | Sequence[str | Mapping[str, Any]] | Mapping[str, Any]  # the last: rows by split
 HELD_OUT_EVERY = 10  # without a "split" of their own, every tenth row is held out
-
-
-class DataError(ValueError):
-    """Prompts that cannot be used, and where they are."""
 
 
 def load_prompts(rows: Rows, split: str, needs: Sequence[str] = ()) -> list[Prompt]:
@@ -44,7 +41,7 @@ def load_prompts(rows: Rows, split: str, needs: Sequence[str] = ()) -> list[Prom
 
 def _parsed(rows: Rows, needs: Sequence[str]) -> list[tuple[Prompt, str | None]]:
     if isinstance(rows, str | os.PathLike):
-        numbered = _read(Path(rows))
+        numbered = read_jsonl(rows, "prompts", 'one object a line with a "prompt"')
     else:
         numbered = [(f"prompts[{i}]", row) for i, row in enumerate(rows)]
     if not numbered:
@@ -52,36 +49,17 @@ def _parsed(rows: Rows, needs: Sequence[str]) -> list[tuple[Prompt, str | None]]
     return [_parse(place, row, needs) for place, row in numbered]
 
 
-def _read(path: Path) -> list[tuple[str, Any]]:
-    if not path.is_file():
-        raise DataError(f"prompts is {str(path)!r}, where there is no file: expected a JSONL file or a list of prompts")
-    rows = []
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # JSON strings may hold other separators
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text ({error})") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        place = f"{path}, line {number}"
-        try:
-            rows.append((place, json.loads(line)))
-        except json.JSONDecodeError as error:
-            raise DataError(f'{place}: not JSON ({error}); expected one object a line with a "prompt"') from None
-    return rows
-
-
 def _parse(place: str, row: Any, needs: Sequence[str]) -> tuple[Prompt, str | None]:
     if isinstance(row, str):
         row = {"prompt": row}
     if not isinstance(row, Mapping) or not isinstance(row.get("prompt"), str):
-        raise DataError(f'{place}: expected an object with a string "prompt", saw {_short(row)}')
+        raise DataError(f'{place}: expected an object with a string "prompt", saw {shortened(row)}')
     if not row["prompt"].strip():
         raise DataError(f"{place}: the prompt is empty; a model needs something to go on from")
     facts = {key: value for key, value in row.items() if key not in ("prompt", "reference", "split")}
     reference, split = row.get("reference"), row.get("split")
     if reference is not None and not isinstance(reference, str):
-        raise DataError(f"{place}: the reference is {_short(reference)}, expected a string")
+        raise DataError(f"{place}: the reference is {shortened(reference)}, expected a string")
     if split is not None and split not in SPLITS:
         raise DataError(f"{place}: the split is {split!r}, expected one of {list(SPLITS)}")
     for need in needs:
@@ -92,8 +70,3 @@ def _parse(place: str, row: Any, needs: Sequence[str]) -> tuple[Prompt, str | No
 
 def _named(rows: Rows) -> str:
     return str(rows) if isinstance(rows, str | os.PathLike) else "prompts"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
