@@ -1,0 +1,121 @@
+"""Somebody who judges as a person would, for experiments in which the truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..judge import Judge, Scores, judged
+from .judgements import Labelled, Ranked, Rated, checked_scale, is_number
+
+RANK, LABEL, RATE = range(3)  # each kind of judgement errs in its own places
+
+
+@dataclass(frozen=True)
+class SimulatedAnnotator:
+    """Sees the true score and errs with probability `error_rate`.
+
+    Whether it errs on the i-th prompt of a call depends on (seed, kind of judgement, i) alone: more prompts at the end
+    change nothing before them, and a second call errs in the same places, so give it another seed.
+    """
+
+    score: Judge
+    error_rate: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not callable(self.score):
+            raise ValueError(f"score is {self.score!r}: expected a callable (prompts, responses) -> scores")
+        if not (is_number(self.error_rate) and 0 <= self.error_rate <= 1):
+            raise ValueError(f"error_rate is {self.error_rate!r}: expected a probability from 0 to 1")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}: expected 0 or more")
+
+    def rank(self, prompts: Sequence[str], responses_per_prompt: Sequence[Sequence[str]]) -> list[Ranked]:
+        """Order each prompt's responses, best first.
+
+        Every two are compared, wrongly with probability `error_rate`, all over again until the answers make an order
+        (a Mallows model): two responses swap places with exactly that probability, and so do true neighbours among k.
+        A response that equals or ties with an earlier one is left out; fewer than two make no judgement.
+        """
+        for i, responses in enumerate(responses_per_prompt):
+            if isinstance(responses, str):
+                raise ValueError(f"responses_per_prompt[{i}] is {responses!r}: expected a list of responses")
+        _check_lengths(prompts, responses_per_prompt, "responses_per_prompt")
+        flat = [(p, r) for p, responses in zip(prompts, responses_per_prompt, strict=True) for r in responses]
+        scores = iter(self._scores([p for p, _ in flat], [r for _, r in flat]))
+        judgements = []
+        for i, (prompt, responses) in enumerate(zip(prompts, responses_per_prompt, strict=True)):
+            kept: dict[float, str] = {}  # by score: no two tie
+            for response in responses:
+                score = float(next(scores))
+                if response not in kept.values():
+                    kept.setdefault(score, response)
+            if len(kept) >= 2:
+                order = self._erring_order(sorted(kept, reverse=True), i)
+                judgements.append(Ranked(prompt, tuple(kept[score] for score in order), place=f"prompts[{i}]"))
+        return judgements
+
+    def label(self, prompts: Sequence[str], responses: Sequence[str], threshold: float = 0.0) -> list[Labelled]:
+        """Call a response good where its score is above the threshold; the wrong way round where it errs."""
+        _check_lengths(prompts, responses, "responses")
+        return [
+            Labelled(prompt, response, bool(score > threshold) != self._errs(LABEL, i), f"prompts[{i}]")
+            for i, (prompt, response, score) in enumerate(
+                zip(prompts, responses, self._scores(prompts, responses), strict=True)
+            )
+        ]
+
+    def rate(
+        self,
+        prompts: Sequence[str],
+        responses: Sequence[str],
+        scale: tuple[int, int] = (1, 5),
+        low: float = -1.0,
+        high: float = 1.0,
+    ) -> list[Rated]:
+        """Rate in whole numbers: a score of `low` or less gets the scale's lowest, `high` or more its highest.
+
+        Where it errs, it gives any of the other ratings, each as likely.
+        """
+        _check_lengths(prompts, responses, "responses")
+        worst, best = checked_scale(scale)
+        if worst != int(worst) or best != int(best):
+            raise ValueError(f"scale is {scale}: expected whole numbers, for the ratings are")
+        if not (is_number(low) and is_number(high) and low < high):
+            raise ValueError(f"low is {low} and high is {high}: expected two finite scores, the lower first")
+        shares = np.clip((self._scores(prompts, responses) - low) / (high - low), 0, 1)
+        ratings = np.floor(worst + shares * (best - worst) + 0.5)  # halves go up
+        judgements = []
+        for i, (prompt, response, rating) in enumerate(zip(prompts, responses, ratings.tolist(), strict=True)):
+            if self._errs(RATE, i):
+                others = [other for other in range(int(worst), int(best) + 1) if other != rating]
+                rating = float(self._rng(RATE, i, 1).choice(others))
+            judgements.append(Rated(prompt, response, rating, (worst, best), f"prompts[{i}]"))
+        return judgements
+
+    def _erring_order(self, best_first: Sequence[float], i: int) -> list[float]:
+        """Draw from the Mallows model: each in its turn, best first, is put in above j of those that are better."""
+        rng, right, wrong = self._rng(RANK, i), 1 - self.error_rate, self.error_rate
+        order: list[float] = []
+        for better, score in enumerate(best_first):
+            chances = np.array([wrong**j * right ** (better - j) for j in range(better + 1)])
+            above = int(rng.choice(better + 1, p=chances / chances.sum()))
+            order.insert(better - above, score)
+        return order
+
+    def _errs(self, kind: int, i: int) -> bool:
+        return bool(self._rng(kind, i).random() < self.error_rate)
+
+    def _rng(self, *which: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, *which])
+
+    def _scores(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
+        return judged(self.score, prompts, responses, "score") if len(responses) else np.zeros(0)
+
+
+def _check_lengths(prompts: Sequence[str], others: Sequence[object], name: str) -> None:
+    if len(prompts) != len(others):
+        raise ValueError(f"{name} has {len(others)} entries for {len(prompts)} prompts: expected one for each")

@@ -1,0 +1,230 @@
+"""Judgements as users have them: JSONL files or lists of rows, in five forms, mixed as they like.
+
+    {"prompt", "chosen", "rejected"}      one better than the other, by a "margin" where there is one
+    {"chosen", "rejected"}                whole dialogues: what they share is the prompt
+    {"prompt", "completion", "label"}     good or bad: true or false, 1 or 0
+    {"prompt", "completion", "rating"}    on the row's "scale": [low, high], where there is one
+    {"prompt", "responses", "ranking"}    the indices of the responses, best first, from 0
+
+A "completion" may be called "response". A key whose value is null counts as missing, other keys are not looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ...records.jsonl import DataError, read_jsonl, shortened, write_jsonl
+from .judgements import Judgement, Labelled, Ranked, Rated, checked_scale, is_number
+
+Rows = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
+Row = Mapping[str, Any]
+
+SPLITS = ("train", "heldout")
+HELD_OUT_EVERY = 10  # without a "split" of their own, the rows of every tenth prompt are held out
+KINDS = {"pair": ("chosen", "rejected"), "label": ("label",), "rating": ("rating",), "ranking": ("ranking",)}
+FORMS = (
+    '{"prompt", "chosen", "rejected"}, {"chosen", "rejected"}, {"prompt", "completion", "label"}, '
+    '{"prompt", "completion", "rating"} or {"prompt", "responses", "ranking"}'
+)
+
+# Where somebody begins to speak, the surest signs first: a line of an answer may look like the last of them.
+TURNS = (
+    re.compile(
+        r"<\|im_start\|>\w+\n|<\|start_header_id\|>\w+<\|end_header_id\|>\n\n|<start_of_turn>\w+\n"
+        r"|<\|(?:system|user|assistant)\|>\n?|\[/INST\]"
+    ),
+    re.compile(r"\n+ *(?:Human|User|Assistant|AI|Bot|System|Model):"),
+    re.compile(r"\n+ *[A-Z][\w ]{0,20}:"),
+)
+
+
+def read_judgements(
+    rows: Rows, split: str | None = "train", *, scale: tuple[float, float] | None = None
+) -> list[Judgement]:
+    """Read the judgements of a split, "train" or "heldout", or with None all of them; no row is ever skipped.
+
+    Where rows name their "split", the others are for training. Where none does, every tenth prompt is held out, in the
+    order in which they first appear and with all its rows; a row without a prompt counts as one of its own. Fewer
+    than ten hold nothing out.
+
+    A rating is on its row's own scale, else on `scale`, else on one from the smallest to the largest rating of all
+    rows without a scale, in both splits: say `scale` where nobody may have used its ends.
+    """
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"split is {split!r}: expected one of {list(SPLITS)}, or None for all")
+    if scale is not None:
+        scale = checked_scale(scale)
+    if isinstance(rows, str | os.PathLike):
+        named, numbered = str(rows), read_jsonl(rows, "judgements", f"one object a line, {FORMS}")
+    else:
+        named, numbered = "judgements", [(f"judgements[{i}]", row) for i, row in enumerate(rows)]
+    if not numbered:
+        raise DataError(f"{named} holds no judgements: expected at least one row {FORMS}")
+    known = [_recognised(place, row) for place, row in numbered]
+    scale = scale or _found_scale(known)
+    judgements = [_parsed(place, row, kind, scale) for place, row, kind in known]
+    if split is None:
+        return judgements
+    heldout = _held_out(judgements, [_declared(place, row) for place, row, _ in known])
+    chosen = [judgement for judgement, out in zip(judgements, heldout, strict=True) if out == (split == "heldout")]
+    if not chosen and split == "train":
+        raise DataError(f'{named} holds out every row: there must be some with "split": "train", or with none')
+    return chosen
+
+
+def write_judgements(path: str | os.PathLike[str], judgements: Iterable[Judgement]) -> None:
+    """Write judgements in the forms they are read in; which split they came from is not kept."""
+    write_jsonl(path, [_row(judgement) for judgement in judgements])
+
+
+def counts(judgements: Iterable[Judgement]) -> dict[str, int]:
+    """How many there are of each kind: "pairs", "rankings" (of more than two), "labels", "ratings"."""
+    found = {"pairs": 0, "rankings": 0, "labels": 0, "ratings": 0}
+    for judgement in judgements:
+        if isinstance(judgement, Ranked):
+            found["pairs" if len(judgement.responses) == 2 else "rankings"] += 1
+        else:
+            found["labels" if isinstance(judgement, Labelled) else "ratings"] += 1
+    return found
+
+
+def shared_prompt(chosen: str, rejected: str) -> str:
+    """The beginning of two dialogues that is their prompt: up to the last turn that both begin, and fill.
+
+    An answer's first words stay with it, where both begin alike. Without turns, the prompt is as many whole words as
+    the two share, and each response brings its own leading space.
+    """
+    pairs = enumerate(zip(chosen, rejected, strict=False))
+    shared = chosen[: next((i for i, (a, b) in pairs if a != b), min(len(chosen), len(rejected)))]
+    words = (match.start() for match in re.finditer(r"(?<=\S)(?=\s)", chosen[: len(shared) + 1]))
+    candidates = [[match.end() for match in turn.finditer(shared)] for turn in TURNS]
+    candidates.append([end for end in words if rejected[end : end + 1].isspace()])
+    for ends in candidates:
+        for end in reversed(ends):
+            if chosen[end:].strip() and rejected[end:].strip():
+                return shared[:end]
+    return ""
+
+
+def _recognised(place: str, row: object) -> tuple[str, Row, str]:
+    if not isinstance(row, Mapping):
+        raise DataError(f"{place}: expected an object {FORMS}, saw {shortened(row)}")
+    kinds = [kind for kind, keys in KINDS.items() if any(row.get(key) is not None for key in keys)]
+    if len(kinds) != 1:
+        what = f"those of a {' and a '.join(kinds)} at once" if kinds else "none that says what was judged"
+        keys = [key for key, value in row.items() if value is not None]
+        raise DataError(f"{place}: among the keys {shortened(keys)} are {what}; expected the form {FORMS}")
+    return place, row, kinds[0]
+
+
+def _parsed(place: str, row: Row, kind: str, scale: tuple[float, float]) -> Judgement:
+    if kind == "pair":
+        margin = 0.0 if row.get("margin") is None else row["margin"]
+        chosen, rejected = _text(place, row, "chosen"), _text(place, row, "rejected")
+        if row.get("prompt") is not None:
+            return Ranked(_text(place, row, "prompt"), (chosen, rejected), margin, place)
+        prompt = shared_prompt(chosen, rejected)
+        return Ranked(prompt, (chosen[len(prompt) :], rejected[len(prompt) :]), margin, place)
+    prompt = _text(place, row, "prompt")
+    if kind == "ranking":
+        return Ranked(prompt, _ranked(place, row), place=place)
+    response = _completion(place, row)
+    if kind == "rating":
+        own = row.get("scale")
+        return Rated(
+            prompt, response, row["rating"], scale if own is None else checked_scale(own, f'{place}: "scale"'), place
+        )
+    label = row["label"]
+    if not isinstance(label, bool | int | float) or label not in (0, 1):
+        raise DataError(f"{place}: the label is {shortened(label)}: expected true or 1 for good, false or 0 for bad")
+    return Labelled(prompt, response, bool(label), place)
+
+
+def _text(place: str, row: Row, key: str) -> str:
+    value = row.get(key)
+    if value is None:
+        raise DataError(f'{place}: "{key}" is missing; expected the form {FORMS}')
+    if isinstance(value, list | Mapping):
+        raise DataError(
+            f'{place}: "{key}" is {shortened(value)}: expected a string; turn chat messages into one with the '
+            "model's chat template (tokenizer.apply_chat_template(messages, tokenize=False)) first"
+        )
+    if not isinstance(value, str):
+        raise DataError(f'{place}: "{key}" is {shortened(value)}: expected a string')
+    return value
+
+
+def _completion(place: str, row: Row) -> str:
+    if row.get("response") is None:
+        return _text(place, row, "completion")
+    if row.get("completion") is not None:
+        raise DataError(f'{place}: has a "completion" and a "response": expected one of them')
+    return _text(place, row, "response")
+
+
+def _ranked(place: str, row: Row) -> tuple[str, ...]:
+    """The responses of a ranking, best first."""
+    ranking, responses = row["ranking"], row.get("responses")
+    if not isinstance(responses, Sequence) or isinstance(responses, str):
+        raise DataError(f'{place}: "responses" is {shortened(responses)}: expected a list of strings')
+    texts = [_text(place, {f"responses[{i}]": text}, f"responses[{i}]") for i, text in enumerate(responses)]
+    if not isinstance(ranking, Sequence) or any(type(i) is not int for i in ranking):
+        raise DataError(f'{place}: "ranking" is {shortened(ranking)}: expected a list of indices')
+    if sorted(ranking) != list(range(len(texts))):
+        from_one = sorted(ranking) == list(range(1, len(texts) + 1))
+        raise DataError(
+            f'{place}: "ranking" is {shortened(ranking)} for {len(texts)} responses: expected the index of each once, '
+            + ("counted from 0, not from 1" if from_one else f"0 to {len(texts) - 1}, the best first")
+        )
+    return tuple(texts[i] for i in ranking)
+
+
+def _found_scale(known: Sequence[tuple[str, Row, str]]) -> tuple[float, float]:
+    """From the smallest to the largest of the ratings that bring no scale; where there are none, any will do."""
+    ratings = []
+    for place, row, kind in known:
+        if kind == "rating" and row.get("scale") is None:
+            if not is_number(row["rating"]):
+                raise DataError(f"{place}: the rating is {shortened(row['rating'])}: expected a finite number")
+            ratings.append((row["rating"], place))
+    if not ratings:
+        return 0.0, 1.0
+    (low, place), (high, _) = min(ratings), max(ratings)
+    if low == high:
+        raise DataError(f"{place}: every rating is {low}, which says nothing of the scale: pass scale=(low, high)")
+    return low, high
+
+
+def _declared(place: str, row: Row) -> str | None:
+    split = row.get("split")
+    if split is None or split in SPLITS:
+        return split
+    raise DataError(f"{place}: the split is {shortened(split)}, expected one of {list(SPLITS)}")
+
+
+def _held_out(judgements: Sequence[Judgement], declared: Sequence[str | None]) -> list[bool]:
+    if any(declared):
+        return [split == "heldout" for split in declared]
+    seen: dict[tuple[str, str], int] = {}
+    numbers = [
+        seen.setdefault((judgement.prompt, "" if judgement.prompt else judgement.place), len(seen))
+        for judgement in judgements
+    ]
+    return [number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 for number in numbers]
+
+
+def _row(judgement: Judgement) -> dict[str, object]:
+    if isinstance(judgement, Labelled):
+        return {"prompt": judgement.prompt, "completion": judgement.response, "label": judgement.good}
+    if isinstance(judgement, Rated):
+        rating, scale = float(judgement.rating), [float(end) for end in judgement.scale]
+        return {"prompt": judgement.prompt, "completion": judgement.response, "rating": rating, "scale": scale}
+    if len(judgement.responses) > 2:
+        ranking = list(range(len(judgement.responses)))
+        return {"prompt": judgement.prompt, "responses": list(judgement.responses), "ranking": ranking}
+    chosen, rejected = judgement.responses
+    pair: dict[str, object] = {"prompt": judgement.prompt, "chosen": chosen, "rejected": rejected}
+    return pair | {"margin": float(judgement.margin)} if judgement.margin else pair

@@ -1,0 +1,87 @@
+"""A judgement that says nothing, or nothing clear, cannot be made."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from textrlhf.reward_models.feedback import DataError, Judgement, Labelled, Ranked, Rated
+from textrlhf.reward_models.feedback.judgements import checked_scale, is_number
+
+
+def test_what_may_be_said() -> None:
+    """None of these is at fault: an empty prompt, spaces, a rating at an end of its scale, any real number."""
+    made: list[Judgement] = [
+        Ranked("", (" a", "a", " a ")),
+        Ranked("p", ("a", "b"), 2),
+        Ranked("p", ("a", "b"), np.float32(0.5)),
+        Labelled("\n", "a", False),
+        Rated("p", "a", 1, (1, 5)),
+        Rated("p", "a", np.int64(5), (1.0, 5.0)),
+    ]
+    assert [len(judgement.texts) for judgement in made] == [3, 2, 2, 1, 1, 1]
+    assert made[0].texts == (" a", "a", " a ")
+    assert made[3].texts == made[4].texts == ("a",)
+
+
+def test_where_it_came_from_makes_no_difference() -> None:
+    assert Labelled("p", "a", True, "here") == Labelled("p", "a", True, "there") != Labelled("p", "a", False, "here")
+    assert hash(Ranked("p", ("a", "b"), place="here")) == hash(Ranked("p", ("a", "b")))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Labelled("p", "a", True).good = False
+
+
+BAD: dict[str, tuple[Callable[[str], object], str]] = {
+    "one response": (lambda place: Ranked("p", ("a",), place=place), r"responses is \('a',\): expected a tuple of"),
+    "a string": (lambda place: Ranked("p", "good", place=place), "responses is 'good': expected a tuple"),
+    "identical": (
+        lambda place: Ranked("p", ("b", "a", "a"), place=place),
+        r"responses 1 and 2 are the same \('a'\): identical chosen and rejected teach nothing; drop the row",
+    ),
+    "nan margin": (lambda place: Ranked("p", ("a", "b"), math.nan, place), "the margin is nan: expected a finite"),
+    "negative margin": (
+        lambda place: Ranked("p", ("a", "b"), -0.1, place),
+        "the margin is -0.1: expected .* 0 or more",
+    ),
+    "boolean margin": (lambda place: Ranked("p", ("a", "b"), True, place), "the margin is True"),
+    "margin of three": (lambda place: Ranked("p", ("a", "b", "c"), 1.0, place), "the margin is 1.0 for 3 responses"),
+    "empty": (lambda place: Labelled("p", "", True, place), r"response is empty \(''\): there is nothing to judge"),
+    "blank": (lambda place: Ranked("p", ("a", " \n"), place=place), r"responses\[1\] is empty"),
+    "no text": (lambda place: Labelled("p", 7, True, place), "response is 7: expected a string"),
+    "no prompt": (lambda place: Labelled(None, "a", True, place), "prompt is None: expected a string"),
+    "half a character": (
+        lambda place: Rated("p", "ab\ud83d", 1, (0, 1), place),
+        "response holds half a character at 2",
+    ),
+    "no boolean": (lambda place: Labelled("p", "a", 1, place), "good is 1: expected True or False"),
+    "above": (
+        lambda place: Rated("p", "a", 6, (1, 5), place),
+        "the rating is 6: expected a number on the scale from 1 to 5",
+    ),
+    "below": (lambda place: Rated("p", "a", 0.9, (1, 5), place), "the rating is 0.9"),
+    "nan rating": (lambda place: Rated("p", "a", math.nan, (1, 5), place), "the rating is nan"),
+    "text rating": (lambda place: Rated("p", "a", "4", (1, 5), place), "the rating is '4'"),
+    "no scale": (lambda place: Rated("p", "a", 1, (1, 1), place), r"scale is \(1, 1\): expected \(low, high\)"),
+    "endless scale": (lambda place: Rated("p", "a", 1, (0, math.inf), place), r"scale is \(0, inf\)"),
+    "three ends": (lambda place: Rated("p", "a", 1, (0, 1, 2), place), r"scale is \(0, 1, 2\)"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_may_not(name: str) -> None:
+    make, message = BAD[name]
+    for place in ("pairs.jsonl, line 3", ""):
+        with pytest.raises(DataError, match=f"^{place}{': ' * bool(place)}{message}"):
+            make(place)
+
+
+def test_a_scale_may_be_a_list_and_numbers_are_finite() -> None:
+    assert checked_scale([1, 5]) == (1, 5)
+    assert [is_number(value) for value in (0, -1.5, np.float32(2), True, "1", None, math.inf, 10**400)] == [
+        *[True] * 3,
+        *[False] * 5,
+    ]

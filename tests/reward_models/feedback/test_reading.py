@@ -1,0 +1,316 @@
+"""People's judgements as files and lists: five forms, their splits, and what is wrong with a row."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from textrlhf.reward_models.feedback import (
+    DataError,
+    Judgement,
+    Labelled,
+    Ranked,
+    Rated,
+    counts,
+    read_judgements,
+    write_judgements,
+)
+from textrlhf.reward_models.feedback.reading import shared_prompt
+
+HH = "\n\nHuman: Is it good?\n\nAssistant:"
+
+
+def read(*rows: Mapping[str, Any], **options: Any) -> list[Judgement]:
+    return read_judgements(rows, None, **options)
+
+
+def test_the_five_forms_in_one_file(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"prompt": "p", "chosen": " a", "rejected": " b", "id": 7},
+        {"prompt": "", "chosen": "a b", "rejected": "a c", "margin": 0.5},
+        {"chosen": HH + " Yes.", "rejected": HH + " No.", "margin": None},
+        {"prompt": "p", "completion": " a", "label": True, "chosen": None, "rejected": None, "rating": None},
+        {"prompt": "p", "response": " b", "completion": None, "label": 0},
+        {"prompt": "p", "completion": " a", "label": 1.0},
+        {"prompt": "p", "response": " a", "rating": 3, "scale": [1, 5]},
+        {"prompt": "p", "responses": ["x", "y", "z"], "ranking": [2, 0, 1]},
+        {"prompt": "p", "responses": ["x", "y"], "ranking": [1, 0]},
+    ]
+    expected: list[Judgement] = [
+        Ranked("p", (" a", " b")),
+        Ranked("", ("a b", "a c"), 0.5),  # a prompt that is said to be empty is not looked for
+        Ranked(HH, (" Yes.", " No.")),
+        Labelled("p", " a", True),
+        Labelled("p", " b", False),
+        Labelled("p", " a", True),
+        Rated("p", " a", 3, (1, 5)),
+        Ranked("p", ("z", "x", "y")),
+        Ranked("p", ("y", "x")),
+    ]
+    path = tmp_path / "judgements.jsonl"
+    path.write_text("\n" + "".join(json.dumps(row) + "\n" for row in rows))
+    assert read_judgements(rows, None) == read_judgements(iter(rows), None) == expected
+    assert read_judgements(path, None) == read_judgements(str(path), None) == expected
+    assert [judgement.place for judgement in read_judgements(path)] == [f"{path}, line {2 + i}" for i in range(9)]
+    assert read_judgements(rows)[3].place == "judgements[3]"
+    assert counts(expected) == {"pairs": 4, "rankings": 1, "labels": 3, "ratings": 1}
+    assert counts([]) == {"pairs": 0, "rankings": 0, "labels": 0, "ratings": 0}
+
+
+DIALOGUES = {
+    "two answers": (HH, " Yes.", " No."),
+    "answers that begin alike": (HH, " I think it is good.", " I think it is bad."),
+    "chosen is where rejected begins": (HH, " Yes.", " Yes. And long."),
+    "rejected is where chosen begins": (HH, " Yes. And long.", " Yes."),
+    "rejected goes on with turns": (HH, " Yes.", " Yes.\n\nHuman: Sure?\n\nAssistant: Yes."),
+    "several turns": (HH + " Yes.\n\nHuman: Really?\n\nAssistant:", " I do.", " I do not."),
+    "different questions": (HH + " No.\n\nHuman:", " Why?\n\nAssistant: So.", " What?\n\nAssistant: So."),
+    "a line of both answers ends in a colon": (HH, " Sure.\n\nYou need:\n eggs", " Sure.\n\nYou need:\n milk"),
+    "one newline, spaces": ("Q: Is it?\n  A:", " It is.", " It isn't."),
+    "names of more than one word": ("Hi.\n\nDr Who 2:", "\tYes", "\tYellow"),
+    "a chat template": (
+        "<|im_start|>user\nSay:\nHuman: hi<|im_end|>\n<|im_start|>assistant\n",
+        "It is.\nBob: a<|im_end|>",
+        "It is.\nBob: b<|im_end|>",
+    ),
+    "another": ("<s>[INST] Hi [/INST]", " Hello.", " Hell."),
+    "only words": ("the film was", " good", " bad"),
+    "only words, cut in the middle of one": ("the film", " was", " wasn't"),
+    "only words, one the beginning of the other": ("the film", " was", " was good"),
+    "only words, another space after the last": ("the film was", " good", "\ngood"),
+    "a mark is no word's end": ("is", " it.", " it!"),
+    "spaces stay with the response": ("a", "  b", "  c"),
+    "nothing in common": ("", "good", "bad"),
+    "half a word in common": ("", "cat", "catfish"),
+    "spaces in common": ("", " cat", " dog"),
+    "no spaces at all": ("", "電影很好", "電影很差"),
+}
+
+
+@pytest.mark.parametrize("name", DIALOGUES)
+def test_the_prompt_is_found_in_whole_dialogues(name: str) -> None:
+    prompt, chosen, rejected = DIALOGUES[name]
+    assert shared_prompt(prompt + chosen, prompt + rejected) == prompt
+    assert read({"chosen": prompt + chosen, "rejected": prompt + rejected}) == [Ranked(prompt, (chosen, rejected))]
+
+
+def test_a_turn_that_one_of_them_leaves_empty_is_not_the_last() -> None:
+    """Both responses must say something: the turn before is the one they share."""
+    for silent in ("", " \n"):
+        assert shared_prompt(f"{HH}{silent}", f"{HH} Yes.") == "\n\nHuman:"
+
+
+pieces = st.lists(st.sampled_from([" ", "\n", "\n\n", "a", "b", "ab", "Bob:", "\n\nHuman:", "\n\nAssistant:", "é"]))
+
+
+@settings(max_examples=300, deadline=None)
+@given(shared=pieces, chosen=pieces, rejected=pieces)
+@example(["a"], [], [" ", "b"])
+def test_prompt_and_responses_are_the_dialogues_again(
+    shared: list[str], chosen: list[str], rejected: list[str]
+) -> None:
+    """And the responses say something, and no word is cut, whatever the dialogues are."""
+    first, second = "".join(shared + chosen), "".join(shared + rejected)
+    prompt = shared_prompt(first, second)
+    assert first.startswith(prompt)
+    assert second.startswith(prompt)
+    assert shared_prompt(second, first) == prompt
+    if prompt:
+        assert first[len(prompt) :].strip()
+        assert second[len(prompt) :].strip()
+        assert prompt.endswith(":") or (first[len(prompt)].isspace() and second[len(prompt)].isspace())
+
+
+class TestScales:
+    def test_are_the_rows_own_then_the_argument(self) -> None:
+        rows = [
+            {"prompt": "p", "completion": "a", "rating": 3, "scale": [0, 10]},
+            {"prompt": "p", "completion": "b", "rating": 2},
+        ]
+        assert read(*rows, scale=(1, 5)) == [Rated("p", "a", 3, (0, 10)), Rated("p", "b", 2, (1, 5))]
+
+    def test_or_reach_from_the_smallest_to_the_largest_rating_in_both_splits(self) -> None:
+        rows = [{"prompt": f"p{i}", "completion": "a", "rating": [4, 2, 3][i % 3]} for i in range(19)]
+        rows += [{"prompt": "last", "completion": "a", "rating": 7.5}]  # held out
+        rows += [{"prompt": "p0", "completion": "a", "rating": -1, "scale": [-1, 1]}]  # has its own
+        for split in ("train", "heldout"):
+            scales = {x.scale for x in read_judgements(rows, split) if isinstance(x, Rated) and x.rating >= 0}
+            assert scales == {(2, 7.5)}
+
+    def test_are_asked_for_where_all_ratings_are_one(self) -> None:
+        rows = [{"prompt": "p", "completion": "a", "rating": 4}] * 3
+        with pytest.raises(DataError, match=r"judgements\[0\]: every rating is 4, .* pass scale=\(low, high\)"):
+            read(*rows)
+        assert len(read(*rows, scale=(1, 5))) == 3
+
+    def test_must_hold_the_ratings(self) -> None:
+        with pytest.raises(DataError, match=r"judgements\[0\]: the rating is 6: .* on the scale from 1 to 5"):
+            read({"prompt": "p", "completion": "a", "rating": 6}, scale=(1, 5))
+        with pytest.raises(ValueError, match=r"^scale is \(5, 1\): expected \(low, high\)"):
+            read({"prompt": "p", "completion": "a", "rating": 3}, scale=(5, 1))
+
+
+class TestSplits:
+    @staticmethod
+    def prompts(rows: list[dict[str, str]], split: str | None) -> list[str]:
+        return [judgement.prompt for judgement in read_judgements(rows, split)]
+
+    @staticmethod
+    def row(prompt: str, **more: str) -> dict[str, str]:
+        return {"prompt": prompt, "chosen": "a", "rejected": "b", **more}
+
+    def test_every_tenth_prompt_is_held_out_with_all_its_rows(self) -> None:
+        """Also those that come later, and however often others are repeated."""
+        rows = [self.row(f"p{i // 2}") for i in range(50)] + [self.row("p9"), self.row("p0")]
+        assert self.prompts(rows, "heldout") == ["p9", "p9", "p19", "p19", "p9"]
+        assert sorted(self.prompts(rows, "train") + self.prompts(rows, "heldout")) == sorted(self.prompts(rows, None))
+
+    def test_fewer_than_ten_prompts_hold_nothing_out(self) -> None:
+        rows = [self.row(f"p{i % 9}") for i in range(90)]
+        assert self.prompts(rows, "heldout") == []
+        assert len(self.prompts(rows, "train")) == 90
+
+    def test_rows_without_a_prompt_are_not_of_one_prompt(self) -> None:
+        rows = [{"prompt": "", "chosen": f"a{i}", "rejected": "b"} for i in range(25)]
+        assert [x.texts[0] for x in read_judgements(rows, "heldout")] == ["a9", "a19"]
+
+    def test_rows_may_say_their_own(self) -> None:
+        rows = [self.row("p", split="heldout"), *[self.row(f"q{i}") for i in range(12)], self.row("r", split="train")]
+        assert self.prompts(rows, "heldout") == ["p"]
+        assert len(self.prompts(rows, "train")) == 13
+        assert self.prompts(rows[1:], "heldout") == self.prompts(rows[-1:], "heldout") == []
+
+    def test_there_must_be_some_to_train_on(self) -> None:
+        rows = [self.row("p", split="heldout")]
+        with pytest.raises(DataError, match='judgements holds out every row: there must be some with "split": "train"'):
+            read_judgements(rows)
+        assert self.prompts(rows, "heldout") == self.prompts(rows, None) == ["p"]
+
+    def test_there_are_two(self) -> None:
+        with pytest.raises(ValueError, match=r"split is 'test': expected one of \['train', 'heldout'\], or None"):
+            read_judgements([self.row("p")], "test")
+        with pytest.raises(DataError, match=r"judgements\[0\]: the split is 'dev', expected one of"):
+            read_judgements([self.row("p", split="dev")])
+
+
+FORMS = (
+    re.escape('{"prompt", "chosen", "rejected"}, {"chosen", "rejected"}, {"prompt", "completion", "label"}, ') + ".*"
+)
+MESSAGES = [{"role": "user", "content": "hi"}]
+BAD: dict[str, tuple[str, str]] = {
+    "no json": ("{'prompt': 'p'}", f"not JSON .*; expected one object a line, {FORMS}"),
+    "no object": ('["p", "a", "b"]', f"expected an object {FORMS}, saw "),
+    "no judgement": (
+        '{"prompt": "p", "completion": "a"}',
+        rf"among the keys \['prompt', 'completion'\] are none .*{FORMS}",
+    ),
+    "no keys": ("{}", "none that says what was judged"),
+    "two kinds": (
+        '{"prompt": "p", "completion": "a", "label": 1, "rating": 3}',
+        f"are those of a label and a rating at once; expected the form {FORMS}",
+    ),
+    "half a pair": ('{"prompt": "p", "chosen": "a"}', f'"rejected" is missing; expected the form {FORMS}'),
+    "no prompt": ('{"completion": "a", "label": true}', '"prompt" is missing'),
+    "no completion": ('{"prompt": "p", "label": true}', '"completion" is missing'),
+    "two completions": (
+        '{"prompt": "p", "completion": "a", "response": "a", "label": 1}',
+        'has a "completion" and a "response"',
+    ),
+    "identical": ('{"prompt": "p", "chosen": "a", "rejected": "a"}', "responses 0 and 1 are the same .*drop the row"),
+    "identical dialogues": ('{"chosen": "an a", "rejected": "an a"}', "responses 0 and 1 are the same"),
+    "empty": ('{"prompt": "p", "chosen": "a", "rejected": " "}', r"responses\[1\] is empty"),
+    "margin": ('{"prompt": "p", "chosen": "a", "rejected": "b", "margin": "2"}', "the margin is '2'"),
+    "chat messages": (
+        json.dumps({"prompt": MESSAGES, "chosen": MESSAGES, "rejected": MESSAGES}),
+        r'"chosen" is \[.*: expected a string; turn chat messages into one with the model\'s chat template',
+    ),
+    "chat prompt": (json.dumps({"prompt": MESSAGES, "completion": "a", "label": 1}), '"prompt" is .* chat template'),
+    "number": ('{"prompt": 3, "completion": "a", "label": 1}', '"prompt" is 3: expected a string$'),
+    "label": (
+        '{"prompt": "p", "completion": "a", "label": "good"}',
+        "the label is 'good': expected true or 1 for good, false or 0",
+    ),
+    "other label": ('{"prompt": "p", "completion": "a", "label": -1}', "the label is -1: expected true or 1"),
+    "list label": ('{"prompt": "p", "completion": "a", "label": [1]}', r"the label is \[1\]: expected true or 1"),
+    "rating": ('{"prompt": "p", "completion": "a", "rating": "4"}', "the rating is '4': expected a finite number"),
+    "true rating": ('{"prompt": "p", "completion": "a", "rating": true}', "the rating is True"),
+    "nan": ('{"prompt": "p", "completion": "a", "rating": NaN}', "the rating is nan"),
+    "scale": (
+        '{"prompt": "p", "completion": "a", "rating": 4, "scale": [5, 1]}',
+        r'"scale": scale is \[5, 1\]: expected',
+    ),
+    "from one": (
+        '{"prompt": "p", "responses": ["a", "b", "c"], "ranking": [3, 1, 2]}',
+        r'"ranking" is \[3, 1, 2\] for 3 responses: expected the index of each once, counted from 0, not from 1',
+    ),
+    "twice": (
+        '{"prompt": "p", "responses": ["a", "b"], "ranking": [0, 0]}',
+        "the index of each once, 0 to 1, the best first",
+    ),
+    "left out": (
+        '{"prompt": "p", "responses": ["a", "b", "c"], "ranking": [1, 0]}',
+        "for 3 responses: expected the index of each",
+    ),
+    "no indices": ('{"prompt": "p", "responses": ["a", "b"], "ranking": ["b", "a"]}', "expected a list of indices"),
+    "true indices": (
+        '{"prompt": "p", "responses": ["a", "b"], "ranking": [true, false]}',
+        "expected a list of indices",
+    ),
+    "no list": ('{"prompt": "p", "responses": ["a", "b"], "ranking": 1}', '"ranking" is 1: expected a list'),
+    "no responses": ('{"prompt": "p", "ranking": [0, 1]}', '"responses" is None: expected a list of strings'),
+    "one response": ('{"prompt": "p", "responses": ["a"], "ranking": [0]}', "expected a tuple of at least two"),
+    "no text": (
+        '{"prompt": "p", "responses": ["a", 3], "ranking": [0, 1]}',
+        r'"responses\[1\]" is 3: expected a string',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, name: str) -> None:
+    line, message = BAD[name]
+    path = tmp_path / "rows.jsonl"
+    good = '{"prompt": "p", "completion": "a", "rating": 1, "scale": [1, 5]}'
+    path.write_text(f"{good}\n\n{line}\n{good}\n")
+    with pytest.raises(DataError, match=f"^{re.escape(str(path))}, line 3: .*{message}"):
+        read_judgements(path)
+
+
+def test_no_file_and_no_rows(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="^judgements is 'nowhere.jsonl', where there is no file"):
+        read_judgements("nowhere.jsonl")
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(DataError, match="empty.jsonl holds no judgements: expected at least one row"):
+        read_judgements(tmp_path / "empty.jsonl", "heldout")
+    with pytest.raises(DataError, match=r"^judgements holds no judgements"):
+        read()
+
+
+texts = st.text(st.characters(codec="utf-8"), max_size=4)
+responses = texts.filter(str.strip)
+numbers = st.floats(-1e6, 1e6)
+judgements = st.one_of(
+    st.builds(Ranked, texts, st.tuples(responses, responses).filter(lambda two: two[0] != two[1]), st.floats(0, 9)),
+    st.builds(Ranked, texts, st.lists(responses, min_size=2, max_size=5, unique=True).map(tuple)),
+    st.builds(Labelled, texts, responses, st.booleans()),
+    st.tuples(numbers, numbers, numbers)
+    .map(sorted)
+    .filter(lambda three: three[0] < three[2])
+    .flatmap(lambda three: st.builds(Rated, texts, responses, st.just(three[1]), st.just((three[0], three[2])))),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(written=st.lists(judgements, min_size=1, max_size=6))
+def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, written: list[Judgement]) -> None:
+    path = tmp_path_factory.mktemp("feedback") / "judgements.jsonl"
+    write_judgements(path, written)
+    assert read_judgements(path, None) == read_judgements(path) == written
+    assert read_judgements(path, "heldout") == []
