@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Judge = Callable[[Sequence[str], Sequence[str]], ArrayLike]
+Named = str | os.PathLike[str]  # a judge by its name, for a text world to find
 Scores = NDArray[np.float64]
+Answer = TypeVar("Answer")
+
+
+@runtime_checkable
+class Parted(Protocol):
+    """A judge made of several, each with a name of its own."""
+
+    def parts(self, prompts: Sequence[str], responses: Sequence[str]) -> Mapping[str, ArrayLike]:
+        """Each part's scores by name."""
+
+    def combine(self, parts: Mapping[str, Scores]) -> ArrayLike:
+        """Combine the parts' scores into one."""
 
 
 class JudgeError(RuntimeError):
@@ -18,14 +32,29 @@ class JudgeError(RuntimeError):
 
 def judged(judge: Judge, prompts: Sequence[str], responses: Sequence[str], name: str = "reward_model") -> Scores:
     """Ask a judge; return one finite score a response, or say what was wrong."""
+    return checked_scores(_asked(judge, prompts, responses, name), responses, name)
+
+
+def judged_parts(
+    judge: Parted, prompts: Sequence[str], responses: Sequence[str], name: str = "reward_model"
+) -> dict[str, Scores]:
+    """Ask a judge of several parts; return the scores of each by name, as `judged` does."""
+    parts = _asked(judge.parts, prompts, responses, name)
+    return {part: checked_scores(scores, responses, part) for part, scores in parts.items()}
+
+
+def _asked(
+    ask: Callable[[Sequence[str], Sequence[str]], Answer], prompts: Sequence[str], responses: Sequence[str], name: str
+) -> Answer:
     try:
-        answer = judge(prompts, responses)
+        return ask(prompts, responses)
+    except JudgeError:
+        raise  # a part has said what was wrong
     except Exception as error:
+        first = f", the first {responses[0]!r} to the prompt {prompts[0]!r}" if len(responses) and len(prompts) else ""
         raise JudgeError(
-            f"{name} raised {type(error).__name__}: {error}; it was asked about {len(responses)} responses, "
-            f"the first {responses[0]!r} to the prompt {prompts[0]!r}"
+            f"{name} raised {type(error).__name__}: {error}; it was asked about {len(responses)} responses{first}"
         ) from error
-    return checked_scores(answer, responses, name)
 
 
 def checked_scores(answer: ArrayLike, responses: Sequence[str], name: str = "reward_model") -> Scores:
@@ -49,37 +78,3 @@ def checked_scores(answer: ArrayLike, responses: Sequence[str], name: str = "rew
 def on_host(values: Any) -> Any:
     """A tensor, wherever it is and of whatever precision, as an array; anything else as it is."""
     return values.detach().cpu().double().numpy() if hasattr(values, "detach") else values
-
-
-class Composite:
-    """A weighted sum of named judges: `Composite({"polite": (judge, 1.0), "brevity": (lambda p, r: ..., -0.1)})`.
-
-    Each part is shown by its name in the information of the text it judged. In a text world a judge may be the
-    string "gold", the task's own true score.
-    """
-
-    def __init__(self, judges: Mapping[str, tuple[Judge | str, float]]) -> None:
-        if not judges:
-            raise ValueError("judges is empty: expected at least one name with (judge, weight)")
-        for name, part in judges.items():
-            if not (isinstance(part, tuple) and len(part) == 2 and np.isfinite(part[1])):
-                raise ValueError(f"judges[{name!r}] is {part!r}: expected (judge, weight), the weight a finite number")
-        self.judges = dict(judges)
-
-    def parts(self, prompts: Sequence[str], responses: Sequence[str]) -> dict[str, Scores]:
-        """Each judge's scores by name, unweighted."""
-        found = {}
-        for name, (judge, _) in self.judges.items():
-            if isinstance(judge, str):
-                raise ValueError(f"judges[{name!r}] is {judge!r}, which only a text world knows: expected a callable")
-            found[name] = judged(judge, prompts, responses, name)
-        return found
-
-    def combine(self, parts: Mapping[str, Scores]) -> Scores:
-        """Combine the parts' scores into one."""
-        total: Scores = np.sum([weight * parts[name] for name, (_, weight) in self.judges.items()], 0)
-        return total
-
-    def __call__(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
-        """Score each response."""
-        return self.combine(self.parts(prompts, responses))

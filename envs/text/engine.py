@@ -62,7 +62,7 @@ class TextEngine:
             )
         self.kl_coef = 0.0
         self.set_kl_coef(options.kl_coef)
-        self.judging = Judging(options.reward_model, self.task)
+        self.judging = Judging(options.reward_model, self.task, options.device)
         self.budget = options.max_new_tokens or self.task.max_new_tokens
         self.context = _context(self.lm, options.context, self.budget)
         self.turns = Turns(n, self.task, options.turns, feedback)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from ...reward_models import Composite, Judge, JudgeError, judged
-from ...reward_models.judge import checked_scores
+from ...reward_models.composite import judge_of
+from ...reward_models.judge import Named, Parted, checked_scores, judged_parts
 from .task import Prompt, Scores, Task
 
 GOLD = "gold"
@@ -18,30 +20,64 @@ TOLD |= {"action_mask", "unwritten"}
 class Judging:
     """Scores and, by name, all else that is known of each text."""
 
-    def __init__(self, judge: Judge | Composite | str | None, task: Task) -> None:
-        self.task = task
-        self.judge: Judge | Composite | str = GOLD if judge is None else judge
-        parts = {name: part for name, (part, _) in judge.judges.items()} if isinstance(judge, Composite) else {}
-        _check_names("a part of the Composite", parts)
-        for name, part in {"reward_model": self.judge, **parts}.items():
-            _check(name, part, task)
-        if GOLD in parts and parts[GOLD] != GOLD:
-            raise ValueError('a part of the Composite is named "gold", the name of the true score: give it another')
-        self.uses_gold = GOLD in (self.judge, *parts.values())
+    def __init__(self, judge: Judge | Named | None, task: Task, device: str = "auto") -> None:
+        self.task, self.device = task, device
+        self.uses_gold = False
+        if judge is None:
+            judge = GOLD if task.judge is None else task.judge
+        if isinstance(judge, Composite):
+            names = set(judge.judges)
+            if GOLD in names and judge_of(judge.judges[GOLD]) == GOLD:
+                names.remove(GOLD)  # what is told by this name is the true score
+            _check_parts("the Composite", names)
+            self.judge: Judge | Named = judge.resolved(self._found)
+        else:
+            self.judge = self._found("reward_model", judge)
 
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> tuple[Scores, dict[str, Scores]]:
-        """Scores (n,), and the task's measures and a composite's parts by name."""
+        """Scores (n,), and the task's measures and the parts of a judge that has some, by name."""
         known = self._measures(prompts, responses)
         texts = [prompt.text for prompt in prompts]
-        if isinstance(self.judge, Composite):
-            parts = {
-                name: _gold(known, responses) if isinstance(judge, str) else judged(judge, texts, responses, name)
-                for name, (judge, _) in self.judge.judges.items()
-            }
-            return self.judge.combine(parts), known | parts
-        if isinstance(self.judge, str):
-            return _gold(known, responses), known
-        return judged(self.judge, texts, responses), known
+        gold = {GOLD: _gold(known, responses)} if self.uses_gold else {}
+        if isinstance(self.judge, str | os.PathLike):
+            return gold[GOLD], known
+        judge: object = self.judge
+        if isinstance(judge, Composite):
+            parts = judge.parts(texts, responses, gold)
+        elif isinstance(judge, Parted):
+            parts = judged_parts(judge, texts, responses)
+            _check_parts("the reward_model", parts)
+        else:
+            return judged(self.judge, texts, responses), known
+        return checked_scores(judge.combine(parts), responses), known | parts
+
+    def _found(self, name: str, judge: object) -> Judge | Named:
+        """The judge that the user means: a callable as it is, a name as the judge saved there, "gold" as itself."""
+        if isinstance(judge, str) and judge == GOLD:
+            if not self.task.has_gold:
+                raise ValueError(f"{name} is missing: expected {self._accepted()}")
+            self.uses_gold = True
+            return GOLD
+        if isinstance(judge, str | os.PathLike):
+            from ...reward_models import load_judge
+
+            try:
+                saved: Judge = load_judge(judge, device=self.device)
+            except ValueError as error:
+                raise ValueError(
+                    f"{name} is {judge!r}: expected {self._accepted()}. As a saved judge: {error}"
+                ) from error
+            return saved
+        if callable(judge):
+            return judge
+        raise TypeError(f"{name} is {judge!r}: expected {self._accepted()}")
+
+    def _accepted(self) -> str:
+        gold = ', or "gold" for the task\'s own true score' if self.task.has_gold else ""
+        return (
+            "a callable (prompts, responses) -> scores, a textrlhf.reward_models.Composite of named ones, or the name "
+            f"of a saved judge{gold}"
+        )
 
     def _measures(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> dict[str, Scores]:
         """NaN where a prompt lacks what a measure needs: what is told of a text depends on no other text."""
@@ -72,15 +108,12 @@ def _check_names(what: str, names: Iterable[str]) -> None:
         )
 
 
+def _check_parts(whose: str, names: Iterable[str]) -> None:
+    names = set(names)
+    _check_names(f"a part of {whose}", names)
+    if GOLD in names:
+        raise ValueError(f'a part of {whose} is named "gold", the name of the true score: give it another')
+
+
 def _gold(known: dict[str, Scores], responses: Sequence[str]) -> Scores:
     return checked_scores(known.get(GOLD, np.full(len(responses), np.nan)), responses, "the task's gold score")
-
-
-def _check(name: str, judge: object, task: Task) -> None:
-    if task.has_gold if judge == GOLD else callable(judge):
-        return
-    accepted = "a callable (prompts, responses) -> scores, or a textrlhf.reward_models.Composite of named ones"
-    if task.has_gold:
-        accepted += ', or "gold" for the task\'s own true score'
-    seen = "missing" if judge == GOLD else repr(judge)
-    raise (ValueError if isinstance(judge, str) else TypeError)(f"{name} is {seen}: expected {accepted}")

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...language import CausalLM
-from ...reward_models import Composite, Judge
+from ...reward_models import Judge
+from ...reward_models.judge import Named
 from .charging import CHARGES
 from .data import Rows
 from .task import SPLITS, Prompt, Task
@@ -26,7 +27,7 @@ class TextOptions:
 
     task: str | Task | None = None  # what to write about; None: "reviews", or with `prompts` just those
     model: str | CausalLM | None = None  # path, hub id, shipped model or handle; None: the one shipped for the task
-    reward_model: Judge | Composite | str | None = None  # None or "gold": the task's own true score
+    reward_model: Judge | Named | None = None  # "gold": the task's true score; None: the task's usual judge
     prompts: Rows | None = None  # a JSONL file or a list in place of the task's own; or by split
     split: str = "train"
     max_new_tokens: int | None = None  # the budget of a text; None: the task's

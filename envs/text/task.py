@@ -36,6 +36,7 @@ class Task(ABC):
     model: ClassVar[str] = "tasks"  # the shipped language model that knows this task's words
     max_new_tokens: ClassVar[int]  # enough for a good response and its end
     turns: ClassVar[int] = 1  # above 1 a dialogue: `reply` says what the user answers
+    judge: ClassVar[str | None] = None  # the saved judge used where the user names none; None: the true score
     has_gold: ClassVar[bool] = True  # whether `measure` knows the true score
     needs: ClassVar[tuple[str, ...]] = ()  # fields that `measure` cannot do without: "reference" or keys of `facts`
 

@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from textrlhf.reward_models import Composite, JudgeError, judged
+from textrlhf.reward_models.ensemble import Ensemble
+from textrlhf.reward_models.judge import Parted, judged_parts
 
 PROMPTS, RESPONSES = ["a", "b"], [" x", " y z"]
 
@@ -48,23 +50,56 @@ def test_what_a_judge_raises_comes_with_the_text():
         judged(judge, PROMPTS, RESPONSES)
 
 
-class TestComposite:
-    def test_is_the_weighted_sum_of_its_parts(self):
-        judge = Composite(
-            {"one": (lambda p, r: [1.0, 2.0], 2.0), "words": (lambda p, r: [len(x.split()) for x in r], -0.5)}
-        )
-        assert judge(PROMPTS, RESPONSES).tolist() == [1.5, 3.0]
-        assert judge.parts(PROMPTS, RESPONSES)["words"].tolist() == [1, 2]
+def test_a_judge_that_fails_on_no_texts_at_all_is_named_too():
+    def judge(prompts, responses):
+        raise ZeroDivisionError("no")
 
-    def test_a_part_that_fails_is_named(self):
-        with pytest.raises(JudgeError, match="broken returned nan"):
-            Composite({"broken": (lambda p, r: [float("nan")] * 2, 1.0)})(PROMPTS, RESPONSES)
+    with pytest.raises(JudgeError, match="reward_model raised ZeroDivisionError: no; it was asked about 0 responses"):
+        judged(judge, [], [])
 
-    @pytest.mark.parametrize("parts", [{}, {"a": 1.0}, {"a": (len, float("nan"))}])
-    def test_must_be_named_parts_with_weights(self, parts):
-        with pytest.raises(ValueError, match="judges"):
-            Composite(parts)
 
-    def test_the_true_score_is_known_in_a_text_world_only(self):
-        with pytest.raises(ValueError, match="only a text world knows"):
-            Composite({"gold": ("gold", 1.0)})(PROMPTS, RESPONSES)
+def test_a_part_that_failed_is_not_blamed_on_the_whole():
+    whole = Composite({"broken": (lambda p, r: [float("nan")] * 2, 1.0)})
+    with pytest.raises(JudgeError, match=r"^broken returned nan"):
+        judged(whole, PROMPTS, RESPONSES)
+
+
+class Halves:
+    """A judge of two parts that knows nothing of this library."""
+
+    def parts(self, prompts, responses):
+        return {"left": [1, 2], "right": torch.tensor([3.0, 4.0])}
+
+    def combine(self, parts):
+        return parts["left"] + parts["right"]
+
+
+class TestParts:
+    def test_come_checked_and_as_floats(self):
+        parts = judged_parts(Halves(), PROMPTS, RESPONSES)
+        assert {name: (scores.tolist(), scores.dtype) for name, scores in parts.items()} == {
+            "left": ([1, 2], np.float64),
+            "right": ([3, 4], np.float64),
+        }
+
+    def test_one_that_is_no_score_is_named(self):
+        class Broken(Halves):
+            def parts(self, prompts, responses):
+                return {"left": [1.0, 2.0], "right": [1.0]}
+
+        with pytest.raises(JudgeError, match=r"^right returned scores of shape \(1,\)"):
+            judged_parts(Broken(), PROMPTS, RESPONSES)
+
+    def test_what_they_raise_comes_with_the_text(self):
+        class Broken(Halves):
+            def parts(self, prompts, responses):
+                raise KeyError("lost")
+
+        with pytest.raises(JudgeError, match=r"reward_model raised KeyError: 'lost'; .* ' x' to the prompt 'a'"):
+            judged_parts(Broken(), PROMPTS, RESPONSES)
+
+    def test_who_has_them(self):
+        assert isinstance(Halves(), Parted)
+        assert isinstance(Ensemble([len]), Parted)
+        assert isinstance(Composite({"one": (len, 1.0)}), Parted)
+        assert not isinstance(len, Parted)

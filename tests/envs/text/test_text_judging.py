@@ -1,11 +1,17 @@
 """Who judges: the task's gold, any callable, or a composite whose parts are told by name."""
 
+from pathlib import Path
+
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
-from textrlhf.reward_models import Composite
-from tiny_worlds import Counting
+from textrlhf import reward_models
+from textrlhf.reward_models import Composite, JudgeError
+from textrlhf.reward_models.composite import AtLeast, AtMost
+from textrlhf.reward_models.ensemble import Ensemble
+from tiny_worlds import Counting, world
 
 EOS = 1
 
@@ -16,6 +22,29 @@ def lengths(prompts, responses):
 
 def constant(value):
     return lambda prompts, responses: np.full(len(responses), value)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Saved judges in place of those on disk: which were asked for, and on which device."""
+    found = []
+
+    def load_judge(name, device="auto"):
+        found.append((name, device))
+        if "judge" not in str(name):
+            raise ValueError(f"no judge at {name}: expected a folder that textrlhf reward train wrote")
+        return constant(float(len(str(name))))
+
+    monkeypatch.setattr(reward_models, "load_judge", load_judge, raising=False)
+    return found
+
+
+def ended(env, *tokens):
+    """The information at the end of a text."""
+    env.reset(seed=0)
+    for token in tokens:
+        env.step(token)
+    return env.step(EOS)[4]
 
 
 @pytest.mark.parametrize("judge", [None, "gold"])
@@ -113,7 +142,7 @@ def test_composites_that_are_none(judges, message):
         Composite(judges)
 
 
-def test_a_part_that_cannot_judge_is_named(text):
+def test_a_part_that_cannot_judge_is_named(text, asked):
     with pytest.raises(TypeError, match=r"polite is 3: expected a callable"):
         text(reward_model=Composite({"polite": (3, 1.0)}))
     with pytest.raises(ValueError, match=r"polite is 'nice': expected a callable"):
@@ -149,3 +178,137 @@ def test_a_tasks_own_prompt_without_what_its_score_needs(text):
     env.reset(seed=0)
     with pytest.raises(RuntimeError, match="gold score returned nan"):
         env.step(EOS)
+
+
+def test_constraints_are_told_by_name_and_priced(text):
+    judge = Composite(
+        {
+            "truth": ("gold", 1.0),
+            "gold": AtLeast("gold", 0.75, 4.0),
+            "size": AtMost(lengths, 1.5, 2.0),
+            "luck": (constant(1.0), 0.5),
+        }
+    )
+    told = ended(text(reward_model=judge, kl_coef=0.0), 4, 5)
+    assert (told["gold"], told["truth"], told["size"], told["luck"]) == (0.5, 0.5, 2.0, 1.0)
+    assert told["score"] == 0.5 - 4 * 0.25 - 2 * 0.5 + 0.5
+
+
+def test_gold_within_a_composite_within_is_the_true_score(text):
+    judge = Composite({"inner": (Composite({"truth": ("gold", 2.0), "size": (lengths, 1.0)}), 3.0)})
+    told = ended(text(reward_model=judge, kl_coef=0.0), 4, 5)
+    assert told["inner"] == 2 * 0.5 + 2
+    assert told["score"] == 3 * told["inner"]
+
+
+@pytest.mark.parametrize("num_envs", [None, 2])
+def test_an_ensembles_members_are_told_by_name(text, num_envs):
+    judge = Ensemble([lengths, constant(5.0)], "worst")
+    env = text(num_envs, reward_model=judge, kl_coef=0.0)
+    act = (lambda token: token) if num_envs is None else (lambda token: np.full(2, token))
+    env.reset(seed=0)
+    env.step(act(4))
+    info = env.step(act(EOS))[4]
+    told = info if num_envs is None else {key: values[1] for key, values in info["final_info"].items()}
+    assert (told["member_0"], told["member_1"], told["score"], told["gold"]) == (1.0, 5.0, 1.0, 1.0)
+
+
+class Halves:
+    """A judge of two parts that knows nothing of this library."""
+
+    names = ("left", "right")
+
+    def __call__(self, prompts, responses):
+        raise AssertionError("a judge that has parts is asked for these")
+
+    def parts(self, prompts, responses):
+        return dict.fromkeys(self.names, lengths(prompts, responses))
+
+    def combine(self, parts):
+        return sum(parts.values())
+
+
+def test_anything_with_parts_has_them_told(text):
+    told = ended(text(reward_model=Halves(), kl_coef=0.0), 4, 5)
+    assert (told["left"], told["right"], told["score"]) == (2.0, 2.0, 4.0)
+
+
+@pytest.mark.parametrize("name", ["gold", "kl"])
+def test_none_of_which_may_pass_for_something_else(text, name):
+    judge = Halves()
+    judge.names = ("left", name)
+    with pytest.raises(ValueError, match=f"part of the reward_model is named .{name}."):
+        ended(text(reward_model=judge), 4)
+
+
+def test_what_parts_add_up_to_must_be_a_score(text):
+    judge = Halves()
+    judge.combine = lambda parts: [np.nan]
+    with pytest.raises(JudgeError, match="reward_model returned nan for the response ' a4'"):
+        ended(text(reward_model=judge), 4)
+
+
+@pytest.mark.parametrize("name", ["runs/judge", Path("runs/judge")])
+def test_a_saved_judge_is_found_by_its_name(text, asked, name):
+    told = ended(text(reward_model=name, kl_coef=0.0, device="cpu"), 4)
+    assert asked == [(name, "cpu")]
+    assert told["score"] == 10.0
+    assert told["gold"] == 1.0
+
+
+def test_saved_judges_are_found_within_a_composite(text, asked):
+    judge = Composite(
+        {
+            "quality": ("runs/judge", 1.0),
+            "safety": AtLeast("my-judge", 9.0, 2.0),
+            "inner": (Composite({"deep": (Path("judge"), 1.0)}), 1.0),
+            "truth": ("gold", 1.0),
+        }
+    )
+    told = ended(text(reward_model=judge, kl_coef=0.0), 4)
+    assert asked == [("runs/judge", "auto"), ("my-judge", "auto"), (Path("judge"), "auto")]
+    assert [told[name] for name in ("quality", "safety", "inner", "truth")] == [10.0, 8.0, 5.0, 1.0]
+    assert told["score"] == 10.0 - 2.0 + 5.0 + 1.0
+    assert judge.judges["quality"] == ("runs/judge", 1.0)  # the user's own is as it was
+
+
+def test_a_judge_that_is_not_there_says_what_was_looked_for(text, asked):
+    seen = (
+        r"expected a callable .*, or the name of a saved judge, or \"gold\".* no judge at runs/nowhere: expected a fol"
+    )
+    with pytest.raises(ValueError, match=f"reward_model is 'runs/nowhere': {seen}"):
+        text(reward_model="runs/nowhere")
+    with pytest.raises(ValueError, match=f"safety is .*runs/nowhere.*: {seen}"):
+        text(reward_model=Composite({"safety": AtLeast(Path("runs/nowhere"), 0.0, 1.0)}))
+
+
+class Judged(Counting):
+    judge = "the-usual-judge"
+
+
+def test_a_task_may_have_a_usual_judge(text, asked):
+    told = ended(text(task=Judged(), kl_coef=0.0), 4, 5)
+    assert asked == [("the-usual-judge", "auto")]
+    assert told["score"] == 15.0
+    assert told["gold"] == 0.5
+
+
+def test_which_gives_way_to_the_users_choice(text, asked):
+    assert ended(text(task=Judged(), reward_model="gold", kl_coef=0.0), 4, 5)["score"] == 0.5
+    assert ended(text(task=Judged(), reward_model=lengths, kl_coef=0.0), 4, 5)["score"] == 2.0
+    assert asked == []
+
+
+def test_where_it_judges_prompts_need_no_true_score(text, asked):
+    class Needy(Judged):
+        needs = ("reference",)
+
+    told = ended(text(task=Needy(), prompts=["a3", "a4"], kl_coef=0.0), 4)
+    assert told["score"] == 15.0
+    assert "gold" not in told
+
+
+def test_a_spec_keeps_the_name_and_not_the_judge(asked):
+    env = gym.make("TextRLHF-v0", **world(reward_model="runs/judge"))
+    assert env.spec.kwargs["reward_model"] == "runs/judge"
+    env.close()
