@@ -1,0 +1,141 @@
+"""How well numbers agree with judgements: accuracy, calibration, AUROC, rank correlation. NumPy alone, in float64."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The cases whose probability lies between two bounds; the last three are nan where there are none."""
+
+    low: float
+    high: float
+    count: int
+    share: float  # of all cases' weight
+    confidence: float  # the mean probability
+    right: float  # the share of cases in which it came out so
+    error: float  # the standard error of `right`, were the probabilities true
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Probabilities held against what came out, bin by bin."""
+
+    bins: tuple[Bin, ...]
+
+    @property
+    def ece(self) -> float:
+        """The expected calibration error: how far probability and outcome lie apart, averaged over the cases."""
+        return sum((b.share * abs(b.confidence - b.right) for b in self.bins if b.count), 0.0)
+
+    @property
+    def ece_by_chance(self) -> float:
+        """What `ece` would be if the probabilities were true: so few cases miss them by that much."""
+        return sum((b.share * b.error * math.sqrt(2 / math.pi) for b in self.bins if b.count), 0.0)
+
+
+def sigmoid(values: ArrayLike) -> Floats:
+    """The probability whose log-odds are given; neither end overflows."""
+    return 0.5 * (1 + np.tanh(0.5 * np.asarray(values, np.float64)))
+
+
+def accuracy(margins: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """The share of margins above 0; a tie counts half."""
+    margins = _numbers(margins, "margins")
+    return weighted_mean(0.5 * (np.sign(margins) + 1), weights)
+
+
+def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """The mean, nan where there is nothing."""
+    values = _numbers(values, "values")
+    weights = np.ones_like(values) if weights is None else _numbers(weights, "weights", len(values))
+    return float(values @ weights / weights.sum()) if len(values) else math.nan
+
+
+def calibration(
+    probabilities: ArrayLike,
+    outcomes: ArrayLike,
+    bins: int = 10,
+    *,
+    low: float = 0.0,
+    weights: ArrayLike | None = None,
+) -> Calibration:
+    """Hold probabilities against outcomes (1 it came out so, 0 not, ½ a tie) in bins of equal width over [low, 1].
+
+    For a pair the probability is the confidence in the response scored higher, never below `low=0.5`.
+    """
+    p = _numbers(probabilities, "probabilities")
+    came = _numbers(outcomes, "outcomes", len(p))
+    w = np.ones_like(p) if weights is None else _numbers(weights, "weights", len(p))
+    if bins < 1:
+        raise ValueError(f"bins is {bins}: expected at least 1")
+    for name, values, least in (("probabilities", p, low), ("outcomes", came, 0.0)):
+        if len(values) and not (least <= values.min() and values.max() <= 1):
+            raise ValueError(f"{name} lie between {values.min()} and {values.max()}: expected {least} to 1")
+    edges = np.linspace(low, 1, bins + 1)
+    which = np.searchsorted(edges[1:-1], p, side="right")  # a bin holds its lower bound, the last also its upper
+    found = []
+    for i in range(bins):
+        inside = which == i
+        share, confidence, right, error = 0.0, math.nan, math.nan, math.nan
+        if inside.any():
+            part = w[inside] / w[inside].sum()
+            share, confidence, right = (
+                float(w[inside].sum() / w.sum()),
+                float(p[inside] @ part),
+                float(came[inside] @ part),
+            )
+            error = math.sqrt(part**2 @ (p[inside] * (1 - p[inside])))
+        count = int(inside.sum())
+        found.append(Bin(float(edges[i]), float(edges[i + 1]), count, share, confidence, right, error))
+    return Calibration(tuple(found))
+
+
+def auroc(scores: ArrayLike, good: ArrayLike) -> float:
+    """How often a good one scores above a bad one, ties half; nan where all are good or all bad."""
+    scores = _numbers(scores, "scores")
+    good = _numbers(good, "good", len(scores)).astype(bool)
+    n_good, n_bad = int(good.sum()), int((~good).sum())
+    if not (n_good and n_bad):
+        return math.nan
+    return float((ranks(scores)[good].sum() - n_good * (n_good + 1) / 2) / (n_good * n_bad))
+
+
+def spearman(a: ArrayLike, b: ArrayLike) -> float:
+    """The correlation of the ranks, ties sharing their mean rank; nan where one side does not vary."""
+    a = _numbers(a, "a")
+    return pearson(ranks(a), ranks(_numbers(b, "b", len(a))))
+
+
+def pearson(a: ArrayLike, b: ArrayLike) -> float:
+    """The linear correlation; nan where one side does not vary."""
+    x = _numbers(a, "a")
+    y = _numbers(b, "b", len(x))
+    if not len(x) or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return math.nan
+    x, y = (x - x.mean()) / np.ptp(x), (y - y.mean()) / np.ptp(y)  # neither tiny nor huge numbers lose their squares
+    return float(x @ y / math.sqrt((x @ x) * (y @ y)))
+
+
+def ranks(values: ArrayLike) -> Floats:
+    """Ranks from 1 for the smallest; equal values share the mean of theirs."""
+    _, which, counts = np.unique(_numbers(values, "values"), return_inverse=True, return_counts=True)
+    shared: Floats = (np.cumsum(counts) - 0.5 * (counts - 1))[which]
+    return shared
+
+
+def _numbers(values: ArrayLike, name: str, length: int | None = None) -> Floats:
+    found = np.asarray(values, np.float64)
+    if found.ndim != 1 or length not in (None, len(found)):
+        wanted = "one-dimensional" if length is None else f"({length},)"
+        raise ValueError(f"{name} has the shape {found.shape}: expected {wanted}")
+    if not np.isfinite(found).all():
+        raise ValueError(f"{name} holds {found[~np.isfinite(found)][0]}: every number must be finite")
+    return found

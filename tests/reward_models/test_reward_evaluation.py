@@ -1,0 +1,163 @@
+"""A judge held against judgements: what is counted, and how."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+
+from textrlhf.reward_models import JudgeError
+from textrlhf.reward_models.evaluation import evaluate
+from textrlhf.reward_models.feedback.judgements import Labelled, Ranked, Rated
+
+
+class Reads:
+    """A judge whose raw score of a text is its first word, a number; it keeps what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def raw(self, prompts, responses):
+        self.asked.append(list(zip(prompts, responses, strict=True)))
+        return [float(text.split()[0]) for text in responses]
+
+    def __call__(self, prompts, responses):
+        raise AssertionError("the raw scale is the one to ask for")
+
+
+def pair(better, worse, **more):
+    return Ranked("p", (better, worse), **more)
+
+
+def expected_log_loss(margins):
+    return float(np.mean(np.log1p(np.exp(-np.asarray(margins, float)))))
+
+
+def test_pairs_in_closed_form():
+    found = evaluate(Reads(), [pair("2", "1"), pair("0", "3"), pair("1 x", "1 y"), pair("5", "1")]).numbers()
+    assert found["comparisons"] == found["pairs"] == 4
+    assert found["accuracy"] == 2.5 / 4
+    assert found["accuracy_error"] == pytest.approx(np.std([1, 0, 0.5, 1], ddof=1) / 2)
+    assert found["mean_margin"] == pytest.approx((1 - 3 + 0 + 4) / 4)
+    assert found["log_loss"] == pytest.approx(expected_log_loss([1, -3, 0, 4]))
+
+
+def test_a_ranking_counts_once_and_through_all_its_pairs():
+    of = evaluate(Reads(), [Ranked("p", ("2", "3", "1")), pair("0", "9")]).comparisons
+    assert (of.rankings, of.pairs) == (2, 4)
+    assert of.accuracy == pytest.approx((2 / 3 + 0) / 2)
+    assert of.log_loss == pytest.approx((expected_log_loss([-1, 1, 2]) + expected_log_loss([-9])) / 2)
+    assert sum(b.share for b in of.calibration.bins) == pytest.approx(1)
+    surest = of.calibration.bins[-1]  # holds the wrong pair alone: a margin of 1 or 2 is less sure than 95 %
+    assert (surest.count, surest.share, surest.right) == (1, pytest.approx(0.5), 0)
+
+
+def test_each_text_is_asked_about_once_in_batches_of_like_length():
+    judge = Reads()
+    cases = [pair("1", "2"), pair("1", "3 and so on and on"), Labelled("p", "1", True), Labelled("q", "1", True)]
+    evaluate(judge, iter(cases), batch_size=3)
+    assert [len(batch) for batch in judge.asked] == [3, 1]
+    texts = [text for batch in judge.asked for text in batch]
+    assert sorted(texts) == [("p", "1"), ("p", "2"), ("p", "3 and so on and on"), ("q", "1")]
+    assert texts[-1] == ("p", "3 and so on and on")
+
+
+def test_a_plain_callable_serves():
+    found = evaluate(lambda prompts, responses: [len(r) for r in responses], [pair("aa", "b")])
+    assert (found.scale, found.comparisons.accuracy) == ("score", 1)
+    assert evaluate(Reads(), [pair("2", "1")]).scale == "raw"
+
+
+def test_a_judge_that_loves_length_shows():
+    rng, cases = np.random.default_rng(0), []
+    for _ in range(300):
+        short, long = "a " * rng.integers(1, 9), "b " * rng.integers(9, 30)
+        cases.append(pair(long, short) if rng.random() < 0.6 else pair(short, long))
+    of = evaluate(lambda prompts, responses: [len(r) for r in responses], cases).comparisons
+    assert of.accuracy == of.accuracy_if_longer_wins == pytest.approx(0.6, abs=0.06)
+    assert of.judge_prefers_longer == 1
+    assert [part.accuracy for part in of.by_length] == sorted(part.accuracy for part in of.by_length)
+    assert (of.by_length[0].accuracy, of.by_length[-1].accuracy) == (0, 1)
+    assert of.by_length[0].high < 0 < of.by_length[-1].low
+
+
+def test_tables_hold_every_pair_once_and_equal_values_together():
+    rng = np.random.default_rng(1)
+    cases = [pair(f"{rng.integers(4)} a", f"{rng.integers(4)} b") for _ in range(100)]
+    of = evaluate(Reads(), cases).comparisons
+    for parts in (of.by_margin, of.by_length):
+        assert sum(part.count for part in parts) == 100
+        assert sum(part.count * part.accuracy for part in parts) == pytest.approx(100 * of.accuracy)
+        assert all(before.high < after.low for before, after in itertools.pairwise(parts))
+    assert len(of.by_length) == 1  # all of one length
+    assert sum(of.histogram.better) == sum(of.histogram.worse) == 100
+
+
+def test_labels_in_closed_form_and_the_offset_is_added():
+    cases = [Labelled("p", "2", True), Labelled("p", "1", False), Labelled("p", "-1", True), Labelled("p", "-3", False)]
+    judge = Reads()
+    plain = evaluate(judge, cases).numbers()
+    assert (plain["labels"], plain["good_share"], plain["auroc"], plain["label_accuracy"]) == (4, 0.5, 0.75, 0.5)
+    judge.label_offset = 1.5
+    moved = evaluate(judge, cases).numbers()
+    assert (moved["auroc"], moved["label_accuracy"]) == (0.75, 0.75)
+    assert moved["label_log_loss"] == pytest.approx(expected_log_loss([3.5, -2.5, 0.5, 1.5]))
+    assert not {"accuracy", "ece", "spearman"} & moved.keys()
+
+
+def test_ratings_on_several_scales_are_mapped_to_one():
+    cases = [Rated("p", "1", 1, (1, 5)), Rated("p", "2", 50, (0, 100)), Rated("p", "4", 5, (1, 5))]
+    of = evaluate(Reads(), cases).ratings
+    assert of.scale == (0, 1)
+    assert of.spearman == pytest.approx(1)
+    assert of.pearson == pytest.approx(np.corrcoef([0, 0.5, 1], [1, 2, 4])[0, 1])
+    one = evaluate(Reads(), cases[::2]).ratings
+    assert (one.scale, [part.low for part in one.by_rating]) == ((1, 5), [1, 5])
+    assert one.by_rating[1].quartiles == (4, 4, 4)
+
+
+def test_the_hardest_are_the_surest_and_wrong_each_ranking_once():
+    cases = [
+        pair("1", "3", place="a"),
+        pair("1 tie", "1 too", place="b"),
+        pair("9", "0", place="c"),
+        Ranked("p", ("0", "5", "8"), place="d"),
+        Labelled("p", "-4", True, place="e"),
+        Labelled("p", "6", False, place="f"),
+        Labelled("p", "7", True, place="g"),
+        Rated("p", "10", 1, (1, 5), place="h"),
+        Rated("p", "-10", 5, (1, 5), place="i"),
+    ]
+    found = evaluate(Reads(), cases).hardest
+    assert [mistake.place for mistake in found] == ["d", "a", "f", "e", "h", "i"]
+    first, label, rating = found[0], found[3], found[4]
+    assert (first.chosen, first.rejected, first.chosen_score, first.rejected_score) == ("0", "8", 0, 8)
+    assert first.probability == pytest.approx(1 / (1 + math.exp(8)))
+    assert (label.chosen, label.rejected, label.chosen_score) == ("-4", None, -4)
+    assert "labelled good; the judge gives that a probability of 1.8 %" in label.said
+    assert (rating.rejected, rating.probability) == ("10", None)
+    assert "rated 1 on 1 to 5, above 25 % of the texts; the judge puts it above 75 %" in rating.said
+    assert [m.place for m in evaluate(Reads(), cases, hardest=1).hardest] == ["d", "f", "h"]
+
+
+def test_what_cannot_be_measured_is_null_in_json_and_no_number():
+    found = evaluate(Reads(), [Labelled("p", "1", True), Rated("p", "2", 3, (1, 5)), pair("1 a", "1 b")])
+    plain = found.as_json()
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert plain["labels"]["auroc"] is None
+    assert plain["ratings"]["spearman"] is None
+    assert not {"auroc", "spearman", "accuracy_error"} & found.numbers().keys()
+    assert plain["numbers"] == found.numbers()
+    assert plain["comparisons"]["calibration"]["bins"][0]["count"] == 1
+
+
+def test_what_cannot_be_evaluated_is_refused():
+    with pytest.raises(ValueError, match="judgements is empty: .* hold a part"):
+        evaluate(Reads(), [])
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        evaluate(Reads(), [pair("1", "2")], batch_size=0)
+    with pytest.raises(TypeError, match=r"judgements\[1\] is 'good': expected Ranked"):
+        evaluate(Reads(), [pair("1", "2"), "good"])
+    with pytest.raises(JudgeError, match="judge returned nan for the response 'nan'"):
+        evaluate(Reads(), [pair("1", "nan")])

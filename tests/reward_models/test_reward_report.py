@@ -1,0 +1,173 @@
+"""The page a judge's evaluation becomes: whole, safe to open, and nothing in it that the JSON lacks."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from textrlhf.reward_models.evaluation import evaluate
+from textrlhf.reward_models.feedback.judgements import Labelled, Ranked, Rated
+from textrlhf.reward_models.report import MEANINGS, aligned, summary, write_report
+
+EVIL = "<script>alert(1)</script>"
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Reads a page; an end tag that closes nothing, or an element left open, fails."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.text = [], [], [], ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += attributes
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += attributes
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def judge(prompts, responses):
+    return [len(text.split()) / 4 for text in responses]
+
+
+def explain(prompt, response):
+    return [(f" {word}", 1.0 if "a" in word else -0.5) for word in response.split()]
+
+
+CASES = [
+    *(Ranked(f"p {EVIL}", (f"{EVIL} a", "a b c " + "d " * i), place=f"file {EVIL}, line {i}") for i in range(6)),
+    *(Ranked("p", ("b c d " + "e " * i, "a")) for i in range(4)),
+    *(Labelled("p", "a " * (i + 1), i % 3 > 0) for i in range(9)),
+    *(Rated("p", "a " * (i + 1), i % 4 + 1, (1, 5)) for i in range(9)),
+]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    evaluation = evaluate(judge, CASES)
+    curves = [{"step": i, "loss": 1 / i, "learning_rate": 0.1} for i in range(1, 20)]
+    curves += [{"step": 19, "heldout_loss": 0.2}, {"step": 20, "loss": None}]
+    facts = {f"model {EVIL}": EVIL, "seed": "1", "odd": "half \ud83d a pair {body}"}
+    path = write_report(folder, evaluation, title=f"{{body}} {EVIL}", facts=facts, curves=curves, explain=explain)
+    return (
+        path,
+        evaluation,
+        Page(path.read_text(encoding="utf-8")),
+        json.loads((folder / "evaluation.json").read_text()),
+    )
+
+
+def test_a_stranger_s_text_is_text(written):
+    _, _, page, _ = written
+    assert "script" not in page.tags
+    assert page.text.count(EVIL) == 2 + 2 + 6 * 3  # the title, a fact, and of each mistake prompt, text and place
+    assert page.text.count("{body}") == 3  # the title's own two and a fact's
+
+
+def test_nothing_comes_from_elsewhere(written):
+    path, _, page, _ = written
+    names = ("src", "href", "xlink:href", "data", "action", "poster", "srcset")
+    assert all(value.startswith("#") for name, value in page.attributes if name in names)
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"https?://|@import|url\((?!#)", text)
+    assert "default-src 'none'" in text
+
+
+def test_names_inside_pictures_are_unique_and_found(written):
+    _, _, page, _ = written
+    ids = [value for name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    used = {value[1:] for name, value in page.attributes if name == "xlink:href"}
+    used |= {found for _, value in page.attributes for found in re.findall(r"url\(#([^)]+)\)", value or "")}
+    assert used
+    assert used <= set(ids)
+
+
+def test_pictures_follow_the_page_s_colours(written):
+    path, _, page, _ = written
+    assert page.tags.count("svg") == 8  # reliability, scores, margin, length; labels, scores; ratings; learning
+    assert "prefers-color-scheme: dark" in path.read_text(encoding="utf-8")
+    drawn = [value for name, value in page.attributes if name == "style" and value and "stroke" in value]
+    colours = {found for value in drawn for found in re.findall(r"(?:stroke|fill): (#\w+)", value)}
+    assert not colours, f"{colours} stay as they are by night"
+    assert any("var(--ink)" in (value or "") for _, value in page.attributes)
+
+
+def test_every_number_is_shown_with_its_meaning_and_kept(written):
+    _, evaluation, page, plain = written
+    assert plain["numbers"] == evaluation.numbers()
+    for name, value in evaluation.numbers().items():
+        form, meaning = MEANINGS[name]
+        shown = f"{100 * value:.1f} %" if form == "%" else format(value, form).replace("-", "−")
+        assert f"{name}{shown}{meaning}".replace(" %", "\xa0%") in page.text.replace(" %", "\xa0%")
+
+
+def test_the_json_holds_what_is_drawn(written):
+    _, evaluation, _, plain = written
+    assert plain["facts"]["seed"] == "1"
+    assert plain["summary"] == summary(evaluation)
+    assert plain["curves"][0] == {"step": 1, "loss": 1.0}
+    assert plain["curves"][-1] == {"step": 20, "loss": None}
+    assert len(plain["comparisons"]["by_length"]) == len(evaluation.comparisons.by_length)
+    assert plain["hardest"][0]["contributions"]["rejected"][1] == [" b", -0.5]
+
+
+def test_tokens_are_shaded_by_what_they_add(written):
+    path, _, _, _ = written
+    text = path.read_text(encoding="utf-8")
+    assert '<span class="plus" style="--w:1.00" title="+1.000">a</span>' in text
+    assert '<span class="minus" style="--w:0.50" title="-0.500">b</span>' in text
+
+
+def test_the_summary_says_it_plainly():
+    found = evaluate(judge, [Ranked("p", ("a b", "a")), Ranked("p", ("a", "b c")), Ranked("p", ("a b c", "b"))])
+    assert summary(found) == [
+        "On 3 held-out comparisons the judge agrees with the people in 66.7 %; always preferring the longer text would "
+        "in 66.7 %."
+    ]
+    assert "nothing can be said" in summary(evaluate(judge, [Rated("p", "a", 1, (1, 5))]))[0]
+    assert summary(evaluate(judge, [Labelled("p", "a", True)]))[0].endswith("calls 100.0 % as the people did.")
+
+
+def test_a_report_of_ratings_leaves_no_older_reliability_picture(tmp_path):
+    (tmp_path / "reliability.png").write_bytes(b"old")
+    path = write_report(tmp_path, evaluate(judge, [Rated("p", "a", 1, (1, 5))]), title="t", facts={})
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["evaluation.json", "report.html"]
+    assert Page(path.read_text()).tags.count("svg") == 1
+
+
+def test_the_picture_beside_the_page(written):
+    assert (written[0].parent / "reliability.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "pieces"),
+    [
+        ([], [("A cat sat.", None)]),
+        (
+            [("A", 1), (" cat", 2), (" sat", 3), (".", 4)],
+            [("A", 1), (" ", None), ("cat", 2), (" ", None), ("sat", 3), (".", 4)],
+        ),
+        ([("cat", 2)], [(" cat", 2)]),  # it left a word out: not this text
+        ([("a", 1), ("cat", 2)], [(" a", 1), (" cat", 2)]),  # lower-cased
+        ([("A", 1), ("cat", 2)], [("A", 1), (" ", None), ("cat", 2), (" sat.", None)]),  # its end was cut
+    ],
+)
+def test_tokens_are_found_in_the_text(tokens, pieces):
+    assert aligned("A cat sat.", tokens) == pieces
