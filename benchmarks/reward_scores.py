@@ -1,0 +1,214 @@
+"""How well judges learn from simulated people on `reviews`, where the truth is known.
+
+    python benchmarks/reward_scores.py                       # everything: seeds, an ensemble, rankings (half an hour)
+    python benchmarks/reward_scores.py --pairs 4000 --seeds 0 --set dropout=0.4    # one judge, printed only
+
+People compare two of the language model's own responses to a prompt and are wrong one time in ten; what ties in gold
+is left out. Accuracy is against clean gold, on pairs whose prompts no judge has seen: of the 512 held-out prompts every
+second one is for choosing settings (`valid`), the others for the figures (`test`). ECE is against people who err as
+often.
+Writes runs/reference/reward_models/scores.json and scores.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+import textrlhf
+from textrlhf.envs.text.tasks import make_task
+from textrlhf.language import load
+from textrlhf.pipeline.simulated import gold, simulated_rankings
+from textrlhf.records.folder import write_file
+from textrlhf.reward_models import Ensemble, RewardModel, TrainConfig, evaluate, train
+from textrlhf.reward_models.measures import pearson
+
+FOLDER = Path(__file__).resolve().parent.parent / "runs" / "reference" / "reward_models"
+SLIPS = 0.1
+TESTED = 3000  # pairs
+GOALS = {"4,000 pairs": 0.88, "ensemble of 4": 0.90, "500 pairs": 0.70, "correlation": 0.85, "ece": 0.05}
+FEW = {"epochs": 8.0}  # what a small data set wants otherwise
+TASK = make_task("reviews", False)
+TRAIN = [prompt.text for prompt in TASK.prompts("train")]
+HELDOUT = [prompt.text for prompt in TASK.prompts("heldout")]
+PROMPTS = {"valid": HELDOUT[0::2], "test": HELDOUT[1::2]}
+
+
+def preferences(n: int, seed: int, k: int = 2):
+    """What people said: n rankings of k of the language model's responses to the training prompts."""
+    return simulated_rankings(TASK, load("reviews"), TRAIN, n, k=k, error_rate=SLIPS, seed=seed)
+
+
+def held_out(split: str):
+    """The pairs a judge is tested on, as gold orders them and as people who err do."""
+    lm, prompts = load("reviews"), PROMPTS[split]
+    seed = 900 + list(PROMPTS).index(split)
+    return [simulated_rankings(TASK, lm, prompts, TESTED, error_rate=rate, seed=seed) for rate in (0.0, SLIPS)]
+
+
+def learn(judgements, seed: int, **changes) -> RewardModel:
+    """Train one judge."""
+    judge = RewardModel.new("reviews", seed=seed)
+    return train(judge, judgements, TrainConfig(seed=seed, **changes), show=False).judge
+
+
+def grade(judge, clean, noisy) -> dict[str, float]:
+    """Accuracy and correlation against gold, calibration against people."""
+    texts = [(pair.prompt, text) for pair in clean for text in pair.texts]
+    prompts, responses = [p for p, _ in texts], [r for _, r in texts]
+    return {
+        "accuracy": round(evaluate(judge, clean).numbers()["accuracy"], 4),
+        "correlation": round(float(pearson(judge.raw(prompts, responses), gold(TASK, prompts, responses))), 4),
+        "ece": round(evaluate(judge, noisy).numbers()["ece"], 4),
+    }
+
+
+class Counting:
+    """A logistic regression on words, each counted apart where a negation stands before it in its clause."""
+
+    NEGATIONS = re.compile(r"^(not|never|hardly|no|nothing|little|neither|nor|lacked|failed|stop|stopped|.*n't)$")
+
+    def __init__(self, judgements, penalty: float) -> None:
+        counts = [[self._words(text) for text in pair.texts] for pair in judgements]
+        self.known = {word: i for i, word in enumerate(sorted({w for pair in counts for some in pair for w in some}))}
+        x = torch.from_numpy(np.array([self._row(a) - self._row(b) for a, b in counts]))  # (pairs, words)
+        weights = torch.zeros(x.shape[1], dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+
+        def loss():
+            optimizer.zero_grad()
+            value = torch.nn.functional.softplus(-x @ weights).sum() + penalty * weights.square().sum()
+            value.backward()
+            return value
+
+        optimizer.step(loss)
+        self.weights = weights.detach().numpy()
+
+    def _words(self, text: str) -> list[str]:
+        found, negated = [], False
+        for word in re.findall(r"[a-z']+|[.,;:!?]", text.lower()):
+            if word in ".,;:!?" or word in ("but", "and", "although", "because"):
+                negated = False
+            found.append("not " + word if negated else word)
+            negated = negated or bool(self.NEGATIONS.match(word))
+        return found
+
+    def _row(self, words: list[str]) -> np.ndarray:
+        row = np.zeros(len(self.known))
+        for word in words:
+            if word in self.known:
+                row[self.known[word]] += 1
+        return row
+
+    def raw(self, prompts, responses) -> np.ndarray:
+        return np.array([self._row(self._words(text)) @ self.weights for text in responses])
+
+    __call__ = raw
+
+
+def count_words(judgements, valid, clean, noisy) -> dict[str, float]:
+    """Grade the word counter, its penalty chosen on the validation pairs."""
+    counters = [Counting(judgements, penalty) for penalty in (0.03, 0.1, 0.3, 1.0, 3.0)]
+    best = max(counters, key=lambda counter: evaluate(counter, valid).numbers()["accuracy"])
+    return grade(best, clean, noisy)
+
+
+def report(name: str, seed: int, since: float, row: dict[str, float]) -> dict[str, float]:
+    print(name, json.dumps({"seed": seed, **row}), f"{time.perf_counter() - since:.0f} s", flush=True)
+    return {"seed": seed, **row}
+
+
+def reference(seeds: range) -> None:
+    """Measure everything that is claimed, and write it down."""
+    valid, _ = held_out("valid")
+    clean, noisy = held_out("test")
+    rows: dict[str, list[dict[str, float]]] = {}
+    members = []
+
+    def add(name: str, seed: int, made) -> None:
+        since = time.perf_counter()
+        rows.setdefault(name, []).append(report(name, seed, since, made()))
+
+    for seed in seeds:
+        many, few = preferences(4000, seed), preferences(500, seed)
+        add("4,000 pairs", seed, lambda many=many, seed=seed: grade(learn(many, seed), clean, noisy))
+        add("500 pairs", seed, lambda few=few, seed=seed: grade(learn(few, seed, **FEW), clean, noisy))
+        add("counting words, 4,000 pairs", seed, lambda many=many: count_words(many, valid, clean, noisy))
+        add("counting words, 500 pairs", seed, lambda few=few: count_words(few, valid, clean, noisy))
+        for k, name in ((2, "pairs for 1,000 prompts"), (4, "rankings of 4 for 1,000 prompts")):
+            some = preferences(1000, seed, k)
+            add(name, seed, lambda some=some, seed=seed: grade(learn(some, seed), clean, noisy))
+    many = preferences(4000, 0)
+    for seed in range(4):  # the same pairs, other seeds
+        members.append(learn(many, 100 + seed))
+        add("a member of the ensemble", seed, lambda: grade(members[-1], clean, noisy))
+    add("ensemble of 4", 0, lambda: grade(Ensemble(members), clean, noisy))
+    means = {
+        name: {key: round(float(np.mean([row[key] for row in some])), 4) for key in some[0] if key != "seed"}
+        for name, some in rows.items()
+    }
+    summary = {
+        "command": "python benchmarks/reward_scores.py",
+        "versions": {"textrlhf": textrlhf.__version__, "torch": torch.__version__},
+        "settings": dataclasses.asdict(TrainConfig()),
+        "settings for 500 pairs": FEW,
+        "tested on": f"{TESTED} pairs of the 256 test prompts; ties in gold left out",
+        "goals": GOALS,
+        "means": means,
+        "runs": rows,
+    }
+    write_file(FOLDER / "scores.json", json.dumps(summary, indent=1) + "\n")
+    draw(rows)
+    for name, mean in means.items():
+        print(f"{name}: {mean}")
+
+
+def draw(rows: dict[str, list[dict[str, float]]]) -> None:
+    """Draw every seed's accuracy."""
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for at, (name, some) in enumerate(reversed(rows.items())):
+        values = [row["accuracy"] for row in some]
+        axes.plot(values, [at] * len(values), "o", ms=5, alpha=0.6, color="tab:blue")
+        axes.plot([np.mean(values)] * 2, [at - 0.3, at + 0.3], color="black", lw=2)
+        axes.text(0.995, at, f"{np.mean(values):.3f}", va="center", ha="right", transform=axes.get_yaxis_transform())
+        if name in GOALS:
+            axes.plot([GOALS[name]] * 2, [at - 0.4, at + 0.4], color="tab:red", ls=":", lw=1.5)
+    axes.set_yticks(range(len(rows)), list(reversed(rows)), fontsize=8)
+    axes.set_xlabel("accuracy on held-out pairs against gold: every seed, the mean; dotted: the goal", fontsize=8)
+    axes.set_xlim(right=0.94)
+    axes.grid(axis="x", alpha=0.3)
+    figure.savefig(FOLDER / "scores.png", dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, help="train on so many pairs, print and write nothing")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--k", type=int, default=2, help="responses ranked at a time")
+    parser.add_argument("--split", choices=list(PROMPTS), default="valid")
+    parser.add_argument("--set", nargs="*", default=[], metavar="SETTING=VALUE", dest="changes")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.pairs is None:
+        reference(range(5))
+        return
+    changes = {name: json.loads(value) for name, value in (change.split("=") for change in options.changes)}
+    clean, noisy = held_out(options.split)
+    judges = []
+    for seed in options.seeds:
+        since = time.perf_counter()
+        judges.append(learn(preferences(options.pairs, seed, options.k), seed, **changes))
+        report(f"{options.pairs} {options.changes}", seed, since, grade(judges[-1], clean, noisy))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Preferences of simulated people: a language model's own responses, ranked by the task's true score, with slips."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from ..envs.text.task import Prompt, Scores, Task
+from ..language import CausalLM, generate
+from ..reward_models.feedback import Ranked, SimulatedAnnotator
+
+ROUNDS = 1000  # seeds between one call's and the next
+
+
+def gold(task: Task, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
+    """The task's true score of texts."""
+    return task.measure([Prompt(prompt) for prompt in prompts], responses)["gold"]
+
+
+def write(task: Task, lm: CausalLM, prompts: Sequence[str], k: int, seed: int) -> list[list[str]]:
+    """Let the model respond k times to each prompt."""
+    ids = [tokens for tokens in lm.encode_all(prompts) for _ in range(k)]
+    texts = generate(lm, ids, task.max_new_tokens, seed=seed, slots=256)
+    responses = [lm.continuation(text.prompt, text.tokens) for text in texts]
+    return [responses[at : at + k] for at in range(0, len(responses), k)]
+
+
+def simulated_rankings(
+    task: Task,
+    lm: CausalLM,
+    prompts: Sequence[str],
+    n: int,
+    *,
+    k: int = 2,
+    error_rate: float = 0.0,
+    seed: int = 0,
+) -> list[Ranked]:
+    """`n` rankings of up to k responses, best first, prompt after prompt and round after round.
+
+    A person's two neighbours are the wrong way round with probability `error_rate`. What ties in the true score is left
+    out: nobody could say which is better.
+    """
+    found: list[Ranked] = []
+    for again in itertools.count():
+        person = SimulatedAnnotator(lambda p, r: gold(task, p, r), error_rate, ROUNDS * seed + again)
+        wanted = prompts[: max(2 * (n - len(found)), 64)]
+        responses = write(task, lm, wanted, k, ROUNDS * seed + again)
+        ranked = person.rank(wanted, [[text for text in some if text.strip()] for some in responses])
+        found += ranked
+        if len(found) >= n:
+            return found[:n]
+        if not ranked:
+            raise ValueError(
+                f"the model's responses to {wanted[0]!r} and {len(wanted) - 1} more all tie: none can be ranked"
+            )
+    raise AssertionError("unreachable")

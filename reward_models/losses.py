@@ -1,0 +1,41 @@
+"""What a judge pays for disagreeing with people, one term a judgement."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def plackett_luce(scores: Tensor, margins: Tensor | None = None, lapse: float = 0.0) -> Tensor:
+    """Rankings of k, best first: (m, k) to (m,). With k = 2 it is Bradley–Terry's −log σ(first − second).
+
+    The best is chosen among all with probability softmax(scores), then the next among those left, and so on; a person
+    who lapses (with probability 2·lapse) picks any of them. `margins` (m,) is by how much a first of two should lead
+    at least.
+    """
+    if margins is not None:
+        scores = torch.cat([scores[:, :1] - margins[:, None], scores[:, 1:]], 1)
+    left = scores.flip(1).logcumsumexp(1).flip(1)  # (m, k) log Σ exp over those not chosen yet
+    chosen = (scores - left)[:, :-1]  # (m, k − 1)
+    if lapse:
+        among = torch.arange(scores.shape[1], 1, -1, dtype=scores.dtype, device=scores.device)
+        chosen = torch.logaddexp(chosen + math.log(1 - 2 * lapse), (2 * lapse / among).log())
+    return -chosen.sum(1)
+
+
+def centring(scores: Tensor) -> Tensor:  # (m, k) -> (m,)
+    """The square by which a judgement's scores lie off zero together; for two (first + second)²."""
+    return (2 * scores.mean(1)).square()
+
+
+def logistic(scores: Tensor, good: Tensor, offset: Tensor) -> Tensor:  # (m,) (m,) () -> (m,)
+    """Good or bad: −log P, with P(good) = σ(score + offset)."""
+    return F.binary_cross_entropy_with_logits(scores + offset, good, reduction="none")
+
+
+def regression(scores: Tensor, ratings: Tensor, line: Tensor) -> Tensor:  # (m,) (m,) (2,) -> (m,)
+    """Ratings laid on [−1, 1]: the square off the line b + exp(a) · score, `line` being (a, b)."""
+    return (line[1] + line[0].exp() * scores - ratings).square()
