@@ -2,6 +2,7 @@
 
 reviews    the language model behind TextRLHF-v0, fitted to reviews that the grammar writes
 tasks      the one behind the smaller text worlds, fitted to their demonstrations
+judge      the judge of TextRLHF-v0, learned from 4,000 comparisons of what `reviews` writes, one in ten of them wrong
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ from ..language import CausalLM, load
 from ..language.causal_lm import ASSETS
 from ..language.fit import FitConfig, NextTokens, fit, mean_loss
 from ..language.word_tokenizer import END, word_tokenizer
+from ..reward_models import RewardModel, TrainConfig, evaluate, train
+from ..reward_models.saving import ASSETS as JUDGES
+from .simulated import simulated_rankings, write
 
+JUDGE = "judge"
+COMPARISONS, SLIPS = 4000, 0.1  # what the judge learns from, and how often people err in it
 USER = "\nUser:"  # where the agent's turn is over
 SMALL = {"dialogue": 2, "summarize": 1, "translate": 2, "qa": 8, "arithmetic": 10}  # task: seeds' worth of prompts
 
@@ -109,6 +115,29 @@ def make_language_model(name: str, folder: Path, run: Path | None = None, resume
     return {"model": name, **about}
 
 
+def make_judge(folder: Path, run: Path | None = None, resume: bool = False) -> dict[str, Any]:
+    """Train the judge of the reviews on simulated people, give its scores their scale, and write it to `folder`."""
+    task, lm = make_task("reviews", False), load("reviews", "cpu")
+    learned, heldout = ([prompt.text for prompt in task.prompts(split)] for split in ("train", "heldout"))
+    pairs = simulated_rankings(task, lm, learned, COMPARISONS, error_rate=SLIPS, seed=0)
+    unseen = simulated_rankings(task, lm, heldout, 2000, seed=1)
+    if run is not None and not resume:
+        shutil.rmtree(run, ignore_errors=True)
+    judge = train(RewardModel.new(lm), pairs, TrainConfig(), run=run, resume=resume, title="the judge").judge
+    judge.network.model.half().float()  # as it will be loaded
+    responses = [text for (text,) in write(task, lm, learned, 1, seed=2)]
+    judge.normalise(learned, responses)
+    judge.network.model.half()
+    judge.save(folder)
+    saved = RewardModel.load(folder)
+    return {
+        "judge": "reviews",
+        "comparisons": COMPARISONS,
+        "accuracy": round(evaluate(saved, unseen).numbers()["accuracy"], 4),
+        "bytes": sum(file.stat().st_size for file in folder.iterdir()),
+    }
+
+
 def finish(lm: CausalLM, recipe: Recipe, folder: Path) -> None:
     """Sharpen, halve the precision (it is loaded in full again), and write."""
     with torch.no_grad():
@@ -147,14 +176,17 @@ def tokens(lm: CausalLM, pairs: Sequence[tuple[str, str]]) -> tuple[list[np.ndar
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the shipped models."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=list(RECIPES), help="make just this one")
-    parser.add_argument("--to", type=Path, default=ASSETS, help="where to write it (default: into the package)")
+    parser.add_argument("--only", choices=[*RECIPES, JUDGE], help="make just this one")
+    parser.add_argument("--to", type=Path, help="where to write it (default: into the package)")
     parser.add_argument("--run", type=Path, default=Path("runs/assets"), help="where training is recorded")
     parser.add_argument("--resume", action="store_true", help="go on with training that was interrupted")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)  # faster for models this small, and the same weights every time
-    for name in [given.only] if given.only else list(RECIPES):
-        about = make_language_model(name, given.to / name, given.run / name, given.resume)
+    for name in [given.only] if given.only else [*RECIPES, JUDGE]:
+        if name == JUDGE:
+            about = make_judge((given.to or JUDGES) / "reviews", given.run / name, given.resume)
+        else:
+            about = make_language_model(name, (given.to or ASSETS) / name, given.run / name, given.resume)
         print(json.dumps(about))
 
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "resume": ("resume", "finish a run that was interrupted"),
     "evaluate": ("evaluate", "play episodes without learning, and print the scores"),
     "watch": ("watch", "see an agent play"),
+    "reward": ("reward", "train, evaluate and use judges: what people like, learned"),
     "envs": ("listing", "list environments with tuned hyperparameters, or all there are"),
     "agents": ("listing", "list the agents"),
 }
@@ -70,5 +71,6 @@ def _overview() -> None:
     line("  textrlhf demo")
     line("  textrlhf train --agent ppo --env CartPole-v1 --steps 100000 --seed 0 --run runs/cartpole")
     line("  textrlhf evaluate runs/cartpole")
+    line("  textrlhf reward train prefs.jsonl --model reviews --run runs/my-judge")
     line()
     line("textrlhf COMMAND --help tells more. With TEXTRLHF_TRACEBACK=1 an error shows where it came from.")

@@ -13,6 +13,7 @@ import tyro
 from ..records.progress import rounded
 from .arguments import parse
 from .errors import UserError, blaming_user
+from .reward_run import is_judge_run
 from .run_folder import Request, check_checkpoint, existing, find_checkpoint, holds_run, read_request
 from .words import facts, heading, line
 
@@ -42,6 +43,11 @@ def resume(argv: Sequence[str]) -> None:
     """Run `textrlhf resume`."""
     options = parse(Options, argv, "resume")
     run = existing(options.run)
+    if is_judge_run(run):
+        from .reward_train import go_on
+
+        go_on(run, quiet=options.quiet)
+        return
     if not holds_run(run):
         raise UserError(f"no checkpoint in {run}: name a run's folder, as given to `textrlhf train --run`")
     checkpoint = find_checkpoint(options.run)
