@@ -10,7 +10,7 @@ help:
 	@echo "make test    the whole test suite"
 	@echo "make lint    format check, lint, and the import floors"
 	@echo "make types   mypy, strict on the library"
-	@echo "make assets  make the shipped language models again (minutes)"
+	@echo "make assets  make the shipped models again (minutes)"
 	@echo "make format  put the code into shape"
 
 install: $(STAMP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,15 +36,21 @@ class Codec:
 
     def encode_more_all(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
         """Token ids of each text that goes on from another."""
-        mark = "."
-        alone, after = (self._ids(some, special=False) for some in (texts, [mark + text for text in texts]))
-        before = self._ids([mark], special=False)[0]
-        known, found = self.decode(before), []
-        for text, ids, marked in zip(texts, alone, after, strict=True):
-            if marked[: len(before)] == before and self.continuation(before, ids, known) != text:
-                ids = marked[len(before) :]  # this tokenizer puts a space before every text
+        mark, before = self._mark
+        if not mark:
+            return [np.asarray(row, np.int64) for row in self._ids(texts, special=False)]
+        found = []
+        for text, row in zip(texts, self._ids([mark + text for text in texts], special=False), strict=True):
+            ids = row[len(before) :] if row[: len(before)] == before else self._ids([text], special=False)[0]
             found.append(np.asarray(ids, np.int64))
         return found
+
+    @cached_property
+    def _mark(self) -> tuple[str, list[int]]:
+        """What to put before a text that goes on, and its tokens; nothing, but where a text gets a space in front."""
+        mark = "."
+        before, alone = self._ids([mark, "a"], special=False)
+        return (mark, before) if self.continuation(before, alone) == " a" else ("", [])
 
     def _ids(self, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
         if not texts:

@@ -239,20 +239,25 @@ class _Trainer:
             total, count = self.examples.loss(batch)
         loss = total / count
         value = float(loss.detach())
-        if not math.isfinite(value):
-            raise FloatingPointError(
-                f"the loss is {value} at step {self.step} (examples {batch[:4]}…): lower learning_rate; the last "
-                "checkpoint is as it was"
-            )
+        self._check(value, "loss", batch)
         for group in self.optimizer.param_groups:
             group["lr"] = group["times"] * self.config.rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.names.values(), self.config.max_grad_norm)
+        norm = float(nn.utils.clip_grad_norm_(self.names.values(), self.config.max_grad_norm))
+        self._check(norm, "gradient", batch)
         self.optimizer.step()
         self.step += 1
         self.tokens += int(self.examples.sizes[batch].sum())
         return value
+
+    def _check(self, value: float, what: str, batch: list[int]) -> None:
+        """Stop before a step that would spoil the weights, and the next checkpoint."""
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"the {what} is {value} at step {self.step} (examples {batch[:4]}…): lower learning_rate; the last "
+                "checkpoint is as it was"
+            )
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint to resume from."""
