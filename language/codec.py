@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -48,9 +49,12 @@ class Codec:
     @cached_property
     def _mark(self) -> tuple[str, list[int]]:
         """What to put before a text that goes on, and its tokens; nothing, but where a text gets a space in front."""
-        mark = "."
-        before, alone = self._ids([mark, "a"], special=False)
-        return (mark, before) if self.continuation(before, alone) == " a" else ("", [])
+        known = (self.decode([i]).strip() for i in range(len(self.tokenizer)))
+        for mark in (".", "a", *itertools.islice(known, 64)):
+            (before,) = self._ids([mark], special=False)
+            if mark and self.decode(before) == mark:  # what the tokenizer does not know shows nothing
+                return (mark, before) if self.continuation(before, before) == f" {mark}" else ("", [])
+        return "", []
 
     def _ids(self, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
         if not texts:

@@ -197,7 +197,7 @@ class _Trainer:
         about: Mapping[str, Any],
     ) -> None:
         self.module, self.examples, self.config = module, examples, config
-        self.settings = json.loads(json.dumps({**dataclasses.asdict(config), **about}))
+        self.settings = json.loads(json.dumps({**about, **dataclasses.asdict(config)}))
         self.step = 0
         self.tokens = 0  # read since this process began
         self.names: dict[str, nn.Parameter] = {}

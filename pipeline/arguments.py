@@ -78,11 +78,12 @@ def _flags(kind: Any) -> Iterator[str]:
 
 def _plain(printed: str) -> str:
     """The message inside one of tyro's boxes: its lines up to the ruler, without frame and title."""
-    rows = [re.sub(r"\x1b\[[0-9;]*m", "", row).strip("│|╭╮╰╯ ") for row in printed.splitlines()]
+    rows = [re.sub(r"\x1b\[[0-9;]*m", "", row).strip("│|╭╮╰╯+ ") for row in printed.splitlines()]
     message: list[str] = []
     for row in rows[1:]:
-        if message and set(row) <= set("─-"):
+        if not set(row) <= set("─-"):
+            message.append(row)
+        elif message:
             break
-        message.append(row)
     text = " ".join(message) or " ".join(rows)
     return re.sub(r"^Error parsing hyperparameters: ", "", text.strip().rstrip("."))

@@ -82,6 +82,8 @@ def find_checkpoint(folder: str, *, best: bool = False) -> Checkpoint:
     path = existing(folder)
     if best and not recovered(path / "best").is_dir():
         raise UserError(f"{folder} keeps no best agent: train with --evaluate-every N, or leave out --best")
+    if (path / "judge").is_dir():
+        raise UserError(f"{folder} is a judge's run: `textrlhf reward evaluate {folder} DATA` says how good it is")
     if not (best or holds_run(path) or (path / "state.json").exists()):
         inside = [str(run) for run in sorted(path.iterdir()) if holds_run(run)]
         hint = f"inside are {', '.join(inside)}" if inside else "`textrlhf train --run DIR` fills one"

@@ -20,7 +20,7 @@ def gold(task: Task, prompts: Sequence[str], responses: Sequence[str]) -> Scores
 def write(task: Task, lm: CausalLM, prompts: Sequence[str], k: int, seed: int) -> list[list[str]]:
     """Let the model respond k times to each prompt."""
     ids = [tokens for tokens in lm.encode_all(prompts) for _ in range(k)]
-    texts = generate(lm, ids, task.max_new_tokens, seed=seed, slots=256)
+    texts = generate(lm, [row.tolist() for row in ids], task.max_new_tokens, seed=seed, slots=256)
     responses = [lm.continuation(text.prompt, text.tokens) for text in texts]
     return [responses[at : at + k] for at in range(0, len(responses), k)]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..language.causal_lm import CausalLM, LanguageError, load, pick_device, shipped
+from ..language.causal_lm import CausalLM, LanguageError, load, no_progress_bars, pick_device, shipped
 from .heads import TokenValues
 from .network import RewardNetwork
 from .reward_model import HEADS, JudgeConfig, RewardModel
@@ -25,7 +25,7 @@ def new_judge(
     """Put an untrained head on a copy of a causal language model, or on an encoder."""
     if head not in (*HEADS, "auto"):
         raise ValueError(f'head is {head!r}: expected "auto", {", ".join(map(repr, HEADS))}')
-    trunk, tokenizer = _trunk(model)
+    trunk, tokenizer = _trunk(model, seed)
     network = RewardNetwork(trunk, TokenValues(1, 1))  # to learn what kind of trunk it is
     if head == "auto":
         size = sum(weights.numel() for weights in trunk.parameters())
@@ -37,12 +37,12 @@ def new_judge(
         vocab_size = trunk.get_input_embeddings().weight.shape[0]
         network = RewardNetwork(trunk, TokenValues(vocab_size, network.width))
     else:
-        network = RewardNetwork(_classifier(trunk, tokenizer, seed))
+        network = RewardNetwork(_classifier(trunk, tokenizer, end, seed))
     network.float().to(pick_device(device))
     return RewardModel(network, tokenizer, JudgeConfig(head=head, reads=reads, end=end))
 
 
-def _trunk(model: str | os.PathLike[str] | CausalLM) -> tuple[Any, PreTrainedTokenizerBase]:
+def _trunk(model: str | os.PathLike[str] | CausalLM, seed: int) -> tuple[Any, PreTrainedTokenizerBase]:
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     if not isinstance(model, CausalLM):
@@ -54,11 +54,13 @@ def _trunk(model: str | os.PathLike[str] | CausalLM) -> tuple[Any, PreTrainedTok
         if not made_as or made_as[0].endswith(("ForCausalLM", "LMHeadModel")):
             model = load(name, "cpu")
         else:
-            return AutoModel.from_pretrained(name, dtype=torch.float32), AutoTokenizer.from_pretrained(name)
+            with torch.random.fork_rng(devices=[]), no_progress_bars():
+                torch.manual_seed(seed)  # of what a checkpoint may lack, such as BERT's pooler
+                return AutoModel.from_pretrained(name, dtype=torch.float32), AutoTokenizer.from_pretrained(name)
     return copy.deepcopy(model.trunk).requires_grad_(False).cpu(), model.tokenizer
 
 
-def _classifier(trunk: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+def _classifier(trunk: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end: bool, seed: int) -> PreTrainedModel:
     """One of Hugging Face's sequence classifiers with this trunk and a new head, small and by the seed."""
     from transformers import AutoModelForSequenceClassification
 
@@ -66,6 +68,8 @@ def _classifier(trunk: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed
     config.num_labels = 1
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    if end and config.pad_token_id == tokenizer.eos_token_id:
+        config.pad_token_id = None  # else transformers takes the end of a text for padding, and reads before it
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

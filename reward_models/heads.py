@@ -10,19 +10,18 @@ from torch import Tensor, nn
 
 @dataclass
 class Noise:
-    """What training leaves out at random, so that no single word or state carries a judgement.
+    """What a head does not see of the states while it learns, so that none of them learns people's slips by heart.
 
     Drawn from a generator of its own, which the caller seeds by the batch: a resumed run draws the same.
     """
 
-    states: float  # share of what a head reads of a state
-    tokens: float  # share of a response's tokens, where they are added up
+    share: float
     generator: torch.Generator
 
-    def drop(self, values: Tensor, share: float) -> Tensor:
-        """Leave out a share of the values and raise the others by as much."""
-        kept = torch.rand(values.shape, generator=self.generator, device=values.device) >= share
-        return values * kept / (1 - share)
+    def drop(self, states: Tensor) -> Tensor:
+        """Leave out a share of the states' numbers and raise the others by as much."""
+        kept = torch.rand(states.shape, generator=self.generator, device=states.device) >= self.share
+        return states * kept / (1 - self.share)
 
 
 class TokenValues(nn.Module):
@@ -40,10 +39,9 @@ class TokenValues(nn.Module):
 
     def forward(self, before: Tensor, tokens: Tensor, noise: Noise | None = None) -> Tensor:  # (n, d), (n,) -> (n,)
         """What each token adds to its text's score."""
-        if noise is None:
-            return self.values[tokens] * (1 + before @ self.gate)
-        added = self.values[tokens] * (1 + noise.drop(before, noise.states) @ self.gate)
-        return noise.drop(added, noise.tokens)
+        if noise is not None:
+            before = noise.drop(before)
+        return self.values[tokens] * (1 + before @ self.gate)
 
 
 def margin(logits: Tensor, label: int | None) -> Tensor:  # (n, labels) -> (n,)

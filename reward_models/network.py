@@ -50,7 +50,7 @@ class RewardNetwork(nn.Module):
     @property
     def width(self) -> int:
         """The size of a state."""
-        return int(self.model.config.get_text_config().hidden_size)
+        return state_width(self.trunk)
 
     def forward(
         self, texts: Sequence[Text], groups: Sequence[Sequence[int]], noise: Noise | None = None
@@ -91,7 +91,7 @@ class RewardNetwork(nn.Module):
     def read_features(self, features: Tensor, noise: Noise | None = None) -> Tensor:  # (n, d) -> (n,)
         """Raw scores from states at the last tokens."""
         if noise is not None:
-            features = noise.drop(features, noise.states)
+            features = noise.drop(features)
         return margin(self.model.score(features).float(), self.label)
 
     def _token_scores(
@@ -138,6 +138,12 @@ class RewardNetwork(nn.Module):
             "position_ids": torch.from_numpy(padded([row.positions for row in rows])).to(self.device),
             "use_cache": False,
         }
+
+
+def state_width(trunk: PreTrainedModel) -> int:
+    """The size of a trunk's states."""
+    config = trunk.config.get_text_config()
+    return int(getattr(config, "word_embed_proj_dim", config.hidden_size))  # small OPTs project their last states down
 
 
 @torch.no_grad()

@@ -54,7 +54,7 @@ def _parts(texts: Sequence[Text], group: Sequence[int]) -> Iterator[list[int]]:
     room = max(ROW, 2 * longest)
     used = 0
     for i in group:
-        own = len(texts[i].tokens) - (texts[i].start if part else 0)
+        own = len(texts[i].tokens) - (_common(texts[part[0]].tokens, texts[i].tokens) if part else 0)
         if part and used + own > room:
             yield part
             part, used, own = [], 0, len(texts[i].tokens)

@@ -51,6 +51,8 @@ class Reader(Codec):
         return texts
 
     def _pairs(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Text]:
+        if not responses:
+            return []
         encoded: Any = self.tokenizer(list(prompts), list(responses))
         kinds = encoded.get("token_type_ids") or [None] * len(responses)
         texts = []

@@ -48,6 +48,10 @@ class JudgeConfig:
         for name, accepted in (("head", HEADS), ("reads", READS)):
             if getattr(self, name) not in accepted:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: expected one of {', '.join(map(repr, accepted))}")
+        if not isinstance(self.end, bool):
+            raise ValueError(f"end is {self.end!r}: expected True or False")
+        if self.label is not None and type(self.label) is not int:
+            raise ValueError(f"label is {self.label!r}: expected the number of one, or None")
         for name in ("shift", "scale", "lapse", "offset"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} is {getattr(self, name)!r}: expected a finite number")
@@ -66,6 +70,7 @@ class RewardModel:
         name: str | None = None,
     ) -> None:
         self.network, self.tokenizer, self.config, self.name = network, tokenizer, config, name
+        self.reading: dict[str, Any] = {}  # what load() was told of how to read
         self.context = _context(network, tokenizer)
         self.reader = Reader(tokenizer, reads=config.reads, end=config.end, apart=config.head == "tokens")
         if config.end and tokenizer.eos_token_id is None:
@@ -160,6 +165,8 @@ class RewardModel:
         shown, told = [], ""
         for i in range(text.start, text.end):
             whole = self.reader.continuation(text.tokens[: text.start], text.tokens[text.start : i + 1])
+            if i + 1 < text.end and whole.endswith("\ufffd"):
+                whole = told  # half a character: it is shown with the token that makes it whole
             shown.append(whole[len(told) :] if whole.startswith(told) else self.reader.decode(text.tokens[i : i + 1]))
             told = whole
         return list(zip(shown, added, strict=True))
@@ -173,6 +180,7 @@ class RewardModel:
                 "to set a scale: train it longer, or give texts that differ"
             )
         self.config = replace(self.config, shift=float(raw.mean()), scale=float(raw.std()))
+        self.name = None  # what lies there has another scale
         return self
 
     @property
@@ -195,22 +203,25 @@ class RewardModel:
                 f"{self} was made in this process and has no name that another one could load it by: "
                 'save it first, judge = judge.save("some/folder")'
             )
-        return load_judge, (self.name, str(self.network.device))
+        return load_judge, (self.name, str(self.network.device), self.reading)
 
 
-_loaded: dict[tuple[str, str], Any] = {}
+_loaded: dict[tuple[str, ...], Any] = {}
 
 
-def load_judge(name: str | os.PathLike[str], device: str = "auto") -> Any:
-    """The judge of that name, loaded once a process: a shipped one, a folder or run, an ensemble's, or a hub id."""
+def load_judge(name: str | os.PathLike[str], device: str = "auto", reading: dict[str, Any] | None = None) -> Any:
+    """The judge of that name, loaded once a process: a shipped one, a folder or run, an ensemble's, or a hub id.
+
+    `reading` is what `RewardModel.load` takes besides.
+    """
     from .saving import find_judge
 
-    place = find_judge(name)
-    key = (str(place), str(pick_device(device)))
+    place, reading = find_judge(name), reading or {}
+    key = (place, str(pick_device(device)), repr(sorted(reading.items())))
     if key not in _loaded:
         from .saving import load_any
 
-        _loaded[key] = load_any(place, key[1])
+        _loaded[key] = load_any(place, key[1], reading)
     return _loaded[key]
 
 

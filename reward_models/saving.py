@@ -7,6 +7,7 @@ that sums over tokens as a trunk with `head.safetensors` beside it. Under "textr
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from ..language.causal_lm import no_progress_bars, pick_device
 from ..records.folder import check_replaceable, recovered, whole_folder
 from .heads import TokenValues
-from .network import RewardNetwork
+from .network import RewardNetwork, state_width
 from .reward_model import JudgeConfig, RewardModel, forget
 
 if TYPE_CHECKING:
@@ -43,12 +44,12 @@ def find_judge(name: str | os.PathLike[str]) -> str:
     given = os.fspath(name)
     if given in shipped_judges():
         return str(ASSETS / given)
-    place = Path(os.path.expanduser(given))
+    place = Path(os.path.abspath(os.path.expanduser(given)))
     for folder in (place / IN_A_RUN, place):
         if any((recovered(folder) / file).is_file() for file in ("config.json", "ensemble.json")):
-            return os.path.abspath(folder)
+            return str(folder)
     known = f"one of the shipped judges {shipped_judges()}"
-    if place.exists() or place.is_absolute() or given.startswith((".", "~")) or given.count("/") != 1:
+    if place.exists() or os.path.isabs(given) or given.startswith((".", "~")) or given.count("/") != 1:
         raise JudgeFolderError(
             f"no judge at {given}: expected a folder that RewardModel.save() or `textrlhf reward train` wrote, a "
             f'sequence classifier\'s folder or hub id ("owner/name"), or {known}'
@@ -56,18 +57,19 @@ def find_judge(name: str | os.PathLike[str]) -> str:
     return given
 
 
-def load_any(place: str, device: str) -> RewardModel | Ensemble:
+def load_any(place: str, device: str, reading: dict[str, Any]) -> RewardModel | Ensemble:
     """Load whatever judge lies at a place that `find_judge` found."""
     from .ensemble import Ensemble
 
     if (Path(place) / "ensemble.json").is_file():
         return Ensemble.load(place, load_member=lambda folder: load_reward_model(folder, device, {}))
-    return load_reward_model(place, device, {})
+    return load_reward_model(place, device, reading)
 
 
 def save_reward_model(judge: RewardModel, path: str | os.PathLike[str]) -> RewardModel:
     """Write a judge's folder, whole or not at all; return the judge that is named by it."""
     check_replaceable(path, "config.json")
+    _check_a_judges(Path(path) / "config.json")
     network = judge.network
     network.model.config.__dict__[KEY] = {"format": 1, **dataclasses.asdict(judge.config)}
     with whole_folder(path) as folder, no_progress_bars():
@@ -85,6 +87,16 @@ def save_reward_model(judge: RewardModel, path: str | os.PathLike[str]) -> Rewar
     return RewardModel(network, judge.tokenizer, judge.config, name)
 
 
+def _check_a_judges(file: Path) -> None:
+    """Refuse to write a judge over a language model, say."""
+    try:
+        known = not file.is_file() or KEY in json.loads(file.read_text())
+    except (ValueError, TypeError):
+        known = False
+    if not known:
+        raise FileExistsError(f"{file.parent} holds something else than a judge that was saved here: name a new folder")
+
+
 def load_reward_model(name: str | os.PathLike[str], device: str, reading: dict[str, Any]) -> RewardModel:
     """Load a judge of ours, or a sequence classifier from elsewhere."""
     from transformers import AutoConfig, AutoTokenizer
@@ -100,11 +112,14 @@ def load_reward_model(name: str | os.PathLike[str], device: str, reading: dict[s
         raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().split("\n")[0]
-        raise JudgeFolderError(f"the judge {os.fspath(name)!r} cannot be loaded: {first}") from error
+        why = "its folder gave" if os.path.isdir(place) else "it is no folder here, and as a hub id it gave"
+        raise JudgeFolderError(f"the judge {os.fspath(name)!r} cannot be loaded: {why}: {first}") from error
     if told is None:
         judge_config = _as_usual(judge_config, network, tokenizer, reading)
     network.float().requires_grad_(False).to(pick_device(device))
-    return RewardModel(network, tokenizer, judge_config, place)
+    judge = RewardModel(network, tokenizer, judge_config, place)
+    judge.reading = reading
+    return judge
 
 
 def _judge_config(place: str, told: Any, reading: dict[str, Any]) -> JudgeConfig:
@@ -129,14 +144,16 @@ def _tokens_network(place: str) -> RewardNetwork:
     from transformers import AutoModel
 
     with no_progress_bars():
-        loaded: Any = AutoModel.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
+        loaded: Any = AutoModel.from_pretrained(
+            place, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+        )
     trunk, info = loaded
     _refuse_missing(place, info)
     file = Path(place) / "head.safetensors"
     if not file.is_file():
         raise JudgeFolderError(f"{file} is missing: the folder's config says that its head sums over tokens")
     state = load_file(file)
-    values = TokenValues(trunk.get_input_embeddings().weight.shape[0], trunk.config.get_text_config().hidden_size)
+    values = TokenValues(trunk.get_input_embeddings().weight.shape[0], state_width(trunk))
     wanted = {name: tuple(value.shape) for name, value in values.state_dict().items()}
     seen = {name: tuple(value.shape) for name, value in state.items()}
     if seen != wanted:
@@ -150,7 +167,7 @@ def _classifier_network(place: str, config: JudgeConfig) -> RewardNetwork:
 
     with no_progress_bars():
         loaded: Any = AutoModelForSequenceClassification.from_pretrained(
-            place, dtype=torch.float32, output_loading_info=True
+            place, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
         )
     model, info = loaded
     _refuse_missing(place, info)
@@ -168,10 +185,12 @@ def _classifier_network(place: str, config: JudgeConfig) -> RewardNetwork:
 
 def _as_usual(config: JudgeConfig, network: RewardNetwork, tokenizer: Any, reading: dict[str, Any]) -> JudgeConfig:
     """How a classifier from elsewhere reads, where nothing is said: as its tokenizer writes texts."""
-    if not network.causal:
-        return config if "reads" in reading else dataclasses.replace(config, reads="pair")
-    ids = tokenizer("a")["input_ids"]
-    ends = len(ids) > 1 and ids[-1] == tokenizer.eos_token_id
+    if not network.causal and "reads" not in reading:
+        config = dataclasses.replace(config, reads="pair")
+    ids, end = tokenizer("a")["input_ids"], tokenizer.eos_token_id
+    ends = len(ids) > 1 and ids[-1] == end
+    if network.causal and network.model.config.get_text_config().pad_token_id == end:
+        ends = False  # where it pads with the same token, a classifier reads before it
     return config if "end" in reading else dataclasses.replace(config, end=ends)
 
 
@@ -181,5 +200,9 @@ def _refuse_missing(place: str, info: dict[str, Any]) -> None:
             f"{place} is no judge: it has no weights for {missing[:3]}, which would be random; if it is a language "
             "model, train a judge on it (`textrlhf reward train`, or RewardModel.new() and train())"
         )
-    if wrong := info.get("mismatched_keys"):
-        raise JudgeFolderError(f"{place} has weights of another shape: {sorted(map(str, wrong))[:2]}; fetch it again")
+    if wrong := sorted(info["mismatched_keys"]):
+        key, seen, wanted = wrong[0]
+        raise JudgeFolderError(
+            f"{place} has {key} of the shape {tuple(seen)}: expected {tuple(wanted)}, as its config.json says; fetch "
+            "it again, or save the judge again"
+        )

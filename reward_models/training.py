@@ -27,6 +27,7 @@ from .network import RewardNetwork
 from .packing import Text, pack
 from .reward_model import RewardModel
 
+BETAS = (0.9, 0.99)  # of Adam; one that forgets sooner takes steps of one size for rare tokens, whatever their gradient
 FAST = 50.0  # times the head's learning rate: single numbers, which start far from where they belong
 OVERFLOWS = ("error", "drop")
 LINES = ("linear", "learned")
@@ -50,8 +51,6 @@ class TrainConfig:
     """leave the trunk as it is: logistic regression on its states"""
     dropout: float = 0.5
     """share of a state that the head does not see while it learns"""
-    token_dropout: float = 0.2
-    """share of a response's tokens left out while learning, where a head adds them up"""
     lapse: float = 0.1
     """how often a person's choice is taken for a slip of the hand, which no score need explain; at most 0.49"""
     centring: float = 0.0
@@ -77,12 +76,13 @@ class TrainConfig:
         for name, accepted in (("overflow", OVERFLOWS), ("ratings", LINES)):
             if getattr(self, name) not in accepted:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: expected one of {', '.join(map(repr, accepted))}")
+        if self.batch_size < 1 or self.seed < 0:
+            raise ValueError(f"batch_size is {self.batch_size}, seed {self.seed}: expected at least 1, and at least 0")
         for name in ("epochs", "head_learning_rate", "token_learning_rate"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ValueError(f"{name} is {getattr(self, name)!r}: expected a positive number")
-        for name in ("dropout", "token_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}: expected a share, 0 to below 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout!r}: expected a share, 0 to below 1")
         if not 0 <= self.lapse < 0.5:
             raise ValueError(f"lapse is {self.lapse!r}: expected 0 to below 0.5, at which choices tell nothing")
         if not (math.isfinite(self.centring) and self.centring >= 0):
@@ -119,10 +119,11 @@ def train(
     learned = Judged(judge, judgements, config, learner, noisy=True)
     watched = Judged(judge, heldout, config, learner) if heldout else None
     learned.check()
+    judge.name = None  # what lies there is the judge as it was
     if config.frozen and judge.config.head == "last" and judge.network.causal:
         learned.read_once()
     steps = max(round(config.epochs * math.ceil(len(learned.sizes) / config.batch_size)), 1)
-    rate = config.learning_rate or usual_rate(judge.network)
+    rate = usual_rate(judge.network) if config.learning_rate is None else config.learning_rate
     metrics = fit(
         learner,
         learned,
@@ -131,6 +132,7 @@ def train(
             batch_size=config.batch_size,
             learning_rate=rate,
             warmup=config.warmup,
+            betas=BETAS,
             weight_decay=config.weight_decay,
             max_grad_norm=config.max_grad_norm,
             seed=config.seed,
@@ -142,7 +144,7 @@ def train(
         resume=resume,
         title=title,
         rates=learner.rates(rate),
-        about={"judge": dataclasses.asdict(config)},
+        about=dataclasses.asdict(config),
         show=show,
     )
     judge.config = dataclasses.replace(
@@ -268,11 +270,11 @@ class Judged:
         return scores
 
     def _noise(self, which: Sequence[int]) -> Noise | None:
-        if not self.noisy or not (self.config.dropout or self.config.token_dropout):
+        if not self.noisy or not self.config.dropout:
             return None
         seed = np.random.SeedSequence([self.config.seed, *which]).generate_state(1, np.uint64)[0]
         generator = torch.Generator(self.network.device).manual_seed(int(seed >> np.uint64(1)))
-        return Noise(self.config.dropout, self.config.token_dropout, generator)
+        return Noise(self.config.dropout, generator)
 
     def _terms(self, kind: Any, judgements: list[Any], scores: Tensor) -> Tensor:  # (m, k) -> (m,)
         def column(value: Callable[[Any], float]) -> Tensor:

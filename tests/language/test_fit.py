@@ -1,5 +1,6 @@
 """The fitting loop: it learns, it resumes to the same bits, it says what is wrong."""
 
+import json
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from textrlhf.language import CausalLM
 from textrlhf.language.fit import FitConfig, NextTokens, fit, mean_loss
 from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.metrics import read_metrics
+from textrlhf.records.run_checkpoints import last_checkpoint
 from tiny_models import V, tiny_model, word_tokenizer
 
 
@@ -128,3 +130,117 @@ def test_a_loss_that_is_not_finite_stops():
 
     with pytest.raises(FloatingPointError, match="loss is nan at step 0"):
         fit(torch.nn.Linear(1, 1), Broken(), FitConfig(steps=1), show=False)
+
+
+class Slope:
+    """The sum of all weights, each of which so has a gradient of 1."""
+
+    sizes = np.ones(8, np.int64)
+
+    def __init__(self, module):
+        self.module = module
+
+    def loss(self, which):
+        return len(which) * sum(p.sum() for p in self.module.parameters() if p.requires_grad), len(which)
+
+
+def two_layers():
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
+    return module.requires_grad_(False)
+
+
+def test_each_part_has_its_rate():
+    """Adam's first step is as long as its rate: the longest fitting beginning says which, and 0 leaves a part alone."""
+    module = two_layers()
+    module[2].requires_grad_(True)
+    flags = [p.requires_grad for p in module.parameters()]
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    config = FitConfig(steps=1, batch_size=8, learning_rate=0.01, weight_decay=0.0, max_grad_norm=1e9)
+    fit(module, Slope(module), config, rates={"1.": 0.0, "1.weight": 3.0, "2": 0.5}, show=False)
+    moved = {name: float((before[name] - p).detach().abs().max()) for name, p in module.named_parameters()}
+    expected = {"0.weight": 1, "0.bias": 1, "1.weight": 3, "1.bias": 0, "2.weight": 0.5, "2.bias": 0.5}
+    assert moved == pytest.approx({name: 0.01 * times for name, times in expected.items()}, rel=1e-3)
+    assert [p.requires_grad for p in module.parameters()] == flags
+    assert all(p.grad is None for p in module.parameters())
+
+
+def test_what_stands_still_is_in_no_checkpoint(tmp_path):
+    """Guards against a frozen trunk written ten times a run."""
+    module = two_layers()
+    rates = {"": 0.0, "2.": 1.0}
+    fit(module, Slope(module), FitConfig(steps=2, batch_size=8), run=tmp_path, rates=rates, show=False)
+    assert set(last_checkpoint(tmp_path).tensors["model"]) == {"2.weight", "2.bias"}
+
+
+def test_flags_are_given_back_after_an_error():
+    module = two_layers()
+    module[0].requires_grad_(True)
+
+    class Broken(Slope):
+        def loss(self, which):
+            raise KeyError("broken")
+
+    with pytest.raises(KeyError):
+        fit(module, Broken(module), FitConfig(steps=1), rates={"0.": 0.0}, show=False)
+    assert [p.requires_grad for p in module.parameters()] == [True, True, False, False, False, False]
+
+
+def test_a_run_tells_what_else_it_is_about_and_goes_on_with_the_same_only(tmp_path):
+    """Also with a tuple in it, which comes back from the disk as a list."""
+    config, about = FitConfig(steps=4, batch_size=8), {"judge": {"lapse": 0.1, "scale": (0.0, 1.0)}}
+    module = two_layers()
+    fit(module, Slope(module), config, run=tmp_path, about=about, show=False)
+    told = json.loads((tmp_path / "config.json").read_text())
+    assert told["judge"] == {"lapse": 0.1, "scale": [0.0, 1.0]}
+    assert told["steps"] == 4
+    fit(module, Slope(module), config, run=tmp_path, about=about, resume=True, show=False)
+    for other in ({"judge": {"lapse": 0.2, "scale": (0.0, 1.0)}}, None):
+        with pytest.raises(CheckpointError, match="other settings or examples"):
+            fit(module, Slope(module), config, run=tmp_path, about=other, resume=True, show=False)
+
+
+def test_the_held_out_loss_is_watched_on_the_way(tmp_path):
+    """As often as a checkpoint is kept, and at the end; also where no run is."""
+    lm, config = handle(), FitConfig(steps=10, batch_size=16, checkpoints=3)
+    heldout = NextTokens(lm, counting_texts(30, seed=1))
+    metrics = fit(lm.model, NextTokens(lm, counting_texts()), config, heldout=heldout, run=tmp_path, show=False)
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    watched = {row["step"]: row["heldout_loss"] for row in rows if "heldout_loss" in row}
+    assert list(watched) == [3, 6, 9, 10]
+    assert metrics["heldout_loss"] == watched[10] == mean_loss(heldout, 16)
+    assert watched[10] < watched[3]
+    assert [row["step"] for row in rows] == list(range(1, 11))
+    again = handle()
+    seen = fit(
+        again.model, NextTokens(again, counting_texts()), config, heldout=NextTokens(again, heldout.texts), show=False
+    )
+    assert seen == metrics  # watching changes nothing, and neither does a run
+
+
+def test_a_run_that_is_over_still_tells_its_held_out_loss(tmp_path):
+    lm, config = handle(), FitConfig(steps=4, batch_size=16, checkpoints=4)
+    examples, heldout = NextTokens(lm, counting_texts(32)), NextTokens(lm, counting_texts(8, seed=1))
+    first = fit(lm.model, examples, config, heldout=heldout, run=tmp_path, show=False)
+    again = fit(lm.model, examples, config, heldout=heldout, run=tmp_path, resume=True, show=False)
+    assert again["heldout_loss"] == first["heldout_loss"]
+
+
+def test_a_gradient_that_is_not_finite_stops_before_it_spoils_anything(tmp_path):
+    """The loss of such a step is finite: guards against weights, and a last checkpoint, of no numbers."""
+    module = torch.nn.Linear(1, 1)
+
+    class Root(Slope):
+        calls = 0
+
+        def loss(self, which):
+            self.calls += 1
+            total, count = super().loss(which)
+            return (total + (0 * total).sqrt() if self.calls == 3 else total), count
+
+    with pytest.raises(FloatingPointError, match="the gradient is nan at step 2"):
+        config = FitConfig(steps=4, batch_size=8, checkpoints=4)
+        fit(module.requires_grad_(True), Root(module), config, run=tmp_path, show=False)
+    assert all(torch.isfinite(p).all() for p in module.parameters())
+    checkpoint = last_checkpoint(tmp_path)
+    assert checkpoint.state["step"] == 2
+    assert all(torch.isfinite(tensor).all() for tensor in checkpoint.tensors["model"].values())

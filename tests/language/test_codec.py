@@ -1,0 +1,154 @@
+"""Text to tokens without a model: many texts as one by one, and answers that go on from a prompt exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from textrlhf.language import load
+from textrlhf.language.codec import Codec
+from textrlhf.language.word_tokenizer import word_tokenizer
+from tiny_models import word_tokenizer as split_words
+
+LETTERS = sorted(set("the cat, sat.")) + ["▁"]
+
+
+def prepending():
+    """As Llama 2's: every text gets a space in front, as a letter of its own or joined to the next."""
+    vocab = {"<unk>": 0, "</s>": 1, **{letter: 2 + i for i, letter in enumerate(LETTERS)}}
+    vocab |= {"▁c": len(vocab), "▁c" + "at": len(vocab) + 1, "at": len(vocab) + 2}
+    merges = [("▁", "c"), ("a", "t"), ("▁c", "at")]
+    tokenizer = Tokenizer(models.BPE(vocab, merges, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>")
+
+
+def metaspace(scheme):
+    vocab = {"<unk>": 0, "</s>": 1, **{letter: 2 + i for i, letter in enumerate(LETTERS)}}
+    tokenizer = Tokenizer(models.BPE(vocab, [], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme=scheme)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>")
+
+
+def signs_apart():
+    """As BERT's: words and signs, joined by spaces when they are read out."""
+    vocab = {word: i for i, word in enumerate(["[UNK]", "[SEP]", "the", "cat", "sat", ",", "."])}
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece(cleanup=False)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, sep_token="[SEP]", unk_token="[UNK]")
+
+
+def codec(tokenizer):
+    return Codec(tokenizer, () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,))
+
+
+MAKERS = {
+    "prepending": prepending,
+    "metaspace first": lambda: metaspace("first"),
+    "metaspace always": lambda: metaspace("always"),
+    "metaspace never": lambda: metaspace("never"),
+    "words, a sign after a word": lambda: word_tokenizer(["the cat, sat.", "cat sat, cat. sat"]),
+    "words, without a full stop": lambda: word_tokenizer(["the cat, sat", "cat sat, cat"]),
+}
+AFTER = {
+    "words, a sign after a word": [" sat", ", sat", ". cat", "", " cat, cat"],
+    "words, without a full stop": [" sat", ", sat", "", " cat, cat"],
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_what_goes_on_is_exact(name):
+    """Guards against a space that a tokenizer puts in front, also one that does not know the signs it is tried with."""
+    own = codec(MAKERS[name]())
+    before = own.encode("the cat")
+    assert own.decode(before) == "the cat"
+    for text in AFTER.get(name, [" sat", "s", ", sat", ".", ". cat", "", " ", "  cat"]):
+        more = own.encode_more(text)
+        assert own.tokenizer.unk_token_id not in more.tolist()
+        assert own.continuation(before, more) == text
+
+
+@pytest.mark.parametrize("name", ["reviews", "tasks"])
+def test_what_goes_on_from_a_shipped_model_is_known_to_it(name):
+    """Guards against <unk> for the sign a response begins with: neither tokenizer knows a first ".", only a later."""
+    lm = load(name)
+    for text in (".", ", but", ", and"):
+        whole = lm.encode("I" + text).tolist()
+        assert lm.encode_more(text).tolist() == whole[1:]
+        if lm.tokenizer.unk_token_id not in whole:
+            assert lm.continuation(whole[:1], lm.encode_more(text)) == text
+
+
+@pytest.mark.parametrize("make", [*MAKERS.values(), signs_apart, split_words])
+def test_many_at_once_are_as_one_by_one(make):
+    """Guards against a batch that is padded, or in which one text changes another."""
+    own = codec(make())
+    texts = [" cat", "", "the cat", ", sat", " cat", "sat " * 9]
+    for many, one in ((own.encode_all, own.encode), (own.encode_more_all, own.encode_more)):
+        rows = many(texts)
+        assert [row.tolist() for row in rows] == [one(text).tolist() for text in texts]
+        assert all(row.dtype == np.int64 for row in rows)
+        assert many([]) == []
+
+
+def test_neither_padding_nor_truncation_that_a_tokenizer_was_saved_with():
+    tokenizer = split_words()
+    tokenizer.backend_tokenizer.enable_padding(length=8, pad_id=1, pad_token="<eos>")
+    tokenizer.backend_tokenizer.enable_truncation(2)
+    own = codec(tokenizer)
+    assert own.encode("a2 a3 a4").tolist() == [2, 3, 4]
+    assert own.encode_more(" a2 a3 a4").tolist() == [2, 3, 4]
+
+
+def test_words_joined_by_spaces():
+    own = codec(signs_apart())
+    before = own.encode("the cat")
+    assert own.continuation(before, own.encode_more(" sat")) == " sat"
+    assert own.encode_more(" sat").tolist() == own.encode("the cat sat").tolist()[2:]
+
+
+def test_every_token_that_ends_a_text_is_taken_away_once():
+    """Guards against a model with two of them, and a text that ends in one as its writer meant it."""
+    tokenizer = split_words()
+    tokenizer.add_tokens([AddedToken("<turn>", special=True)], special_tokens=True)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        "$A <turn>", special_tokens=[("<turn>", tokenizer.convert_tokens_to_ids("<turn>"))]
+    )
+    own = Codec(tokenizer, (1, len(tokenizer) - 1))
+    assert own.encode("a2 a3").tolist() == [2, 3]
+    assert own.encode("a2 <eos>").tolist() == [2, 1]
+    assert Codec(tokenizer, ()).encode("a2").tolist() == [2, len(tokenizer) - 1]
+
+
+def test_known_text_need_not_be_decoded_again():
+    own = codec(prepending())
+    before, more = own.encode("the cat"), own.encode_more(" sat")
+    assert own.continuation(before, more, "the cat") == own.continuation(before, more) == " sat"
+
+
+def test_a_tokenizer_that_is_no_rust_one():
+    """Guards against a decoding that only the quick kind of tokenizer has, and one that tidies up."""
+
+    class Slow:
+        def __init__(self, quick):
+            self.quick = quick
+
+        def __call__(self, *args, **options):
+            return self.quick(*args, **options)
+
+        def __len__(self):
+            return len(self.quick)
+
+        def decode(self, *args, **options):
+            return self.quick.decode(*args, **options)
+
+    tokenizer = signs_apart()
+    tokenizer.clean_up_tokenization_spaces = True
+    slow, quick = Codec(Slow(tokenizer), ()), codec(tokenizer)
+    ids = quick.encode("the cat , sat .")
+    assert slow.encode("the cat , sat .").tolist() == ids.tolist()
+    assert slow.decode(ids) == quick.decode(ids) == "the cat , sat ."

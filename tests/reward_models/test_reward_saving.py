@@ -1,0 +1,363 @@
+"""Judges' folders: the same scores here and in plain transformers, nothing half-written, nothing of others lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import stat
+from pathlib import Path
+
+import huggingface_hub
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import processors
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from textrlhf.language import CausalLM, load
+from textrlhf.language.fit import FitConfig, NextTokens, fit
+from textrlhf.reward_models import RewardModel, load_judge
+from textrlhf.reward_models.saving import JudgeFolderError, find_judge
+from tiny_models import ON_SLOTS, V, tiny_model, word_tokenizer
+
+PROMPTS = ["a9 a10 a11", "a5 a6", "a9 a10 a11", "a5 a6", "a12"]
+RESPONSES = [" a7 a8", " a9", " a13 a14 a15 a20 a21", " a30 a31 a5", " a16 a17"]
+WHOLE = [prompt + response for prompt, response in zip(PROMPTS, RESPONSES, strict=True)]
+BERT = {
+    "vocab_size": V,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+    "pad_token_id": 1,
+}
+FAMILIES = {name: ON_SLOTS[name] for name in ("gpt2", "llama", "opt")} | {"bert": BERT}
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
+
+def noisy(module, seed=0, size=0.15):
+    draws = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        parameter.data.add_(size * torch.randn(parameter.shape, generator=draws))
+    return module
+
+
+def tokenizer_of(ends=False, pad="<eos>"):
+    """Words; one that puts the end of a text there itself if `ends`."""
+    tokenizer = word_tokenizer()
+    tokenizer.pad_token = pad
+    if ends:
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            "$A <eos>", special_tokens=[("<eos>", 1)]
+        )
+    return tokenizer
+
+
+def foreign(folder, family="gpt2", tokenizer=None, **changes):
+    """A classifier as plain transformers saves it."""
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING[family](**{**FAMILIES[family], "num_labels": 1, **changes})
+    model = noisy(AutoModelForSequenceClassification.from_config(config)).eval()
+    model.save_pretrained(folder)
+    (tokenizer or tokenizer_of()).save_pretrained(folder)
+    return model
+
+
+@torch.no_grad()
+def there(folder, texts=WHOLE, pairs=None):
+    """The logits that plain transformers gives, all texts in one padded batch."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return model(**tokenizer(texts, pairs, padding=True, return_tensors="pt")).logits.double().numpy()
+
+
+def judge(family="gpt2", head="tokens", **options):
+    made = RewardModel.new(CausalLM(tiny_model(family), tokenizer_of()), head, **options)
+    noisy(made.network.values or made.network.model.score)
+    return made
+
+
+def assert_same(one, other):
+    seen = one.raw(PROMPTS, RESPONSES)
+    assert np.ptp(seen) > 0.1
+    np.testing.assert_allclose(seen, other.raw(PROMPTS, RESPONSES), atol=1e-6)
+
+
+class TestFromElsewhere:
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_it_scores_as_there(self, family, tmp_path):
+        foreign(tmp_path, family)
+        expected = there(tmp_path, PROMPTS, RESPONSES) if family == "bert" else there(tmp_path)
+        assert np.ptp(expected) > 0.1
+        np.testing.assert_allclose(RewardModel.load(tmp_path).raw(PROMPTS, RESPONSES), expected[:, 0], atol=1e-5)
+
+    @pytest.mark.parametrize("pad", ["<eos>", "<unk>"])
+    def test_where_the_tokenizer_ends_a_text(self, pad, tmp_path):
+        """Guards against reading at the end where transformers, which pads with it, reads the token before."""
+        foreign(tmp_path, tokenizer=tokenizer_of(ends=True, pad=pad), pad_token_id={"<eos>": 1, "<unk>": 0}[pad])
+        one = RewardModel.load(tmp_path)
+        assert one.config.end == (pad != "<eos>")
+        np.testing.assert_allclose(one.raw(PROMPTS, RESPONSES), there(tmp_path)[:, 0], atol=1e-5)
+
+    def test_two_labels(self, tmp_path):
+        foreign(tmp_path, num_labels=2)
+        logits = there(tmp_path)
+        np.testing.assert_allclose(
+            RewardModel.load(tmp_path).raw(PROMPTS, RESPONSES), logits[:, 1] - logits[:, 0], atol=1e-5
+        )
+        turned = RewardModel.load(tmp_path, label=0).raw(PROMPTS, RESPONSES)
+        np.testing.assert_allclose(turned, logits[:, 0] - logits[:, 1], atol=1e-5)
+
+    def test_three_labels_need_to_be_told_which(self, tmp_path):
+        foreign(tmp_path, num_labels=3, id2label={0: "bad", 1: "fair", 2: "good"})
+        with pytest.raises(
+            JudgeFolderError, match=r"3 labels \(0 bad, 1 fair, 2 good\).*RewardModel\.load\(…, label=…\)"
+        ):
+            RewardModel.load(tmp_path)
+        with pytest.raises(JudgeFolderError, match="label is 3: .* has the labels 0 to 2"):
+            RewardModel.load(tmp_path, label=3)
+        p = np.exp(there(tmp_path))
+        p /= p.sum(1, keepdims=True)
+        one = RewardModel.load(tmp_path, label=2)
+        np.testing.assert_allclose(one.raw(PROMPTS, RESPONSES), np.log(p[:, 2] / (1 - p[:, 2])), atol=1e-5)
+        assert_same(RewardModel.load(one.save(tmp_path / "ours").name), one)  # which one is kept
+
+    def test_it_becomes_one_of_ours(self, tmp_path):
+        foreign(tmp_path / "theirs")
+        one = RewardModel.load(tmp_path / "theirs").normalise(PROMPTS, RESPONSES)
+        one.save(tmp_path / "ours")
+        again = RewardModel.load(tmp_path / "ours")
+        assert again.config == one.config
+        np.testing.assert_allclose(there(tmp_path / "ours"), there(tmp_path / "theirs"), atol=1e-6)
+
+
+class TestOurs:
+    @pytest.mark.parametrize("family", ["gpt2", "llama", "opt"])
+    def test_it_scores_the_same_there(self, family, tmp_path):
+        one = judge(family, "last").normalise(PROMPTS, RESPONSES)
+        one.save(tmp_path / "judge")
+        np.testing.assert_allclose(there(tmp_path / "judge")[:, 0], one.raw(PROMPTS, RESPONSES), atol=1e-5)
+
+    def test_with_an_end_that_could_be_padding(self, tmp_path):
+        """Guards against an end that transformers takes for padding: without padding it reads the end, or refuses."""
+        one = judge("gpt2", "last", end=True)
+        one.save(tmp_path / "judge")
+        seen = [there(tmp_path / "judge", [text + " <eos>"])[0, 0] for text in WHOLE]
+        np.testing.assert_allclose(seen, one.raw(PROMPTS, RESPONSES), atol=1e-5)
+        with pytest.raises(ValueError, match="no padding token is defined"):
+            there(tmp_path / "judge")
+        assert_same(RewardModel.load(tmp_path / "judge"), one)
+
+    def test_an_encoders(self, tmp_path):
+        torch.manual_seed(0)
+        foreign(tmp_path / "theirs", "bert")
+        one = RewardModel.new(tmp_path / "theirs", "last", seed=3)
+        one.save(tmp_path / "ours")
+        np.testing.assert_allclose(
+            there(tmp_path / "ours", PROMPTS, RESPONSES)[:, 0], one.raw(PROMPTS, RESPONSES), atol=1e-5
+        )
+
+    @pytest.mark.parametrize("head", ["last", "tokens"])
+    @pytest.mark.parametrize("family", ["gpt2", "opt", "bert", "bloom"])
+    def test_all_of_it_comes_back(self, family, head, tmp_path):
+        if family == "bert":
+            foreign(tmp_path / "theirs", "bert")
+            one = RewardModel.new(tmp_path / "theirs", head, reads="response")
+            noisy(one.network.values or one.network.model.classifier, size=1.0)
+        else:
+            one = judge(family, head, end=True)
+        one.normalise(PROMPTS, RESPONSES)
+        one.config = dataclasses.replace(one.config, lapse=0.12, offset=-0.4)
+        saved = one.save(tmp_path / "judge")
+        again = RewardModel.load(tmp_path / "judge")
+        assert saved.name == again.name == str(tmp_path / "judge")
+        assert again.config == one.config
+        assert_same(again, one)
+        scores = again(PROMPTS, RESPONSES)
+        assert abs(scores.mean()) < 1e-5
+        assert scores.std() == pytest.approx(1, abs=1e-5)
+        assert not any(parameter.requires_grad for parameter in again.network.parameters())
+
+    def test_its_files(self, tmp_path):
+        """Nothing that runs code when it is loaded, nothing left of the writing, readable for others."""
+        judge().save(tmp_path / "new" / "judge")
+        files = list((tmp_path / "new" / "judge").iterdir())
+        assert {file.suffix for file in files} == {".json", ".safetensors"}
+        assert all(stat.S_IMODE(file.stat().st_mode) == 0o644 for file in files)
+        assert [folder.name for folder in (tmp_path / "new").iterdir()] == ["judge"]
+
+    def test_names(self, tmp_path, monkeypatch):
+        """A judge is found by its folder, by its run's, and from a folder relative to here."""
+        judge().save(tmp_path / "run" / "judge")
+        monkeypatch.chdir(tmp_path)
+        place = str(tmp_path / "run" / "judge")
+        assert find_judge("run") == find_judge(Path("run/judge")) == find_judge(tmp_path / "run") == place
+        assert load_judge("run") is load_judge(place)
+        assert RewardModel.load("run").name == place
+        monkeypatch.chdir(place)
+        assert find_judge(".") == place
+
+
+class TestNothingIsLost:
+    def contents(self, folder):
+        return {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+    def refused(self, folder, match):
+        before = self.contents(folder)
+        with pytest.raises(FileExistsError, match=match):
+            judge().save(folder)
+        assert self.contents(folder) == before
+
+    def test_a_judge_may_be_saved_over_one(self, tmp_path):
+        judge(head="last").save(tmp_path / "judge")
+        other = judge()
+        other.save(tmp_path / "judge")
+        assert_same(RewardModel.load(tmp_path / "judge"), other)
+
+    def test_somebodys_folder(self, tmp_path):
+        (tmp_path / "thesis.txt").write_text("three years")
+        self.refused(tmp_path, "thesis.txt")
+
+    def test_somebodys_project(self, tmp_path):
+        """It has a config.json too."""
+        (tmp_path / "config.json").write_text('{"name": "thesis"}')
+        (tmp_path / "thesis.txt").write_text("three years")
+        self.refused(tmp_path, "something else than a judge")
+        (tmp_path / "config.json").write_text("half a f")
+        self.refused(tmp_path, "something else than a judge")
+
+    def test_a_language_model(self, tmp_path):
+        """Guards against the model that a judge was made from, gone."""
+        CausalLM(tiny_model("gpt2"), word_tokenizer()).save(tmp_path / "lm")
+        self.refused(tmp_path / "lm", "something else than a judge")
+        assert load(tmp_path / "lm").context == 128
+
+    def test_a_classifier_from_elsewhere(self, tmp_path):
+        foreign(tmp_path)
+        self.refused(tmp_path, "something else than a judge")
+
+    @pytest.mark.parametrize("steps", [1, 2])
+    def test_a_run(self, steps, tmp_path):
+        """Also one of which there is no checkpoint yet."""
+        lm = CausalLM(tiny_model("gpt2"), word_tokenizer())
+        texts = NextTokens(lm, [np.array([2, 3, 4])] * 4)
+        fit(lm.model, texts, FitConfig(steps=steps, batch_size=4, checkpoints=1), run=tmp_path / "run", show=False)
+        if steps == 1:
+            for file in sorted((tmp_path / "run" / "checkpoints").rglob("*"), reverse=True):
+                file.rmdir() if file.is_dir() else file.unlink()
+            (tmp_path / "run" / "checkpoints").rmdir()
+        self.refused(tmp_path / "run", "name a new folder")
+
+    def test_a_file(self, tmp_path):
+        (tmp_path / "judge").write_text("a file")
+        with pytest.raises(FileExistsError, match="is a file"):
+            judge().save(tmp_path / "judge")
+
+    def test_a_writing_that_fails_leaves_what_was_there(self, tmp_path, monkeypatch):
+        one = judge()
+        one.save(tmp_path / "judge")
+        other = judge("llama")
+
+        def full(*args, **kwargs):
+            raise OSError("no space left on device")
+
+        monkeypatch.setattr(other.tokenizer, "save_pretrained", full)
+        with pytest.raises(OSError, match="no space left"):
+            other.save(tmp_path / "judge")
+        assert [file.name for file in tmp_path.iterdir()] == ["judge"]
+        assert_same(RewardModel.load(tmp_path / "judge"), one)
+
+
+class TestBadInput:
+    def saved(self, tmp_path, head="tokens"):
+        judge(head=head).save(tmp_path / "judge")
+        return tmp_path / "judge"
+
+    @pytest.mark.parametrize("of", ["width", "vocabulary", "names"])
+    def test_a_head_of_another_width(self, of, tmp_path):
+        folder = self.saved(tmp_path)
+        head = load_file(folder / "head.safetensors")
+        if of == "names":
+            head = {"weight": head["gate"]}
+        else:
+            name = "gate" if of == "width" else "values"
+            head[name] = head[name][:-1].clone()
+        save_file(head, folder / "head.safetensors")
+        with pytest.raises(JudgeFolderError, match=r"head\.safetensors has a head of the shapes.*expected .*gate.*32"):
+            RewardModel.load(folder)
+
+    def test_a_classifiers_head_of_another_width(self, tmp_path):
+        folder = self.saved(tmp_path, "last")
+        weights = load_file(folder / "model.safetensors")
+        weights["score.weight"] = torch.zeros(1, 16)
+        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+        with pytest.raises(JudgeFolderError, match=r"score\.weight of the shape \(1, 16\): expected \(1, 32\)"):
+            RewardModel.load(folder)
+
+    @pytest.mark.parametrize(
+        ("file", "content", "said"),
+        [
+            ("head.safetensors", None, r"head\.safetensors is missing"),
+            ("head.safetensors", b"not weights", "cannot be loaded: its folder gave: "),
+            ("model.safetensors", None, "cannot be loaded: its folder gave: .*no file named"),
+            ("model.safetensors", b"not weights", "cannot be loaded: its folder gave: "),
+            ("config.json", b"{", "cannot be loaded: its folder gave: .*not a valid JSON"),
+            ("config.json", None, "no judge at .*judge: expected a folder"),
+        ],
+    )
+    def test_a_file_that_is_missing_or_damaged(self, file, content, said, tmp_path):
+        folder = self.saved(tmp_path)
+        (folder / file).unlink() if content is None else (folder / file).write_bytes(content)
+        with pytest.raises(JudgeFolderError, match=said):
+            RewardModel.load(folder)
+
+    @pytest.mark.parametrize(
+        "told",
+        [5, "abc", [], {}, {"format": 2}, {"format": 1, "news": 1}]
+        + [{"format": 1, name: value} for name, value in (("head", "first"), ("reads", None), ("end", "no"))]
+        + [
+            {"format": 1, name: value} for name, value in (("label", "1"), ("shift", "x"), ("scale", 0), ("lapse", 0.5))
+        ],
+        ids=repr,
+    )
+    def test_an_entry_that_is_damaged(self, told, tmp_path):
+        folder = self.saved(tmp_path, "last")
+        config = json.loads((folder / "config.json").read_text())
+        assert config["textrlhf"]["format"] == 1
+        (folder / "config.json").write_text(json.dumps({**config, "textrlhf": told}))
+        with pytest.raises(JudgeFolderError, match='under "textrlhf".*train the judge again'):
+            RewardModel.load(folder)
+
+    def test_a_language_model(self, tmp_path):
+        """Guards against a head of random numbers that judges all the same."""
+        for family in ("gpt2", "llama"):
+            CausalLM(tiny_model(family), word_tokenizer()).save(tmp_path / family)
+            with pytest.raises(JudgeFolderError, match=r"no judge: it has no weights for \['score\.weight'\].*train"):
+                RewardModel.load(tmp_path / family)
+
+    @pytest.mark.parametrize("name", ["nowhere", "./nowhere", "a/b/nowhere", "~/nowhere-at-all", ""])
+    def test_no_such_folder(self, name, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        for loading in (RewardModel.load, load_judge):
+            with pytest.raises(JudgeFolderError, match="no judge at .*expected a folder"):
+                loading(name)
+
+    def test_no_such_run(self, tmp_path, monkeypatch):
+        """Guards against a mistyped run of which only a hub is said not to answer."""
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(JudgeFolderError, match="'runs/my-judge' cannot be loaded: it is no folder here"):
+            RewardModel.load("runs/my-judge")
+
+    def test_what_loading_does_not_take(self, tmp_path):
+        folder = self.saved(tmp_path, "last")
+        with pytest.raises(TypeError, match="unknown argument 'head'"):
+            RewardModel.load(folder, head="tokens")
+        with pytest.raises(ValueError, match="reads is 'all'"):
+            RewardModel.load(folder, reads="all")
