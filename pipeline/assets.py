@@ -26,12 +26,14 @@ from ..language import CausalLM, load
 from ..language.causal_lm import ASSETS
 from ..language.fit import FitConfig, NextTokens, fit, mean_loss
 from ..language.word_tokenizer import END, word_tokenizer
-from ..reward_models import RewardModel, TrainConfig, evaluate, train
+from ..records.run_checkpoints import checkpoint_steps
+from ..reward_models import RewardModel, TrainConfig, evaluate, merged, train
 from ..reward_models.saving import ASSETS as JUDGES
 from .simulated import simulated_rankings, write
 
 JUDGE = "judge"
 COMPARISONS, SLIPS = 4000, 0.1  # what the judge learns from, and how often people err in it
+MEMBERS = 4  # trained from other seeds, and merged into it
 USER = "\nUser:"  # where the agent's turn is over
 SMALL = {"dialogue": 2, "summarize": 1, "translate": 2, "qa": 8, "arithmetic": 10}  # task: seeds' worth of prompts
 
@@ -123,7 +125,14 @@ def make_judge(folder: Path, run: Path | None = None, resume: bool = False) -> d
     unseen = simulated_rankings(task, lm, heldout, 2000, seed=1)
     if run is not None and not resume:
         shutil.rmtree(run, ignore_errors=True)
-    judge = train(RewardModel.new(lm), pairs, TrainConfig(), run=run, resume=resume, title="the judge").judge
+    members = []
+    for seed in range(MEMBERS):
+        place = None if run is None else run / f"member-{seed}"
+        again = resume and place is not None and bool(checkpoint_steps(place))
+        title = f"judge {seed + 1} of {MEMBERS}"
+        new, config = RewardModel.new(lm, seed=seed), TrainConfig(seed=seed)
+        members.append(train(new, pairs, config, run=place, resume=again, title=title).judge)
+    judge = merged(members)
     judge.network.model.half().float()  # as it will be loaded
     responses = [text for (text,) in write(task, lm, learned, 1, seed=2)]
     judge.normalise(learned, responses)

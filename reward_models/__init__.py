@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .evaluation import evaluate
     from .feedback import Labelled, Ranked, Rated, SimulatedAnnotator, read_judgements, write_judgements
     from .judge import Judge, JudgeError, judged
+    from .merging import merged
     from .reward_model import RewardModel, load_judge
     from .training import TrainConfig, train
 
@@ -37,6 +38,7 @@ _MODULES = {
     "expected_best": "best_of",
     "judged": "judge",
     "load_judge": "reward_model",
+    "merged": "merging",
     "read_judgements": "feedback",
     "train": "training",
     "write_judgements": "feedback",
@@ -60,6 +62,7 @@ __all__ = [
     "expected_best",
     "judged",
     "load_judge",
+    "merged",
     "read_judgements",
     "train",
     "write_judgements",

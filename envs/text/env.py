@@ -71,12 +71,16 @@ class TextEnv(TextWorld, gym.Env[Observation, np.int64]):
 
     At a reset `prompt`. Per step `ref_logprob` (with `charge="token"`), `action_mask` where there is one, `feedback` at
     a turn's end. At the end `prompt`, `response`, `score`, `kl`, `length`, `finish_reason`, with a mask `forbidden`,
-    the task's measures (such as `gold`) and the parts of a `Composite` by name. Not scored: no score, no measures.
+    the task's measures (such as `gold`, the true score, whoever judges) and the parts of a `Composite` by name. Not
+    scored: no score, no measures.
 
     ## Arguments
 
     `task`, `model`, `reward_model`, `prompts`, `split`: what to write about, the reference, the judge. Prompts of your
     own without a `task` need `model` and `reward_model`.
+    `reward_model`: a callable `(prompts, responses) -> scores`, a `Composite`, the name of a saved judge (a run, a
+    folder, a hub id, a shipped one), or "gold", the task's true score. Left out, `reviews` has the learned judge that
+    ships, "reviews", and the other tasks have "gold".
     `max_new_tokens` (the task's), `min_new_tokens` (0), `allowed_tokens`, `context` (the model's, at most 512),
     `prompt_overflow` ("error", "drop", "truncate"): how long, and of what.
     `kl_coef` (0.05), `charge` ("token", "deferred", "none"), `on_length` ("score", "truncate"),

@@ -1,9 +1,10 @@
-"""The pages of the environments: what they show runs and prints what they say, and nothing is left out."""
+"""The pages of environments and judges: what they show runs and prints what they say, and nothing is left out."""
 
 import ast
 import dataclasses
 import inspect
 import re
+import shlex
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -17,9 +18,14 @@ import textrlhf
 from textrlhf.envs.text import TextOptions, TextVectorEnv
 from textrlhf.envs.text.tasks import make_task
 from textrlhf.language.causal_lm import shipped
+from textrlhf.reward_models import TrainConfig
+from textrlhf.reward_models.report import MEANINGS
+from textrlhf.reward_models.reward_model import JudgeConfig
+from textrlhf.reward_models.saving import shipped_judges
 
 DOCS = Path(textrlhf.__file__).parent / "docs"
-PAGES = [*sorted((DOCS / "envs").glob("*.md")), DOCS / "own_prompts.md"]
+JUDGES = DOCS / "reward_models.md"
+PAGES = [*sorted((DOCS / "envs").glob("*.md")), DOCS / "own_prompts.md", JUDGES]
 ENTRIES = {env_id: str(spec.entry_point) for env_id, spec in gym.registry.items()}
 IDS = sorted(env_id for env_id, entry in ENTRIES.items() if entry.startswith("textrlhf.envs."))
 TASKS = {  # by id, what a text world is about where nobody says otherwise
@@ -36,13 +42,24 @@ HEADINGS = [
     "Arguments",
     "Version History",
 ]
-BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", re.M | re.S)
+BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", re.M | re.S)
 PROCESSES = "__main__"  # a block that spawns processes is a script of its own
 
 
 def blocks(page):
-    """Each block of code with the output that stands right behind it, in order."""
-    return [(match[1], match[2]) for match in BLOCK.finditer(page.read_text(encoding="utf-8"))]
+    """Each block of code with the output that stands right behind it, in order; commands as the calls they are."""
+    found = BLOCK.finditer(page.read_text(encoding="utf-8"))
+    return [(called(match[2]) if match[1] == "sh" else match[2], match[3]) for match in found]
+
+
+def called(commands):
+    """Lines for a shell as Python that does the same inside this process."""
+    calls = ["from textrlhf.pipeline.commands import main"]
+    for line in commands.splitlines():
+        program, *words = shlex.split(line)
+        assert program == "textrlhf", line
+        calls.append(f"main({words})")
+    return "\n".join(calls)
 
 
 def models(code):
@@ -51,10 +68,17 @@ def models(code):
     return named | {name for name in ("reviews", "tasks") if f'"{name}"' in code}
 
 
+def judges(code):
+    """The shipped judges that a piece of code needs."""
+    return {judge for task in TASKS if task in code if (judge := make_task(TASKS[task], False).judge) is not None}
+
+
 def skip_unless_shipped(code):
-    missing = sorted(models(code) - set(shipped()))
-    if missing:
-        pytest.skip(f"the shipped model {missing[0]!r} is not there yet: python -m textrlhf.pipeline.assets makes it")
+    for kind, missing in (("model", models(code) - set(shipped())), ("judge", judges(code) - set(shipped_judges()))):
+        if missing:
+            pytest.skip(
+                f"the shipped {kind} {min(missing)!r} is not there yet: python -m textrlhf.pipeline.assets makes it"
+            )
 
 
 def shown(text):
@@ -62,11 +86,18 @@ def shown(text):
     return "\n".join(line.rstrip() for line in text.splitlines()).strip("\n")
 
 
+def section(page, heading):
+    return re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", page.read_text(encoding="utf-8"), re.M | re.S)[1]
+
+
 def table(page, heading):
-    """The cells of a table's first two columns."""
-    section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", page.read_text(encoding="utf-8"), re.M | re.S)[1]
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", section, re.M)
+    """The cells of a table's first two columns: names, and values as Python writes them."""
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", section(page, heading), re.M)
     return {name: ast.literal_eval(default.strip("`")) for name, default in rows}
+
+
+def defaults(settings):
+    return {field.name: field.default for field in dataclasses.fields(settings)}
 
 
 def page_of(env_id):
@@ -108,13 +139,15 @@ def test_the_classifier_of_the_how_to_judges(tmp_path):
     tokenizer = word_tokenizer()
     tokenizer.pad_token = tokenizer.eos_token
     config = GPT2Config(vocab_size=V, n_embd=8, n_layer=1, n_head=1, n_positions=32, num_labels=2, pad_token_id=1)
-    GPT2ForSequenceClassification(config).save_pretrained(tmp_path)
+    model = GPT2ForSequenceClassification(config).eval()
+    model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     (code,) = [code for code, _ in blocks(DOCS / "own_prompts.md") if "def judge_from" in code]
     names = {}
     exec(code, names)
     scores = names["judge_from"](tmp_path)(["a2 a3", "a4"], [" a5", " a6 a7"])
-    assert scores.shape == (2,)
+    logits = [model(**tokenizer(text, return_tensors="pt")).logits[0].detach() for text in ("a2 a3 a5", "a4 a6 a7")]
+    assert scores == pytest.approx([float(bad_good[1] - bad_good[0]) for bad_good in logits], abs=1e-5)
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -131,12 +164,22 @@ def test_every_page_is_that_of_an_id():
 
 def test_the_table_of_arguments_is_whole_and_true():
     named = table(page_of("TextRLHF-v0"), "Arguments")
-    true = {field.name: field.default for field in dataclasses.fields(TextOptions)}
+    true = defaults(TextOptions)
     batch = inspect.signature(TextVectorEnv).parameters
     for name in ("render_mode", "num_envs"):
         true[name] = batch[name].default
     true["autoreset_mode"] = batch["autoreset_mode"].default.value
     assert named == true
+
+
+@pytest.mark.parametrize(("heading", "settings"), [("Training", TrainConfig), ("Reading and scoring", JudgeConfig)])
+def test_the_settings_of_a_judge_are_whole_and_true(heading, settings):
+    assert table(JUDGES, heading) == defaults(settings)
+
+
+def test_every_number_of_an_evaluation_is_explained():
+    cells = re.findall(r"^\| (`.*?`) \|", section(JUDGES, "Evaluation"), re.M)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(cells))) == sorted(MEANINGS)
 
 
 @pytest.mark.parametrize("env_id", TASKS)

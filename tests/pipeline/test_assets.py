@@ -3,22 +3,30 @@
 import json
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 
 from textrlhf.envs.text.tasks import make_task
 from textrlhf.language import generate, load
 from textrlhf.language.causal_lm import ASSETS, shipped
 from textrlhf.language.fit import FitConfig, NextTokens, mean_loss
 from textrlhf.pipeline import assets
+from textrlhf.pipeline.simulated import gold, simulated_rankings, write
+from textrlhf.reward_models import evaluate, load_judge
+from textrlhf.reward_models.measures import pearson
+from textrlhf.reward_models.saving import ASSETS as JUDGES
+from textrlhf.reward_models.saving import shipped_judges
 
 PERPLEXITY = {"reviews": 3.4, "tasks": 1.9}  # on held-out texts; a little above what was reached when they were made
 
 
-def test_both_are_shipped_and_small():
+def test_all_are_shipped_and_small():
     assert shipped() == ["reviews", "tasks"]
-    size = sum(file.stat().st_size for file in ASSETS.rglob("*") if file.is_file())
-    assert size <= 4.5 * 2**20  # 6 MiB with the judge to come
+    assert shipped_judges() == ["reviews"]
+    size = sum(file.stat().st_size for folder in (ASSETS, JUDGES) for file in folder.rglob("*") if file.is_file())
+    assert size <= 6 * 2**20
 
 
 @pytest.mark.parametrize("name", list(PERPLEXITY))
@@ -42,6 +50,40 @@ def test_reviews_are_grammatical_and_of_every_mood():
     assert np.mean([text.finish_reason == "eos" for text in written]) > 0.99
 
 
+def test_the_judge_agrees_with_gold_on_what_it_has_not_seen():
+    """In 87 of 100 pairs, and its probabilities are those of people who err one time in ten."""
+    task, lm, judge = make_task("reviews", False), load("reviews"), load_judge("reviews")
+    prompts = [prompt.text for prompt in task.prompts("heldout")]
+    clean, noisy = (simulated_rankings(task, lm, prompts, 1500, error_rate=rate, seed=11) for rate in (0.0, 0.1))
+    assert evaluate(judge, clean).numbers()["accuracy"] >= 0.865
+    assert evaluate(judge, noisy).numbers()["ece"] <= 0.05
+    texts = [(pair.prompt, text) for pair in clean for text in pair.texts]
+    prompts, responses = [p for p, _ in texts], [r for _, r in texts]
+    assert pearson(judge.raw(prompts, responses), gold(task, prompts, responses)) >= 0.88
+
+
+def test_the_judges_scale_is_that_of_the_model():
+    task, lm, judge = make_task("reviews", False), load("reviews"), load_judge("reviews")
+    prompts = [prompt.text for prompt in task.prompts("train")][:1000]
+    scores = judge.score(prompts, [text for (text,) in write(task, lm, prompts, 1, seed=5)])
+    assert abs(scores.mean()) < 0.1
+    assert abs(scores.std() - 1) < 0.1
+
+
+def test_the_judge_serves_where_none_is_named():
+    """And gold by its name."""
+    for reward_model, name in ((None, "score"), ("gold", "gold")):
+        env = gym.make("TextRLHF-v0", reward_model=reward_model, kl_coef=0.0)
+        env.reset(seed=0)
+        over = False
+        while not over:
+            _, reward, terminated, truncated, info = env.step(env.unwrapped.reference_model.encode(" good")[0])
+            over = terminated or truncated
+        judge = load_judge("reviews")
+        expected = judge([info["prompt"]], [info["response"]])[0] if name == "score" else info["gold"]
+        assert reward == info["score"] == pytest.approx(expected, abs=1e-5)
+
+
 @pytest.mark.parametrize("name", ["reviews", *assets.SMALL])
 def test_every_prompt_is_made_of_known_words(name):
     task = make_task(name, False)
@@ -63,3 +105,17 @@ def test_the_command_makes_a_model(tmp_path, monkeypatch, capsys):
     assert about["bytes"] == sum(file.stat().st_size for file in Path(tmp_path / "made" / "reviews").iterdir())
     lm = load(tmp_path / "made" / "reviews")
     assert lm.decode(lm.encode("The film was good.")) == "The film was good."
+
+
+def test_the_command_makes_a_judge(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(assets, "COMPARISONS", 64)
+    monkeypatch.setattr(assets, "MEMBERS", 2)
+    arguments = ["--only", "judge", "--to", str(tmp_path / "made"), "--run", str(tmp_path / "run")]
+    assets.main(arguments)
+    before = load_judge(tmp_path / "made" / "reviews").network.state_dict()
+    assets.main([*arguments, "--resume"])  # over what is finished
+    about = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert about["comparisons"] == 64
+    judge = load_judge(tmp_path / "made" / "reviews")
+    assert judge.config.scale != 1
+    assert all(torch.equal(before[name], weights) for name, weights in judge.network.state_dict().items())

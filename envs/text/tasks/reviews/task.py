@@ -23,6 +23,7 @@ class Reviews(Task):
 
     name = "reviews"
     model = "reviews"
+    judge = "reviews"
     max_new_tokens = 32
 
     def prompts(self, split: str) -> Sequence[Prompt]:
