@@ -27,13 +27,13 @@ from ..language.causal_lm import ASSETS
 from ..language.fit import FitConfig, NextTokens, fit, mean_loss
 from ..language.word_tokenizer import END, word_tokenizer
 from ..records.run_checkpoints import checkpoint_steps
-from ..reward_models import RewardModel, TrainConfig, evaluate, merged, train
+from ..reward_models import Ensemble, RewardModel, TrainConfig, distilled, evaluate, train
 from ..reward_models.saving import ASSETS as JUDGES
 from .simulated import simulated_rankings, write
 
 JUDGE = "judge"
 COMPARISONS, SLIPS = 4000, 0.1  # what the judge learns from, and how often people err in it
-MEMBERS = 4  # trained from other seeds, and merged into it
+MEMBERS, TAUGHT = 4, 4  # judges that teach it, and texts a prompt by which they do
 USER = "\nUser:"  # where the agent's turn is over
 SMALL = {"dialogue": 2, "summarize": 1, "translate": 2, "qa": 8, "arithmetic": 10}  # task: seeds' worth of prompts
 
@@ -132,7 +132,13 @@ def make_judge(folder: Path, run: Path | None = None, resume: bool = False) -> d
         title = f"judge {seed + 1} of {MEMBERS}"
         new, config = RewardModel.new(lm, seed=seed), TrainConfig(seed=seed)
         members.append(train(new, pairs, config, run=place, resume=again, title=title).judge)
-    judge = merged(members)
+    texts = [(p, r) for p, some in zip(learned, write(task, lm, learned, TAUGHT, seed=3), strict=True) for r in some]
+    prompts, responses = ([text[at] for text in texts if text[1].strip()] for at in (0, 1))
+    taught = None if run is None else run / "student"
+    again = resume and taught is not None and bool(checkpoint_steps(taught))
+    judge = distilled(
+        RewardModel.new(lm), Ensemble(members), prompts, responses, run=taught, resume=again, title="the judge"
+    )
     judge.network.model.half().float()  # as it will be loaded
     responses = [text for (text,) in write(task, lm, learned, 1, seed=2)]
     judge.normalise(learned, responses)

@@ -14,7 +14,7 @@ import tyro
 
 from ..records.metrics import read_metrics
 from ..records.run_checkpoints import checkpoint_steps
-from ..reward_models import Ensemble, JudgeError, RewardModel, TrainConfig, load_judge, merged
+from ..reward_models import Ensemble, JudgeError, RewardModel, TrainConfig, load_judge
 from ..reward_models import train as learn
 from .arguments import parse
 from .checks import at_least_one, check_device
@@ -63,9 +63,8 @@ class Options:
     """ends of the scale of ratings, for rows that name none; by default the lowest and the highest rating"""
     members: int = 1
     """train several judges that differ by their seed, and let them judge together"""
-    combine: Literal["mean", "worst", "cautious", "merged"] = "mean"
-    """what several say together: their mean, the lowest, or the mean less the variance; merged is one judge with the
-    mean of their weights, nearly as good as all of them and as quick as one"""
+    combine: Literal["mean", "worst", "cautious"] = "mean"
+    """what several say together: their mean, the lowest, or the mean less the variance"""
     head: Literal["auto", "last", "tokens"] = "auto"
     """where the score is read: at the last token, or summed over the response's; auto sums for small causal models"""
     reads: Literal["text", "pair", "response"] | None = None
@@ -195,13 +194,7 @@ def _train_members(
             judge.save(folders[i] / JUDGE)
     if len(folders) > 1 and not (run / JUDGE).is_dir():
         members = [RewardModel.load(folder / JUDGE, device=request.device) for folder in folders]
-        if request.combine == "merged":
-            with blaming_user(ValueError):
-                one = merged(members)
-            _give_scale(one, texts or _reference_texts(request, one, learned, quiet=quiet))
-            one.save(run / JUDGE)
-        else:
-            Ensemble(members, request.combine).save(run / JUDGE)
+        Ensemble(members, request.combine).save(run / JUDGE)
 
 
 def _give_scale(judge: RewardModel, texts: tuple[Sequence[str], Sequence[str]] | None) -> None:

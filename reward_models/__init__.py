@@ -9,13 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .best_of import best_of, best_of_kl, expected_best
+    from .best_of_n import best_of, best_of_kl, expected_best
     from .composite import AtLeast, AtMost, Composite
+    from .distilling import distilled
     from .ensemble import Ensemble
     from .evaluation import evaluate
     from .feedback import Labelled, Ranked, Rated, SimulatedAnnotator, read_judgements, write_judgements
     from .judge import Judge, JudgeError, judged
-    from .merging import merged
     from .reward_model import RewardModel, load_judge
     from .training import TrainConfig, train
 
@@ -32,13 +32,13 @@ _MODULES = {
     "RewardModel": "reward_model",
     "SimulatedAnnotator": "feedback",
     "TrainConfig": "training",
-    "best_of": "best_of",
-    "best_of_kl": "best_of",
+    "best_of": "best_of_n",
+    "best_of_kl": "best_of_n",
+    "distilled": "distilling",
     "evaluate": "evaluation",
-    "expected_best": "best_of",
+    "expected_best": "best_of_n",
     "judged": "judge",
     "load_judge": "reward_model",
-    "merged": "merging",
     "read_judgements": "feedback",
     "train": "training",
     "write_judgements": "feedback",
@@ -58,11 +58,11 @@ __all__ = [
     "TrainConfig",
     "best_of",
     "best_of_kl",
+    "distilled",
     "evaluate",
     "expected_best",
     "judged",
     "load_judge",
-    "merged",
     "read_judgements",
     "train",
     "write_judgements",

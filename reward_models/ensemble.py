@@ -88,6 +88,11 @@ class Ensemble:
         return combined(np.stack([of(margins) for of in likely]), "mean")
 
     @property
+    def lapse(self) -> float:
+        """How often a person's choice is a slip: the members' mean."""
+        return float(np.mean([getattr(judge, "lapse", 0.0) for judge in self.judges]))
+
+    @property
     def label_offset(self) -> float:
         """What makes a raw score the log-odds of being called good: the members' mean."""
         return float(np.mean([getattr(judge, "label_offset", 0.0) for judge in self.judges]))

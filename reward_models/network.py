@@ -65,6 +65,16 @@ class RewardNetwork(nn.Module):
         back = torch.from_numpy(np.argsort(np.array(order))).to(self.device)
         return torch.cat(parts)[back]
 
+    @torch.no_grad()
+    def stretch(self, times: float) -> None:
+        """Multiply every raw score."""
+        if self.values is not None:
+            self.values.values.mul_(times)
+        elif self.causal:
+            self.model.score.weight.mul_(times)
+        else:
+            raise TypeError("an encoder's classifier cannot be stretched: its head is not linear alone")
+
     def contributions(self, text: Text) -> Tensor:  # -> (length of the response,)
         """What each token of a response adds to its raw score."""
         assert self.values is not None

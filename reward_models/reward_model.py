@@ -184,6 +184,11 @@ class RewardModel:
         return self
 
     @property
+    def lapse(self) -> float:
+        """How often a person's choice is a slip."""
+        return self.config.lapse
+
+    @property
     def label_offset(self) -> float:
         """What makes a raw score the log-odds of being called good."""
         return self.config.offset

@@ -10,7 +10,7 @@ import pytest
 
 from textrlhf.language import generate
 from textrlhf.reward_models import JudgeError
-from textrlhf.reward_models.best_of import best_of, best_of_kl, expected_best
+from textrlhf.reward_models.best_of_n import best_of, best_of_kl, expected_best
 from tiny_models import tiny_lm
 
 PROMPTS = ["a3 a4", "a5", "a6 a7 a8"]
