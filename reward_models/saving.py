@@ -45,11 +45,14 @@ def find_judge(name: str | os.PathLike[str]) -> str:
     if given in shipped_judges():
         return str(ASSETS / given)
     place = Path(os.path.abspath(os.path.expanduser(given)))
+    if (place / "checkpoints").is_dir() and not (place / IN_A_RUN).is_dir():
+        raise JudgeFolderError(f"the run {given} has no judge yet: `textrlhf reward resume {given}` finishes it")
     for folder in (place / IN_A_RUN, place):
         if any((recovered(folder) / file).is_file() for file in ("config.json", "ensemble.json")):
             return str(folder)
     known = f"one of the shipped judges {shipped_judges()}"
-    if place.exists() or os.path.isabs(given) or given.startswith((".", "~")) or given.count("/") != 1:
+    elsewhere = given.count("/") == 1 and not given.startswith((".", "~")) and not os.path.isabs(given)
+    if place.exists() or not elsewhere or os.path.isdir(os.path.dirname(given)):
         raise JudgeFolderError(
             f"no judge at {given}: expected a folder that RewardModel.save() or `textrlhf reward train` wrote, a "
             f'sequence classifier\'s folder or hub id ("owner/name"), or {known}'

@@ -175,10 +175,15 @@ class Learner(nn.Module):
     def rates(self, learning_rate: float) -> dict[str, float]:
         """How many times the learning rate is each part's."""
         head, token = self.config.head_learning_rate, self.config.token_learning_rate
+        model = self.network.model
+        new = (
+            []
+            if self.network.values is not None
+            else [part for part, _ in model.named_children() if part != model.base_model_prefix]
+        )
         return {
             "network.": 0.0 if self.config.frozen else 1.0,
-            "network.model.score": head / learning_rate,
-            "network.model.classifier": head / learning_rate,
+            **{f"network.model.{part}": head / learning_rate for part in new},
             "network.values.gate": head / learning_rate,
             "network.values.values": token / learning_rate,
             "offset": FAST * head / learning_rate,
