@@ -32,7 +32,7 @@ from ..reward_models.saving import ASSETS as JUDGES
 from .simulated import simulated_rankings, write
 
 JUDGE = "judge"
-COMPARISONS, SLIPS = 4000, 0.1  # what the judge learns from, and how often people err in it
+COMPARISONS, SLIPS, TESTED = 4000, 0.1, 2000  # pairs to learn from, how often people err in them, pairs to test on
 MEMBERS, TAUGHT = 4, 4  # judges that teach it, and texts a prompt by which they do
 USER = "\nUser:"  # where the agent's turn is over
 SMALL = {"dialogue": 2, "summarize": 1, "translate": 2, "qa": 8, "arithmetic": 10}  # task: seeds' worth of prompts
@@ -122,7 +122,7 @@ def make_judge(folder: Path, run: Path | None = None, resume: bool = False) -> d
     task, lm = make_task("reviews", False), load("reviews", "cpu")
     learned, heldout = ([prompt.text for prompt in task.prompts(split)] for split in ("train", "heldout"))
     pairs = simulated_rankings(task, lm, learned, COMPARISONS, error_rate=SLIPS, seed=0)
-    unseen = simulated_rankings(task, lm, heldout, 2000, seed=1)
+    unseen = simulated_rankings(task, lm, heldout, TESTED, seed=1)
     if run is not None and not resume:
         shutil.rmtree(run, ignore_errors=True)
     members = []

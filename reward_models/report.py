@@ -129,7 +129,7 @@ def _numbers(evaluation: Evaluation) -> str:
         shown = _percent(value) if form == "%" else format(value, form).replace("-", "−")
         rows.append(f'<tr><th>{name}</th><td class="number">{shown}</td><td>{_prose(meaning)}</td></tr>')
     scale = (
-        "Scores are raw log-odds: the probability that one text is better than another is the logistic function of "
+        "Scores are raw log-odds: among people who never slip, the better of two would be chosen with the logistic of "
         "their difference."
         if evaluation.scale == "raw"
         else "This judge names no scale of its own. Its scores are read as log-odds, so the log-loss and the "

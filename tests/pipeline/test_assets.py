@@ -108,8 +108,13 @@ def test_the_command_makes_a_model(tmp_path, monkeypatch, capsys):
 
 
 def test_the_command_makes_a_judge(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(assets, "COMPARISONS", 64)
-    monkeypatch.setattr(assets, "MEMBERS", 2)
+    class Few(type(make_task("reviews", False))):
+        def prompts(self, split):
+            return super().prompts(split)[:64]
+
+    monkeypatch.setattr(assets, "make_task", lambda *_: Few())
+    for name, few in (("COMPARISONS", 64), ("TESTED", 64), ("MEMBERS", 2), ("TAUGHT", 1)):
+        monkeypatch.setattr(assets, name, few)
     arguments = ["--only", "judge", "--to", str(tmp_path / "made"), "--run", str(tmp_path / "run")]
     assets.main(arguments)
     before = load_judge(tmp_path / "made" / "reviews").network.state_dict()
