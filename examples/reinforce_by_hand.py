@@ -18,12 +18,13 @@ SLOTS = np.arange(N)
 
 
 def write(env, policy):
-    """One text in every slot: the tokens (N, context), where the responses begin, the returns, the scores."""
+    """One text in every slot: tokens (N, context), where responses begin, returns, scores, true scores (gold)."""
     observation, _ = env.reset()
     env.unwrapped.settle()  # says that somebody here settles: no charge will come in a reward
     begins = (observation >= 0).sum(1)
     memory, going = make_memory(policy, N), np.ones(N, bool)
-    texts, scores, lengths = np.zeros_like(observation), np.zeros(N), np.zeros(N, int)
+    texts, lengths = np.zeros_like(observation), np.zeros(N, int)
+    scores, gold = np.zeros(N), np.zeros(N)
     while going.any():
         with torch.no_grad():
             hidden = memory.catch_up(SLOTS, observation, (observation >= 0).sum(1))
@@ -33,12 +34,13 @@ def write(env, policy):
         lengths += going
         ended = terminated | truncated
         for slot in np.flatnonzero(ended & going):
-            texts[slot], scores[slot] = info["final_obs"][slot], info["final_info"]["score"][slot]
+            texts[slot], final = info["final_obs"][slot], info["final_info"]
+            scores[slot], gold[slot] = final["score"][slot], final["gold"][slot]
         memory.reset(np.flatnonzero(ended))  # the slot holds a new text now, which this loop does not look at
         going &= ~ended
     charges = env.unwrapped.settle()  # what every token owes to the reference, all in one forward
     returns = scores + [owed[:length].sum() for owed, length in zip(charges, lengths, strict=True)]
-    return texts, begins, returns, scores
+    return texts, begins, returns, scores, gold
 
 
 def update(policy, optimizer, texts, begins, returns):
@@ -60,7 +62,7 @@ def update(policy, optimizer, texts, begins, returns):
 
 
 def main():
-    """Learn; the mean score before and after."""
+    """Learn from the judge; the mean gold before and after, which the learner never sees."""
     torch.manual_seed(0)
     env = gym.make_vec("TextRLHF-v0", num_envs=N, charge="deferred")
     env.reset(seed=0)
@@ -69,15 +71,16 @@ def main():
     optimizer = torch.optim.Adam(policy.model.parameters(), LEARNING_RATE)
     first = None
     for number in range(1, UPDATES + 1):
-        texts, begins, returns, scores = write(env, policy)
-        first = scores.mean() if first is None else first
+        texts, begins, returns, scores, gold = write(env, policy)
+        first = gold.mean() if first is None else first
         if number % 5 == 0 or number == 1:
             best = texts[scores.argmax()]
             words = policy.decode(best[best >= 0])
-            print(f"{number:3}  score {scores.mean():+.2f}  return {returns.mean():+.2f}  {words}")
+            means = f"score {scores.mean():+.2f}  gold {gold.mean():+.2f}  return {returns.mean():+.2f}"
+            print(f"{number:3}  {means}  {words}")
         update(policy, optimizer, texts, begins, returns)
-    print(f"mean score {first:+.2f} before, {scores.mean():+.2f} after {UPDATES} updates")
-    return first, scores.mean()
+    print(f"mean gold {first:+.2f} before, {gold.mean():+.2f} after {UPDATES} updates")
+    return first, gold.mean()
 
 
 if __name__ == "__main__":

@@ -51,19 +51,13 @@ def reference_texts(
     with blaming_user(LanguageError):
         written = generate(lm, [tokens[i] for i in asked], max_new_tokens, seed=seed)
     responses = [lm.continuation(text.prompt, text.tokens) for text in written]
-    kept = readable(judge, [distinct[i] for i in asked], responses)
+    kept = np.flatnonzero(judge.readable([distinct[i] for i in asked], responses)).tolist()
     if len(kept) < 2:
         raise UserError(
             f"of {SAMPLES} texts that {lm} wrote the judge can read {len(kept)}, within its {judge.context} positions: "
             "lower --max-new-tokens, or name another --reference"
         )
     return [distinct[asked[i]] for i in kept], [responses[i] for i in kept]
-
-
-def readable(judge: RewardModel, prompts: Sequence[str], responses: Sequence[str]) -> list[int]:
-    """Which texts have a token, and no more than the judge has positions."""
-    sizes = [len(text.tokens) for text in judge.reader.read(prompts, responses)]
-    return [i for i, size in enumerate(sizes) if size and (judge.context is None or size <= judge.context)]
 
 
 def _room(lm: CausalLM, ids: Sequence[int]) -> int:

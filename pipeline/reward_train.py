@@ -16,11 +16,12 @@ from ..records.metrics import read_metrics
 from ..records.run_checkpoints import checkpoint_steps
 from ..reward_models import Ensemble, JudgeError, RewardModel, TrainConfig, load_judge
 from ..reward_models import train as learn
+from ..reward_models.training import readable
 from .arguments import parse
 from .checks import at_least_one, check_device
 from .errors import UserError, blaming_user
 from .reward_evaluate import evaluated, figures, told, write_page
-from .reward_reference import Texts, find_reference, readable, reference_texts
+from .reward_reference import Texts, find_reference, reference_texts
 from .reward_run import JUDGE, JudgeRequest, check_new, digest, existing_judge_run, read_judge_request
 from .words import facts, heading, line, try_next
 
@@ -142,7 +143,7 @@ def walk(request: JudgeRequest, run: Path, *, quiet: bool) -> None:
         judge = load_judge(run / JUDGE, request.device)
         one: Any = judge.judges[0] if isinstance(judge, Ensemble) else judge
         if request.config(0).overflow == "drop":
-            heldout = _readable(one, heldout)
+            heldout = readable(one, heldout)
         evaluation = None
         if heldout:
             with _threads(request.threads, one):
@@ -240,13 +241,6 @@ def _reference_texts(
     if texts is None:
         line("The scores keep the scale of log-odds: no judgement has a prompt that a model could go on from")
     return texts
-
-
-def _readable(judge: RewardModel, judgements: Sequence[Judgement]) -> list[Judgement]:
-    """The judgements whose every text the judge can read whole."""
-    return [
-        one for one in judgements if len(readable(judge, [one.prompt] * len(one.texts), one.texts)) == len(one.texts)
-    ]
 
 
 def _about(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..language.causal_lm import pick_device
 from .judge import JudgeError, Scores
@@ -148,6 +149,12 @@ class RewardModel:
                     f"{_short(prompts[i] + responses[i])}"
                 )
         return texts
+
+    def readable(self, prompts: Sequence[str], responses: Sequence[str]) -> NDArray[np.bool_]:
+        """Which texts have a token, and no more of them than there are positions."""
+        sizes = np.array([len(text.tokens) for text in self.reader.read(prompts, responses)], np.int64)
+        found: NDArray[np.bool_] = (sizes > 0) & (sizes <= (self.context or sizes.max(initial=0)))
+        return found
 
     def probability(self, margins: Scores) -> Scores:
         """P(first is preferred) from differences of raw scores."""

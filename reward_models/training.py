@@ -176,14 +176,10 @@ class Learner(nn.Module):
         """How many times the learning rate is each part's."""
         head, token = self.config.head_learning_rate, self.config.token_learning_rate
         model = self.network.model
-        new = (
-            []
-            if self.network.values is not None
-            else [part for part, _ in model.named_children() if part != model.base_model_prefix]
-        )
+        new = [part for part, _ in model.named_children() if part != model.base_model_prefix]
         return {
             "network.": 0.0 if self.config.frozen else 1.0,
-            **{f"network.model.{part}": head / learning_rate for part in new},
+            **({f"network.model.{part}": head / learning_rate for part in new} if self.network.values is None else {}),
             "network.values.gate": head / learning_rate,
             "network.values.values": token / learning_rate,
             "offset": FAST * head / learning_rate,
@@ -204,7 +200,8 @@ class Judged:
         noisy: bool = False,
     ) -> None:
         self.network, self.config, self.learner, self.noisy = judge.network, config, learner, noisy
-        self.judgements, self.dropped = _fitting(judge, judgements, config)
+        self.judgements = readable(judge, judgements) if config.overflow == "drop" else list(judgements)
+        self.dropped = len(judgements) - len(self.judgements)
         prompts = [one.prompt for one in self.judgements for _ in one.texts]
         responses = [text for one in self.judgements for text in one.texts]
         places = [one.place for one in self.judgements for _ in one.texts]
@@ -299,13 +296,9 @@ def _on_unit(one: Rated) -> float:
     return 2 * (one.rating - low) / (high - low) - 1
 
 
-def _fitting(judge: RewardModel, judgements: Sequence[Judgement], config: TrainConfig) -> tuple[list[Judgement], int]:
-    """Those whose texts the judge can read whole, and how many others there are."""
-    if config.overflow == "error" or judge.context is None:
-        return list(judgements), 0
-    kept = []
-    for one in judgements:
-        texts = judge.reader.read([one.prompt] * len(one.texts), one.texts)
-        if max(len(text.tokens) for text in texts) <= judge.context:
-            kept.append(one)
-    return kept, len(judgements) - len(kept)
+def readable(judge: RewardModel, judgements: Sequence[Judgement]) -> list[Judgement]:
+    """The judgements whose every text the judge can read whole."""
+    prompts = [one.prompt for one in judgements for _ in one.texts]
+    can = judge.readable(prompts, [text for one in judgements for text in one.texts])
+    ends = np.cumsum([0, *(len(one.texts) for one in judgements)]).tolist()
+    return [one for one, (a, b) in zip(judgements, pairwise(ends), strict=True) if can[a:b].all()]

@@ -13,7 +13,7 @@ def test_it_stays_under_a_hundred_lines():
 
 
 @pytest.mark.slow
-def test_it_raises_the_score(monkeypatch, capsys):
+def test_it_raises_gold_by_learning_from_the_judge(monkeypatch, capsys):
     """Guards against a contract on which a plain learner cannot learn: a sign, an order, a slot mixed up."""
     spec = importlib.util.spec_from_file_location("reinforce_by_hand", EXAMPLE)
     example = importlib.util.module_from_spec(spec)

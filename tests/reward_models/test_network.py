@@ -15,7 +15,7 @@ from textrlhf.reward_models import network as network_module
 from textrlhf.reward_models.heads import Noise, TokenValues, margin
 from textrlhf.reward_models.network import RewardNetwork, state_width
 from textrlhf.reward_models.packing import Text
-from tiny_models import ON_COLUMNS, ON_SLOTS, V, tiny_model
+from tiny_models import ON_COLUMNS, ON_SLOTS, V, noisy, tiny_model
 
 WINDOWED = {"sliding_window": 16}  # Mistral has a row in both tables
 FAMILIES = [*((family, {}, True) for family in ON_SLOTS)] + [
@@ -31,14 +31,6 @@ ENCODER = {
     "max_position_embeddings": 64,
     "pad_token_id": 0,
 }
-
-
-def noisy(module, seed=0, size=0.15):
-    draws = torch.Generator().manual_seed(seed)
-    for parameter in module.parameters():
-        parameter.data.add_(size * torch.randn(parameter.shape, generator=draws))
-        parameter.requires_grad_(False)
-    return module.eval()
 
 
 def on_tokens(trunk):

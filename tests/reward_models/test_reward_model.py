@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import pickle
 
-import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -16,7 +15,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from textrlhf.language import CausalLM, LanguageError
 from textrlhf.reward_models import JudgeError, RewardModel, judged, load_judge
 from textrlhf.reward_models.reward_model import JudgeConfig
-from tiny_models import V, tiny_lm, tiny_model, word_tokenizer
+from tiny_models import V, noisy, tiny_lm, tiny_model, word_tokenizer
 
 PROMPTS = ["a9 a10 a11", "a5 a6", "a9 a10 a11", "", "a5 a6", "a9 a10 a11", "a12"]
 RESPONSES = [" a7 a8", " a9", " a13 a14 a15 a20 a21", "a4 a4", " a30 a31 a5", " a7 a8", " a16 a17"]
@@ -41,18 +40,6 @@ ENCODERS = {
     },
     "modernbert": {**_SHAPE, "pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2},
 }
-
-
-@pytest.fixture(autouse=True)
-def offline(monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-
-
-def noisy(module, seed=0, size=0.15):
-    draws = torch.Generator().manual_seed(seed)
-    for parameter in module.parameters():
-        parameter.data.add_(size * torch.randn(parameter.shape, generator=draws))
-    return module
 
 
 def judge(family="gpt2", head="tokens", tokenizer=None, **options):

@@ -7,7 +7,6 @@ import json
 import stat
 from pathlib import Path
 
-import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -20,7 +19,7 @@ from textrlhf.language import CausalLM, load
 from textrlhf.language.fit import FitConfig, NextTokens, fit
 from textrlhf.reward_models import RewardModel, load_judge
 from textrlhf.reward_models.saving import JudgeFolderError, find_judge
-from tiny_models import ON_SLOTS, V, tiny_model, word_tokenizer
+from tiny_models import ON_SLOTS, V, noisy, tiny_model, word_tokenizer
 
 PROMPTS = ["a9 a10 a11", "a5 a6", "a9 a10 a11", "a5 a6", "a12"]
 RESPONSES = [" a7 a8", " a9", " a13 a14 a15 a20 a21", " a30 a31 a5", " a16 a17"]
@@ -35,18 +34,6 @@ BERT = {
     "pad_token_id": 1,
 }
 FAMILIES = {name: ON_SLOTS[name] for name in ("gpt2", "llama", "opt")} | {"bert": BERT}
-
-
-@pytest.fixture(autouse=True)
-def offline(monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-
-
-def noisy(module, seed=0, size=0.15):
-    draws = torch.Generator().manual_seed(seed)
-    for parameter in module.parameters():
-        parameter.data.add_(size * torch.randn(parameter.shape, generator=draws))
-    return module
 
 
 def tokenizer_of(ends=False, pad="<eos>"):

@@ -69,6 +69,15 @@ def tiny_model(family: str, *, seed: int = 0, **changes):
     return model
 
 
+def noisy(module, *, seed: int = 0, size: float = 0.15):
+    """The same module with frozen weights that lie a little elsewhere, as if it had been trained."""
+    draws = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        parameter.data.add_(size * torch.randn(parameter.shape, generator=draws))
+        parameter.requires_grad_(False)
+    return module
+
+
 def word_tokenizer(size: int = V) -> PreTrainedTokenizerFast:
     """Words "a0", "a1", …; token 0 is unknown, token 1 ends a text."""
     vocab = {"<unk>": 0, "<eos>": 1, **{f"a{i}": i for i in range(2, size)}}
