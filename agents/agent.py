@@ -15,12 +15,13 @@ from torch import Tensor
 
 from ..records.progress import Stopwatch
 from .callbacks import Callback, Metrics
-from .config import Config, make_config, tuned_settings
+from .config import Config, language_model_settings, make_config, tuned_for, tuned_settings
 from .episodes import Episodes
 from .masks import Mask, checked, require_an_action
 from .plan import Plan
 from .policies import Memory, Policy
 from .policies.encoder import is_image
+from .reach import Reach
 from .seeding import Randomness, derive, draw_seed
 from .spaces import Array, Leaves, leaves_of
 from .vectorize import EnvLike, Vectorized, vectorize
@@ -52,8 +53,14 @@ class Agent(ABC):
         env_kwargs: Mapping[str, Any] | None = None,
         **hyperparameters: Any,
     ) -> None:
-        config = make_config(self.config_class, config, **hyperparameters)
-        self._setup(config, vectorize(env, config.n_envs, env_kwargs))
+        settled = make_config(self.config_class, config, **hyperparameters)
+        made = vectorize(env, settled.n_envs, env_kwargs)
+        if config is None and Reach(made.env).has("reference_model"):
+            settled = make_config(self.config_class, **{**language_model_settings(self.name), **hyperparameters})
+            if made.owned and made.env.num_envs != settled.n_envs:
+                made.env.close()
+                made = vectorize(env, settled.n_envs, env_kwargs)
+        self._setup(settled, made)
 
     def _setup(self, config: Config, made: Vectorized) -> None:
         seed = draw_seed() if config.seed is None else config.seed
@@ -92,13 +99,14 @@ class Agent(ABC):
     def tuned(cls: type[A], env: EnvLike, *, env_kwargs: Mapping[str, Any] | None = None, **hyperparameters: Any) -> A:
         """Make an agent with the hyperparameters kept for an environment; keywords change single ones."""
         env_id = env if isinstance(env, str) else env.spec.id if env.spec else repr(env)
-        settings = tuned_settings(cls.name)
-        known = settings.get(env_id.rpartition(":")[2])
+        known = tuned_for(cls.name, env_id, env_kwargs)
         if known is None:
             raise KeyError(
                 f"{cls.__name__} has no tuned hyperparameters for {env_id!r}: there are some for "
-                f"{', '.join(settings)}; make it with {cls.__name__}({env_id!r}) instead"
+                f"{', '.join(tuned_settings(cls.name))}; make it with {cls.__name__}({env_id!r}) instead"
             )
+        if isinstance(env, str):
+            env_kwargs = {**known.env_kwargs, **(env_kwargs or {})}
         return cls(env, env_kwargs=env_kwargs, **{**known.hyperparameters, **hyperparameters})
 
     def learn(

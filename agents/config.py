@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -13,6 +14,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 
 Schedule = Literal["constant", "linear", "cosine"]
+LANGUAGE_MODEL = "any language model"  # under this name are the settings for worlds that bring a reference model
 C = TypeVar("C", bound="Config")
 
 
@@ -91,12 +93,30 @@ class Tuned:
     total_timesteps: int
     hyperparameters: dict[str, Any]
     why: str
+    env_kwargs: dict[str, Any] = dataclasses.field(
+        default_factory=dict
+    )  # arguments of the environment that go with them
+    unless: tuple[str, ...] = ()  # arguments of the environment that make it another task
 
 
 def tuned_settings(agent: str) -> dict[str, Tuned]:
     """Return what is kept for an agent, by environment id."""
     text = resources.files(__package__).joinpath("tuned").joinpath(f"{agent}.json").read_text()
     return {env_id: Tuned(**kept) for env_id, kept in json.loads(text).items()}
+
+
+def language_model_settings(agent: str) -> dict[str, Any]:
+    """The hyperparameters an agent begins with in a world that brings a reference model."""
+    known = tuned_settings(agent).get(LANGUAGE_MODEL)
+    return dict(known.hyperparameters) if known else {}
+
+
+def tuned_for(agent: str, env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> Tuned | None:
+    """What is kept for an environment made with these arguments, if anything is."""
+    known = tuned_settings(agent).get(env_id.rpartition(":")[2])
+    if known and not set(known.unless).isdisjoint(env_kwargs or {}):
+        return tuned_settings(agent)[LANGUAGE_MODEL]
+    return known
 
 
 def scheduled(value: float, schedule: Schedule, remaining: float) -> float:

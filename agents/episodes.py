@@ -1,12 +1,15 @@
-"""Returns and lengths of the episodes an agent has finished."""
+"""Returns and lengths of the episodes an agent has finished, and what the environment said of each."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .endings import numbers
 
 WINDOW = 100
 
@@ -16,29 +19,45 @@ class Episodes:
 
     def __init__(self, n_envs: int) -> None:
         self._returns, self._lengths = np.zeros(n_envs), np.zeros(n_envs, np.int64)
-        self.recent: deque[tuple[float, int]] = deque(maxlen=WINDOW)
+        self._kl = np.zeros(n_envs)
+        self.recent: deque[dict[str, float]] = deque(maxlen=WINDOW)
         self.finished = 0
 
-    def add(self, rewards: NDArray[np.float64], ended: NDArray[np.bool_], valid: NDArray[np.bool_]) -> None:
-        """Take in steps (T, N)."""
-        for reward, end, real in zip(rewards, ended, valid, strict=True):
+    def add(
+        self,
+        rewards: NDArray[np.float64],
+        ended: NDArray[np.bool_],
+        valid: NDArray[np.bool_],
+        kl: NDArray[np.float64] | None = None,
+        told: Mapping[tuple[int, int], Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Take in steps (T, N), and what was `told` of the episodes that ended, by step and slot."""
+        for t, (reward, end, real) in enumerate(zip(rewards, ended, valid, strict=True)):
             self._returns += np.where(real, reward, 0.0)
             self._lengths += real
-            if end.any():
-                self.recent.extend(zip(self._returns[end].tolist(), self._lengths[end].tolist(), strict=True))
-                self.finished += int(end.sum())
-                self._returns[end], self._lengths[end] = 0.0, 0
+            if kl is not None:
+                self._kl += np.where(real, kl[t], 0.0)
+            for slot in np.flatnonzero(end).tolist():
+                episode = numbers(told.get((t, slot), {})) if told else {}
+                if kl is not None:
+                    episode["kl"] = float(self._kl[slot])
+                self.recent.append(
+                    {**episode, "return": float(self._returns[slot]), "length": float(self._lengths[slot])}
+                )
+                self.finished += 1
+                self._returns[slot] = self._lengths[slot] = self._kl[slot] = 0
 
     def metrics(self) -> dict[str, float]:
-        """The recent episodes' mean return and length, once there are any."""
-        if not self.recent:
-            return {}
-        mean_return, mean_length = np.mean(np.array(self.recent, np.float64), axis=0)
-        return {"rollout/return": float(mean_return), "rollout/length": float(mean_length)}
+        """The recent episodes' means, once there are any."""
+        names = dict.fromkeys(name for episode in self.recent for name in episode)
+        return {
+            f"rollout/{name}": float(np.mean([episode[name] for episode in self.recent if name in episode]))
+            for name in names
+        }
 
     def cut(self) -> None:
         """Forget the episodes under way."""
-        self._returns[:], self._lengths[:] = 0.0, 0
+        self._returns[:] = self._lengths[:] = self._kl[:] = 0
 
     def state_dict(self) -> dict[str, Any]:
         """The finished episodes as plain JSON."""
@@ -46,5 +65,8 @@ class Episodes:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
-        self.recent = deque(((float(r), int(n)) for r, n in state["recent"]), maxlen=WINDOW)
+        self.recent = deque(
+            ({str(name): float(value) for name, value in episode.items()} for episode in state["recent"]),
+            maxlen=WINDOW,
+        )
         self.finished = int(state["finished"])

@@ -56,3 +56,26 @@ class FlatAdam:
         self.mean.copy_(tensors["mean"])
         self.square.copy_(tensors["square"])
         self.steps = int(tensors["steps"])
+
+
+def own_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Weights and buffers by name; a tensor with two names (tied embeddings) has its first one here."""
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in network.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            found[name] = tensor.detach()
+    return found
+
+
+@torch.no_grad()
+def load_own_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Take back what `own_tensors` gave."""
+    own = own_tensors(network)
+    for name in own.keys() ^ tensors.keys():
+        raise ValueError(f"{name!r} is a weight of only one of the network and the checkpoint")
+    for name, tensor in own.items():
+        if tensor.shape != tensors[name].shape:
+            raise ValueError(f"{name!r} has shape {tuple(tensors[name].shape)}, the network's {tuple(tensor.shape)}")
+        tensor.copy_(tensors[name])

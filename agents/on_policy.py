@@ -16,10 +16,10 @@ from .agent import Agent
 from .callbacks import Metrics
 from .config import Config
 from .diagnostics import DivergedError
-from .flat import FlatAdam
+from .flat import FlatAdam, load_own_tensors, own_tensors
 from .masks import pack
 from .normalize import RewardNorm
-from .policies import GRUPolicy, MLPPolicy, Policy
+from .policies import GRUPolicy, LanguageModelPolicy, MLPPolicy, Policy
 from .rollout import Rollout
 from .spaces import Array
 
@@ -36,14 +36,19 @@ class OnPolicyConfig(Config):
     """discount: 1/(1−γ) steps is how far ahead the agent looks"""
     gae_lambda: float = 0.95
     """0 trusts the critic (low variance), 1 trusts the returns (no bias)"""
-    policy: Literal["auto", "mlp", "gru"] = "auto"
-    """"gru" remembers, for environments that do not show everything; "auto" is "mlp" """
+    policy: Literal["auto", "mlp", "gru", "lm"] = "auto"
+    """"gru" remembers, for environments that do not show everything; "lm" is a language model that begins as the
+    environment's reference; "auto" is "lm" where there is one, else "mlp" """
     net_arch: tuple[int, ...] = (64, 64)
     """widths of the hidden layers"""
     activation: Literal["tanh", "relu", "silu"] = "tanh"
     """tanh wins on control with PPO"""
     memory_size: int = 64
     """width of the GRU's memory"""
+    separate_critic: bool = False
+    """a language model's critic has a trunk of its own, instead of one more output on the policy's"""
+    bf16: bool = False
+    """a language model computes in bfloat16 where that is precise enough (autocast); weights stay float32"""
     log_std_init: float = 0.0
     """log of the first deviation of continuous actions"""
     normalize_observation: bool = False
@@ -76,6 +81,16 @@ class OnPolicyAgent(Agent):
         """The policy for this world and config."""
         c = self.config
         spaces = self.world.observation_space, self.world.action_space
+        reference = self.world.reference_model
+        if c.policy == "lm" and reference is None:
+            raise ValueError(
+                f"policy='lm' begins as the environment's reference_model, and {self.world.env} has none: "
+                "accepted there are 'auto', 'mlp' and 'gru'"
+            )
+        if c.policy == "lm" or (c.policy == "auto" and reference is not None):
+            return LanguageModelPolicy(*spaces, reference, separate_critic=c.separate_critic)
+        if c.bf16:
+            raise ValueError("bf16=True is for language models: small networks compute in float32")
         if c.policy == "gru":
             return GRUPolicy(
                 *spaces,
@@ -101,7 +116,8 @@ class OnPolicyAgent(Agent):
         """One rollout and one update."""
         rollout = self.collect(watch)
         rollout.estimate_advantages(self.config.gamma, self.config.gae_lambda)
-        metrics = self.update(rollout, remaining)
+        with self.precision():
+            metrics = self.update(rollout, remaining)
         if not self.optimizer.flat.isfinite().all():
             raise DivergedError(
                 f"update {self.n_updates} left weights that are not finite numbers; learning stopped, and checkpoints "
@@ -112,6 +128,10 @@ class OnPolicyAgent(Agent):
         self.policy.absorb(rollout.log, rollout.valid)
         watch.lap("update")
         return metrics
+
+    def precision(self) -> torch.autocast:
+        """Held around what the policy computes."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16)
 
     def collect(self, watch: Stopwatch) -> Rollout:
         """Take `n_steps` in every slot."""
@@ -124,9 +144,10 @@ class OnPolicyAgent(Agent):
             starts.append(self.starts)
             if world.masks is not None:
                 masks.append(pack(world.masks))
-            act = policy.act(
-                self.observation, self.memory, self.starts, masks=world.masks, generator=self.random.actions
-            )
+            with self.precision():
+                act = policy.act(
+                    self.observation, self.memory, self.starts, masks=world.masks, generator=self.random.actions
+                )
             actions = act.action.cpu().numpy()
             log_probs = act.log_prob.cpu().numpy() if world.announces else None
             watch.lap("acting")
@@ -134,17 +155,20 @@ class OnPolicyAgent(Agent):
             watch.lap("environment")
             if turn.final is not None:
                 rows = np.flatnonzero(turn.truncated)
-                cut_values.append((t, rows, policy.value(turn.final, act.memory, rows)))
+                with self.precision():
+                    cut_values.append((t, rows, policy.value(turn.final, act.memory, rows)))
             acts.append(act)
             turns.append(turn)
             self.observation, self.starts, self.memory = turn.observation, turn.starts, act.memory
         values = torch.stack([act.value for act in acts])
-        last_values = policy.value(self.observation, self.memory)
+        with self.precision():
+            last_values = policy.value(self.observation, self.memory)
         next_values = torch.cat([values[1:], last_values[None]]).double().cpu().numpy()
         for t, rows, final_values in cut_values:
             next_values[t, rows] = final_values.double().cpu().numpy()
         if masks and len(masks) < len(acts):  # the first steps said nothing of masks, and so allowed everything
             masks = [np.full_like(masks[0], 255)] * (len(acts) - len(masks)) + masks
+        said = [turn.kl for turn in turns if turn.kl is not None]
         rollout = Rollout(
             log=log,
             by_segments=policy.by_segments,
@@ -157,13 +181,15 @@ class OnPolicyAgent(Agent):
             valid=np.stack([turn.valid for turn in turns]),
             starts=np.stack(starts),
             next_values=next_values,
+            kl=np.stack(said) if len(said) == len(turns) else None,
             masks=np.stack(masks) if masks else None,
             mask_width=world.masks.shape[-1] if world.masks is not None else 0,
         )
         if world.settles:
             self._settle(rollout)
         self.num_timesteps += rollout.valid.size
-        self.episodes.add(rollout.rewards, rollout.ended, rollout.valid)
+        told = {(t, slot): what for t, turn in enumerate(turns) for slot, what in turn.told.items()}
+        self.episodes.add(rollout.rewards, rollout.ended, rollout.valid, rollout.kl, told)
         if self.reward_norm:
             rollout.rewards = self.reward_norm(rollout.rewards, rollout.ended, rollout.valid)
         watch.lap("acting")
@@ -177,11 +203,11 @@ class OnPolicyAgent(Agent):
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Weights and the optimiser's moments."""
-        return {"model": dict(self.policy.network.state_dict()), "optimizer": self.optimizer.tensors()}
+        return {"model": own_tensors(self.policy.network), "optimizer": self.optimizer.tensors()}
 
     def load_tensors(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Take back what `tensors` gave."""
-        self.policy.network.load_state_dict(tensors["model"])
+        load_own_tensors(self.policy.network, tensors["model"])
         self.optimizer.load_tensors(tensors["optimizer"])
 
     def state_dict(self) -> dict[str, Any]:
@@ -196,6 +222,13 @@ class OnPolicyAgent(Agent):
             self.reward_norm.load_state_dict(state["reward_norm"])
 
     def _settle(self, rollout: Rollout) -> None:
-        for slot, charges in enumerate(self.world.settle(rollout.valid.sum(0))):
-            if len(charges):
-                rollout.rewards[rollout.valid[:, slot], slot] += charges
+        with self.precision():  # the reference computes as the policy does: its rounding is then no difference
+            charges, kl = self.world.settle(rollout.valid.sum(0))
+        settled = np.zeros_like(rollout.rewards)
+        for slot, owed in enumerate(charges):
+            if len(owed):
+                rollout.rewards[rollout.valid[:, slot], slot] += owed
+                if kl is not None:
+                    settled[rollout.valid[:, slot], slot] = kl[slot]
+        if kl is not None and any(map(len, kl)):
+            rollout.kl = settled

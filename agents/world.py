@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from .endings import Endings, Told
 from .masks import Mask, MaskSource, require_an_action
 from .reach import Reach
 from .spaces import ActionCodec, Array, Leaves, leaf_spaces, leaves_of, stack_leaves
@@ -38,6 +39,8 @@ class Turn:
     terminated: Flags  # (N,)
     truncated: Flags  # (N,) cut short: the learner bootstraps from `final`
     valid: Flags  # (N,) False where the step was spent on a reset (NEXT_STEP)
+    kl: NDArray[np.float64] | None  # (N,) log π − log π_ref of the actions, where the world says it at once
+    told: Told  # what the world says of the episodes that have ended
     final: Leaves | None  # the last observations of the truncated rows, in row order
 
 
@@ -62,6 +65,8 @@ class World:
         self._mask_source = MaskSource(reach, self.n_envs, sum(choices)) if choices else None
         self.announces = reach.has("policy_logprob")
         self.settles = reach.has("settle")
+        self._settles_kl = reach.has("settled_kl")
+        self._endings = Endings()
         self.reference_model: Any = reach.get("reference_model") if reach.has("reference_model") else None
         self.horizon = 2 * (made.max_episode_steps or 0)  # steps in which two episodes fit, if known
         self._stateful = reach.has("get_state") and reach.has("set_state")
@@ -86,6 +91,9 @@ class World:
             raise WorldError(_not_finite("reward", np.flatnonzero(~np.isfinite(reward))))
         leaves = self._leaves(observation)
         valid, ended = ~self._spent, terminated | truncated
+        same_step = self.autoreset is AutoresetMode.SAME_STEP
+        told = self._endings.read(info, ended, valid & ~ended, same_step=same_step)
+        kl = self._kl(info, logprobs) if logprobs is not None else None
         truncated = truncated & ~terminated
         final: Leaves | None = None
         if truncated.any():
@@ -99,15 +107,18 @@ class World:
             leaves = self._leaves(observation)
             self._read_masks(info, ended)
         self._check_masks()
-        return Turn(leaves, starts, reward, terminated, truncated, valid, final)
+        return Turn(leaves, starts, reward, terminated, truncated, valid, kl, told, final)
 
     def promise_to_settle(self) -> None:
         """Tell worlds that ask that somebody here settles, so that no reward will carry the charges."""
         if self.settles:
             self._reach.call("settle")
 
-    def settle(self, counts: NDArray[np.int64]) -> list[NDArray[np.float64]]:
-        """What each slot still owes, to be added to its rewards in order: nothing, or `counts` charges."""
+    def settle(self, counts: NDArray[np.int64]) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]] | None]:
+        """What each slot still owes, to be added to its rewards in order: nothing, or `counts` charges.
+
+        And the KL of each charged token, where the world says so.
+        """
         charges = [np.asarray(slot, np.float64).reshape(-1) for slot in self._reach.call("settle")]
         for row, (slot, due) in enumerate(zip(charges, counts, strict=True)):
             if len(slot) not in (0, due):
@@ -115,7 +126,23 @@ class World:
                     f"settle() returned {len(slot)} charges for slot {row}: expected {due}, one for each step "
                     "since it was last called, in order, or none where every step has been charged"
                 )
-        return charges
+        if not self._settles_kl:
+            return charges, None
+        return charges, [np.asarray(slot, np.float64).reshape(-1) for slot in self._reach.call("settled_kl")]
+
+    @property
+    def kl_coef(self) -> float:
+        """β, what a nat of KL costs."""
+        return float(self._reach.get("kl_coef"))
+
+    @kl_coef.setter
+    def kl_coef(self, value: float) -> None:
+        self._reach.set("kl_coef", value if self._reach.native else [value] * self.n_envs)
+
+    @property
+    def charges_kl(self) -> bool:
+        """Whether there is a β to set."""
+        return self._reach.has("kl_coef")
 
     def get_state(self) -> list[Any] | None:
         """The slots' cursors and random states, where the environment keeps them as plain JSON."""
@@ -154,6 +181,15 @@ class World:
             if not finite.all():
                 broken = ~finite.reshape(len(slots), -1).all(1)
                 raise WorldError(_not_finite("observation", slots[broken]))
+
+    def _kl(self, info: dict[str, Any], logprobs: Array) -> NDArray[np.float64] | None:
+        """log π − log π_ref of the actions just taken, from `ref_logprob`, wherever the autoreset mode puts it."""
+        reference, said = np.zeros(self.n_envs), np.zeros(self.n_envs, bool)
+        for source in (info, info.get("final_info", {})):
+            if "ref_logprob" in source:
+                has = np.broadcast_to(source.get("_ref_logprob", True), self.n_envs)
+                reference[has], said = np.asarray(source["ref_logprob"], np.float64)[has], said | has
+        return np.where(said, logprobs - reference, 0.0) if said.any() else None
 
     def _read_masks(self, info: dict[str, Any], rows: Flags | None = None) -> None:
         if self._mask_source is None:

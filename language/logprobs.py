@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from .causal_lm import CausalLM
 from .memory import Ints, padded
 
 LOGITS_AT_ONCE = {"cpu": 1 << 23, "cuda": 1 << 28}  # 32 MiB of float32, and 1 GiB
+LOGITS_KEPT = {"cpu": 1 << 26, "cuda": 1 << 31}  # with gradients: what does not fit is computed twice
+LOWEST = -1e30  # in place of log 0, which times 0 is no number
 TOKENS_AT_ONCE = {"cpu": 1 << 10, "cuda": 1 << 16}  # padded tokens in one forward: few fit a CPU's cache
 
 Allowed = Callable[[Tensor], Tensor]  # indices (m,) of choices to what each may choose, bool (m, V)
@@ -38,25 +41,77 @@ def token_logprobs(lm: CausalLM, hidden: Tensor, tokens: Tensor, allowed: Allowe
 
     Where `allowed` is given, probabilities are normalised over what it allows.
     """
+    return _in_chunks(lm, hidden, tokens, allowed, entropy=False)[0]
+
+
+def logprobs_and_entropy(
+    lm: CausalLM, hidden: Tensor, tokens: Tensor, allowed: Allowed | None = None
+) -> tuple[Tensor, Tensor]:
+    """log p(token | hidden state) and the entropy of p, both (M,); gradients flow through each."""
+    return _in_chunks(lm, hidden, tokens, allowed, entropy=True)
+
+
+def _in_chunks(
+    lm: CausalLM, hidden: Tensor, tokens: Tensor, allowed: Allowed | None, *, entropy: bool
+) -> tuple[Tensor, Tensor]:
     size = max(_at_once(LOGITS_AT_ONCE, lm) // lm.vocab_size, 1)
+    every = torch.arange(len(hidden), device=hidden.device)
     if len(hidden) <= size:
-        return _chunk(lm, hidden, tokens, torch.arange(len(hidden), device=hidden.device), allowed)
+        return _chunk(lm, hidden, tokens, every, allowed, entropy)
+    again = torch.is_grad_enabled() and len(hidden) * lm.vocab_size > _at_once(LOGITS_KEPT, lm)
     parts = []
-    for rows in torch.split(torch.arange(len(hidden), device=hidden.device), size):
-        inputs = (lm, hidden[rows], tokens[rows], rows, allowed)
-        if torch.is_grad_enabled():  # the chunk's logits are made again for its gradient
+    for rows in torch.split(every, size):
+        inputs = (lm, hidden[rows], tokens[rows], rows, allowed, entropy)
+        if again:  # the chunk's logits are made again for its gradient
             parts.append(checkpoint(_chunk, *inputs, use_reentrant=False, preserve_rng_state=False))
         else:
             parts.append(_chunk(*inputs))
-    return torch.cat(parts)
+    logprobs, entropies = zip(*parts, strict=True)
+    return torch.cat(logprobs), torch.cat(entropies)
 
 
-def _chunk(lm: CausalLM, hidden: Tensor, tokens: Tensor, rows: Tensor, allowed: Allowed | None) -> Tensor:
+def _chunk(
+    lm: CausalLM, hidden: Tensor, tokens: Tensor, rows: Tensor, allowed: Allowed | None, entropy: bool
+) -> tuple[Tensor, Tensor]:
     logits = lm.head(hidden).float()  # (m, V)
     if allowed is not None:
         logits = logits.masked_fill(~allowed(rows), -torch.inf)
-    chosen = logits.gather(1, tokens[:, None])[:, 0]
-    return chosen - logits.logsumexp(1)
+    both: tuple[Tensor, Tensor] = _Softmax.apply(logits, tokens, entropy)  # type: ignore[no-untyped-call]
+    return both
+
+
+class _Softmax(torch.autograd.Function):
+    """Chosen log-probabilities and, if asked for, the entropy of logits (m, V). For the way back it keeps one (m, V)
+    tensor, the probabilities.
+
+    The gradient in logits z is p̂(token) − p for the log-probability, and −p · (log p + H) for the entropy H.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, tokens: Tensor, wants_entropy: bool) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        normaliser = logits.logsumexp(1, keepdim=True)
+        chosen = (logits.gather(1, tokens[:, None]) - normaliser)[:, 0]
+        entropy = logits.new_zeros(0)
+        if wants_entropy or ctx.needs_input_grad[0]:
+            log_probs = logits - normaliser
+            probs = log_probs.exp()
+            if wants_entropy:
+                entropy = -(probs[:, None] @ log_probs.clamp_min_(LOWEST)[:, :, None])[:, 0, 0]
+            ctx.save_for_backward(probs, tokens, entropy)
+        return chosen, entropy
+
+    @staticmethod
+    def backward(ctx: Any, d_chosen: Tensor | None, d_entropy: Tensor | None) -> tuple[Tensor | None, None, None]:
+        probs, tokens, entropy = ctx.saved_tensors
+        gradient: Tensor | None = None
+        if d_chosen is not None:
+            gradient = probs * -d_chosen[:, None]
+            gradient.scatter_add_(1, tokens[:, None], d_chosen[:, None])
+        if d_entropy is not None:
+            of_entropy = -d_entropy[:, None] * (torch.xlogy(probs, probs) + probs * entropy[:, None])
+            gradient = of_entropy if gradient is None else gradient.add_(of_entropy)
+        return gradient, None, None
 
 
 def read_whole(lm: CausalLM, tokens: Tensor) -> Tensor:  # (G, longest) -> (G, longest, d)

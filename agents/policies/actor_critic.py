@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,9 @@ class ActorCritic(nn.Module):
     def mask_tensor(self, masks: Mask | None) -> Tensor | None:
         """Action masks on the policy's device."""
         return None if masks is None else torch.from_numpy(masks).to(self.device)
+
+    def export(self, run: Path) -> None:
+        """Nothing: no other library knows these networks."""
 
     def absorb(self, log: StepLog, valid: NDArray[np.bool_]) -> None:
         """Move the observation normaliser on by a rollout."""

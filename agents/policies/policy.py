@@ -7,6 +7,7 @@ Every one of them answers these questions, so no learner asks which it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -86,3 +87,6 @@ class Policy(Protocol):
 
     def absorb(self, log: Any, valid: Flags) -> None:
         """Take a rollout's observations into running statistics, where the policy keeps any."""
+
+    def export(self, run: Path) -> None:
+        """Leave in a run's folder what other libraries can load, where there is such a thing."""

@@ -63,6 +63,10 @@ class Charging:
         """What each slot owes, in order."""
         return [np.empty(0) for _ in range(self.n)]
 
+    def settled_kl(self) -> list[Floats]:
+        """log π − log π_ref of every token charged by the last `settle`, likewise."""
+        return [np.empty(0) for _ in range(self.n)]
+
     def forget(self) -> None:
         """A new life begins: nothing is owed, and nobody has said that somebody settles."""
 
@@ -117,6 +121,7 @@ class Deferred(Charging):
         self.somebody_settles = False
         self._running = [_Owed() for _ in range(self.n)]
         self._ended: list[list[_Owed]] = [[] for _ in range(self.n)]
+        self._settled_kl: list[Floats] = [np.empty(0)] * self.n
 
     def begin(self, rows: Ints) -> None:
         """New texts lie in these rows."""
@@ -155,8 +160,14 @@ class Deferred(Charging):
         self.somebody_settles = True
         due = [[*ended, self._take(row)] for row, ended in enumerate(self._ended)]
         self._ended = [[] for _ in range(self.n)]
-        charges = iter(self._charge([owed for slot in due for owed in slot]))
-        return [np.concatenate([next(charges)[0] for _ in slot]) for slot in due]
+        found = iter(self._charge([owed for slot in due for owed in slot]))
+        slots = [[next(found) for _ in slot] for slot in due]
+        self._settled_kl = [np.concatenate([kl for _, kl in slot]) for slot in slots]
+        return [np.concatenate([charges for charges, _ in slot]) for slot in slots]
+
+    def settled_kl(self) -> list[Floats]:
+        """log π − log π_ref of every token charged by the last `settle`, by slot and in order."""
+        return self._settled_kl
 
     def forget(self) -> None:
         """A new life begins: nothing is owed, and nobody has said that somebody settles."""

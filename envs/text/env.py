@@ -151,6 +151,10 @@ class TextEnv(TextWorld, gym.Env[Observation, np.int64]):
         """Charge every token not yet charged; the charges, already −β·kl, in order. Empty: nothing is owed."""
         return self.engine.charging.settle()[0]
 
+    def settled_kl(self) -> NDArray[np.float64]:
+        """log π − log π_ref of the tokens that the last `settle` charged, in order."""
+        return self.engine.charging.settled_kl()[0]
+
     def get_state(self) -> dict[str, Any]:
         """The way through the prompts and the randomness, as plain JSON."""
         return self.engine.get_state(0)

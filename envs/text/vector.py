@@ -100,6 +100,10 @@ class TextVectorEnv(TextWorld, VectorEnv[Observations, NDArray[np.int64], NDArra
         """Charge every token not yet charged; by slot the charges, already −β·kl, in order. Empty: nothing is owed."""
         return self.engine.charging.settle()
 
+    def settled_kl(self) -> list[NDArray[np.float64]]:
+        """log π − log π_ref of the tokens that the last `settle` charged, by slot and in order."""
+        return self.engine.charging.settled_kl()
+
     def get_state(self) -> list[dict[str, Any]]:
         """By slot, the way through the prompts and the randomness, as plain JSON."""
         return [self.engine.get_state(row) for row in range(self.num_envs)]

@@ -44,9 +44,26 @@ def test_episodes_add_up_slot_by_slot_and_across_rollouts(pieces: int) -> None:
         episodes.add(rewards[part], ended[part], valid[part])
     expected = by_hand(rewards, ended, valid)
     assert episodes.finished == len(expected) > 20
-    np.testing.assert_allclose(np.array(episodes.recent), np.array(expected), atol=1e-12)
+    np.testing.assert_allclose([(e["return"], e["length"]) for e in episodes.recent], expected, atol=1e-12)
     mean_return, mean_length = np.mean(expected, axis=0)
     assert episodes.metrics() == pytest.approx({"rollout/return": mean_return, "rollout/length": mean_length})
+
+
+def test_what_is_told_and_what_it_diverged_are_averaged_over_the_episodes_that_have_it() -> None:
+    """KL adds up over an episode, across rollouts and not through a reset; words are no numbers."""
+    episodes = Episodes(2)
+    one = np.ones((1, 2))
+    episodes.add(one, one < 0, one > 0, kl=np.array([[0.5, 0.25]]))
+    told = {(0, 0): {"score": np.float64(2.0), "is_success": True, "response": "words"}}
+    episodes.add(one, np.array([[True, False]]), np.array([[True, False]]), kl=np.array([[0.5, 99.0]]), told=told)
+    episodes.add(one, one > 0, one > 0, kl=np.array([[3.0, 1.0]]))
+    metrics = episodes.metrics()
+    assert metrics["rollout/kl"] == pytest.approx((1.0 + 3.0 + 1.25) / 3)
+    assert (metrics["rollout/score"], metrics["rollout/is_success"]) == (2.0, 1.0)
+    assert "rollout/response" not in metrics
+    again = Episodes(2)
+    again.load_state_dict(json.loads(json.dumps(episodes.state_dict())))
+    assert again.metrics() == metrics
 
 
 def test_only_the_last_hundred_count() -> None:
@@ -72,7 +89,7 @@ def test_a_cut_forgets_what_is_under_way_and_keeps_what_is_finished() -> None:
     episodes.add(np.full((1, 1), 50.0), no, yes)
     episodes.cut()
     episodes.add(np.full((1, 1), 4.0), yes, yes)
-    assert list(episodes.recent) == [(3.0, 1), (4.0, 1)]
+    assert list(episodes.recent) == [{"return": 3.0, "length": 1.0}, {"return": 4.0, "length": 1.0}]
 
 
 def test_state_survives_json() -> None:

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textrlhf.language import CausalLM, logprobs, make_memory
-from textrlhf.language.logprobs import Choices, by_length, choice_logprobs, read_whole, token_logprobs
+from textrlhf.language.logprobs import (
+    Choices,
+    by_length,
+    choice_logprobs,
+    logprobs_and_entropy,
+    read_whole,
+    token_logprobs,
+)
 from tiny_models import ON_COLUMNS, ON_SLOTS, V, tiny_lm, tiny_model, word_tokenizer
 
 D = 32
@@ -25,8 +32,13 @@ def tokens_at_once(monkeypatch):
 
 @pytest.fixture
 def rows_at_once(monkeypatch):
-    """Set how many hidden states go through the head together."""
-    return lambda n: monkeypatch.setitem(logprobs.LOGITS_AT_ONCE, "cpu", n * V)
+    """Set how many hidden states go through the head together, and of how many the gradient may keep anything."""
+
+    def set_rows(n, kept=0):
+        monkeypatch.setitem(logprobs.LOGITS_AT_ONCE, "cpu", n * V)
+        monkeypatch.setitem(logprobs.LOGITS_KEPT, "cpu", kept * V)
+
+    return set_rows
 
 
 def rows(m, seed=0):
@@ -74,9 +86,29 @@ class TestTokenLogprobs:
         assert every.exp().sum() == pytest.approx(1, abs=1e-6)
         assert torch.isneginf(every[~allowed[0]]).all()
 
+    @pytest.mark.parametrize("masked", [False, True], ids=["free", "masked"])
+    def test_entropy_and_both_gradients_are_those_of_float64(self, masked):
+        lm = CausalLM(tiny_model("gpt2"), word_tokenizer())
+        hidden, tokens = rows(50)
+        allowed = half_allowed(50, tokens)
+        at = hidden.clone().requires_grad_()
+        found = logprobs_and_entropy(lm, at, tokens, (lambda rows: allowed[rows]) if masked else None)
+        exact = hidden.double().requires_grad_()
+        logits = exact @ lm.model.lm_head.weight.double().T
+        log_probs = (logits.masked_fill(~allowed, -1e9) if masked else logits).log_softmax(-1)
+        expected = log_probs.gather(1, tokens[:, None])[:, 0], -(log_probs.exp() * log_probs).sum(1)
+        weights = torch.randn(2, 50, generator=torch.Generator().manual_seed(3))
+        for which in ([0], [1], [0, 1]):  # a gradient through one of them, and through both
+            one = torch.autograd.grad(sum((found[i] * weights[i]).sum() for i in which), at, retain_graph=True)
+            other = torch.autograd.grad(sum((expected[i] * weights[i]).sum() for i in which), exact, retain_graph=True)
+            torch.testing.assert_close(one[0].double(), other[0], atol=1e-6, rtol=1e-5)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one.double(), other, atol=2e-6, rtol=1e-6)
+
+    @pytest.mark.parametrize("kept", [0, 1000])
     @pytest.mark.parametrize("size", [1, 7, 49, 50])
     @pytest.mark.parametrize("masked", [False, True], ids=["free", "masked"])
-    def test_chunks_change_neither_values_nor_gradients(self, size, masked, rows_at_once):
+    def test_chunks_change_neither_values_nor_gradients(self, size, masked, kept, rows_at_once):
         """Guards against a mask asked by the place within a chunk, and gradients of the last chunk only."""
         lm = CausalLM(tiny_model("gpt2"), word_tokenizer())
         weight = lm.model.lm_head.weight.requires_grad_()
@@ -85,7 +117,7 @@ class TestTokenLogprobs:
         allowed = half_allowed(50, tokens)
         outcomes = []
         for at_once in (1000, size):
-            rows_at_once(at_once)
+            rows_at_once(at_once, kept)
             found = token_logprobs(lm, hidden, tokens, (lambda rows: allowed[rows]) if masked else None)
             grads = torch.autograd.grad((found * torch.arange(50)).sum(), [hidden, weight])
             with torch.no_grad():

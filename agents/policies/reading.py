@@ -1,0 +1,151 @@
+"""What a language-model policy keeps of texts: in its memory while it acts, in its log for learning.
+
+A text is an observation of token ids, right-padded with negative numbers; only what is there counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...language import CausalLM, make_memory
+from ...language.logprobs import by_length, read_whole
+from ...language.memory import padded
+from ..rollout import Segments
+from ..spaces import Leaves
+
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+class Reading:
+    """N texts as far as they have been read, by one trunk or several. Written in place."""
+
+    def __init__(self, lms: Sequence[CausalLM], n: int, context: int) -> None:
+        self.lms, self.n = lms, n
+        self.caches = [make_memory(lm, n) for lm in lms]
+        self.tokens: Ints = np.full((n, context), -1, np.int64)  # what was read
+        self.columns = np.arange(context)
+
+    @property
+    def lengths(self) -> Ints:
+        """How many tokens of each text have been read."""
+        return self.caches[0].lengths
+
+    def forget(self, rows: Ints) -> None:
+        """These rows have read nothing."""
+        for cache in self.caches:
+            cache.reset(rows)
+
+    def read(self, tokens: Ints, starts: Flags) -> list[Tensor]:  # (N, context) -> a (N, d) a trunk
+        """Read what is new, or all of a text that is new, and return the states at the last tokens."""
+        rows = np.arange(self.n)
+        self.forget(np.flatnonzero(starts | ~self._go_on(tokens, rows)))
+        self.tokens = tokens.copy()
+        ends = (tokens >= 0).sum(1)
+        return [cache.catch_up(rows, tokens, ends) for cache in self.caches]
+
+    def peek(self, tokens: Ints, rows: Ints) -> list[Tensor]:  # (R, context) -> a (R, d) a trunk
+        """The states at the last tokens, with the memory left as it was."""
+        ends = (tokens >= 0).sum(1)
+        on = self._go_on(tokens, rows) & (self.lengths[rows] > 0)
+        going, texts = rows[on], np.full_like(self.tokens, -1)
+        texts[going] = tokens[on]
+        every_end = np.zeros(self.n, np.int64)
+        every_end[going] = ends[on]
+        found = []
+        for lm, cache in zip(self.lms, self.caches, strict=True):
+            state = torch.zeros(len(rows), lm.head_width, device=lm.device)
+            if on.any():
+                before = cache.lengths.copy()
+                state[torch.from_numpy(on)] = cache.catch_up(going, texts, every_end).to(state)
+                cache.lengths[:] = before
+            if not on.all():
+                fresh = [text[:end] for text, end in zip(tokens[~on], ends[~on], strict=True)]
+                state[torch.from_numpy(~on)] = last_states(lm, fresh).to(state)
+            found.append(state)
+        return found
+
+    def _go_on(self, tokens: Ints, rows: Ints) -> Flags:
+        """Which texts begin with what was read of their rows."""
+        read = self.columns < self.lengths[rows, None]
+        same: Flags = ((tokens == self.tokens[rows]) | ~read).all(1)
+        return same
+
+
+@torch.no_grad()
+def last_states(lm: CausalLM, texts: Sequence[Ints]) -> Tensor:  # -> (len(texts), d)
+    """The states at the last tokens of whole texts."""
+    states = read_whole(lm, torch.from_numpy(padded(texts)).to(lm.device))
+    return states[torch.arange(len(texts)), torch.tensor([len(text) - 1 for text in texts])]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts to be read whole, and the places in them (text, token) whose states are wanted."""
+
+    texts: Sequence[Ints]
+    rows: Ints  # (M,)
+    columns: Ints  # (M,)
+
+    def states(self, lm: CausalLM, at_once: int) -> Tensor:  # -> (M, d)
+        """Read the texts, those of like length together, about `at_once` tokens at a time; gradients flow."""
+        order = np.argsort(self.rows, kind="stable")
+        where = np.searchsorted(self.rows[order], np.arange(len(self.texts) + 1))
+        parts, places = [], []
+        for group in by_length([len(text) for text in self.texts], at_once):
+            states = read_whole(lm, torch.from_numpy(padded([self.texts[i] for i in group])).to(lm.device))
+            asked = [order[where[i] : where[i + 1]] for i in group]
+            row = np.repeat(np.arange(len(group)), [len(steps) for steps in asked])
+            steps = np.concatenate(asked)
+            at = torch.from_numpy(row * states.shape[1] + self.columns[steps]).to(lm.device)
+            parts.append(states.flatten(0, 1)[at])
+            places.append(steps)
+        back = np.empty(len(self.rows), np.int64)
+        back[np.concatenate(places)] = np.arange(len(self.rows))
+        return torch.cat(parts)[torch.from_numpy(back).to(lm.device)]
+
+
+class TextLog:
+    """Keeps of each text the tokens once, and of each step how many of them there were."""
+
+    def __init__(self) -> None:
+        self._lengths: list[Ints] = []
+        self._texts: dict[tuple[int, int], Ints] = {}  # slot and the step at which the text was first seen
+        self._began: Ints = np.empty(0, np.int64)
+        self._last: Ints = np.empty((0, 0), np.int64)
+
+    def add(self, observation: Leaves, starts: Flags) -> None:
+        """Record one step."""
+        tokens, t = observation[0], len(self._lengths)
+        if not t:
+            self._began = np.zeros(len(tokens), np.int64)
+        else:
+            for slot in np.flatnonzero(starts).tolist():
+                self._keep(slot)
+                self._began[slot] = t
+        self._last = tokens
+        self._lengths.append((tokens >= 0).sum(1))
+
+    def take(self, steps: Tensor, segments: Segments | None) -> Texts:
+        """The texts of those segments; the last observation of a text holds all that its steps have seen."""
+        assert segments is not None
+        for slot in range(len(self._last)):
+            self._keep(slot)
+        texts, columns = [], []
+        for slot, first, stop in segments.tolist():
+            lengths = [step[slot] for step in self._lengths[first:stop]]
+            texts.append(self._texts[slot, first][: lengths[-1]])
+            columns.append(np.array(lengths) - 1)
+        return Texts(
+            texts, np.repeat(np.arange(len(texts)), [len(steps) for steps in columns]), np.concatenate(columns)
+        )
+
+    def _keep(self, slot: int) -> None:
+        tokens = self._last[slot]
+        self._texts[slot, int(self._began[slot])] = tokens[tokens >= 0]
