@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .agent import Agent
-    from .callbacks import Callback, Evaluate, Save, StopAfter, StopAtReturn
+    from .callbacks import AdaptiveKL, Callback, Evaluate, Save, StopAfter, StopAtReturn
     from .evaluation import Scores, evaluate
     from .ppo import PPO, PPOConfig
 
 _MODULES = {
     "PPO": "ppo",
+    "AdaptiveKL": "callbacks",
     "Agent": "agent",
     "Callback": "callbacks",
     "Evaluate": "callbacks",
@@ -28,6 +29,7 @@ _MODULES = {
 }
 __all__ = [
     "PPO",
+    "AdaptiveKL",
     "Agent",
     "Callback",
     "Evaluate",

@@ -120,6 +120,51 @@ class Save(Callback):
         self._next = state["next"]
 
 
+class AdaptiveKL(Callback):
+    """Moves β so that texts come to lie `target` nats from the reference (Ziegler et al., 2019).
+
+    Each update changes it by the relative error, at most a fifth, times the share that the texts finished since are of
+    `horizon`.
+    """
+
+    def __init__(self, target: float, horizon: int = 10_000) -> None:
+        for name, value in (("target", target), ("horizon", horizon)):
+            if not value > 0:
+                raise ValueError(f"AdaptiveKL: {name}={value!r}: accepted is a number above 0")
+        self.target, self.horizon = target, horizon
+        self._state: dict[str, Any] | None = None
+
+    def on_start(self, agent: Agent, run: Path | None) -> None:
+        """See that there is a β, and take up the one a resumed run had."""
+        if not agent.world.charges_kl:
+            raise ValueError(f"AdaptiveKL: {agent.world.env} has no kl_coef to adapt: leave it out")
+        if self._state is None:
+            self._state = {"kl_coef": agent.world.kl_coef, "finished": agent.episodes.finished}
+        agent.world.kl_coef = self._state["kl_coef"]
+
+    def on_update(self, agent: Agent, metrics: Metrics) -> bool:
+        """Move it."""
+        assert self._state is not None
+        texts = agent.episodes.finished - self._state["finished"]
+        if "rollout/kl" in metrics and texts:
+            error = min(max(metrics["rollout/kl"] / self.target - 1, -0.2), 0.2)
+            self._state = {
+                "kl_coef": self._state["kl_coef"] * (1 + error * texts / self.horizon),
+                "finished": agent.episodes.finished,
+            }
+            agent.world.kl_coef = self._state["kl_coef"]
+        metrics["train/kl_coef"] = self._state["kl_coef"]
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """β, and how many texts it has seen."""
+        return dict(self._state or {})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self._state = dict(state) or None
+
+
 class StopAtReturn(Callback):
     """Stops once the last hundred training episodes average at least `threshold`."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..records.progress import rounded
+from .endings import numbers
 from .vectorize import EnvLike, remake, vectorize
 from .world import World
 
@@ -23,6 +24,13 @@ class Scores:
 
     returns: list[float]
     lengths: list[int]
+    told: list[dict[str, Any]] = field(default_factory=list)  # what the environment said of each at its end
+
+    def means(self) -> dict[str, float]:
+        """The means of the numbers among what was told."""
+        every = [numbers(told) for told in self.told]
+        names = dict.fromkeys(name for episode in every for name in episode)
+        return {name: float(np.mean([episode[name] for episode in every if name in episode])) for name in names}
 
     @property
     def mean(self) -> float:
@@ -52,6 +60,8 @@ def evaluate(
 ) -> Scores:
     """Play `n_episodes` in fresh environments (the agent's own kind by default) and return their scores.
 
+    `env_kwargs` change single arguments of the agent's own kind, or make an `env` that is given as an id.
+
     Every slot plays its share of the episodes, so that short ones are not counted more often than long ones.
     """
     if n_episodes < 1:
@@ -60,7 +70,8 @@ def evaluate(
     if env is None:
         if agent.world.recipe is None:
             raise ValueError("this agent's environment cannot be made again from its spec: pass env=…")
-        made = remake(agent.world.recipe, n_envs)
+        recipe = agent.world.recipe
+        made = remake({**recipe, "kwargs": {**recipe["kwargs"], **(env_kwargs or {})}}, n_envs)
     else:
         made = vectorize(env, n_envs, env_kwargs)
     world = World(made)
@@ -79,6 +90,7 @@ def evaluate(
                 if share[row]:
                     scores.returns.append(float(returns[row]))
                     scores.lengths.append(int(lengths[row]))
+                    scores.told.append(turn.told.get(int(row), {}))
                     share[row] -= 1
                 returns[row], lengths[row] = 0.0, 0
             observation, starts = turn.observation, turn.starts

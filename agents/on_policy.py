@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,18 +14,18 @@ from torch import Tensor
 from ..records.progress import Stopwatch
 from .agent import Agent
 from .callbacks import Metrics
-from .config import Config
 from .diagnostics import DivergedError
 from .flat import FlatAdam, load_own_tensors, own_tensors
 from .masks import pack
 from .normalize import RewardNorm
-from .policies import GRUPolicy, LanguageModelPolicy, MLPPolicy, Policy
+from .policies import Policy
+from .policies.choose import PolicyConfig, choose_policy
 from .rollout import Rollout
 from .spaces import Array
 
 
 @dataclass(frozen=True)
-class OnPolicyConfig(Config):
+class OnPolicyConfig(PolicyConfig):
     """What on-policy agents share."""
 
     n_steps: int = 256
@@ -36,33 +36,15 @@ class OnPolicyConfig(Config):
     """discount: 1/(1−γ) steps is how far ahead the agent looks"""
     gae_lambda: float = 0.95
     """0 trusts the critic (low variance), 1 trusts the returns (no bias)"""
-    policy: Literal["auto", "mlp", "gru", "lm"] = "auto"
-    """"gru" remembers, for environments that do not show everything; "lm" is a language model that begins as the
-    environment's reference; "auto" is "lm" where there is one, else "mlp" """
-    net_arch: tuple[int, ...] = (64, 64)
-    """widths of the hidden layers"""
-    activation: Literal["tanh", "relu", "silu"] = "tanh"
-    """tanh wins on control with PPO"""
-    memory_size: int = 64
-    """width of the GRU's memory"""
-    separate_critic: bool = False
-    """a language model's critic has a trunk of its own, instead of one more output on the policy's"""
-    bf16: bool = False
-    """a language model computes in bfloat16 where that is precise enough (autocast); weights stay float32"""
-    log_std_init: float = 0.0
-    """log of the first deviation of continuous actions"""
-    normalize_observation: bool = False
-    """centre and scale observations by running statistics, kept in the policy"""
     normalize_reward: bool = False
     """scale rewards by the running deviation of the discounted return"""
 
     def check(self) -> None:
         """See `Config.check`."""
         super().check()
-        self.require(["n_steps", "memory_size"], lambda value: value >= 1, "at least 1")
+        self.require(["n_steps"], lambda value: value >= 1, "at least 1")
         self.require(["learning_rate"], lambda value: value > 0, "above 0")
         self.require(["gamma", "gae_lambda"], lambda value: 0 <= value <= 1, "between 0 and 1")
-        self.require(["net_arch"], lambda widths: all(width >= 1 for width in widths), "widths of at least 1")
 
 
 class OnPolicyAgent(Agent):
@@ -79,34 +61,7 @@ class OnPolicyAgent(Agent):
 
     def make_policy(self) -> Policy:
         """The policy for this world and config."""
-        c = self.config
-        spaces = self.world.observation_space, self.world.action_space
-        reference = self.world.reference_model
-        if c.policy == "lm" and reference is None:
-            raise ValueError(
-                f"policy='lm' begins as the environment's reference_model, and {self.world.env} has none: "
-                "accepted there are 'auto', 'mlp' and 'gru'"
-            )
-        if c.policy == "lm" or (c.policy == "auto" and reference is not None):
-            return LanguageModelPolicy(*spaces, reference, separate_critic=c.separate_critic)
-        if c.bf16:
-            raise ValueError("bf16=True is for language models: small networks compute in float32")
-        if c.policy == "gru":
-            return GRUPolicy(
-                *spaces,
-                memory_size=c.memory_size,
-                net_arch=c.net_arch,
-                activation=c.activation,
-                log_std_init=c.log_std_init,
-                normalize=c.normalize_observation,
-            )
-        return MLPPolicy(
-            *spaces,
-            net_arch=c.net_arch,
-            activation=c.activation,
-            log_std_init=c.log_std_init,
-            normalize=c.normalize_observation,
-        )
+        return choose_policy(self.world, self.config)
 
     @abstractmethod
     def update(self, rollout: Rollout, remaining: float) -> Metrics:

@@ -16,8 +16,10 @@ from ..records.folder import write_file
 from ..records.metrics import MetricLog
 from ..records.progress import ProgressBar, Stopwatch, rounded, shares_text
 from ..records.run_checkpoints import checkpoint_path, checkpoint_steps, last_checkpoint, prune
+from ..records.samples import SampleLog, in_a_line, table
 from .callbacks import Callback, Metrics
 from .plan import Plan
+from .samples import Sampler
 from .saving import restore, save
 from .vectorize import EnvLike
 
@@ -47,10 +49,12 @@ def train(
             metric_log = MetricLog(folder, agent.num_timesteps)
             stack.callback(draw_curves, folder, agent.title)
             stack.callback(metric_log.close)
+        samples = stack.enter_context(contextlib.closing(Samples(agent, plan, folder, metric_log, bar)))
         for callback in callbacks:
             callback.on_start(agent, folder)
         began, first = time.perf_counter(), agent.num_timesteps
         going = agent.num_timesteps < plan.end
+        samples.take()
         while going:
             before = agent.num_timesteps
             metrics = agent.advance(plan.remaining(before), watch)
@@ -65,6 +69,7 @@ def train(
                 if metric_log:
                     times = {f"time/{name}": share for name, share in watch.shares().items()}
                     metric_log.write(now, metrics | times | {"time/steps_per_second": speed})
+            samples.take(before, last=not going)
             if plan.cut_due(before, now) or not going:
                 world_state = agent.world.get_state()
                 agent.cut(world_state)
@@ -72,9 +77,44 @@ def train(
                     states = [[type(callback).__name__, callback.state_dict()] for callback in callbacks]
                     save(agent, checkpoint_path(folder, now), {"world": world_state, "callbacks": states})
                     prune(folder)
+                    agent.policy.export(folder)
             watch.lap("other")
         for callback in callbacks:
             callback.on_end(agent)
+
+
+class Samples:
+    """Samples of the agent's doing, some ten times over a plan, wherever somebody can see them."""
+
+    TIMES = 10
+
+    def __init__(
+        self, agent: Agent, plan: Plan, folder: Path | None, metric_log: MetricLog | None, bar: ProgressBar
+    ) -> None:
+        self.agent, self.plan, self.metric_log, self.bar = agent, plan, metric_log, bar
+        self.log = SampleLog(folder, agent.num_timesteps) if folder else None
+        self.sampler = Sampler(agent) if (folder or bar.show) and Sampler.suits(agent) else None
+
+    def take(self, before: int | None = None, *, last: bool = False) -> None:
+        """Take samples if it is time: at the beginning, at the end, and between."""
+        now = self.agent.num_timesteps
+        if before is None:
+            due = now == self.plan.start
+        else:
+            due = last or self.plan.crosses(self.plan.length // self.TIMES, before, now)
+        if self.sampler is None or not due or (self.log and self.log.has(now)):
+            return
+        found = self.sampler.take()
+        if self.log:
+            self.log.add(now, found)
+        if self.metric_log:
+            self.metric_log.write_text(now, "samples", table(found))
+        self.bar.say(f"{now:>9,}  {in_a_line(found[0])}")
+
+    def close(self) -> None:
+        """Close the world in which samples are taken."""
+        if self.sampler:
+            self.sampler.close()
 
 
 def resume(
@@ -119,6 +159,12 @@ def _open_run(agent: Agent, folder: Path) -> Path:
 
 
 def _note(metrics: Metrics, speed: float) -> str:
-    names = {"rollout/return": "return", "evaluation/return": "evaluation"}
+    names = {
+        "rollout/return": "return",
+        "rollout/score": "score",
+        "rollout/gold": "gold",
+        "rollout/kl": "KL",
+        "evaluation/return": "evaluation",
+    }
     parts = [f"{word} {rounded(metrics[name])}" for name, word in names.items() if name in metrics]
     return "  ".join([*parts, f"{speed:,.0f} steps/s"])

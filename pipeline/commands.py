@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from .errors import UserError, nearest
 
 COMMANDS = {
-    "demo": ("demo", "PPO learns to balance a pole, in under a minute: start here"),
+    "demo": ("demo", "a language model learns to write what a judge likes, in three minutes: start here"),
     "train": ("train", "teach an agent an environment"),
     "resume": ("resume", "finish a run that was interrupted"),
     "evaluate": ("evaluate", "play episodes without learning, and print the scores"),
     "watch": ("watch", "see an agent play"),
+    "write": ("write", "let a taught language model go on from a prompt"),
     "reward": ("reward", "train, evaluate and use judges: what people like, learned"),
     "envs": ("listing", "list environments with tuned hyperparameters, or all there are"),
     "agents": ("listing", "list the agents"),

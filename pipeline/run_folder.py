@@ -29,6 +29,7 @@ class Request:
     evaluate_every: int | None = None
     evaluation_episodes: int = 100
     stop_at: float | None = None
+    kl_target: float | None = None
 
     def save(self, run: Path) -> None:
         """Write it into the run's folder."""
@@ -38,11 +39,12 @@ class Request:
 
     def callbacks(self) -> list[Callback]:
         """The callbacks it stands for, of which a checkpoint keeps the states by class."""
-        from ..agents import Evaluate, StopAtReturn
+        from ..agents import AdaptiveKL, Evaluate, StopAtReturn
 
+        adaptive: list[Callback] = [] if self.kl_target is None else [AdaptiveKL(self.kl_target)]
         if self.evaluate_every:
-            return [Evaluate(self.evaluate_every, stop_at=self.stop_at)]
-        return [] if self.stop_at is None else [StopAtReturn(self.stop_at)]
+            return [*adaptive, Evaluate(self.evaluate_every, stop_at=self.stop_at)]
+        return adaptive if self.stop_at is None else [*adaptive, StopAtReturn(self.stop_at)]
 
 
 def read_request(run: Path) -> Request | None:
@@ -52,7 +54,7 @@ def read_request(run: Path) -> Request | None:
         return None
     try:
         told = json.loads(file.read_text())
-        return Request(**{field.name: told[field.name] for field in dataclasses.fields(Request)})
+        return Request(**{field.name: told[field.name] for field in dataclasses.fields(Request) if field.name in told})
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{file} is damaged ({error}): delete it to go on without it") from error
 
@@ -142,4 +144,5 @@ def outcome(agent: Agent, scores: Any, *, deterministic: bool, seed: int) -> dic
         "worst": min(scores.returns),
         "best": max(scores.returns),
         "length": sum(scores.lengths) / len(scores.lengths),
+        **{f"mean_{name}": mean for name, mean in scores.means().items() if name != "length"},
     }

@@ -55,6 +55,8 @@ class Options:
     """how many episodes the last evaluation plays"""
     stop_at: Annotated[float | None, tyro.conf.arg(metavar="SCORE")] = None
     """stop early, once an evaluation (with --evaluate-every) or the last 100 training episodes average SCORE"""
+    kl_target: Annotated[float | None, tyro.conf.arg(metavar="NATS")] = None
+    """of texts: move the price of KL so that they come to lie so far from the reference model"""
     quiet: bool = False
     """print nothing but the result"""
 
@@ -78,6 +80,7 @@ def train(argv: Sequence[str]) -> None:
         evaluate_every=options.evaluate_every,
         evaluation_episodes=options.evaluation_episodes,
         stop_at=options.stop_at,
+        kl_target=options.kl_target,
     )
     request.save(run)
     if not options.quiet:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 console = Console(highlight=False)
@@ -25,6 +27,14 @@ def facts(pairs: Sequence[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in pairs) + 2
     for name, value in pairs:
         console.print(Text.assemble((name.ljust(width), "cyan"), value), soft_wrap=True)
+
+
+def side_by_side(titles: tuple[str, str], rows: Sequence[tuple[str, str]]) -> None:
+    """Print texts in two columns."""
+    table = Table(*titles, box=box.SIMPLE_HEAD, show_lines=True, expand=False)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
 
 
 def try_next(commands: Sequence[tuple[str, str]]) -> None:

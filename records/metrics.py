@@ -39,6 +39,10 @@ class MetricLog:
         self._stream.write(json.dumps(row) + "\n")
         self._stream.flush()
 
+    def write_text(self, step: int, name: str, markdown: str) -> None:
+        """Show a text in TensorBoard."""
+        self._board.add_text(name, markdown, step)
+
     def close(self) -> None:
         """Flush and close both files."""
         self._stream.close()

@@ -63,6 +63,11 @@ class ProgressBar:
             line = f"{self.title} {min(done, self.total):>9,}/{self.total:,}  {note}  {detail}".rstrip()
             self.console.print(line, soft_wrap=True, markup=False)
 
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        if self.show:
+            self.console.print(text, soft_wrap=True, markup=False, highlight=False)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

@@ -219,7 +219,7 @@ class TextEngine:
                 outcome.rewards[i] += charges.sum()
                 self.token_kl[row, : len(kl)] = kl
                 info["kl"] = float(kl.sum())
-            info.update(length=int(self.taken[row]), finish_reason=str(reasons[i]))
+            info.update(length=int(self.taken[row]), finish_reason=str(reasons[i]), eos=bool(reasons[i] == "eos"))
             if self.rules.active:
                 info["forbidden"] = int(self.forbidden[row])
 

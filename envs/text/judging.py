@@ -13,8 +13,8 @@ from ...reward_models.judge import Named, Parted, checked_scores, judged_parts
 from .task import Prompt, Scores, Task
 
 GOLD = "gold"
-TOLD = {"prompt", "response", "score", "kl", "length", "finish_reason", "forbidden", "feedback", "ref_logprob"}
-TOLD |= {"action_mask", "unwritten"}
+TOLD = {"prompt", "response", "score", "kl", "length", "finish_reason", "forbidden", "feedback"}
+TOLD |= {"ref_logprob", "eos", "action_mask", "unwritten"}
 
 
 class Judging:

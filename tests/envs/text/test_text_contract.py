@@ -11,7 +11,7 @@ from tiny_models import V, tiny_lm, tiny_model, word_tokenizer
 from tiny_worlds import Counting, plain
 
 EOS, PER_STEP = 1, {"ref_logprob"}
-AT_END = {"prompt", "response", "score", "kl", "length", "finish_reason", "gold", "words", "ref_logprob"}
+AT_END = {"prompt", "response", "score", "kl", "length", "finish_reason", "eos", "gold", "words", "ref_logprob"}
 
 
 def test_an_observation_is_the_context_right_padded_with_minus_one(text):
