@@ -52,6 +52,7 @@ class UpdateRecord:
             "train/entropy": entropy,
             "train/approx_kl": float(_k3(log_ratio).mean()),
             "train/clip_fraction": float(clipped.float().mean()),
+            "train/ratio": float(log_ratio.exp().mean()),
             "train/first_ratio_error": float((self._log_ratios[0].exp() - 1).abs().max()),
             "train/explained_variance": explained_variance(rollout),
             "train/learning_rate": learning_rate,

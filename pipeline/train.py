@@ -14,7 +14,7 @@ import gymnasium as gym
 import tyro
 
 from ..agents import Agent
-from ..agents.config import Config, make_config, tuned_settings
+from ..agents.config import Config, make_config, tuned_for
 from ..agents.registry import AGENTS, agent_class
 from .arguments import parse, peek, wants_help
 from .checks import at_least_one, check_device, find_environment
@@ -64,13 +64,15 @@ class Options:
 def train(argv: Sequence[str]) -> None:
     """Run `textrlhf train`."""
     options, config = parse_options(argv)
-    env_kwargs = _json_object(options.env_kwargs)
+    given = _json_object(options.env_kwargs)
+    known = tuned_for(options.agent, options.env, given) if options.tuned else None
+    env_kwargs = {**(known.env_kwargs if known else {}), **given}
     for flag in ("steps", "evaluate_every", "evaluation_episodes"):
         at_least_one(f"--{flag.replace('_', '-')}", getattr(options, flag))
     find_environment(options.env)
     check_device(config.device)
     run = _new_run(options, config)
-    about = options.env + (f" with --env-kwargs {options.env_kwargs}" if env_kwargs else "")
+    about = options.env + (f" with --env-kwargs {options.env_kwargs}" if given else "")
     with blaming_user(gym.error.Error, ValueError, TypeError, KeyError, about=about):
         agent: Agent = agent_class(options.agent)(options.env, config, env_kwargs=env_kwargs)
     request = Request(
@@ -102,7 +104,7 @@ def parse_options(argv: Sequence[str]) -> tuple[Options, Config]:
     if not env and not wants_help(argv):
         raise UserError("train needs an environment: --env CartPole-v1, for example (`textrlhf envs` lists more)")
     kind: type[Config] = agent_class(name).config_class
-    begin, steps = starting_point(name, env or "", tuned="--no-tuned" not in argv)
+    begin, steps = starting_point(name, env or "", _peeked(argv), tuned="--no-tuned" not in argv)
     both = dataclasses.make_dataclass(
         "Train", [("hyperparameters", kind)], bases=(Options,), namespace={"__doc__": Options.__doc__}, kw_only=True
     )
@@ -111,17 +113,18 @@ def parse_options(argv: Sequence[str]) -> tuple[Options, Config]:
     return options, options.hyperparameters
 
 
-def starting_point(agent: str, env: str, *, tuned: bool) -> tuple[Config, int]:
+def starting_point(agent: str, env: str, env_kwargs: dict[str, Any], *, tuned: bool) -> tuple[Config, int]:
     """The hyperparameters and the steps to begin with: tuned for the environment, or plain."""
     kind = agent_class(agent).config_class
-    known = tuned_settings(agent).get(env.rpartition(":")[2]) if tuned else None
+    known = tuned_for(agent, env, env_kwargs) if tuned else None
     return (make_config(kind, **known.hyperparameters), known.total_timesteps) if known else (kind(), STEPS)
 
 
 def _whose(options: Options, config: Config) -> str:
     """Say whether hyperparameters are tuned, and which the user changed."""
-    begin, _ = starting_point(options.agent, options.env, tuned=options.tuned)
-    plain = begin == starting_point(options.agent, options.env, tuned=False)[0]
+    env_kwargs = _json_object(options.env_kwargs)
+    begin, _ = starting_point(options.agent, options.env, env_kwargs, tuned=options.tuned)
+    plain = begin == starting_point(options.agent, options.env, env_kwargs, tuned=False)[0]
     changed = [
         f"{field.name}={getattr(config, field.name)}"
         for field in dataclasses.fields(config)
@@ -142,6 +145,14 @@ def _new_run(options: Options, config: Config) -> Path:
             "or delete it"
         )
     return run
+
+
+def _peeked(argv: Sequence[str]) -> dict[str, Any]:
+    """The environment's arguments on a command line that is not parsed yet; what is wrong with them is said later."""
+    try:
+        return _json_object(peek(argv, "--env-kwargs") or "{}")
+    except UserError:
+        return {}
 
 
 def _json_object(text: str) -> dict[str, Any]:

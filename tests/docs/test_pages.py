@@ -25,7 +25,7 @@ from textrlhf.reward_models.saving import shipped_judges
 
 DOCS = Path(textrlhf.__file__).parent / "docs"
 JUDGES = DOCS / "reward_models.md"
-PAGES = [*sorted((DOCS / "envs").glob("*.md")), DOCS / "own_prompts.md", JUDGES]
+PAGES = [*sorted((DOCS / "envs").glob("*.md")), DOCS / "own_prompts.md", DOCS / "ppo_on_text.md", JUDGES]
 ENTRIES = {env_id: str(spec.entry_point) for env_id, spec in gym.registry.items()}
 IDS = sorted(env_id for env_id, entry in ENTRIES.items() if entry.startswith("textrlhf.envs."))
 TASKS = {  # by id, what a text world is about where nobody says otherwise

@@ -252,7 +252,8 @@ def test_agents(capsys: pytest.CaptureFixture[str]) -> None:
     assert "textrlhf train --agent ppo --help" in said
 
 
-def test_demo_replaces_only_a_demo(
+@pytest.mark.slow
+def test_demo_shows_before_and_after_and_replaces_only_a_demo(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
 ) -> None:
     run = tmp_path / "demo"
@@ -261,9 +262,12 @@ def test_demo_replaces_only_a_demo(
     main(["demo", "--run", f"{run}", "--steps", "256"])
     assert not (run / "old").exists()
     said = capsys.readouterr().out
-    assert re.search(r"Before +\d", said)
-    assert re.search(r"After +\d", said)
-    assert str(run / "curves.png") in said
+    for when in ("Before", "After"):
+        assert re.search(rf"{when} +score -?\d.*, gold -?\d.*KL -?\d", said)
+    assert said.count("The ") + said.count("This ") >= 8  # four prompts, continued by both models
+    for name in ("curves.png", "frontier.png", "samples.jsonl", "model"):
+        assert str(run / name) in said
+        assert name == "curves.png" or (run / name).exists()  # no_pictures
     assert len(re.findall(r"^  textrlhf", said.split("Try next")[-1], re.M)) == 3
     assert "will not be deleted" in refused("demo", "--run", f"{runs / 'pole'}")
     assert "will not be deleted" in refused("demo", "--run", f"{runs}")

@@ -1,0 +1,111 @@
+"""The commands on a text world: learn, look at samples, write, take the model elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from textrlhf.agents.config import LANGUAGE_MODEL, tuned_settings
+from textrlhf.language import load
+from textrlhf.pipeline.commands import main
+from textrlhf.pipeline.train import parse_options
+from textrlhf.records.metrics import read_metrics
+from textrlhf.records.samples import read_samples
+
+QUICK = shlex.split("--env TextRLHF-v0 --n-envs 16 --n-steps 32 --n-epochs 1 --seed 0 --evaluation-episodes 16")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on text."""
+    folder = tmp_path_factory.mktemp("runs") / "text"
+    main(["train", *QUICK, "--steps", "2048", "--run", f"{folder}", "--kl-target", "3", "--quiet"])
+    return folder
+
+
+def test_score_gold_kl_and_how_texts_end_are_logged(run: Path) -> None:
+    last = read_metrics(run / "metrics.jsonl")[-1]
+    names = {"return", "length", "score", "gold", "grammatical", "kl", "eos"}
+    assert {f"rollout/{name}" for name in names} <= last.keys()
+    assert 0 < last["rollout/kl"] < 20
+    assert 0.5 < last["rollout/eos"] <= 1
+    assert last["train/kl_coef"] != 0.05  # --kl-target moves it
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert evaluation["deterministic"] is False
+    assert {"mean_gold", "mean_score", "mean_kl"} <= evaluation.keys()
+
+
+def test_samples_are_of_the_same_prompts_from_beginning_to_end(run: Path) -> None:
+    samples = read_samples(run / "samples.jsonl")
+    by_step: dict[int, list[str]] = {}
+    for sample in samples:
+        by_step.setdefault(sample["step"], []).append(sample["prompt"])
+        assert {"response", "score", "gold", "kl"} <= sample.keys()
+    assert min(by_step) == 0
+    assert max(by_step) == 2048
+    assert len(set(map(tuple, by_step.values()))) == 1
+
+
+def test_the_pictures_are_there(run: Path) -> None:
+    for name in ("curves.png", "frontier.png"):
+        assert (run / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_model_loads_in_transformers_and_has_learnt(run: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(run / "model")
+    assert AutoTokenizer.from_pretrained(run / "model").eos_token is not None
+    before = load("reviews", "cpu").model.state_dict()
+    assert any(not weight.equal(before[name]) for name, weight in model.state_dict().items())
+
+
+def test_write_continues_a_prompt_with_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["write", "The film was", "--run", f"{run}", "-n", "3", "--judge", "reviews"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert all(re.fullmatch(r"The film was .*  \[[+-]\d\.\d\d\]", line) for line in lines)
+    assert len(set(lines)) == 3
+    main(["write", "The film was", "--model", "reviews", "--temperature", "0", "-n", "2", "--max-new-tokens", "3"])
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("'The film was' --run nowhere", "there is no folder nowhere"),
+        ("'The film was' --model reviews -n 0", "--n 0: accepted is at least 1"),
+        ("'' --model reviews", "has no tokens"),
+        ("'The zyzzyva was' --model reviews", "holds words that .* does not know"),
+        ("'The film was' --model reviews --max-new-tokens 500", "exceeds the 64 positions"),
+        ("'The film was' --model reviews --temperature -1", "temperature is -1"),
+        ("'The film was' --model reviews --judge nobody-here/at-all", "nobody-here/at-all"),
+    ],
+)
+def test_write_says_what_is_wrong(
+    line: str, remedy: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(SystemExit) as end:
+        main(["write", *shlex.split(line)])
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert re.search(remedy, said), said
+
+
+def test_a_model_of_ones_own_is_not_taught_by_what_was_tuned_for_the_shipped_one() -> None:
+    """The shipped model's learning rate would ruin GPT-2."""
+    shipped = tuned_settings("ppo")["TextRLHF-v0"].hyperparameters["learning_rate"]
+    careful = tuned_settings("ppo")[LANGUAGE_MODEL].hyperparameters["learning_rate"]
+    assert careful < shipped
+    _, config = parse_options(["--env", "TextRLHF-v0"])
+    assert config.learning_rate == shipped  # type: ignore[attr-defined]
+    _, config = parse_options(["--env", "TextRLHF-v0", "--env-kwargs", '{"model": "gpt2"}'])
+    assert config.learning_rate == careful  # type: ignore[attr-defined]
