@@ -243,6 +243,7 @@ class Agent(ABC):
             "n_updates": self.n_updates,
             "random": self.random.state_dict(),
             "episodes": self.episodes.state_dict(),
+            "names_of_steps": self.world.names_of_steps,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -250,6 +251,7 @@ class Agent(ABC):
         self.num_timesteps, self.n_updates = int(state["num_timesteps"]), int(state["n_updates"])
         self.random.load_state_dict(state["random"])
         self.episodes.load_state_dict(state["episodes"])
+        self.world.names_of_steps = state.get("names_of_steps", [])
 
     @contextlib.contextmanager
     def threads(self) -> Iterator[None]:

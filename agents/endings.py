@@ -18,19 +18,19 @@ class Endings:
     """Reads the infos of all slots. A name that also comes while an episode runs is about a step, not the episode."""
 
     def __init__(self) -> None:
-        self._of_steps = set(_GYMNASIUMS)
+        self.of_steps = set(_GYMNASIUMS)
 
     def read(self, info: dict[str, Any], ended: Flags, going: Flags, *, same_step: bool) -> Told:
         """What was told of the episodes that have `ended`; a slot that goes on at once has it in `final_info`."""
         for name, told in info.items():
-            if name[0] == "_" and name[1:] not in self._of_steps and np.any(told & going):
-                self._of_steps.add(name[1:])
+            if name[0] == "_" and name[1:] not in self.of_steps and np.any(told & going):
+                self.of_steps.add(name[1:])
         found: Told = {}
         if not ended.any():
             return found
         source = info.get("final_info", {}) if same_step else info
         for name, values in source.items():
-            if name[0] == "_" or name in self._of_steps:
+            if name[0] == "_" or name in self.of_steps:
                 continue
             for slot in np.flatnonzero(ended & source.get(f"_{name}", True)).tolist():
                 found.setdefault(slot, {})[name] = values[slot]

@@ -58,6 +58,8 @@ class OnPolicyAgent(Agent):
         self.optimizer = FlatAdam(self.policy.network, eps=1e-5)
         norm = self.config.normalize_reward
         self.reward_norm = RewardNorm(self.world.n_envs, self.config.gamma) if norm else None
+        fingerprint = getattr(self.world.reference_model, "fingerprint", None)
+        self._reference: str | None = fingerprint() if fingerprint else None  # nobody moves it, so once is enough
 
     def make_policy(self) -> Policy:
         """The policy for this world and config."""
@@ -168,10 +170,17 @@ class OnPolicyAgent(Agent):
     def state_dict(self) -> dict[str, Any]:
         """See `Agent.state_dict`."""
         norm = {"reward_norm": self.reward_norm.state_dict()} if self.reward_norm else {}
-        return {**super().state_dict(), **norm}
+        reference = {"reference_model": self._reference} if self._reference else {}
+        return {**super().state_dict(), **norm, **reference}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See `Agent.load_state_dict`."""
+        if state.get("reference_model", self._reference) != self._reference:
+            raise ValueError(
+                f"the environment's reference model, {self.world.reference_model}, has other weights than the one this "
+                "agent began from and is charged against: pass env=… with that model, or put its files back; to go on "
+                "from what the agent has become, begin a new one in an environment whose model= is the run's model/"
+            )
         super().load_state_dict(state)
         if self.reward_norm:
             self.reward_norm.load_state_dict(state["reward_norm"])

@@ -93,7 +93,7 @@ class World:
         valid, ended = ~self._spent, terminated | truncated
         same_step = self.autoreset is AutoresetMode.SAME_STEP
         told = self._endings.read(info, ended, valid & ~ended, same_step=same_step)
-        kl = self._kl(info, logprobs) if logprobs is not None else None
+        kl = self._kl(info, logprobs, valid) if logprobs is not None else None
         truncated = truncated & ~terminated
         final: Leaves | None = None
         if truncated.any():
@@ -154,6 +154,15 @@ class World:
             raise WorldError(f"get_state() must return plain JSON, so that a checkpoint can keep it: {error}") from None
         return state
 
+    @property
+    def names_of_steps(self) -> list[str]:
+        """What infos tell of steps, not of episodes, as far as it has shown."""
+        return sorted(self._endings.of_steps)
+
+    @names_of_steps.setter
+    def names_of_steps(self, names: list[str]) -> None:
+        self._endings.of_steps.update(names)
+
     def close(self) -> None:
         """Close what this world made itself."""
         if self.owned:
@@ -182,14 +191,14 @@ class World:
                 broken = ~finite.reshape(len(slots), -1).all(1)
                 raise WorldError(_not_finite("observation", slots[broken]))
 
-    def _kl(self, info: dict[str, Any], logprobs: Array) -> NDArray[np.float64] | None:
+    def _kl(self, info: dict[str, Any], logprobs: Array, valid: Flags) -> NDArray[np.float64] | None:
         """log π − log π_ref of the actions just taken, from `ref_logprob`, wherever the autoreset mode puts it."""
         reference, said = np.zeros(self.n_envs), np.zeros(self.n_envs, bool)
         for source in (info, info.get("final_info", {})):
             if "ref_logprob" in source:
                 has = np.broadcast_to(source.get("_ref_logprob", True), self.n_envs)
                 reference[has], said = np.asarray(source["ref_logprob"], np.float64)[has], said | has
-        return np.where(said, logprobs - reference, 0.0) if said.any() else None
+        return np.where(said, logprobs - reference, 0.0) if said.any() or not valid.any() else None
 
     def _read_masks(self, info: dict[str, Any], rows: Flags | None = None) -> None:
         if self._mask_source is None:

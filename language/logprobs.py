@@ -97,7 +97,8 @@ class _Softmax(torch.autograd.Function):
             log_probs = logits - normaliser
             probs = log_probs.exp()
             if wants_entropy:
-                entropy = -(probs[:, None] @ log_probs.clamp_min_(LOWEST)[:, :, None])[:, 0, 0]
+                with torch.autocast(logits.device.type, enabled=False):  # it would make halves of these products
+                    entropy = -(probs[:, None] @ log_probs.clamp_min_(LOWEST)[:, :, None])[:, 0, 0]
             ctx.save_for_backward(probs, tokens, entropy)
         return chosen, entropy
 

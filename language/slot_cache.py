@@ -97,7 +97,7 @@ class SlotCache(TokenMemory):
         every[rows] = tokens
         hidden = self._forward(None, self.lengths, every[:, None])[:, 0]
         self.lengths[rows] += 1
-        return hidden if len(rows) == self.n else hidden[torch.from_numpy(rows).to(hidden.device)]
+        return hidden if np.array_equal(rows, np.arange(self.n)) else hidden[torch.from_numpy(rows).to(hidden.device)]
 
     def _extend(self, rows: Ints, tokens: Sequence[Ints]) -> Tensor:
         counts = np.fromiter(map(len, tokens), np.int64, len(tokens))

@@ -24,7 +24,7 @@ TOKENS_AT_ONCE = {"cpu": 1 << 11, "cuda": 1 << 16}  # padded tokens that are rea
 
 
 class LanguageModelPolicy:
-    """Begins as a copy of `reference`, which stays as it is.
+    """Begins as a copy of `reference`, which stays as it is, with weights in float32.
 
     `act` reads each slot's new tokens, one as a rule and a whole prompt where a text begins. `evaluate` reads every
     text once, whole, and looks at the states from which a token was chosen. Dropout is off in both. The value is read
@@ -66,6 +66,8 @@ class LanguageModelPolicy:
     def to_device(self, device: torch.device) -> None:
         """Move the network."""
         self._network.to(device)
+        for lm in self.lms:
+            lm.model.to(device)  # a critic's head is no part of the network, but has to be where its trunk is
 
     def initial_memory(self, n: int) -> Reading:
         """Nothing read in any slot."""
@@ -98,10 +100,11 @@ class LanguageModelPolicy:
     @torch.no_grad()
     def value(self, observation: Leaves, memory: Reading, rows: NDArray[np.int64] | None = None) -> Tensor:
         """See `Policy.value`."""
-        return self._values(memory.peek(observation[0], np.arange(memory.n) if rows is None else rows)[-1])
+        return self._values(memory.peek(observation[0], np.arange(memory.n) if rows is None else rows))
 
     def evaluate(self, batch: Minibatch) -> Evaluation:
         """See `Policy.evaluate`."""
+        torch.clear_autocast_cache()  # else it would hold, while one autocast lasts, halves of older weights
         texts: Texts = batch.observations
         at_once = TOKENS_AT_ONCE.get(self.lm.device.type, TOKENS_AT_ONCE["cpu"])
         states = [texts.states(lm, at_once) for lm in self.lms]
@@ -122,17 +125,27 @@ class LanguageModelPolicy:
         self.lm.save(run / "model")
 
     def _values(self, states: Tensor) -> Tensor:  # (M, d) -> (M,)
-        value: Tensor = self._value(states).squeeze(-1).float()
+        with torch.autocast(states.device.type, enabled=False):  # halves have too few digits for what is a sum
+            value: Tensor = self._value(states.float()).squeeze(-1)
         return value
 
 
 def _copy(lm: CausalLM) -> CausalLM:
-    return CausalLM(copy.deepcopy(lm.model), lm.tokenizer)
+    return CausalLM(copy.deepcopy(lm.model).float(), lm.tokenizer)
 
 
 def _checked_context(observation_space: spaces.Space[Any], action_space: spaces.Space[Any], lm: CausalLM) -> int:
     """How many tokens a text may have."""
-    if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
+    if not isinstance(lm, CausalLM):
+        raise ValueError(
+            f"policy='lm' begins as the environment's reference_model, which is a {type(lm).__name__}: accepted is a "
+            "textrlhf.language.CausalLM, such as CausalLM(model, tokenizer)"
+        )
+    if (
+        not isinstance(observation_space, spaces.Box)
+        or len(observation_space.shape) != 1
+        or not np.issubdtype(observation_space.dtype, np.integer)
+    ):
         raise ValueError(
             f"policy='lm' reads texts: accepted are observations Box(-1, V-1, (context,)), not {observation_space}"
         )

@@ -44,32 +44,41 @@ class Reading:
 
     def read(self, tokens: Ints, starts: Flags) -> list[Tensor]:  # (N, context) -> a (N, d) a trunk
         """Read what is new, or all of a text that is new, and return the states at the last tokens."""
-        rows = np.arange(self.n)
+        rows, ends = np.arange(self.n), self._ends(tokens)
         self.forget(np.flatnonzero(starts | ~self._go_on(tokens, rows)))
         self.tokens = tokens.copy()
-        ends = (tokens >= 0).sum(1)
         return [cache.catch_up(rows, tokens, ends) for cache in self.caches]
 
-    def peek(self, tokens: Ints, rows: Ints) -> list[Tensor]:  # (R, context) -> a (R, d) a trunk
-        """The states at the last tokens, with the memory left as it was."""
-        ends = (tokens >= 0).sum(1)
+    def peek(self, tokens: Ints, rows: Ints) -> Tensor:  # (R, context) -> (R, d)
+        """The last trunk's states at the last tokens, with the memory left as it was."""
+        lm, cache, ends = self.lms[-1], self.caches[-1], self._ends(tokens)
         on = self._go_on(tokens, rows) & (self.lengths[rows] > 0)
-        going, texts = rows[on], np.full_like(self.tokens, -1)
-        texts[going] = tokens[on]
-        every_end = np.zeros(self.n, np.int64)
-        every_end[going] = ends[on]
-        found = []
-        for lm, cache in zip(self.lms, self.caches, strict=True):
-            state = torch.zeros(len(rows), lm.head_width, device=lm.device)
-            if on.any():
-                before = cache.lengths.copy()
-                state[torch.from_numpy(on)] = cache.catch_up(going, texts, every_end).to(state)
-                cache.lengths[:] = before
-            if not on.all():
-                fresh = [text[:end] for text, end in zip(tokens[~on], ends[~on], strict=True)]
-                state[torch.from_numpy(~on)] = last_states(lm, fresh).to(state)
-            found.append(state)
-        return found
+        state = torch.zeros(len(rows), lm.head_width, device=lm.device)
+        if on.any():
+            going = np.flatnonzero(on)
+            going = going[np.argsort(rows[going])]  # in the order of the rows, as caches take them
+            texts, every_end = np.full_like(self.tokens, -1), np.zeros(self.n, np.int64)
+            texts[rows[going]], every_end[rows[going]] = tokens[going], ends[going]
+            before = cache.lengths.copy()
+            state[torch.from_numpy(going)] = cache.catch_up(rows[going], texts, every_end).to(state)
+            cache.lengths[:] = before
+        if not on.all():
+            fresh = [text[:end] for text, end in zip(tokens[~on], ends[~on], strict=True)]
+            state[torch.from_numpy(~on)] = last_states(lm, fresh).to(state)
+        return state
+
+    def _ends(self, tokens: Ints) -> Ints:
+        """How many tokens each text has."""
+        real = tokens >= 0
+        ends: Ints = real.sum(1)
+        wrong = (real != (self.columns < ends[:, None])).any(1) | (ends == 0)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise ValueError(
+                f"observation {row} is {tokens[row].tolist()}: accepted is a text of at least one token, padded on the "
+                "right with -1"
+            )
+        return ends
 
     def _go_on(self, tokens: Ints, rows: Ints) -> Flags:
         """Which texts begin with what was read of their rows."""
@@ -112,40 +121,50 @@ class Texts:
 
 
 class TextLog:
-    """Keeps of each text the tokens once, and of each step how many of them there were."""
+    """Keeps of each text the tokens once, and of each step how many of them there were.
+
+    An observation that does not begin with the one before it opens a text of its own, also within an episode (where a
+    world shows the latest tokens only), as it does in a `Reading`.
+    """
 
     def __init__(self) -> None:
-        self._lengths: list[Ints] = []
-        self._texts: dict[tuple[int, int], Ints] = {}  # slot and the step at which the text was first seen
-        self._began: Ints = np.empty(0, np.int64)
+        self._lengths: list[Ints] = []  # by step (N,)
+        self._began: list[Ints] = []  # by step (N,): at which step the slot's text was first seen
+        self._texts: dict[tuple[int, int], Ints] = {}  # by slot and that step
         self._last: Ints = np.empty((0, 0), np.int64)
+        self._stacked: tuple[Ints, Ints] | None = None  # both as (T, N)
 
     def add(self, observation: Leaves, starts: Flags) -> None:
         """Record one step."""
         tokens, t = observation[0], len(self._lengths)
-        if not t:
-            self._began = np.zeros(len(tokens), np.int64)
-        else:
-            for slot in np.flatnonzero(starts).tolist():
-                self._keep(slot)
-                self._began[slot] = t
-        self._last = tokens
+        began = self._began[-1].copy() if t else np.zeros(len(tokens), np.int64)
+        if t:
+            anew = starts | ~((tokens == self._last) | (self._last < 0)).all(1)
+            self._keep(np.flatnonzero(anew))
+            began[anew] = t
+        self._last, self._stacked = tokens, None
+        self._began.append(began)
         self._lengths.append((tokens >= 0).sum(1))
 
     def take(self, steps: Tensor, segments: Segments | None) -> Texts:
         """The texts of those segments; the last observation of a text holds all that its steps have seen."""
         assert segments is not None
-        for slot in range(len(self._last)):
-            self._keep(slot)
+        if self._stacked is None:
+            self._keep(np.arange(len(self._last)))
+            self._stacked = np.stack(self._lengths), np.stack(self._began)
+        lengths, began = self._stacked
         texts, columns = [], []
         for slot, first, stop in segments.tolist():
-            lengths = [step[slot] for step in self._lengths[first:stop]]
-            texts.append(self._texts[slot, first][: lengths[-1]])
-            columns.append(np.array(lengths) - 1)
+            of = began[first:stop, slot]
+            for number in np.unique(of).tolist():
+                ends = lengths[first:stop, slot][of == number]
+                texts.append(self._texts[slot, number][: ends[-1]])
+                columns.append(ends - 1)
         return Texts(
             texts, np.repeat(np.arange(len(texts)), [len(steps) for steps in columns]), np.concatenate(columns)
         )
 
-    def _keep(self, slot: int) -> None:
-        tokens = self._last[slot]
-        self._texts[slot, int(self._began[slot])] = tokens[tokens >= 0]
+    def _keep(self, slots: Ints) -> None:
+        for slot in slots.tolist():
+            tokens = self._last[slot]
+            self._texts[slot, int(self._began[-1][slot])] = tokens[tokens >= 0]

@@ -89,6 +89,10 @@ class PerToken(Charging):
         """New texts lie in these rows."""
         self.memory.reset(rows)
 
+    def forget(self) -> None:
+        """A new life begins, whose sums do not depend on how long the one before was."""
+        self.memory = make_memory(self.lm, self.n)
+
     @torch.no_grad()
     def note(self, step: Step) -> Floats:
         """The reference's log-probabilities of the step's tokens."""

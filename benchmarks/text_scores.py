@@ -1,0 +1,152 @@
+"""The reference scores of PPO on text: several seeds, drawn texts for held-out prompts, all of them written down.
+
+    python benchmarks/text_scores.py                                   # everything, 5 seeds
+    python benchmarks/text_scores.py --run reviews --seeds 0 1         # one kind, printed and not written
+
+reviews        TextRLHF-v0, the shipped model and the shipped, learned judge
+reviews-gold   the same with the true score as the judge: what the judge's mistakes cost
+arithmetic, qa the shipped `tasks` model, which was cloned from demonstrations
+dialogue       a model of the same shape, cloned from few demonstrations first (by the agent `clone`), since the shipped
+               one sells nearly without fault
+
+Writes runs/reference/text/<kind>.json and scores.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+
+import textrlhf
+from textrlhf.agents import PPO, evaluate
+from textrlhf.agents.config import tuned_settings
+from textrlhf.records.folder import write_file
+from textrlhf.records.metrics import read_metrics
+
+FOLDER = Path(__file__).resolve().parent.parent / "runs" / "reference" / "text"
+TEXTS = 500  # that an evaluation draws
+TOLD = ("gold", "score", "grammatical", "kl", "eos", "length")
+CURVE = ("rollout/gold", "rollout/score", "rollout/kl")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One row of references."""
+
+    env: str
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    start: Callable[[int, Path], dict[str, Any]] | None = None  # seed and folder to further arguments
+
+
+def graded(agent: PPO) -> dict[str, float]:
+    """Means over drawn texts for held-out prompts."""
+    scores = evaluate(
+        agent, n_episodes=TEXTS, deterministic=False, n_envs=100, seed=10_000, env_kwargs={"split": "heldout"}
+    )
+    means = {**scores.means(), "length": sum(scores.lengths) / len(scores.lengths)}
+    return {name: round(means[name], 3) for name in TOLD if name in means}
+
+
+def run(name: str, seed: int) -> dict[str, Any]:
+    """Train one seed and grade it before and after."""
+    kind, folder = KINDS[name], tempfile.TemporaryDirectory()
+    with folder:
+        further = kind.start(seed, Path(folder.name) / "start") if kind.start else {}
+        agent = PPO.tuned(kind.env, seed=seed, env_kwargs={**kind.env_kwargs, **further})
+        steps = tuned_settings("ppo")[kind.env].total_timesteps
+        before = graded(agent)
+        since = time.perf_counter()
+        agent.learn(steps, run=Path(folder.name) / "run", progress=sys.stdout.isatty())
+        seconds = time.perf_counter() - since
+        rows = read_metrics(Path(folder.name) / "run" / "metrics.jsonl")
+        after = graded(agent)
+    agent.close()
+    curve = [
+        [row["step"], *(round(row[column], 3) if row.get(column) is not None else None for column in CURVE)]
+        for row in rows[:: max(1, len(rows) // 40)]
+    ]
+    result = {"seed": seed, "before": before, "after": after, "seconds": round(seconds)}
+    print(name, json.dumps(result), flush=True)
+    return {**result, "curve": curve}
+
+
+KINDS = {
+    "reviews": Kind("TextRLHF-v0"),
+    "reviews-gold": Kind("TextRLHF-v0", {"reward_model": "gold"}),
+    "arithmetic": Kind("TextArithmetic-v0"),
+    "qa": Kind("TextQA-v0"),
+}
+
+
+def reference(name: str, seeds: list[int]) -> None:
+    """Write one kind's reference."""
+    runs = [run(name, seed) for seed in seeds]
+    settings = tuned_settings("ppo")[KINDS[name].env]
+    gold = [row["after"]["gold"] for row in runs]
+    summary = {
+        "env": KINDS[name].env,
+        "env_kwargs": {**settings.env_kwargs, **KINDS[name].env_kwargs},
+        "command": f"python benchmarks/text_scores.py --run {name}",
+        "versions": {"textrlhf": textrlhf.__version__, "torch": torch.__version__},
+        "total_timesteps": settings.total_timesteps,
+        "hyperparameters": settings.hyperparameters,
+        "gold_before": round(sum(row["before"]["gold"] for row in runs) / len(runs), 3),
+        "gold": round(sum(gold) / len(gold), 3),
+        "worst": min(gold),
+        "curve": ["step", *CURVE],
+        "runs": runs,
+    }
+    write_file(FOLDER / f"{name}.json", json.dumps(summary) + "\n")
+    print(f"{name}: gold {summary['gold_before']} to {summary['gold']}, worst {summary['worst']}")
+
+
+def draw() -> None:
+    """Draw every reference there is into scores.png: gold over steps above, gold over KL below."""
+    files = sorted(FOLDER.glob("*.json"))
+    files = [file for file in files if "gold_before" in json.loads(file.read_text())]
+    figure = Figure(figsize=(3.6 * len(files), 6), layout="constrained")
+    figure.suptitle("gold of the last 100 texts, every seed; dotted: the start, on held-out prompts", fontsize=9)
+    grid = figure.subplots(2, len(files), squeeze=False)
+    for file, above, below in zip(files, grid[0], grid[1], strict=True):
+        summary = json.loads(file.read_text())
+        for row in summary["runs"]:
+            steps, gold, _, kl = zip(*row["curve"], strict=True)
+            above.plot([step / 1000 for step in steps], gold, lw=1, label=f"seed {row['seed']}: {row['after']['gold']}")
+            below.plot(kl, gold, lw=1)
+        above.axhline(summary["gold_before"], color="black", ls=":", lw=1)
+        above.set_title(f"{file.stem}\n{summary['gold_before']} → {summary['gold']}", fontsize=10)
+        above.set_xlabel("thousand tokens", fontsize=8)
+        below.set_xlabel("KL to the reference, nats a text", fontsize=8)
+        above.legend(fontsize=7, title="final evaluation", title_fontsize=7)
+        for axes in (above, below):
+            axes.grid(alpha=0.3)
+    figure.savefig(FOLDER / "scores.png", dpi=90)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", choices=list(KINDS), action="append", help="several times for several; default all")
+    parser.add_argument("--seeds", type=int, nargs="*", help="only these, printed and not written")
+    options = parser.parse_args()
+    for name in options.run or KINDS:
+        if options.seeds is not None:
+            for seed in options.seeds:
+                run(name, seed)
+        else:
+            reference(name, list(range(5)))
+    if options.seeds is None:
+        draw()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,279 @@
+"""A language model as a policy: what it does step by step, and what it says of it afterwards, held against whole
+forwards of single texts in float64."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from textrlhf.agents.flat import FlatAdam, load_own_tensors, own_tensors
+from textrlhf.agents.masks import pack
+from textrlhf.agents.policies import LanguageModelPolicy
+from textrlhf.agents.rollout import Rollout
+from textrlhf.language import CausalLM, load
+from tiny_models import V, tiny_lm, tiny_model, word_tokenizer
+
+FAMILIES = ["gpt2", "llama", "opt", "bloom", "gemma2"]  # the last two on the column cache
+N, CONTEXT = 4, 24
+OBSERVATIONS, ACTIONS = spaces.Box(-1, V - 1, (CONTEXT,), np.int64), spaces.Discrete(V)
+
+
+def fresh(family: str = "gpt2", **options) -> LanguageModelPolicy:
+    return LanguageModelPolicy(OBSERVATIONS, ACTIONS, tiny_lm(family), **options)
+
+
+def moved(family: str = "gpt2", size: float = 0.1, **options) -> LanguageModelPolicy:
+    """A policy that has learned something, also about values."""
+    policy, draws = fresh(family, **options), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in policy.network.parameters():
+            parameter.add_(size * torch.randn(parameter.shape, generator=draws))
+    return policy
+
+
+def texts_of(rng, n: int = N) -> np.ndarray:
+    texts = np.full((n, CONTEXT), -1, np.int64)
+    for text in texts:
+        length = rng.integers(1, 9)
+        text[:length] = rng.integers(2, V, length)
+    return texts
+
+
+class Oracle:
+    """The same weights in float64, one whole text at a time."""
+
+    def __init__(self, policy: LanguageModelPolicy) -> None:
+        self.lm = copy.deepcopy(policy.lm.model).double()
+        self.critic = copy.deepcopy(policy.critic.trunk).double() if policy.critic else self.lm.base_model
+        self.head = copy.deepcopy(policy.network["value"]).double()
+
+    @torch.no_grad()
+    def __call__(self, text: np.ndarray, allowed: np.ndarray) -> tuple[torch.Tensor, float]:
+        """Log-probabilities (V,) and value."""
+        ids = torch.from_numpy(text[text >= 0])[None]
+        asked = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
+        logits = self.lm(**asked).logits[0, -1].masked_fill(~torch.from_numpy(allowed), -torch.inf)
+        value = self.head(self.critic(**asked).last_hidden_state[0, -1].double())
+        return logits.double().log_softmax(-1), float(value)
+
+
+def lived(policy: LanguageModelPolicy, steps: int = 14, seed: int = 0) -> tuple[Rollout, torch.Tensor]:
+    """Texts written by the policy under masks, which at times do not change, change by a few tokens, or end.
+
+    Every act is held against the oracle; the entropies it found come with the rollout.
+    """
+    rng, oracle, draws = np.random.default_rng(seed), Oracle(policy), torch.Generator().manual_seed(seed)
+    texts, starts, memory = texts_of(rng), np.ones(N, bool), policy.initial_memory(N)
+    log = policy.new_log(memory)
+    acts, masks, begun, entropies = [], [], [], []
+    for _ in range(steps):
+        allowed = rng.random((N, V)) < rng.choice([0.2, 0.6, 1.0], (N, 1))
+        allowed[:, 5] = True
+        log.add((texts.copy(),), starts)
+        act = policy.act((texts.copy(),), memory, starts, masks=allowed, generator=draws)
+        memory = act.memory
+        for row, text in enumerate(texts):
+            log_probs, value = oracle(text, allowed[row])
+            assert allowed[row, act.action[row]]
+            assert float(act.log_prob[row]) == pytest.approx(float(log_probs[act.action[row]]), abs=1e-5)
+            assert float(act.value[row]) == pytest.approx(value, abs=1e-5)
+            entropies.append(-float((log_probs.exp() * log_probs.clamp_min(-1e9)).sum()))
+        acts.append(act)
+        masks.append(pack(allowed))
+        begun.append(starts)
+        starts = rng.random(N) < 0.15
+        texts = np.where(starts[:, None], texts_of(rng), texts)
+        for row in np.flatnonzero(~starts):
+            length, more = int((texts[row] >= 0).sum()), rng.integers(0, 3, 2).sum()
+            new = np.concatenate([[int(act.action[row])], rng.integers(2, V, 4)])[:more]  # none of it at times
+            if length + more <= CONTEXT:
+                texts[row, length : length + more] = new
+    nothing = np.zeros((steps, N))
+    rollout = Rollout(
+        log=log,
+        by_segments=policy.by_segments,
+        actions=torch.stack([act.action for act in acts]),
+        log_probs=torch.stack([act.log_prob for act in acts]),
+        values=torch.stack([act.value for act in acts]),
+        rewards=nothing,
+        terminated=nothing > 0,
+        truncated=nothing > 0,
+        valid=nothing == 0,
+        starts=np.stack(begun),
+        next_values=nothing,
+        masks=np.stack(masks),
+        mask_width=V,
+    )
+    rollout.estimate_advantages(1.0, 1.0)
+    return rollout, torch.tensor(entropies).reshape(steps, N)
+
+
+@pytest.mark.parametrize("critic", [False, True], ids=["shared", "separate"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_acting_and_evaluating_agree_with_whole_forwards(family: str, critic: bool) -> None:
+    """Masks of one step applied at another, states of another token, steps mixed up in a shuffled minibatch."""
+    policy = moved(family, separate_critic=critic)
+    rollout, entropies = lived(policy)
+    rollout.advantages = entropies  # so that they come along
+    seen = 0
+    for batch in rollout.minibatches(20, np.random.default_rng(0)):
+        new = policy.evaluate(batch)
+        torch.testing.assert_close(new.log_prob, batch.log_probs, atol=1e-5, rtol=0)
+        torch.testing.assert_close(new.value, batch.values, atol=1e-5, rtol=0)
+        torch.testing.assert_close(new.entropy, batch.advantages, atol=1e-5, rtol=0)
+        seen += len(batch.actions)
+    assert seen == rollout.valid.size
+
+
+@pytest.mark.parametrize("critic", [False, True], ids=["shared", "separate"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_valuing_leaves_acting_as_it_was(family: str, critic: bool) -> None:
+    """Also of some rows only, and of a text that is not the one a row holds."""
+    policy, rng = moved(family, separate_critic=critic), np.random.default_rng(3)
+    oracle, texts = Oracle(policy), texts_of(rng)
+    alone, disturbed = policy.initial_memory(N), policy.initial_memory(N)
+    for turn in range(8):
+        starts = np.full(N, turn == 0)
+        acts = [policy.act((texts,), m, starts, deterministic=True) for m in (alone, disturbed)]
+        assert torch.equal(acts[0].action, acts[1].action)
+        torch.testing.assert_close(acts[0].value, acts[1].value, atol=1e-6, rtol=0)
+        rows = np.array([[3, 0], [1, 2]][turn % 2])
+        finals = texts[rows].copy()
+        finals[0, (finals[0] >= 0).sum()] = 7  # goes on
+        finals[1] = texts_of(rng, 1)  # another one
+        for row, value in zip(finals, policy.value((finals,), disturbed, rows), strict=True):
+            assert float(value) == pytest.approx(oracle(row, np.ones(V, bool))[1], abs=1e-5)
+        if turn % 3 == 0:
+            policy.value((texts,), disturbed)
+        for row, token in zip(texts, acts[0].action.tolist(), strict=True):
+            row[(row >= 0).sum()] = token
+
+
+def gradients(policy: LanguageModelPolicy, what: str) -> set[str]:
+    """Names of the weights that a loss on log-probabilities or values reaches."""
+    batch = next(lived(policy, steps=6)[0].minibatches(1000, np.random.default_rng(0)))
+    policy.network.zero_grad()
+    getattr(policy.evaluate(batch), what).square().sum().backward()
+    return {name for name, p in policy.network.named_parameters() if p.grad is not None and p.grad.any()}
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "opt"])
+def test_whom_the_losses_reach(family: str) -> None:
+    """A critic of its own keeps out of the policy's trunk; a shared one does not."""
+    separate, shared = moved(family, separate_critic=True), moved(family)
+    names = {name for name, _ in separate.network.named_parameters()}
+    reached = gradients(separate, "value")
+    assert {name.split(".")[0] for name in reached} == {"critic", "value"}
+    unused = names - reached - gradients(separate, "log_prob")  # keys' biases shift all scores alike
+    assert all("k_proj.bias" in name for name in unused), unused
+    assert {name.split(".")[0] for name in gradients(separate, "log_prob")} == {"model"}
+    assert {name.split(".")[0] for name in gradients(shared, "value")} == {"model", "value"}
+    assert {name.split(".")[0] for name in gradients(shared, "log_prob")} == {"model"}
+
+
+@pytest.mark.parametrize("critic", [False, True], ids=["shared", "separate"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "opt"])
+def test_begins_as_a_copy_of_its_own(family: str, critic: bool) -> None:
+    reference = tiny_lm(family)
+    before, policy = reference.fingerprint(), fresh(family, separate_critic=critic)
+    for lm in policy.lms:
+        assert lm.fingerprint() == before
+    act = policy.act((texts_of(np.random.default_rng(0)),), policy.initial_memory(N), np.ones(N, bool))
+    assert not act.value.any()
+    FlatAdam(policy.network).flat.add_(0.1)  # every weight of the policy is a view of this, and none of the reference's
+    assert all(lm.fingerprint() != before for lm in policy.lms)
+    assert reference.fingerprint() == before
+    assert not any(parameter.requires_grad for parameter in reference.model.parameters())
+
+
+@pytest.mark.parametrize("critic", [False, True], ids=["shared", "separate"])
+@pytest.mark.parametrize("family", ["gpt2", "opt", "bloom"])
+def test_tied_weights_stay_tied(family: str, critic: bool, tmp_path) -> None:
+    """Also through Adam's one tensor, a checkpoint, and a Hugging Face folder; nothing is kept twice."""
+    policy = moved(family, separate_critic=critic)
+    adam = FlatAdam(policy.network)
+    model = policy.lm.model
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    adam.flat.mul_(1.1)
+    assert torch.equal(model.get_input_embeddings().weight, model.get_output_embeddings().weight)
+    tensors = {name: tensor.clone() for name, tensor in own_tensors(policy.network).items()}
+    assert sum(t.numel() for t in tensors.values()) == len(adam.flat) + sum(
+        b.numel() for name, b in policy.network.named_buffers() if name in tensors
+    )
+    other = fresh(family, separate_critic=critic)
+    FlatAdam(other.network)
+    load_own_tensors(other.network, tensors)
+    texts, starts = (texts_of(np.random.default_rng(0)),), np.ones(N, bool)
+    mine, theirs = (p.act(texts, p.initial_memory(N), starts, deterministic=True) for p in (policy, other))
+    assert torch.equal(mine.value, theirs.value)
+    assert other.lm.fingerprint() == policy.lm.fingerprint()
+    policy.export(tmp_path)
+    assert load(tmp_path / "model").fingerprint() == policy.lm.fingerprint()
+
+
+def test_weights_are_float32_whatever_the_references_are() -> None:
+    """Adam's small steps would be lost in halves; and a critic's head, which is no part of the network, comes along."""
+    half = CausalLM(tiny_model("llama").to(torch.bfloat16), word_tokenizer())
+    policy = LanguageModelPolicy(OBSERVATIONS, ACTIONS, half, separate_critic=True)
+    FlatAdam(policy.network)
+    policy.act((texts_of(np.random.default_rng(0)),), policy.initial_memory(N), np.ones(N, bool))
+    assert {p.dtype for lm in policy.lms for p in lm.model.parameters()} == {torch.float32}
+    assert half.model.dtype is torch.bfloat16
+
+
+def test_moves_to_a_device_whole() -> None:
+    """The critic's head stayed behind, and its memory could not be proved on the other device."""
+    policy = fresh("llama", separate_critic=True)
+    policy.to_device(torch.device("meta"))
+    assert {p.device.type for lm in policy.lms for p in lm.model.parameters()} == {"meta"}
+
+
+def test_autocast_does_not_keep_old_weights() -> None:
+    """An update lies within one autocast, which keeps its halves of the weights: of those before the first step."""
+    policy = moved("llama")
+    batch = next(lived(policy, steps=6)[0].minibatches(1000, np.random.default_rng(0)))
+    adam = FlatAdam(policy.network)
+    with torch.autocast("cpu", torch.bfloat16):
+        before = policy.evaluate(batch).log_prob
+        adam.step(-before.mean(), 1e-2, 1.0)
+        within = policy.evaluate(batch).log_prob.detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        after = policy.evaluate(batch).log_prob.detach()
+    assert float((before.detach() - after).abs().mean()) > 0.02
+    assert torch.equal(within, after)
+
+
+def test_values_keep_their_digits_under_autocast() -> None:
+    policy = moved("llama")
+    policy.network["value"].bias.data.fill_(300.0)  # where bfloat16 counts by twos
+    texts, starts = (texts_of(np.random.default_rng(0)),), np.ones(N, bool)
+    exact = policy.act(texts, policy.initial_memory(N), starts).value
+    memory = policy.initial_memory(N)
+    with torch.autocast("cpu", torch.bfloat16):
+        act = policy.act(texts, memory, starts)
+        valued = policy.value(texts, memory)
+    assert act.value.dtype is valued.dtype is torch.float32
+    assert float((act.value - exact).abs().max()) < 0.1
+    assert float((valued - exact).abs().max()) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("observations", "actions", "reference", "message"),
+    [
+        (spaces.Box(-1, V - 1, (200,), np.int64), ACTIONS, None, "up to 200 tokens, .* has 128 positions: lower"),
+        (OBSERVATIONS, spaces.Discrete(V + 9), None, f"one of the {V} tokens .* takes Discrete\\({V + 9}\\)"),
+        (OBSERVATIONS, spaces.Discrete(V, start=1), None, "accepted is a Discrete action space of the model's width"),
+        (OBSERVATIONS, spaces.Box(-1, 1, (V,)), None, "accepted is a Discrete action space of the model's width"),
+        (spaces.Box(-1, 1, (4,)), ACTIONS, None, r"reads texts: accepted are observations Box\(-1, V-1, \(context,\)"),
+        (spaces.Box(0, 255, (8, 8, 3), np.uint8), ACTIONS, None, "reads texts"),
+        (spaces.Discrete(V), ACTIONS, None, "reads texts"),
+        (OBSERVATIONS, ACTIONS, "gpt2", r"which is a str: accepted is a textrlhf.language.CausalLM"),
+    ],
+)
+def test_a_world_that_does_not_fit_is_refused(observations, actions, reference, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LanguageModelPolicy(observations, actions, reference or tiny_lm())

@@ -1,0 +1,124 @@
+"""What an agent on text is paid, and learns from: whoever charges when, whatever the autoreset (design §7.2, §7.3)."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode
+
+from text_learner import DISABLED, NEXT_STEP, SAME_STEP, WORLDS, N, batch, learner, rollouts
+from textrlhf.agents import PPO
+from textrlhf.agents.policies import language_model as module
+from textrlhf.records.progress import Stopwatch
+
+CHARGES = ["token", "deferred"]
+BETA = 0.3
+
+
+@pytest.mark.parametrize("charge", CHARGES)
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [*(("gpt2", kind) for kind in WORLDS), ("llama", "dialogue"), ("opt", "masks"), ("bloom", "cut")],
+)
+def test_a_policy_that_is_the_reference_is_charged_nothing(family: str, kind: str, charge: str) -> None:
+    agent = learner(batch(kind, family, charge=charge, kl_coef=1.0), n_steps=16)
+    first, second = (rollout.kl for rollout in rollouts(agent, 2, learn=True))
+    assert 0 < float(np.abs(first).max()) < 1e-5
+    assert float(np.abs(second).max()) > 1e-3, "still nothing after an update"
+
+
+@pytest.mark.parametrize("charge", CHARGES)
+@pytest.mark.parametrize("kind", WORLDS)
+def test_a_texts_rewards_sum_to_its_score_less_its_charges(kind: str, charge: str) -> None:
+    """As the agent sees them, across rollouts and cuts; `score` and `kl` as the world tells them at the text's end."""
+    agent, turns = learner(batch(kind, charge=charge, kl_coef=BETA), moved=0.1), []
+    step = agent.world.step
+    agent.world.step = lambda *args: turns.append(step(*args)) or turns[-1]
+    parts = list(rollouts(agent, 6, learn=True))
+    rewards, kl = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rewards", "kl"))
+    first, ends = np.zeros(N, np.int64), 0
+    for t, turn in enumerate(turns):
+        for slot, told in turn.told.items():
+            text = slice(first[slot], t + 1), slot
+            total = told.get("score", 0.0) - BETA * kl[text].sum()
+            assert rewards[text].sum() == pytest.approx(total, abs=1e-5)
+            assert told["length"] == t + 1 - first[slot]
+            if charge == "token":  # the other does not know it yet
+                assert told["kl"] == pytest.approx(kl[text].sum(), abs=1e-5)
+            first[slot], ends = t + 1, ends + 1
+    assert ends > N
+    assert np.abs(kl).max() > 1e-2
+
+
+@pytest.mark.parametrize("mode", [SAME_STEP, NEXT_STEP, DISABLED])
+@pytest.mark.parametrize("kind", WORLDS)
+def test_charged_at_once_or_later_it_learns_the_same(kind: str, mode: AutoresetMode) -> None:
+    """Charges put at other steps or slots, lost where a text is cut or goes on, or at resets."""
+    agents = [learner(batch(kind, charge=charge, mode=mode, kl_coef=BETA), moved=0.1) for charge in CHARGES]
+    cuts = 0
+    for at_once, later in zip(*(rollouts(agent, 4, learn=False) for agent in agents), strict=True):
+        assert torch.equal(at_once.actions, later.actions)
+        if at_once.kl is not None:  # see test_a_step_of_resets_alone_does_not_hide_the_kl
+            np.testing.assert_allclose(later.kl, at_once.kl, atol=1e-5)
+        np.testing.assert_allclose(later.rewards, at_once.rewards, atol=1e-5)
+        np.testing.assert_allclose(later.advantages, at_once.advantages, atol=1e-5)
+        cuts += int(at_once.truncated.sum())
+    assert (cuts > 0) == (kind == "cut")
+
+
+def test_a_step_of_resets_alone_does_not_hide_the_kl() -> None:
+    agent = learner(batch("cut", mode=NEXT_STEP), moved=0.1, n_steps=12)
+    (rollout,) = rollouts(agent, 1, learn=False)
+    assert not rollout.valid.any(1).all()
+    assert rollout.kl is not None
+
+
+@pytest.mark.parametrize("kind", WORLDS)
+def test_with_autoreset_disabled_it_is_the_same_run(kind: str) -> None:
+    same, disabled = (learner(batch(kind, mode=mode, charge="deferred")) for mode in (SAME_STEP, DISABLED))
+    for _ in range(3):
+        for agent in (same, disabled):
+            agent.advance(1.0, Stopwatch())
+    assert torch.equal(same.optimizer.flat, disabled.optimizer.flat)
+
+
+def texts_of(agent: PPO, monkeypatch: pytest.MonkeyPatch) -> list[list[list[np.ndarray]]]:
+    """By slot, all that is learned of each whole text of one rollout, tokens being drawn by what they follow."""
+    act, draw = agent.policy.act, module.sample
+
+    def act_by_text(observation, *args, **options):
+        seeds = [abs(hash(tuple(text.tolist()))) for text in observation[0]]
+        uniform = torch.tensor([np.random.default_rng(seed).random() for seed in seeds])
+        with monkeypatch.context() as patched:
+            patched.setattr(module, "sample", lambda logits, **given: draw(logits, **{**given, "uniform": uniform}))
+            return act(observation, *args, **options)
+
+    monkeypatch.setattr(agent.policy, "act", act_by_text)
+    (rollout,) = rollouts(agent, 1, learn=False)
+    columns = [rollout.actions, rollout.values, rollout.rewards, rollout.advantages, rollout.returns]
+    found: list[list[list[np.ndarray]]] = []
+    for slot in range(N):
+        bounds = [-1, *np.flatnonzero(rollout.ended[:, slot])]
+        steps = [np.arange(a + 1, b + 1) for a, b in itertools.pairwise(bounds)]
+        real = [span[rollout.valid[span, slot]] for span in steps]
+        found.append([[np.asarray(column)[span, slot] for column in columns] for span in real])
+    return found
+
+
+@pytest.mark.parametrize("charge", CHARGES)
+@pytest.mark.parametrize("kind", ["cut", "masks", "dialogue"])
+def test_next_step_autoreset_tells_the_same_of_every_text(
+    kind: str, charge: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It spends steps on resets, and nothing else is different."""
+    env = {"charge": charge, "kl_coef": BETA}
+    agents = [learner(batch(kind, mode=mode, **env), moved=0.1, n_steps=40) for mode in (SAME_STEP, NEXT_STEP)]
+    same, spent = (texts_of(agent, monkeypatch) for agent in agents)
+    for mine, theirs in zip(same, spent, strict=True):
+        assert 1 <= len(theirs) <= len(mine)
+        for one, other in zip(mine, theirs, strict=False):
+            for column, same_column in zip(one, other, strict=True):
+                np.testing.assert_allclose(column, same_column, atol=2e-5)

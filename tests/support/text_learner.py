@@ -1,0 +1,52 @@
+"""PPO on tiny text worlds of every kind, and rollouts of it one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import gymnasium as gym
+import torch
+from gymnasium.vector import AutoresetMode
+
+import textrlhf  # noqa: F401  (registers the worlds)
+from textrlhf.agents import PPO
+from textrlhf.agents.rollout import Rollout
+from textrlhf.records.progress import Stopwatch
+from tiny_worlds import Chatting, world
+
+SAME_STEP, NEXT_STEP, DISABLED = AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED
+WORLDS = {
+    "plain": {},
+    "cut": {"on_length": "truncate", "max_new_tokens": 4},
+    "masks": {"min_new_tokens": 2, "allowed_tokens": range(2, 40, 3)},
+    "dialogue": {"task": Chatting()},
+}
+N = 4
+
+
+def batch(kind: str = "plain", family: str = "gpt2", mode: AutoresetMode = SAME_STEP, **options):
+    """A native batch of `N` texts, with prompts of different lengths."""
+    return gym.make_vec("TextRLHF-v0", N, autoreset_mode=mode, **world(family=family, **{**WORLDS[kind], **options}))
+
+
+def learner(env, kind: type[PPO] = PPO, *, moved: float = 0.0, **hyperparameters) -> PPO:
+    """Learns fast, from seven steps a rollout, so that texts go on from one to the next; perhaps `moved` already."""
+    defaults = {"n_steps": 7, "batch_size": 12, "n_epochs": 2, "seed": 3, "learning_rate": 3e-3, "torch_threads": 1}
+    agent = kind(env, **{**defaults, **hyperparameters})
+    draws = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        agent.optimizer.flat += moved * torch.randn(len(agent.optimizer.flat), generator=draws)
+    agent.cut(None)
+    return agent
+
+
+def rollouts(agent: PPO, n: int, *, learn: bool) -> Iterator[Rollout]:
+    """Some rollouts with their advantages; with `learn`, each is learned from before the next."""
+    for _ in range(n):
+        rollout = agent.collect(Stopwatch())
+        rollout.estimate_advantages(agent.config.gamma, agent.config.gae_lambda)
+        yield rollout
+        if learn:
+            with agent.precision():
+                agent.update(rollout, 1.0)
+            agent.memory = agent.policy.refreshed(agent.memory)
