@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from .envs.registration import register as _register
 
 if TYPE_CHECKING:
-    from .agents import PPO, Agent, PPOConfig, evaluate
+    from .agents import PPO, Agent, Clone, PPOConfig, evaluate, record
 
 __version__ = "0.1.0"
 _register()
-__all__ = ["PPO", "Agent", "PPOConfig", "__version__", "evaluate"]
+__all__ = ["PPO", "Agent", "Clone", "PPOConfig", "__version__", "evaluate", "record"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,14 +11,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .agent import Agent
     from .callbacks import AdaptiveKL, Callback, Evaluate, Save, StopAfter, StopAtReturn
+    from .clone import Clone, CloneConfig
+    from .demonstrations import Demonstrations, Episode
     from .evaluation import Scores, evaluate
     from .ppo import PPO, PPOConfig
+    from .recording import record
 
 _MODULES = {
     "PPO": "ppo",
     "AdaptiveKL": "callbacks",
     "Agent": "agent",
     "Callback": "callbacks",
+    "Clone": "clone",
+    "CloneConfig": "clone",
+    "Demonstrations": "demonstrations",
+    "Episode": "demonstrations",
     "Evaluate": "callbacks",
     "PPOConfig": "ppo",
     "Save": "callbacks",
@@ -26,12 +33,17 @@ _MODULES = {
     "StopAfter": "callbacks",
     "StopAtReturn": "callbacks",
     "evaluate": "evaluation",
+    "record": "recording",
 }
 __all__ = [
     "PPO",
     "AdaptiveKL",
     "Agent",
     "Callback",
+    "Clone",
+    "CloneConfig",
+    "Demonstrations",
+    "Episode",
     "Evaluate",
     "PPOConfig",
     "Save",
@@ -39,6 +51,7 @@ __all__ = [
     "StopAfter",
     "StopAtReturn",
     "evaluate",
+    "record",
 ]
 
 

@@ -19,23 +19,30 @@ class UpdateRecord:
 
     def __init__(self, n_updates: int) -> None:
         self.n_updates = n_updates
-        self._losses: list[tuple[Tensor, ...]] = []
-        self._log_ratios: list[Tensor] = []
+        self._losses: list[list[Tensor]] = []  # by minibatch, of each part four numbers times its share
+        self._log_ratios: list[list[Tensor]] = []
 
-    def add(self, loss: Tensor, policy_loss: Tensor, value_loss: Tensor, entropy: Tensor, log_ratio: Tensor) -> None:
-        """Take in one minibatch."""
-        self._losses.append((loss.detach(), policy_loss.detach(), value_loss.detach(), entropy.detach()))
-        self._log_ratios.append(log_ratio.detach())
+    def begin(self) -> None:
+        """A minibatch begins."""
+        self._losses.append([])
+        self._log_ratios.append([])
+
+    def add(
+        self, share: float, loss: Tensor, policy_loss: Tensor, value_loss: Tensor, entropy: Tensor, log_ratio: Tensor
+    ) -> None:
+        """Take in a part of the minibatch, which has that share of its steps."""
+        self._losses[-1].append(torch.stack([loss, policy_loss, value_loss, entropy]).detach() * share)
+        self._log_ratios[-1].append(log_ratio.detach())
 
     def last_kl(self) -> float:
         """KL of the last minibatch's steps, old policy to new (the low-variance estimator, k3)."""
-        return float(_k3(self._log_ratios[-1]).mean())
+        return float(_k3(torch.cat(self._log_ratios[-1])).mean())
 
     def metrics(self, rollout: Rollout, clip: float, learning_rate: float) -> Metrics:
         """Means over the update; raises DivergedError when a loss was not finite."""
         if not self._losses:  # every step of the rollout was spent on a reset
             return {"train/learning_rate": learning_rate, "train/clip_range": clip}
-        losses = torch.stack([torch.stack(row) for row in self._losses])  # (minibatches, 4)
+        losses = torch.stack([sum(parts[1:], parts[0]) for parts in self._losses])  # (minibatches, 4)
         finite = losses[:, 0].isfinite()
         if not finite.all():
             raise DivergedError(
@@ -44,7 +51,8 @@ class UpdateRecord:
                 "max_grad_norm, or normalise observations and rewards"
             )
         _, policy_loss, value_loss, entropy = losses.mean(0).tolist()
-        log_ratio = torch.cat(self._log_ratios)
+        first = torch.cat(self._log_ratios[0])
+        log_ratio = torch.cat([part for parts in self._log_ratios for part in parts])
         clipped = (log_ratio.exp() - 1).abs() > clip
         return {
             "train/policy_loss": policy_loss,
@@ -53,7 +61,7 @@ class UpdateRecord:
             "train/approx_kl": float(_k3(log_ratio).mean()),
             "train/clip_fraction": float(clipped.float().mean()),
             "train/ratio": float(log_ratio.exp().mean()),
-            "train/first_ratio_error": float((self._log_ratios[0].exp() - 1).abs().max()),
+            "train/first_ratio_error": float((first.exp() - 1).abs().max()),
             "train/explained_variance": explained_variance(rollout),
             "train/learning_rate": learning_rate,
             "train/clip_range": clip,

@@ -28,10 +28,16 @@ class FlatAdam:
             parameter.grad = self.gradient[span].view_as(parameter)
             at = span.stop
 
-    def step(self, loss: Tensor, learning_rate: float, max_grad_norm: float) -> None:
-        """Go down the gradient of `loss`, shortened to `max_grad_norm`."""
+    def zero(self) -> None:
+        """Begin a new gradient."""
         self.gradient.zero_()
-        loss.backward()
+
+    def add(self, loss: Tensor, share: float = 1.0) -> None:
+        """Add the gradient of that share of `loss`, whose graph is then gone."""
+        (loss if share == 1 else loss * share).backward()
+
+    def step(self, learning_rate: float, max_grad_norm: float) -> None:
+        """Go down the gradient, shortened to `max_grad_norm`."""
         norm = torch.linalg.vector_norm(self.gradient)
         self.gradient.mul_((max_grad_norm / (norm + 1e-6)).clamp_max_(1.0))
         self.descend(learning_rate)

@@ -118,8 +118,11 @@ class OnPolicyAgent(Agent):
             turns.append(turn)
             self.observation, self.starts, self.memory = turn.observation, turn.starts, act.memory
         values = torch.stack([act.value for act in acts])
-        with self.precision():
-            last_values = policy.value(self.observation, self.memory)
+        last_values = torch.zeros_like(values[0])
+        if len(going := np.flatnonzero(~self.starts)):  # of an episode that has just begun nobody asks
+            leaves = tuple(leaf[going] for leaf in self.observation)
+            with self.precision():
+                last_values[torch.from_numpy(going).to(values.device)] = policy.value(leaves, self.memory, going)
         next_values = torch.cat([values[1:], last_values[None]]).double().cpu().numpy()
         for t, rows, final_values in cut_values:
             next_values[t, rows] = final_values.double().cpu().numpy()

@@ -67,21 +67,25 @@ class PPO(OnPolicyAgent):
         learning_rate = scheduled(c.learning_rate, c.lr_schedule, remaining)
         record = UpdateRecord(self.n_updates)
         for _ in range(c.n_epochs):
-            for batch in rollout.minibatches(c.batch_size, self.random.order, whiten=c.normalize_advantage):
-                new = self.policy.evaluate(batch)
-                log_ratio = new.log_prob - batch.log_probs
-                ratio = log_ratio.exp()
-                clipped = ratio.clamp(1 - clip, 1 + clip)
-                policy_loss = -torch.min(ratio * batch.advantages, clipped * batch.advantages).mean()
-                value_loss = self._value_loss(new.value, batch)
-                entropy = new.entropy.mean()
-                loss = policy_loss + c.vf_coef * value_loss
-                if c.ent_coef:
-                    loss = loss - c.ent_coef * entropy
-                record.add(loss, policy_loss, value_loss, entropy, log_ratio)
+            for minibatch in rollout.minibatches(c.batch_size, self.random.order, whiten=c.normalize_advantage):
+                self.optimizer.zero()
+                record.begin()
+                for batch, share in self.policy.parts(minibatch):  # what is too much at once; gradients add up
+                    new = self.policy.evaluate(batch)
+                    log_ratio = new.log_prob - batch.log_probs
+                    ratio = log_ratio.exp()
+                    clipped = ratio.clamp(1 - clip, 1 + clip)
+                    policy_loss = -torch.min(ratio * batch.advantages, clipped * batch.advantages).mean()
+                    value_loss = self._value_loss(new.value, batch)
+                    entropy = new.entropy.mean()
+                    loss = policy_loss + c.vf_coef * value_loss
+                    if c.ent_coef:
+                        loss = loss - c.ent_coef * entropy
+                    record.add(share, loss, policy_loss, value_loss, entropy, log_ratio)
+                    self.optimizer.add(loss, share)
                 if c.target_kl and record.last_kl() > 1.5 * c.target_kl:
                     return record.metrics(rollout, clip, learning_rate)
-                self.optimizer.step(loss, learning_rate, c.max_grad_norm)
+                self.optimizer.step(learning_rate, c.max_grad_norm)
         return record.metrics(rollout, clip, learning_rate)
 
     def _value_loss(self, value: Tensor, batch: Minibatch) -> Tensor:

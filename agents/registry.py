@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-AGENTS = {"ppo": ("ppo", "PPO")}
+AGENTS = {"ppo": ("ppo", "PPO"), "clone": ("clone", "Clone")}
 """name -> module here, class"""
 
 

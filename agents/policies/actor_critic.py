@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..distributions import Distribution, make_distribution
 from ..masks import Mask
-from ..rollout import Segments
+from ..rollout import Minibatch, Segments
 from ..spaces import ActionCodec, Leaves
 from .encoder import Encoder
 
@@ -107,6 +107,10 @@ class ActorCritic(nn.Module):
     def mask_tensor(self, masks: Mask | None) -> Tensor | None:
         """Action masks on the policy's device."""
         return None if masks is None else torch.from_numpy(masks).to(self.device)
+
+    def parts(self, batch: Minibatch) -> Iterable[tuple[Minibatch, float]]:
+        """All of it: small networks take any minibatch at once."""
+        return ((batch, 1.0),)
 
     def export(self, run: Path) -> None:
         """Nothing: no other library knows these networks."""

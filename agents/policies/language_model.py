@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -106,12 +107,28 @@ class LanguageModelPolicy:
         """See `Policy.evaluate`."""
         torch.clear_autocast_cache()  # else it would hold, while one autocast lasts, halves of older weights
         texts: Texts = batch.observations
-        at_once = TOKENS_AT_ONCE.get(self.lm.device.type, TOKENS_AT_ONCE["cpu"])
-        states = [texts.states(lm, at_once) for lm in self.lms]
+        states = [texts.states(lm) for lm in self.lms]
         masks = batch.masks
         allowed = None if masks is None else lambda rows: masks[rows]
         log_prob, entropy = logprobs_and_entropy(self.lm, states[0], batch.actions, allowed)
         return Evaluation(log_prob, entropy, self._values(states[-1]))
+
+    def parts(self, batch: Minibatch) -> Iterable[tuple[Minibatch, float]]:
+        """Texts of like length together, as many as are read at once: so little is padded, and little memory needed."""
+        at_once = TOKENS_AT_ONCE.get(self.lm.device.type, TOKENS_AT_ONCE["cpu"])
+        for texts, places in batch.observations.parts(at_once):
+            steps = torch.from_numpy(places).to(batch.actions.device)
+            part = Minibatch(
+                texts,
+                segments=None,  # texts tell all that is read
+                actions=batch.actions[steps],
+                log_probs=_some(batch.log_probs, steps),
+                values=_some(batch.values, steps),
+                advantages=_some(batch.advantages, steps),
+                returns=_some(batch.returns, steps),
+                masks=None if batch.masks is None else batch.masks[steps],
+            )
+            yield part, len(places) / len(batch.actions)
 
     def new_log(self, memory: Reading) -> TextLog:
         """See `Policy.new_log`."""
@@ -128,6 +145,10 @@ class LanguageModelPolicy:
         with torch.autocast(states.device.type, enabled=False):  # halves have too few digits for what is a sum
             value: Tensor = self._value(states.float()).squeeze(-1)
         return value
+
+
+def _some(numbers: Tensor, steps: Tensor) -> Tensor:
+    return numbers[steps] if len(numbers) else numbers  # of demonstrations nobody knows them
 
 
 def _copy(lm: CausalLM) -> CausalLM:

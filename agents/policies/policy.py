@@ -6,6 +6,7 @@ Every one of them answers these questions, so no learner asks which it is.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -78,6 +79,9 @@ class Policy(Protocol):
 
     def evaluate(self, batch: Minibatch) -> Evaluation:
         """Judge the steps of a minibatch again under the present weights."""
+
+    def parts(self, batch: Minibatch) -> Iterable[tuple[Minibatch, float]]:
+        """A minibatch in parts that are not too much to `evaluate` at once, each with its share of the steps."""
 
     def new_log(self, memory: Memory) -> ObservationLog:
         """Begin recording a rollout that starts from `memory`."""

@@ -5,7 +5,7 @@ A text is an observation of token ids, right-padded with negative numbers; only 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,22 +102,20 @@ class Texts:
     rows: Ints  # (M,)
     columns: Ints  # (M,)
 
-    def states(self, lm: CausalLM, at_once: int) -> Tensor:  # -> (M, d)
-        """Read the texts, those of like length together, about `at_once` tokens at a time; gradients flow."""
-        order = np.argsort(self.rows, kind="stable")
-        where = np.searchsorted(self.rows[order], np.arange(len(self.texts) + 1))
-        parts, places = [], []
+    def states(self, lm: CausalLM) -> Tensor:  # -> (M, d)
+        """Read the texts in one forward; gradients flow."""
+        states = read_whole(lm, torch.from_numpy(padded(self.texts)).to(lm.device))  # (S, longest, d)
+        at = torch.from_numpy(self.rows * states.shape[1] + self.columns).to(lm.device)
+        return states.flatten(0, 1)[at]
+
+    def parts(self, at_once: int) -> Iterator[tuple[Texts, Ints]]:
+        """Texts of like length together, about `at_once` tokens a part, and which of the M places are theirs."""
         for group in by_length([len(text) for text in self.texts], at_once):
-            states = read_whole(lm, torch.from_numpy(padded([self.texts[i] for i in group])).to(lm.device))
-            asked = [order[where[i] : where[i + 1]] for i in group]
-            row = np.repeat(np.arange(len(group)), [len(steps) for steps in asked])
-            steps = np.concatenate(asked)
-            at = torch.from_numpy(row * states.shape[1] + self.columns[steps]).to(lm.device)
-            parts.append(states.flatten(0, 1)[at])
-            places.append(steps)
-        back = np.empty(len(self.rows), np.int64)
-        back[np.concatenate(places)] = np.arange(len(self.rows))
-        return torch.cat(parts)[torch.from_numpy(back).to(lm.device)]
+            new = np.full(len(self.texts), -1)
+            new[group] = np.arange(len(group))
+            places = np.flatnonzero(new[self.rows] >= 0)
+            part = Texts([self.texts[i] for i in group], new[self.rows[places]], self.columns[places])
+            yield part, places
 
 
 class TextLog:

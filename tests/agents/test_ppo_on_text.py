@@ -126,7 +126,7 @@ def test_sabotage_is_caught(sabotage: type, kind: str, monkeypatch: pytest.Monke
 
     if issubclass(sabotage, Reading):
         monkeypatch.setattr(module, "Reading", sabotage)
-    assert worst_first_ratio(learner(batch(kind), Sabotaged)) > 1e-3
+    assert worst_first_ratio(learner(batch(kind), Sabotaged), updates=12) > 1e-3
 
 
 def forced(agent: PPO, text: np.ndarray) -> torch.Tensor:

@@ -61,7 +61,8 @@ def test_views_of_one_flat_tensor_are_kept_one_by_one(tmp_path: Path) -> None:
     """Parameters are views of one tensor: neither refused as shared, nor each written with all of it."""
     network = nn.Sequential(nn.Linear(50, 40), nn.Tanh(), nn.Linear(40, 3))
     optimizer = FlatAdam(network)
-    optimizer.step(network(torch.ones(2, 50)).square().sum(), 1e-3, 0.5)
+    optimizer.add(network(torch.ones(2, 50)).square().sum())
+    optimizer.step(1e-3, 0.5)
     storages = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
     assert len(storages) == 1  # the case this test is about
     save_checkpoint(tmp_path / "c", {}, {"model": network.state_dict(), "optimizer": optimizer.tensors()})

@@ -120,6 +120,9 @@ class SlotPolicy(nn.Module):
         log_prob, entropy = self.distribution.evaluate(self.actor(features), batch.actions)
         return Evaluation(log_prob, entropy, self.critic(features).squeeze(-1))
 
+    def parts(self, batch):
+        return ((batch, 1.0),)
+
     def new_log(self, memory: SlotMemory) -> ContextLog:
         return ContextLog(memory)
 

@@ -239,7 +239,8 @@ def test_autocast_does_not_keep_old_weights() -> None:
     adam = FlatAdam(policy.network)
     with torch.autocast("cpu", torch.bfloat16):
         before = policy.evaluate(batch).log_prob
-        adam.step(-before.mean(), 1e-2, 1.0)
+        adam.add(-before.mean())
+        adam.step(1e-2, 1.0)
         within = policy.evaluate(batch).log_prob.detach()
     with torch.autocast("cpu", torch.bfloat16):
         after = policy.evaluate(batch).log_prob.detach()

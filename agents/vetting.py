@@ -1,0 +1,128 @@
+"""Demonstrations as they are given: read, and checked against the world they are to be learned in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from ..records.jsonl import DataError, shortened
+from .demonstrations import Demonstrations, Episode, Prefixes
+from .spaces import ActionCodec, Array, Leaves
+from .world import World
+
+Given = str | os.PathLike[str] | Demonstrations | Sequence[Mapping[str, Any]]
+ACCEPTED = (
+    "a .npz that record(…).save wrote, for a world of texts a .jsonl (or a list) of prompts and responses, or a "
+    "Demonstrations"
+)
+
+
+def read(given: Given, world: World) -> Demonstrations:
+    """Read what is given, whatever its form, for this world."""
+    file = Path(given) if isinstance(given, str | os.PathLike) else None
+    rows = not isinstance(given, str | os.PathLike | Demonstrations) and isinstance(given, Sequence)
+    if isinstance(given, Demonstrations):
+        found = given
+    elif file is not None and file.suffix == ".npz":
+        found = Demonstrations.load(file)
+    elif not rows and (file is None or file.suffix != ".jsonl"):
+        raise DataError(f"demonstrations is {shortened(given)}: expected {ACCEPTED}")
+    elif world.reference_model is None:
+        raise DataError(
+            f"demonstrations is {file or 'a list of rows'}, texts, but {world.env} has no language model to read them: "
+            "expected a .npz that record(…).save wrote, or a Demonstrations"
+        )
+    else:
+        context = world.leaf_spaces[0].shape
+        assert context
+        found = Demonstrations.from_texts(given, world.reference_model, context[0])
+    check(found, world)
+    return found
+
+
+def check(demonstrations: Demonstrations, world: World) -> None:
+    """Refuse demonstrations of another world, and actions that their own masks forbid."""
+    for i, episode in enumerate(demonstrations.episodes):
+        try:
+            _check_text(episode.seen, world) if isinstance(episode.seen, Prefixes) else _check_leaves(
+                episode.seen, world
+            )
+            _check_masks(episode, policy_actions(world.codec, episode.actions), world)
+        except ValueError as error:
+            raise DataError(f"{demonstrations.source}, episode {i}: {error}") from None
+
+
+def policy_actions(codec: ActionCodec, actions: Array) -> Array:
+    """A batch of the environment's actions as a policy's numbers, what `codec.to_env` turns back; ValueError if none.
+
+    Discrete choices are int64 from 0, (N,) for one and (N, K) for several; a Box is float32 (N, D).
+    """
+    space, n = codec.space, len(actions)
+    if actions.shape[1:] != codec.shape:
+        raise ValueError(f"actions of shape {actions.shape[1:]}: the action space is {space}")
+    flat = actions.reshape(n, -1)
+    if codec.choices is None:
+        assert isinstance(space, spaces.Box)
+        outside = ((flat < space.low.reshape(-1)) | (flat > space.high.reshape(-1))).any(1)
+        remedy = "; np.clip them to its bounds"
+        numbers = flat.astype(np.float32)
+    else:
+        first = 0 if isinstance(space, spaces.MultiBinary) else np.asarray(getattr(space, "start", 0)).reshape(-1)
+        numbers, remedy = flat.astype(np.int64) - first, ""
+        outside = ((numbers < 0) | (numbers >= codec.choices) | (numbers + first != flat)).any(1)
+        numbers = numbers[:, 0] if len(codec.choices) == 1 else numbers
+    if outside.any():
+        i = int(np.flatnonzero(outside)[0])
+        raise ValueError(f"action {actions[i].tolist()} at step {i}: the action space is {space}{remedy}")
+    return numbers
+
+
+def _check_text(text: Prefixes, world: World) -> None:
+    space = world.leaf_spaces[0]
+    whole = isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.integer) and len(space.shape) == 1
+    if len(world.leaf_spaces) > 1 or not whole:
+        raise ValueError(f"it is a text, but the environment's observations are {world.observation_space}")
+    assert isinstance(space, spaces.Box)
+    width, last = space.shape[0], int(space.high.max())
+    if len(text.tokens) > width or text.tokens.max() > last:
+        raise ValueError(
+            f"it is a text of {len(text.tokens)} tokens up to number {text.tokens.max()}: the environment's have at "
+            f"most {width}, up to number {last}; was it made with another model's tokenizer?"
+        )
+
+
+def _check_leaves(seen: Leaves, world: World) -> None:
+    if [leaf.shape[1:] for leaf in seen] != [space.shape for space in world.leaf_spaces]:
+        shapes = " and ".join(str(leaf.shape[1:]) for leaf in seen)
+        raise ValueError(f"observations of shape {shapes}: the environment's are {world.observation_space}")
+    for leaf, space in zip(seen, world.leaf_spaces, strict=True):
+        if isinstance(space, spaces.Box):
+            continue  # some leave their bounds, and no policy minds
+        for t, value in enumerate(leaf):
+            if not np.array_equal(kept := np.asarray(value, space.dtype), value) or not space.contains(kept):
+                raise ValueError(f"observation {np.asarray(value).tolist()} at step {t}: the environment's are {space}")
+
+
+def _check_masks(episode: Episode, actions: Array, world: World) -> None:
+    if episode.masks is None:
+        return
+    choices = world.codec.choices
+    if choices is None:
+        raise ValueError(f"it has action masks, which {world.action_space} has not")
+    width = sum(choices)
+    if episode.masks.dtype != np.uint8 or episode.masks.shape[1:] != (-(-width // 8),):
+        raise ValueError(
+            f"masks of shape {episode.masks.shape[1:]} and type {episode.masks.dtype}: expected the "
+            f"{-(-width // 8)} bytes a step into which textrlhf.agents.masks.pack puts {width} options"
+        )
+    masks = np.unpackbits(episode.masks, axis=-1, count=width).astype(bool)
+    options = actions.reshape(len(actions), -1) + np.cumsum([0, *choices[:-1]])
+    forbidden = ~np.take_along_axis(masks, options, 1).all(1)
+    if forbidden.any():
+        t = int(np.flatnonzero(forbidden)[0])
+        raise ValueError(f"action {episode.actions[t].tolist()} at step {t} is one that its mask forbids")

@@ -1,0 +1,240 @@
+"""Cloning: the loss is the cross-entropy of what was demonstrated and of nothing else."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from clone_worlds import ROWS, TALK, some_episodes, texts
+from slot_policy import SlotPolicy
+from textrlhf.agents import Clone, Demonstrations, Episode, record
+from textrlhf.agents.demonstrations import Prefixes
+from textrlhf.language.fit import NextTokens, mean_loss
+from textrlhf.records.progress import Stopwatch
+from tiny_models import tiny_lm
+from tiny_worlds import Chatting, world
+from token_world import CONTEXT, TokenEnv
+
+
+def gradients(agent: Clone, monkeypatch: pytest.MonkeyPatch) -> tuple[float, dict[str, torch.Tensor]]:
+    """Loss and gradient, by name, of the next minibatch."""
+    monkeypatch.setattr(agent.optimizer, "descend", lambda learning_rate: None)
+    loss = agent.advance(1.0, Stopwatch())["train/loss"]
+    return loss, {name: p.grad.clone() for name, p in agent.policy.network.named_parameters() if p.grad is not None}
+
+
+def compare(found: dict[str, torch.Tensor], module: torch.nn.Module, prefix: str = "") -> None:
+    """The gradients found equal a module's float64 ones; where that has none, they are 0."""
+    largest = max(float(p.grad.abs().max()) for p in module.parameters() if p.grad is not None)
+    for name, p in module.named_parameters():
+        wanted = torch.zeros_like(p) if p.grad is None else p.grad
+        torch.testing.assert_close(found[prefix + name].double(), wanted, rtol=1e-4, atol=2e-6 * max(largest, 1))
+
+
+def flat(made: Demonstrations) -> tuple[torch.Tensor, torch.Tensor]:
+    seen, actions = (
+        np.concatenate(column) for column in zip(*[(e.seen[0], e.actions) for e in made.episodes], strict=True)
+    )
+    return torch.from_numpy(seen).double(), torch.from_numpy(actions)
+
+
+def layers(mlp: Any, x: torch.Tensor) -> torch.Tensor:
+    """An MLP's outputs in the precision of its weights."""
+    *hidden, last = mlp.layers
+    for layer in hidden:
+        x = torch.tanh(F.linear(x, layer.weight, layer.bias))
+    return F.linear(x, last.weight, last.bias)
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_an_mlps_loss_and_gradient_are_the_cross_entropys(masks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float64, by hand; under masks only what is allowed has a share in the softmax."""
+    made = some_episodes(masks)
+    agent = Clone("CartPole-v1", demonstrations=made, seed=1, batch_size=100, heldout=0.0, max_grad_norm=1e9)
+    agent.policy.actor.layers[-1].weight.data.mul_(100)  # begun at almost 0, where every wrong softmax looks alike
+    double = copy.deepcopy(agent.policy).double()
+    seen, actions = flat(made)
+    logits = layers(double.actor, seen)
+    if masks:
+        allowed = np.concatenate([np.unpackbits(e.masks, axis=-1, count=2) for e in made.episodes]).astype(bool)
+        assert not allowed.all()
+        logits = logits.masked_fill(~torch.from_numpy(allowed), -torch.inf)
+    loss = F.cross_entropy(logits, actions)
+    loss.backward()
+    found, grads = gradients(agent, monkeypatch)
+    assert found == pytest.approx(float(loss.detach()), abs=1e-6)
+    compare(grads, double)
+
+
+def test_a_grus_loss_and_gradient_are_the_cross_entropys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every episode from its own beginning, cell by cell: a state carried into the next would show."""
+    made = some_episodes()
+    agent = Clone(
+        "CartPole-v1", demonstrations=made, policy="gru", seed=1, batch_size=100, heldout=0.0, max_grad_norm=1e9
+    )
+    agent.policy.actor.layers[-1].weight.data.mul_(100)
+    double = copy.deepcopy(agent.policy).double()
+    gru, total = double.grus[0], 0.0
+    for episode in made.episodes:
+        state = torch.zeros(agent.config.memory_size, dtype=torch.float64)
+        for seen, action in zip(torch.from_numpy(episode.seen[0]).double(), episode.actions, strict=True):
+            inputs = gru.weight_ih_l0 @ seen + gru.bias_ih_l0
+            states = gru.weight_hh_l0 @ state + gru.bias_hh_l0
+            (ir, iz, i_new), (hr, hz, h_new) = inputs.chunk(3), states.chunk(3)
+            update = torch.sigmoid(iz + hz)
+            state = (1 - update) * torch.tanh(i_new + torch.sigmoid(ir + hr) * h_new) + update * state
+            total = total - layers(double.actor, state).log_softmax(-1)[int(action)]
+    loss = total / made.n_steps
+    loss.backward()
+    found, grads = gradients(agent, monkeypatch)
+    assert found == pytest.approx(float(loss.detach()), abs=1e-6)
+    compare(grads, double)
+
+
+def test_a_gaussians_loss_and_gradient_are_the_densitys(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = some_episodes(space="box")
+    agent = Clone(
+        "Pendulum-v1", demonstrations=made, seed=1, batch_size=100, heldout=0.0, max_grad_norm=1e9, log_std_init=-0.3
+    )
+    double = copy.deepcopy(agent.policy).double()
+    seen, actions = flat(made)
+    normal = torch.distributions.Normal(layers(double.actor, seen), double.distribution.log_std.exp())
+    loss = -normal.log_prob(actions.double()).sum(-1).mean()
+    loss.backward()
+    found, grads = gradients(agent, monkeypatch)
+    assert found == pytest.approx(float(loss.detach()), abs=1e-6)
+    compare(grads, double)
+
+
+@pytest.mark.parametrize(
+    ("rows", "family"), [(ROWS, "gpt2"), (ROWS, "llama"), (TALK, "gpt2"), (ROWS, "gemma2")], ids=str
+)
+def test_a_language_models_loss_is_that_of_the_responses_tokens(
+    rows: Any, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text by text, so that there is no padding: neither it, nor the prompt, nor the user's turns are learned."""
+    agent = texts(rows, family, max_grad_norm=1e9)
+    lm = tiny_lm(family)
+    model = copy.deepcopy(lm.model).double().requires_grad_(True)
+    total, count = 0.0, 0
+    for row in rows:
+        ids, learned = lm.encode(row["prompt"]).tolist(), []
+        for i, turn in enumerate(row.get("turns") or [row["completion"]]):
+            new = lm.encode_more(turn).tolist() + ([lm.eos_ids[0]] if i % 2 == 0 else [])
+            learned += range(len(ids), len(ids) + len(new)) if i % 2 == 0 else []
+            ids += new
+        logits = model(torch.tensor([ids])).logits[0]
+        total = total + F.cross_entropy(logits[[at - 1 for at in learned]], torch.tensor(ids)[learned], reduction="sum")
+        count += len(learned)
+    loss = total / count
+    loss.backward()
+    found, grads = gradients(agent, monkeypatch)
+    assert agent.num_timesteps == count
+    assert found == pytest.approx(float(loss.detach()), abs=2e-6)
+    compare(grads, model, "model.")
+    assert not grads["value.weight"].any()
+
+
+def test_before_training_it_is_the_loss_of_next_tokens() -> None:
+    """The same texts through language/fit, which pads and reads them another way."""
+    agent = texts(heldout=0.4, seed=3)
+    lm = tiny_lm()
+    assert len(agent._heldout.texts) == 1
+    for policy_loss, episodes in (
+        (agent.heldout_metrics()["heldout/loss"], agent._heldout.texts),
+        (agent.advance(1.0, Stopwatch())["train/loss"], agent._passes.material.texts),
+    ):
+        whole = [np.append(text.tokens, lm.eos_ids[0]) for ((text),) in episodes]
+        starts = [int(text.lengths[0]) for ((text),) in episodes]
+        assert policy_loss == pytest.approx(mean_loss(NextTokens(lm, whole, starts)), abs=2e-6)
+
+
+def test_a_few_texts_are_learned_by_heart_and_then_written() -> None:
+    agent = texts(learning_rate=5e-3, lr_schedule="constant")
+    first = agent.advance(1.0, Stopwatch())["train/loss"]
+    agent.learn(60 * agent.epoch_steps, progress=False)
+    last = agent.advance(0.0, Stopwatch())["train/loss"]
+    assert first > 2
+    assert last < 0.02
+    lm, seen = agent.policy.lm, np.full(24, -1, np.int64)
+    ids = lm.encode(ROWS[2]["prompt"])
+    seen[: len(ids)], state, written, at = ids, None, [], len(ids)
+    while not written or written[-1] not in lm.eos_ids:
+        action, state = agent.predict(seen, state, deterministic=True)
+        written.append(int(action))
+        seen[at], at = action, at + 1
+    assert lm.decode(written).split() == ROWS[2]["completion"].split()
+    assert tiny_lm().fingerprint() == tiny_lm().fingerprint() != agent.policy.lm.fingerprint()
+
+
+class SlotClone(Clone):
+    """Clone as it is, with a policy of another make."""
+
+    def make_policy(self):
+        return SlotPolicy()
+
+
+def test_any_policy_is_shown_a_text_step_by_step() -> None:
+    """A policy with a log of its own, on texts: what it evaluates equals what it does when it acts."""
+    drawn = np.random.default_rng(0)
+    made = record(lambda seen: int(drawn.integers(3, 6)), TokenEnv(), 6, seed=0)
+    agent = SlotClone(TokenEnv(), demonstrations=made, seed=0, n_envs=1, heldout=0.0, batch_size=1000)
+    total = 0.0
+    for episode in made.episodes:
+        memory = agent.policy.initial_memory(1)
+        for t, (row, action) in enumerate(zip(episode.seen.rows(CONTEXT), episode.actions, strict=True)):
+            agent.policy.act((row[None],), memory, np.array([t == 0]))
+            outputs = agent.policy.actor(memory.state)
+            total -= float(outputs.detach().log_softmax(-1)[0, int(action)])
+    assert agent.advance(1.0, Stopwatch())["train/loss"] == pytest.approx(total / made.n_steps, abs=1e-5)
+
+
+def test_a_language_models_accuracy_is_that_of_its_own_steps() -> None:
+    """Teacher-forced and whole, the likeliest tokens are those that it would write step by step."""
+    agent = texts([*ROWS, *ROWS], heldout=0.4, seed=1)
+    right, count = 0, 0
+    for ((text),) in agent._heldout.texts:
+        state, rows = None, text.rows(24)
+        wanted = [*text.tokens[text.lengths[:-1]], 1]
+        for row, token in zip(rows, wanted, strict=True):
+            action, state = agent.predict(row, state, deterministic=True)
+            right, count = right + int(action == token), count + 1
+    assert agent.heldout_metrics()["heldout/accuracy"] == pytest.approx(right / count)
+
+
+def test_a_dialogues_world_shows_what_its_demonstrations_hold() -> None:
+    """The tokens that are learned, sent one by one, lead the world through the very text that was read."""
+
+    class Chat(Chatting):
+        def reply(self, prompt, turns, rng):
+            return " a5 a6"
+
+    env = gym.make("TextRLHF-v0", **world(Chat()))
+    seen, _ = env.reset(seed=0)
+    prompt = env.unwrapped.reference_model.decode(seen[seen >= 0])
+    rows = [{"prompt": prompt, "turns": [" a7", " a5 a6", " a8 a9"]}]
+    (episode,) = Demonstrations.from_texts(rows, tiny_lm(), 24).episodes
+    assert isinstance(episode.seen, Prefixes)
+    for row, action in zip(episode.seen.rows(24), episode.actions, strict=True):
+        np.testing.assert_array_equal(seen, row)
+        seen, *_ = env.step(action)
+
+
+def test_a_window_on_a_text_is_learned_window_by_window() -> None:
+    """A world that shows its latest tokens only: each window is a text of its own, the first steps share one."""
+    lm, ids = tiny_lm(), [5, 9, 12, 7, 20, 31]
+    windows = [ids[max(0, t - 2) : t + 1] for t in range(5)]
+    seen = np.array([window + [-1] * (24 - len(window)) for window in windows])
+    made = Demonstrations([Episode((seen,), np.array(ids[1:]))] * 2)
+    agent = texts(made)
+    wanted = []
+    for window, token in zip(windows, ids[1:], strict=True):
+        logits = copy.deepcopy(lm.model).double()(torch.tensor([window])).logits[0, -1]
+        wanted.append(-float(logits.detach().log_softmax(-1)[token]))
+    assert agent.advance(1.0, Stopwatch())["train/loss"] == pytest.approx(np.mean(wanted), abs=2e-6)

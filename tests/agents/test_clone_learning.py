@@ -1,0 +1,208 @@
+"""Imitation that must work, each with a control that must not; and how demonstrations are gone through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+import killed_clone
+from clone_worlds import pole_expert, some_episodes, texts
+from textrlhf.agents import Clone, Demonstrations, Episode, evaluate, record
+from textrlhf.agents.diagnostics import DivergedError
+from textrlhf.agents.masks import pack
+from textrlhf.agents.material import hold_out
+from textrlhf.records.jsonl import DataError
+from textrlhf.records.metrics import read_metrics
+from textrlhf.records.progress import Stopwatch
+
+
+class Memory(gym.Env):
+    """Shows a number once, then asks for it four times: only who remembers can answer."""
+
+    metadata = {"render_modes": []}
+    observation_space = spaces.Box(0, 1, (3,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.number, self.t = int(self.np_random.integers(2)), 0
+        return np.array([1, self.number, 0], np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        return np.array([0, 0, 1], np.float32), float(action == self.number), self.t == 5, False, {}
+
+
+class Rememberer:
+    """An expert with a memory of one number."""
+
+    def __call__(self, seen: np.ndarray) -> int:
+        if seen[0]:
+            self.number = int(seen[1])
+        return self.number
+
+
+def test_cloning_a_few_episodes_balances_the_pole() -> None:
+    """Five episodes are enough; the control, the same observations with drawn actions, stays as bad as chance."""
+    expert = record(pole_expert, "CartPole-v1", 5, seed=100)
+    agent = Clone.tuned("CartPole-v1", demonstrations=expert, seed=0).learn(30_000, progress=False)
+    assert evaluate(agent, n_episodes=10).mean >= 475
+    assert agent.heldout_metrics() == {}  # five episodes hold none out
+    rng = np.random.default_rng(0)
+    drawn = Demonstrations([Episode(e.seen, rng.integers(0, 2, len(e))) for e in expert.episodes])
+    control = Clone.tuned("CartPole-v1", demonstrations=drawn, seed=0).learn(10_000, progress=False)
+    assert evaluate(control, n_episodes=10).mean < 200
+
+
+def test_only_a_memory_learns_what_was_shown_before() -> None:
+    """Guards against a GRU that is taught without its episodes' beginnings, or predicts without its state."""
+    shown = record(Rememberer(), Memory(), 40, seed=0, n_envs=1)
+    settings = {"demonstrations": shown, "seed": 0, "learning_rate": 1e-2, "n_envs": 1, "heldout": 0.25}
+    accuracy, scores = {}, {}
+    for policy in ("gru", "mlp"):
+        agent = Clone(Memory(), policy=policy, **settings).learn(6_000, progress=False)
+        accuracy[policy] = agent.heldout_metrics()["heldout/accuracy"]
+        scores[policy] = evaluate(agent, Memory(), 20).mean
+    assert accuracy["gru"] == 1
+    assert scores["gru"] == 5
+    assert accuracy["mlp"] < 0.9
+    assert scores["mlp"] < 4.5
+
+
+def test_continuous_actions_are_imitated() -> None:
+    rng = np.random.default_rng(0)
+    seen = rng.uniform(-1, 1, (1000, 3)).astype(np.float32)
+    done = np.clip(seen @ np.array([[1.0], [-0.7], [0.4]]), -2, 2).astype(np.float32)
+    made = Demonstrations([Episode((seen[i : i + 50],), done[i : i + 50]) for i in range(0, 1000, 50)])
+    agent = Clone("Pendulum-v1", demonstrations=made, seed=0, learning_rate=3e-3)
+    before = agent.heldout_metrics()
+    agent.learn(20_000, progress=False)
+    after = agent.heldout_metrics()
+    assert before["heldout/error"] > 0.5
+    assert after["heldout/error"] < 0.06
+    assert after["heldout/loss"] < before["heldout/loss"] - 0.5
+    action, _ = agent.predict(seen[0], deterministic=True)
+    assert action.shape == (1,)
+
+
+class Hidden(gym.Env):
+    """Ten actions, of which a mask allows two; the higher one is right."""
+
+    metadata = {"render_modes": []}
+    observation_space = spaces.Box(0, 1, (1,), np.float32)
+    action_space = spaces.Discrete(10)
+
+    def _told(self):
+        self.mask = np.zeros(10, bool)
+        self.mask[self.np_random.choice(10, 2, replace=False)] = True
+        return np.ones(1, np.float32), {"action_mask": self.mask}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return self._told()
+
+    def step(self, action):
+        reward = float(action == np.flatnonzero(self.mask)[-1])
+        self.t += 1
+        return *self._told()[:1], reward, self.t == 10, False, {"action_mask": self.mask}
+
+
+@pytest.mark.parametrize("policy", ["mlp", "gru"])
+def test_masks_count_in_what_is_held_out_too(policy: str) -> None:
+    """The observation says nothing, so accuracy above chance comes of the mask alone: the higher is known by rank."""
+    rng = np.random.default_rng(0)
+    episodes = []
+    for _ in range(40):
+        masks = np.zeros((10, 10), bool)
+        for row in masks:
+            row[rng.choice(10, 2, replace=False)] = True
+        right = np.array([np.flatnonzero(row)[-1] for row in masks])
+        episodes.append(Episode((np.ones((10, 1), np.float32),), right, pack(masks)))
+    agent = Clone(
+        Hidden(), demonstrations=Demonstrations(episodes), policy=policy, seed=0, n_envs=1, learning_rate=1e-2
+    )
+    agent.learn(8_000, progress=False)
+    assert agent.heldout_metrics()["heldout/accuracy"] > 0.95
+    assert evaluate(agent, Hidden(), 5).mean > 9
+
+
+def test_a_pass_takes_every_step_once_in_an_order_of_its_own() -> None:
+    agent = Clone("CartPole-v1", demonstrations=killed_clone.demonstrations(), seed=0, batch_size=50, heldout=0.1)
+    seen: list[list[bytes]] = []
+    for _ in range(2):
+        seen.append([])
+        while len(seen[-1]) < agent.epoch_steps:
+            batch = agent._passes.next()
+            assert 0 < len(batch.actions) <= 50
+            seen[-1] += [row.numpy().tobytes() for row in batch.observations[0]]
+    learned = {row.tobytes() for e in agent.demonstrations.episodes for row in e.seen[0]}
+    held = {row.numpy().tobytes() for row in agent._heldout.take(np.arange(agent._heldout.n_steps)).observations[0]}
+    assert len(held) > 0
+    assert set(seen[0]) == set(seen[1]) == learned - held
+    assert len(seen[0]) == len(set(seen[0]))
+    assert seen[0] != seen[1]
+
+
+def test_texts_from_one_prompt_are_held_out_together_and_rows_may_say_so() -> None:
+    """Guards against a model that is tested on answers to prompts it has learned."""
+    many = [{"prompt": f"a{2 + i % 12}", "completion": f" a{20 + i // 12}"} for i in range(36)]
+    agent = texts(many)
+    learned, heldout = hold_out(agent.demonstrations, 0.25, np.random.default_rng(0))
+    prompts = [{int(e.seen.tokens[0]) for e in part} for part in (learned, heldout)]
+    assert len(prompts[1]) == 3
+    assert len(heldout) == 9
+    assert not prompts[0] & prompts[1]
+    named = texts([{**row, "split": "heldout"} if i == 4 else row for i, row in enumerate(many)], heldout=0.0)
+    assert named._heldout.n_steps == 2
+    with pytest.raises(DataError, match="holds out every episode"):
+        texts([{**row, "split": "heldout"} for row in many])
+
+
+def test_overfitting_shows_in_the_metrics(tmp_path: Path) -> None:
+    """Actions that are noise: the loss falls, the held-out one rises, at as many points as were asked for."""
+    rng = np.random.default_rng(0)
+    noise = [Episode((rng.normal(size=(20, 4)).astype(np.float32),), rng.integers(0, 2, 20)) for _ in range(10)]
+    Clone(
+        "CartPole-v1", demonstrations=Demonstrations(noise), seed=0, heldout=0.3, learning_rate=1e-2, heldout_checks=5
+    ).learn(20_000, run=tmp_path, progress=False)
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    losses = [row["heldout/loss"] for row in rows if "heldout/loss" in row]
+    assert 5 <= len(losses) <= 6
+    assert losses[-1] > losses[0] + 0.2
+    assert rows[-1]["train/loss"] < rows[0]["train/loss"] - 0.2
+    assert "heldout/accuracy" in rows[-1]
+    assert (tmp_path / "curves.png").is_file()
+
+
+def test_the_rate_warms_up_and_goes_down() -> None:
+    agent = Clone(
+        "CartPole-v1", demonstrations=some_episodes(), seed=0, warmup=4, learning_rate=1.0, max_grad_norm=1e-9
+    )
+    rates = [agent.advance(remaining, Stopwatch())["train/learning_rate"] for remaining in (1, 1, 1, 1, 0.5, 0)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 0.5, 0.0])
+
+
+def test_observation_statistics_are_those_of_what_is_learned() -> None:
+    """Taken once: statistics that moved while the weights follow would shift what has been learned."""
+    made = killed_clone.demonstrations()
+    agent = Clone("CartPole-v1", demonstrations=made, seed=0, normalize_observation=True, heldout=0.2)
+    agent.learn(2000, progress=False)
+    material = agent._passes.material
+    norm = agent.policy.encoder.parts[0].norm
+    torch.testing.assert_close(norm.mean, torch.from_numpy(material.leaves[0].astype(np.float64).mean(0)))
+    assert int(norm.count) == material.n_steps < made.n_steps
+
+
+def test_a_loss_that_is_no_number_stops_it_before_the_step() -> None:
+    agent = Clone("CartPole-v1", demonstrations=some_episodes(), seed=0)
+    agent.policy.actor.layers[0].weight.data[0, 0] = torch.nan
+    before = agent.optimizer.mean.clone()
+    with pytest.raises(DivergedError, match="the loss of minibatch 0 is not a finite number"):
+        agent.advance(1.0, Stopwatch())
+    assert torch.equal(agent.optimizer.mean, before)

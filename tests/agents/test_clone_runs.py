@@ -1,0 +1,255 @@
+"""Runs of cloning: resumed, loaded, commanded, and refused where something is wrong."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+import killed_clone
+from clone_worlds import ROWS, pole_expert, some_episodes, texts
+from textrlhf.agents import PPO, Callback, Clone, CloneConfig, record
+from textrlhf.pipeline.commands import main
+from textrlhf.records.checkpoint import CheckpointError
+from textrlhf.records.jsonl import DataError, write_jsonl
+from textrlhf.records.metrics import read_metrics
+from tiny_models import tiny_lm
+from tiny_worlds import world
+
+
+def test_the_reference_stays_and_the_model_it_leaves_opens_a_world(tmp_path: Path) -> None:
+    """`policy.export` gives a Hugging Face folder that TextRLHF-v0 takes on, with the weights that were learned."""
+    before = tiny_lm().fingerprint()
+    agent = texts(learning_rate=1e-2).learn(40, run=tmp_path / "sft", progress=False)
+    assert tiny_lm().fingerprint() == before
+    env = gym.make("TextRLHF-v0", **world(), split="heldout")
+    env.close()
+    settings = {**world(), "model": str(tmp_path / "sft" / "model")}
+    again = gym.make("TextRLHF-v0", **settings).unwrapped.reference_model
+    for ours, theirs in zip(agent.policy.lm.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def final_bytes(run: Path) -> tuple[bytes, bytes]:
+    last = sorted((run / "checkpoints").glob("step-*"))[-1]
+    return (last / "model.safetensors").read_bytes(), (last / "optimizer.safetensors").read_bytes()
+
+
+def learned_rows(run: Path) -> list[dict[str, float]]:
+    rows = read_metrics(run / "metrics.jsonl")
+    return [{name: value for name, value in row.items() if not name.startswith("time/")} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("uninterrupted") / "run"
+    killed_clone.fresh().learn(killed_clone.STEPS, run=run, progress=False)
+    return run
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for every run would take half the time of these tests."""
+    monkeypatch.setattr("textrlhf.agents.training.draw_curves", lambda *args: None)
+
+
+@pytest.mark.parametrize(
+    ("where", "at"),
+    [
+        ("step", 25),
+        pytest.param("sync", 2, marks=pytest.mark.slow),
+        ("sync", 12),
+        pytest.param("rename", 3, marks=pytest.mark.slow),
+    ],
+)
+def test_killed_and_resumed_is_never_interrupted(uninterrupted: Path, tmp_path: Path, where: str, at: int) -> None:
+    run = tmp_path / "run"
+    child = subprocess.run(
+        [sys.executable, killed_clone.__file__, run, where, str(at)],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    try:
+        Clone.resume(run, progress=False)
+    except CheckpointError:
+        assert (where, at) == ("sync", 2), "only a run killed before its first checkpoint has nothing to resume"
+        shutil.rmtree(run)
+        killed_clone.fresh().learn(killed_clone.STEPS, run=run, progress=False)
+    assert final_bytes(run) == final_bytes(uninterrupted)
+    assert learned_rows(run) == learned_rows(uninterrupted)
+
+
+class Interrupt(Callback):
+    """Stops a run at its n-th update, as a crash would."""
+
+    def __init__(self, update: int) -> None:
+        self.update = update
+
+    def on_update(self, agent, metrics) -> bool:
+        if agent.n_updates == self.update:
+            raise KeyboardInterrupt
+        return True
+
+
+def test_fine_tuning_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    """In the middle of a pass, from a JSONL file."""
+    file = tmp_path / "demos.jsonl"
+    write_jsonl(file, [{"prompt": f"a{i}", "completion": f" a{i + 1} a{i + 2}"} for i in range(2, 22)])
+
+    def env() -> Any:
+        return gym.make_vec("TextRLHF-v0", num_envs=1, **world())
+
+    def learn(run: Path, *callbacks: Callback) -> Clone:
+        agent = Clone(env(), demonstrations=file, seed=0, batch_size=10, checkpoint_every=45, learning_rate=1e-3)
+        return agent.learn(200, run=run, callbacks=callbacks, progress=False)
+
+    whole = learn(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        learn(tmp_path / "cut", Interrupt(13))
+    resumed = Clone.resume(tmp_path / "cut", env(), progress=False)
+    assert torch.equal(resumed.optimizer.flat, whole.optimizer.flat)
+    assert learned_rows(tmp_path / "cut") == learned_rows(tmp_path / "whole")
+
+
+def test_a_resumed_run_learns_from_what_it_was_begun_with(tmp_path: Path) -> None:
+    """Guards against a run that goes on, unseen, from a file that somebody has changed or taken away."""
+    file, other = tmp_path / "demos.npz", some_episodes()
+    killed_clone.demonstrations().save(file)
+    with pytest.raises(KeyboardInterrupt):
+        Clone("CartPole-v1", demonstrations=file, seed=0, checkpoint_every=200).learn(
+            2000, run=tmp_path / "run", progress=False, callbacks=Interrupt(12)
+        )
+    other.save(file)
+    with pytest.raises(CheckpointError, match="is not what this agent has learned from so far: put that back"):
+        Clone.resume(tmp_path / "run", progress=False)
+    file.unlink()
+    with pytest.raises(DataError, match="where there is no file"):
+        Clone.resume(tmp_path / "run", progress=False)
+
+
+def test_a_loaded_agent_acts_without_its_demonstrations_and_learns_from_others(tmp_path: Path) -> None:
+    agent = killed_clone.fresh("mlp").learn(500, progress=False)
+    agent.save(tmp_path / "agent")
+    seen = np.ones((5, 4), np.float32)
+    back = Clone.load(tmp_path / "agent")
+    ours, theirs = (a.predict(seen, deterministic=True)[0] for a in (agent, back))
+    np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(ValueError, match="demonstrations is missing: set agent.demonstrations to"):
+        back.learn(10, progress=False)
+    back.demonstrations = some_episodes()
+    back.learn(50, progress=False)
+    assert back.num_timesteps > 500
+
+
+def test_weights_go_on_into_ppo() -> None:
+    """What imitation begins, reinforcement may finish: the same policy, and PPO's views of it stay whole."""
+    agent = Clone("CartPole-v1", demonstrations=killed_clone.demonstrations(), seed=0).learn(500, progress=False)
+    ppo = PPO("CartPole-v1", seed=0, n_envs=2, n_steps=16)
+    ppo.policy.network.load_state_dict(agent.policy.network.state_dict())
+    seen = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    np.testing.assert_array_equal(ppo.predict(seen, deterministic=True)[0], agent.predict(seen, deterministic=True)[0])
+    before = ppo.optimizer.flat.clone()
+    ppo.learn(64, progress=False)
+    assert not torch.equal(before, ppo.optimizer.flat)
+    assert torch.equal(
+        ppo.optimizer.flat[: 4 * 64], torch.cat([p.flatten() for p in ppo.policy.network.parameters()])[: 4 * 64]
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("demos.csv", "demonstrations is 'demos.csv': expected a .npz"),
+        ("gone.npz", "demonstrations is 'gone.npz', where there is no file"),
+        ("demos.jsonl", "demos.jsonl, texts, but .*CartPole.* has no language model to read them"),
+        (ROWS, "a list of rows, texts, but .* has no language model"),
+        (7, "demonstrations is 7: expected a .npz"),
+    ],
+)
+def test_wrong_demonstrations_say_what_was_seen_and_what_is_accepted(given: Any, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        Clone("CartPole-v1", demonstrations=given)
+
+
+def test_missing_and_misplaced_demonstrations_are_named() -> None:
+    with pytest.raises(ValueError, match="demonstrations is missing: pass a .npz"):
+        Clone("CartPole-v1")
+    with pytest.raises(ValueError, match="demonstrations is missing"):
+        Clone("CartPole-v1", CloneConfig())
+    with pytest.raises(DataError, match=r"episode 0: observations of shape \(4,\): the environment's are"):
+        Clone("Acrobot-v1", demonstrations=some_episodes())
+    with pytest.raises(DataError, match=r"demonstrations\[1\]: .*is no response"):
+        texts([ROWS[0], {"prompt": "a2"}])
+    with pytest.raises(DataError, match="has 26 tokens with its end, and 24 have room"):
+        texts([{"prompt": "a2", "completion": " a3" * 24}])
+    with pytest.raises(TypeError, match="no hyperparameter 'demonstration': did you mean 'demonstrations'"):
+        Clone("CartPole-v1", demonstrations=some_episodes(), demonstration=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meaning"),
+    [
+        ("batch_size", 0, "at least 1"),
+        ("learning_rate", 0.0, "above 0"),
+        ("max_grad_norm", -1.0, "above 0"),
+        ("warmup", -1, "0 or above"),
+        ("heldout", 1.0, "0 or above, and below 1"),
+        ("heldout_checks", 0, "between 1 and 500"),
+        ("memory_size", 0, "at least 1"),
+    ],
+)
+def test_a_value_out_of_range_says_what_is_accepted(name: str, value: Any, meaning: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}={value!r}: accepted is {meaning}"):
+        CloneConfig(**{name: value})
+
+
+def test_every_field_survives_json_and_has_its_reason() -> None:
+    config = CloneConfig(demonstrations="d.npz", heldout=0.5, net_arch=(3, 5))
+    assert CloneConfig(**json.loads(json.dumps(config.to_json()))) == config
+    body = ast.parse(inspect.getsource(CloneConfig)).body[0].body
+    for statement, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(statement, ast.AnnAssign):
+            assert isinstance(after, ast.Expr), statement.target.id
+    assert {"demonstrations", "policy", "seed"} <= {field.name for field in dataclasses.fields(CloneConfig)}
+
+
+def test_the_command_clones_control(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, run = tmp_path / "demos.npz", tmp_path / "run"
+    record(pole_expert, "CartPole-v1", 2, seed=0).save(file)
+    flags = "--agent clone --env CartPole-v1 --steps 600 --seed 0 --evaluation-episodes 2 --quiet"
+    main(["train", *shlex.split(flags), "--demonstrations", f"{file}", "--run", f"{run}"])
+    config = json.loads((run / "config.json").read_text())
+    assert (config["agent"], config["config"]["demonstrations"]) == ("clone", f"{file}")
+    assert read_metrics(run / "metrics.jsonl")[-1]["step"] >= 600
+    main(["evaluate", f"{run}", "--episodes", "2", "--json"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["agent"] == "clone"
+    with pytest.raises(SystemExit):
+        main(["train", *shlex.split(flags), "--run", f"{tmp_path / 'other'}"])
+    assert "demonstrations is missing" in capsys.readouterr().err
+
+
+def test_the_command_fine_tunes_on_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from textrlhf.envs.text.demonstrations import demonstrations
+
+    file, run = tmp_path / "demos.jsonl", tmp_path / "run"
+    write_jsonl(file, demonstrations("TextRLHF-v0", 20, seed=0))
+    flags = "--agent clone --env TextRLHF-v0 --steps 100 --batch-size 100 --seed 0 --evaluation-episodes 2 --quiet"
+    main(["train", *shlex.split(flags), "--demonstrations", f"{file}", "--run", f"{run}"])
+    assert (run / "model" / "model.safetensors").is_file()
+    assert read_metrics(run / "metrics.jsonl")[-1]["train/loss"] < 3
