@@ -1,12 +1,15 @@
 """How well judges learn from simulated people on `reviews`, where the truth is known.
 
-    python benchmarks/reward_scores.py                       # everything: seeds, an ensemble, rankings (half an hour)
+    python benchmarks/reward_scores.py                       # everything: seeds, ensembles, rankings (two hours)
+    python benchmarks/reward_scores.py --only practised      # the rows of that name, put with those that are there
     python benchmarks/reward_scores.py --pairs 4000 --seeds 0 --set dropout=0.4    # one judge, printed only
+    python benchmarks/reward_scores.py --pairs 4000 --seeds 0 --practise           # one that practised, printed only
 
 People compare two of the language model's own responses to a prompt and are wrong one time in ten; what ties in gold
 is left out. Accuracy is against clean gold, on pairs whose prompts no judge has seen: of the 512 held-out prompts every
 second one is for choosing settings (`valid`), the others for the figures (`test`). ECE is against people who err as
-often.
+often. A judge that practised did so on halves of texts that nobody has judged, its first judge being the plain one of
+the same seed; members of an ensemble and the judge that they teach see the same such texts.
 Writes runs/reference/reward_models/scores.json and scores.png.
 """
 
@@ -19,6 +22,7 @@ import json
 import multiprocessing
 import re
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -31,13 +35,20 @@ from textrlhf.envs.text.tasks import make_task
 from textrlhf.language import load
 from textrlhf.pipeline.simulated import gold, simulated_rankings, write
 from textrlhf.records.folder import write_file
-from textrlhf.reward_models import Ensemble, RewardModel, TrainConfig, distilled, evaluate, train
+from textrlhf.reward_models import Ensemble, RewardModel, TrainConfig, distilled, evaluate, practised, train
+from textrlhf.reward_models.halves import PRACTICE
 from textrlhf.reward_models.measures import pearson, sigmoid
 
 FOLDER = Path(__file__).resolve().parent.parent / "runs" / "reference" / "reward_models"
 SLIPS = 0.1
 TESTED = 5000  # pairs
-GOALS = {"4,000 pairs": 0.88, "4,000 pairs: ensemble of four": 0.90, "500 pairs": 0.70}  # of accuracy
+GOALS = {  # of accuracy
+    "4,000 pairs": 0.88,
+    "4,000 pairs: ensemble of four": 0.90,
+    "4,000 pairs, practised": 0.88,
+    "4,000 pairs, practised: ensemble of four": 0.90,
+    "500 pairs": 0.70,
+}
 COUNTING = "counting words"
 SIZES = {  # rankings, and of how many responses
     "4,000 pairs": (4000, 2),
@@ -47,7 +58,10 @@ SIZES = {  # rankings, and of how many responses
     "pairs for 1,000 prompts": (1000, 2),
     "rankings of 4 for 1,000 prompts": (1000, 4),
 }
-MANY, MEMBERS = ("4,000 pairs",), 4
+MANY, MEMBERS = ("4,000 pairs",), 4  # sizes with ensembles, plain and of judges that practised
+PRACTISED = "practised"
+TAUGHT_ON, PRACTISED_ON = 4, 8  # texts to a prompt
+WAYS = ("", ": mean of the four", ": ensemble of four", ": taught by the four")
 FEW = {"epochs": 8.0}  # what a small data set wants otherwise
 TASK = make_task("reviews", False)
 TRAIN = [prompt.text for prompt in TASK.prompts("train")]
@@ -60,9 +74,9 @@ def preferences(n: int, seed: int, k: int = 2):
     return simulated_rankings(TASK, load("reviews"), TRAIN, n, k=k, error_rate=SLIPS, seed=seed)
 
 
-def unjudged(seed: int):
-    """Texts that nobody has judged, by which judges teach another: prompts and responses."""
-    some = write(TASK, load("reviews"), TRAIN, 4, 5000 + seed)
+def unjudged(seed: int, k: int):
+    """Prompts and responses that nobody has judged, k to each training prompt: to practise on, or to be taught by."""
+    some = write(TASK, load("reviews"), TRAIN, k, 5000 + seed)
     texts = [(prompt, text) for prompt, texts in zip(TRAIN, some, strict=True) for text in texts if text.strip()]
     return [prompt for prompt, _ in texts], [text for _, text in texts]
 
@@ -75,10 +89,17 @@ def held_out(split: str):
     return [simulated_rankings(TASK, lm, prompts, TESTED, error_rate=rate, seed=seed) for rate in (0.0, SLIPS)]
 
 
-def learn(judgements, seed: int, **changes) -> RewardModel:
+def learn(judgements, seed: int, judge: RewardModel | None = None, **changes) -> RewardModel:
     """Train one judge."""
-    judge = RewardModel.new("reviews", seed=seed)
+    judge = judge or RewardModel.new("reviews", seed=seed)
     return train(judge, judgements, TrainConfig(seed=seed, **changes), show=False).judge
+
+
+def learn_practised(judgements, seed: int, first: RewardModel, texts, **changes) -> RewardModel:
+    """Train one judge that has practised on halves of texts, as `first` scores them."""
+    config = dataclasses.replace(PRACTICE, seed=seed)
+    judge = practised(RewardModel.new("reviews", seed=seed), first, *texts, config, show=False)
+    return learn(judgements, seed, judge, **changes)
 
 
 class Once:
@@ -158,27 +179,45 @@ def count_words(judgements, clean, noisy) -> dict[str, float]:
     return grade(best, clean, noisy)
 
 
-def measure(name: str, seed: int) -> dict[str, dict[str, float]]:
-    """Rows of the reference: of one judge, of four with other seeds as an ensemble, and of one that these taught."""
+def names(size: str) -> list[str]:
+    """The rows that are measured together."""
+    groups = (size, f"{size}, {PRACTISED}") if size in MANY else ()
+    return [group + way for group in groups for way in WAYS] or [size]
+
+
+def measure(size: str, seed: int, only: str = "") -> dict[str, dict[str, float]]:
+    """Rows of the reference whose names hold `only`."""
     torch.set_num_threads(1)
     since, (clean, noisy) = time.perf_counter(), held_out("test")
-    n, k = SIZES[name]
-    judgements = preferences(n, seed, k)
-    if name.startswith(COUNTING):
-        return {name: report(name, seed, since, count_words(judgements, clean, noisy))}
-    changes = FEW if n == 500 else {}
-    first = learn(judgements, seed, **changes)
-    rows = {name: report(name, seed, since, grade(first, clean, noisy))}
-    if name not in MANY:
-        return rows
-    judges = [first, *(learn(judgements, 100 + 10 * seed + i, **changes) for i in range(1, MEMBERS))]
-    members = [rows[name], *(grade(judge, clean, noisy) for judge in judges[1:])]
-    mean = {key: round(float(np.mean([row[key] for row in members])), 4) for key in members[1]}
-    rows[f"{name}: mean of the four"] = report(f"{name}: mean of the four", seed, since, mean)
-    student = distilled(RewardModel.new("reviews"), Ensemble(judges), *unjudged(seed), show=False)
-    for way, judge in (("ensemble of four", Ensemble(judges)), ("taught by the four", student)):
-        rows[f"{name}: {way}"] = report(f"{name}: {way}", seed, since, grade(judge, clean, noisy))
-    return rows
+    judgements = preferences(SIZES[size][0], seed, SIZES[size][1])
+    if size not in MANY:
+        if size.startswith(COUNTING):
+            row = count_words(judgements, clean, noisy)
+        else:
+            row = grade(learn(judgements, seed, **(FEW if len(judgements) == 500 else {})), clean, noisy)
+        return {size: report(size, seed, since, row)}
+    rows, plain = {}, [name for name in names(size) if PRACTISED not in name]
+    seeds = [seed, *(100 + 10 * seed + i for i in range(1, MEMBERS))]
+    judges = [learn(judgements, member) for member in seeds]
+    if any(only in name for name in plain):
+        rows |= of_four(size, seed, since, judges, unjudged(seed, TAUGHT_ON))
+    if any(only in name for name in names(size) if name not in plain):
+        texts = unjudged(seed, PRACTISED_ON)
+        fewer = [some[:: PRACTISED_ON // TAUGHT_ON] for some in texts]
+        judges = [learn_practised(judgements, *which, texts) for which in zip(seeds, judges, strict=True)]
+        rows |= of_four(f"{size}, {PRACTISED}", seed, since, judges, fewer)
+    return {name: row for name, row in rows.items() if only in name}
+
+
+def of_four(name: str, seed: int, since: float, judges: Sequence[RewardModel], texts) -> dict[str, dict[str, float]]:
+    """Rows of the first of four judges, of their mean, of the four as an ensemble, and of one that they taught."""
+    clean, noisy = held_out("test")
+    members = [grade(judge, clean, noisy) for judge in judges]
+    mean = {key: round(float(np.mean([row[key] for row in members])), 4) for key in members[0]}
+    ensemble = grade(Ensemble(judges), clean, noisy)
+    student = grade(distilled(RewardModel.new("reviews"), Ensemble(judges), *texts, show=False), clean, noisy)
+    rows = zip(WAYS, (members[0], mean, ensemble, student), strict=True)
+    return {name + way: report(name + way, seed, since, row) for way, row in rows}
 
 
 def report(name: str, seed: int, since: float, row: dict[str, float]) -> dict[str, float]:
@@ -186,13 +225,19 @@ def report(name: str, seed: int, since: float, row: dict[str, float]) -> dict[st
     return {"seed": seed, **row}
 
 
-def reference(seeds: range, jobs: int) -> None:
-    """Measure everything that is claimed, and write it down."""
-    rows: dict[str, list[dict[str, float]]] = {}
+def reference(seeds: range, jobs: int, only: str) -> None:
+    """Measure everything that is claimed, or the rows whose names hold `only`, and write it down."""
+    rows = written() if only else {}
+    sizes = [size for size in SIZES if any(only in name for name in names(size))]
+    if not sizes:
+        raise SystemExit(
+            f"--only is {only!r}: expected part of one of {[name for size in SIZES for name in names(size)]}"
+        )
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for some in [pool.submit(measure, name, seed) for name in SIZES for seed in seeds]:
-            for name, row in some.result().items():
-                rows.setdefault(name, []).append(row)
+        found = list(pool.map(measure, *zip(*[(size, seed, only) for size in sizes for seed in seeds], strict=True)))
+    for name in {name: None for some in found for name in some}:
+        rows[name] = [some[name] for some in found if name in some]
+    rows = {name: rows[name] for size in SIZES for name in names(size) if name in rows}
     means = {
         name: {key: round(float(np.mean([row[key] for row in some])), 4) for key in some[0] if key != "seed"}
         for name, some in rows.items()
@@ -202,6 +247,7 @@ def reference(seeds: range, jobs: int) -> None:
         "versions": {"textrlhf": textrlhf.__version__, "torch": torch.__version__},
         "settings": dataclasses.asdict(TrainConfig()),
         "settings for 500 pairs": FEW,
+        "settings of practice": {**dataclasses.asdict(PRACTICE), "texts": PRACTISED_ON * len(TRAIN)},
         "tested on": f"{TESTED} pairs of the 256 test prompts; ties in gold left out",
         "goals": GOALS,
         "means": means,
@@ -213,9 +259,17 @@ def reference(seeds: range, jobs: int) -> None:
         print(f"{name}: {mean}")
 
 
+def written() -> dict[str, list[dict[str, float]]]:
+    """The rows that are there."""
+    summary = json.loads((FOLDER / "scores.json").read_text())
+    if summary["settings"] != dataclasses.asdict(TrainConfig()):
+        raise SystemExit("--only: the rows in scores.json were measured with other settings; measure everything")
+    return summary["runs"]
+
+
 def draw(rows: dict[str, list[dict[str, float]]]) -> None:
     """Draw every seed's accuracy."""
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    figure = Figure(figsize=(8, 1 + 0.28 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for at, (name, some) in enumerate(reversed(rows.items())):
         values = [row["accuracy"] for row in some]
@@ -233,24 +287,31 @@ def draw(rows: dict[str, list[dict[str, float]]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--only", default="", metavar="NAME", help="measure the rows whose names hold this, keep others"
+    )
     parser.add_argument("--pairs", type=int, help="train on so many pairs, print and write nothing")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--k", type=int, default=2, help="responses ranked at a time")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time, one thread each")
+    parser.add_argument("--practise", action="store_true", help="on halves of texts that nobody has judged")
     parser.add_argument("--split", choices=list(PROMPTS), default="valid")
     parser.add_argument("--set", nargs="*", default=[], metavar="SETTING=VALUE", dest="changes")
     options = parser.parse_args()
     if options.pairs is None:
-        reference(range(5), options.jobs)
+        reference(range(5), options.jobs, options.only)
         return
     torch.set_num_threads(1)
     changes = {name: json.loads(value) for name, value in (change.split("=") for change in options.changes)}
     clean, noisy = held_out(options.split)
-    judges = []
     for seed in options.seeds:
-        since = time.perf_counter()
-        judges.append(learn(preferences(options.pairs, seed, options.k), seed, **changes))
-        report(f"{options.pairs} {options.changes}", seed, since, grade(judges[-1], clean, noisy))
+        since, name = time.perf_counter(), f"{options.pairs} {options.changes}"
+        judgements = preferences(options.pairs, seed, options.k)
+        judge = learn(judgements, seed, **changes)
+        report(name, seed, since, grade(judge, clean, noisy))
+        if options.practise:
+            judge = learn_practised(judgements, seed, judge, unjudged(seed, PRACTISED_ON), **changes)
+            report(f"{name}, {PRACTISED}", seed, since, grade(judge, clean, noisy))
 
 
 if __name__ == "__main__":

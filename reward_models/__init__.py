@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .ensemble import Ensemble
     from .evaluation import evaluate
     from .feedback import Labelled, Ranked, Rated, SimulatedAnnotator, read_judgements, write_judgements
+    from .halves import practised
     from .judge import Judge, JudgeError, judged
     from .reward_model import RewardModel, load_judge
     from .training import TrainConfig, train
@@ -39,6 +40,7 @@ _MODULES = {
     "expected_best": "best_of_n",
     "judged": "judge",
     "load_judge": "reward_model",
+    "practised": "halves",
     "read_judgements": "feedback",
     "train": "training",
     "write_judgements": "feedback",
@@ -63,6 +65,7 @@ __all__ = [
     "expected_best",
     "judged",
     "load_judge",
+    "practised",
     "read_judgements",
     "train",
     "write_judgements",

@@ -70,9 +70,9 @@ class TextEnv(TextWorld, gym.Env[Observation, np.int64]):
     ## Information
 
     At a reset `prompt`. Per step `ref_logprob` (with `charge="token"`), `action_mask` where there is one, `feedback` at
-    a turn's end. At the end `prompt`, `response`, `score`, `kl`, `length`, `finish_reason`, `eos`, with a mask `forbidden`,
-    the task's measures (such as `gold`, the true score, whoever judges) and the parts of a `Composite` by name. Not
-    scored: no score, no measures.
+    a turn's end. At the end `prompt`, `response`, `score`, `kl`, `length`, `finish_reason`, `eos`, with a mask
+    `forbidden`, the task's measures (such as `gold`, the true score, whoever judges) and the parts of a `Composite` by
+    name. Not scored: no score, no measures.
 
     ## Arguments
 
