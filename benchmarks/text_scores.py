@@ -65,9 +65,9 @@ def run(name: str, seed: int) -> dict[str, Any]:
         agent = PPO.tuned(kind.env, seed=seed, env_kwargs={**kind.env_kwargs, **further})
         steps = tuned_settings("ppo")[kind.env].total_timesteps
         before = graded(agent)
-        since = time.perf_counter()
+        since, busy = time.perf_counter(), time.process_time()
         agent.learn(steps, run=Path(folder.name) / "run", progress=sys.stdout.isatty())
-        seconds = time.perf_counter() - since
+        seconds, busy = time.perf_counter() - since, time.process_time() - busy
         rows = read_metrics(Path(folder.name) / "run" / "metrics.jsonl")
         after = graded(agent)
     agent.close()
@@ -75,7 +75,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
         [row["step"], *(round(row[column], 3) if row.get(column) is not None else None for column in CURVE)]
         for row in rows[:: max(1, len(rows) // 40)]
     ]
-    result = {"seed": seed, "before": before, "after": after, "seconds": round(seconds)}
+    result = {"seed": seed, "before": before, "after": after, "seconds": round(seconds), "processor_seconds": round(busy)}
     print(name, json.dumps(result), flush=True)
     return {**result, "curve": curve}
 
