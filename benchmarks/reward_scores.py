@@ -22,7 +22,6 @@ import json
 import multiprocessing
 import re
 import time
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -209,7 +208,7 @@ def measure(size: str, seed: int, only: str = "") -> dict[str, dict[str, float]]
     return {name: row for name, row in rows.items() if only in name}
 
 
-def of_four(name: str, seed: int, since: float, judges: Sequence[RewardModel], texts) -> dict[str, dict[str, float]]:
+def of_four(name: str, seed: int, since: float, judges: list[RewardModel], texts) -> dict[str, dict[str, float]]:
     """Rows of the first of four judges, of their mean, of the four as an ensemble, and of one that they taught."""
     clean, noisy = held_out("test")
     members = [grade(judge, clean, noisy) for judge in judges]
@@ -230,12 +229,10 @@ def reference(seeds: range, jobs: int, only: str) -> None:
     rows = written() if only else {}
     sizes = [size for size in SIZES if any(only in name for name in names(size))]
     if not sizes:
-        raise SystemExit(
-            f"--only is {only!r}: expected part of one of {[name for size in SIZES for name in names(size)]}"
-        )
+        raise SystemExit(f"--only is {only!r}: expected part of a row's name, such as {PRACTISED!r}")
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         found = list(pool.map(measure, *zip(*[(size, seed, only) for size in sizes for seed in seeds], strict=True)))
-    for name in {name: None for some in found for name in some}:
+    for name in dict.fromkeys(name for some in found for name in some):
         rows[name] = [some[name] for some in found if name in some]
     rows = {name: rows[name] for size in SIZES for name in names(size) if name in rows}
     means = {
@@ -287,9 +284,7 @@ def draw(rows: dict[str, list[dict[str, float]]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--only", default="", metavar="NAME", help="measure the rows whose names hold this, keep others"
-    )
+    parser.add_argument("--only", default="", metavar="NAME", help="measure rows whose names hold this, keep others")
     parser.add_argument("--pairs", type=int, help="train on so many pairs, print and write nothing")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--k", type=int, default=2, help="responses ranked at a time")

@@ -75,7 +75,13 @@ def run(name: str, seed: int) -> dict[str, Any]:
         [row["step"], *(round(row[column], 3) if row.get(column) is not None else None for column in CURVE)]
         for row in rows[:: max(1, len(rows) // 40)]
     ]
-    result = {"seed": seed, "before": before, "after": after, "seconds": round(seconds), "processor_seconds": round(busy)}
+    result = {
+        "seed": seed,
+        "before": before,
+        "after": after,
+        "seconds": round(seconds),
+        "processor_seconds": round(busy),
+    }
     print(name, json.dumps(result), flush=True)
     return {**result, "curve": curve}
 

@@ -248,7 +248,8 @@ def test_envs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_agents(capsys: pytest.CaptureFixture[str]) -> None:
     main(["agents"])
     said = capsys.readouterr().out
-    assert "ppo  Learns any task" in said
+    assert re.search(r"^ppo +Learns any task", said, re.M)
+    assert re.search(r"^clone +Imitates", said, re.M)
     assert "textrlhf train --agent ppo --help" in said
 
 
