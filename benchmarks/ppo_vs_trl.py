@@ -49,15 +49,14 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from our_ppo_worker import VOCAB, make_models, rollout
+from sides import Worker
 
-HERE = Path(__file__).resolve().parent
-RESULT = HERE.parent / "runs" / "reference" / "benchmarks" / "ppo_vs_trl.json"
+RESULT = Path(__file__).resolve().parent.parent / "runs" / "reference" / "benchmarks" / "ppo_vs_trl.json"
 SHAPE = {"prompt": 32, "response": 64, "batch": 64, "kl_coef": 0.05, "learning_rate": 3e-6, "accumulate": 1}
 PLAIN = {"ends": False, "bf16": False, "separate_critic": False}
 LOOK = {"prompt": 4, "response": 8, "batch": 8}
@@ -77,49 +76,20 @@ PARTS = {
 }
 
 
-class Worker:
-    """One side, seen from here."""
-
-    def __init__(self, options: argparse.Namespace, folder: str, prompts: list[list[int]], how: dict) -> None:
-        kind = "early" if how.get("ends") else "whole"
-        models = {"model": os.path.join(folder, kind), "judge": os.path.join(folder, f"{kind}-judge")}
-        text = prompts[0], prompts[1][: SHAPE["response"]]
-        given = {**SHAPE, **PLAIN, **how, **models, "folder": folder, "prompts": prompts, "text": text}
-        python = {"ours": sys.executable, "trl": options.trl_python, "grpo": options.grpo_python}[how["side"]]
-        script = HERE / ("our_ppo_worker.py" if how["side"] == "ours" else "trl_ppo_worker.py")
-        quiet = {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "TOKENIZERS_PARALLELISM": "false"}
-        threads = {"OMP_NUM_THREADS": str(options.threads), "HF_HOME": folder}
-        handle, words_path = tempfile.mkstemp(dir=folder, suffix=".words")
-        self.words = Path(words_path)
-        with open(handle, "w") as words:
-            self.process = subprocess.Popen(
-                [python, script],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=words,
-                text=True,
-                env={**os.environ, **quiet, **threads},
-            )
-        self.about = self.turn({**given, "threads": options.threads})
-
-    def turn(self, say: object = "go on") -> dict:
-        """An update, or the beginning."""
-        try:
-            self.process.stdin.write(json.dumps(say) + "\n")
-            self.process.stdin.flush()
-            return json.loads(self.process.stdout.readline())
-        except (BrokenPipeError, json.JSONDecodeError):
-            self.process.wait()
-            sys.exit(f"a side ended; are the environments made as --help says?\n{self.words.read_text()[-4000:]}")
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
+def start(options: argparse.Namespace, folder: str, prompts: list[list[int]], how: dict) -> Worker:
+    """One side of a part."""
+    kind = "early" if how.get("ends") else "whole"
+    models = {"model": os.path.join(folder, kind), "judge": os.path.join(folder, f"{kind}-judge")}
+    text = prompts[0], prompts[1][: SHAPE["response"]]
+    given = {**SHAPE, **PLAIN, **how, **models, "folder": folder, "prompts": prompts, "text": text}
+    python = {"ours": sys.executable, "trl": options.trl_python, "grpo": options.grpo_python}[how["side"]]
+    script = "our_ppo_worker.py" if how["side"] == "ours" else "trl_ppo_worker.py"
+    return Worker(python, script, {**given, "threads": options.threads})
 
 
 def compare(options: argparse.Namespace, folder: str, prompts: list[list[int]], part: str) -> dict[str, object]:
     """All sides of a part, in turn."""
-    workers = {name: Worker(options, folder, prompts, how) for name, how in PARTS[part].items()}
+    workers = {name: start(options, folder, prompts, how) for name, how in PARTS[part].items()}
     peak = {name: worker.turn()["mib"] for name, worker in workers.items()}
     rows = []
     for _ in range(options.repetitions):

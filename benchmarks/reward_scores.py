@@ -2,6 +2,7 @@
 
     python benchmarks/reward_scores.py                       # everything: seeds, ensembles, rankings (two hours)
     python benchmarks/reward_scores.py --only practised      # the rows of that name, put with those that are there
+    python benchmarks/reward_scores.py --only practised --seeds 3 4    # of these seeds
     python benchmarks/reward_scores.py --pairs 4000 --seeds 0 --set dropout=0.4    # one judge, printed only
     python benchmarks/reward_scores.py --pairs 4000 --seeds 0 --practise           # one that practised, printed only
 
@@ -22,7 +23,7 @@ import json
 import multiprocessing
 import re
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
@@ -224,17 +225,24 @@ def report(name: str, seed: int, since: float, row: dict[str, float]) -> dict[st
     return {"seed": seed, **row}
 
 
-def reference(seeds: range, jobs: int, only: str) -> None:
-    """Measure everything that is claimed, or the rows whose names hold `only`, and write it down."""
-    rows = written() if only else {}
+def reference(seeds: list[int], jobs: int, only: str) -> None:
+    """Measure everything that is claimed, or the rows whose names hold `only`, and write down each seed as it comes."""
     sizes = [size for size in SIZES if any(only in name for name in names(size))]
     if not sizes:
         raise SystemExit(f"--only is {only!r}: expected part of a row's name, such as {PRACTISED!r}")
+    rows = written()
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        found = list(pool.map(measure, *zip(*[(size, seed, only) for size in sizes for seed in seeds], strict=True)))
-    for name in dict.fromkeys(name for some in found for name in some):
-        rows[name] = [some[name] for some in found if name in some]
-    rows = {name: rows[name] for size in SIZES for name in names(size) if name in rows}
+        for found in as_completed([pool.submit(measure, size, seed, only) for size in sizes for seed in seeds]):
+            for name, row in found.result().items():
+                others = [some for some in rows.get(name, []) if some["seed"] != row["seed"]]
+                rows[name] = sorted([*others, row], key=lambda some: some["seed"])
+            means = write_down({name: rows[name] for size in SIZES for name in names(size) if name in rows})
+    for name, mean in means.items():
+        print(f"{name}: {mean}")
+
+
+def write_down(rows: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """The rows as JSON and as a picture; their means."""
     means = {
         name: {key: round(float(np.mean([row[key] for row in some])), 4) for key in some[0] if key != "seed"}
         for name, some in rows.items()
@@ -252,16 +260,15 @@ def reference(seeds: range, jobs: int, only: str) -> None:
     }
     write_file(FOLDER / "scores.json", json.dumps(summary, indent=1) + "\n")
     draw(rows)
-    for name, mean in means.items():
-        print(f"{name}: {mean}")
+    return means
 
 
 def written() -> dict[str, list[dict[str, float]]]:
-    """The rows that are there."""
+    """The rows that are there; none where they were measured with other settings."""
+    if not (FOLDER / "scores.json").exists():
+        return {}
     summary = json.loads((FOLDER / "scores.json").read_text())
-    if summary["settings"] != dataclasses.asdict(TrainConfig()):
-        raise SystemExit("--only: the rows in scores.json were measured with other settings; measure everything")
-    return summary["runs"]
+    return summary["runs"] if summary["settings"] == dataclasses.asdict(TrainConfig()) else {}
 
 
 def draw(rows: dict[str, list[dict[str, float]]]) -> None:
@@ -286,7 +293,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", metavar="NAME", help="measure rows whose names hold this, keep others")
     parser.add_argument("--pairs", type=int, help="train on so many pairs, print and write nothing")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--seeds", type=int, nargs="*", help="0 to 4, or 0 with --pairs, unless given")
     parser.add_argument("--k", type=int, default=2, help="responses ranked at a time")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time, one thread each")
     parser.add_argument("--practise", action="store_true", help="on halves of texts that nobody has judged")
@@ -294,12 +301,12 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="SETTING=VALUE", dest="changes")
     options = parser.parse_args()
     if options.pairs is None:
-        reference(range(5), options.jobs, options.only)
+        reference(options.seeds or list(range(5)), options.jobs, options.only)
         return
     torch.set_num_threads(1)
     changes = {name: json.loads(value) for name, value in (change.split("=") for change in options.changes)}
     clean, noisy = held_out(options.split)
-    for seed in options.seeds:
+    for seed in options.seeds or [0]:
         since, name = time.perf_counter(), f"{options.pairs} {options.changes}"
         judgements = preferences(options.pairs, seed, options.k)
         judge = learn(judgements, seed, **changes)

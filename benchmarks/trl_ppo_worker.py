@@ -31,11 +31,11 @@ class Turns:
         """Say what there is, and wait for the first turn."""
         self._say(about)
 
-    def done(self) -> None:
+    def done(self, **further: Any) -> None:
         """An update is over: say what it took, and wait. When nobody asks any more, end."""
         wall, busy = time.perf_counter() - self._began, time.process_time() - self._busy
         peak = memory("VmHWM") - self._imports
-        self._say({"seconds": [wall, busy], "tokens": self.tokens, "mib": round(peak)})
+        self._say({"seconds": [wall, busy], "tokens": self.tokens, "mib": round(peak), **further})
 
     def _say(self, what: dict[str, Any]) -> None:
         print(json.dumps(what), file=self._answers, flush=True)

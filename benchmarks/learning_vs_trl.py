@@ -1,0 +1,180 @@
+"""Learning to praise, side by side with TRL: how long until the texts are good.
+
+    python -m venv trl-1.12.0                               # the last version with PPO, in an environment of its own
+    trl-1.12.0/bin/pip install trl==1.12.0 torch==2.13.0 transformers==5.23.0 accelerate datasets
+    python benchmarks/learning_vs_trl.py --trl-python trl-1.12.0/bin/python --write
+
+Both sides: the shipped model of `reviews`, its training prompts and its learned judge, which neither side may change;
+32 new tokens, β .1 per token (k1), 4 epochs of two minibatches, γ 1, λ .95, clips .2, constant learning rates, fp32.
+Ours learns from 64 slots × 32 tokens an update (about 115 texts), TRL from 128 texts an update: as many steps of its
+optimiser for as many texts. TRL's critic has a trunk of its own and begins as its documentation has it.
+
+Gold, the true sentiment between −1 and 1, is what nobody learns from. A side is there when the mean over its last 256
+texts is .8, nine tenths of that range, at a KL to the reference of at most 10 nats a text. Seconds are those of its
+updates: ours include gold, which its environment tells, TRL's do not. Every learning rate is tried with seed 0, the
+best is run with the other seeds too. Each process runs alone, with --threads.
+
+Prints JSON lines; --write puts them into runs/reference/benchmarks/learning_vs_trl.json and draws learning_vs_trl.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from sides import Worker
+
+FOLDER = Path(__file__).resolve().parent.parent / "runs" / "reference" / "benchmarks"
+WINDOW, GOOD, FAR = 256, 0.8, 10.0
+GIVEN = {"batch": 128, "mini_batches": 2, "epochs": 4, "response": 32, "kl_coef": 0.1}
+RATES = (3e-4, 5e-4, 1e-3)
+SIDES = {"ours": "our_learning_worker.py", "trl": "trl_learning_worker.py"}
+
+
+class Gold:
+    """What each side's texts are worth, whoever measures it."""
+
+    def __init__(self) -> None:
+        from textrlhf.envs.text.tasks import make_task
+        from textrlhf.language import load
+
+        self.task, self.lm = make_task("reviews", False), load("reviews", "cpu")
+        self.prompts = {prompt.text: prompt for prompt in self.task.prompts("train")}
+        self.tokens = [self.lm.encode(text).tolist() for text in self.prompts]
+
+    def of(self, turn: dict) -> list[float]:
+        """Of the texts of an update."""
+        if "gold" in turn:
+            return turn["gold"]
+        prompts = [self.prompts[self.lm.continuation([], prompt)] for prompt, _ in turn["texts"]]
+        responses = []
+        for prompt, response in turn["texts"]:
+            ends = [i for i, token in enumerate(response) if token in self.lm.eos_ids]
+            responses.append(self.lm.continuation(prompt, response[: ends[0]] if ends else response))
+        return self.task.measure(prompts, responses)["gold"].tolist()
+
+
+def learn(options: argparse.Namespace, gold: Gold, folder: str, side: str, rate: float, seed: int) -> dict:
+    """One run: until it is there, has gone too far, or its time is over."""
+    given = {
+        **GIVEN,
+        "model": str(options.model),
+        "judge": str(options.judge),
+        "prompts": gold.tokens,
+        "text": (gold.tokens[0], gold.lm.encode(" was not good.").tolist()),
+        "vocab": gold.lm.vocab_size,
+        "folder": folder,
+        "threads": options.threads,
+        "learning_rate": rate,
+        "seed": seed,
+    }
+    worker = Worker(sys.executable if side == "ours" else options.trl_python, SIDES[side], given)
+    texts: deque[float] = deque(maxlen=WINDOW)
+    far: deque[float] = deque(maxlen=WINDOW)
+    seconds, count, curve, reached = np.zeros(2), 0, [], False
+    while seconds[0] < options.limit and not reached:
+        turn = worker.turn()
+        new = gold.of(turn)
+        texts.extend(new)
+        far.extend(turn["kl"] if isinstance(turn["kl"], list) else [turn["kl"]] * len(new))
+        seconds, count = seconds + turn["seconds"], count + len(new)
+        curve.append([round(float(seconds[0]), 1), round(float(np.mean(texts)), 3), round(float(np.mean(far)), 2)])
+        reached = len(texts) == WINDOW and curve[-1][1] >= GOOD and curve[-1][2] <= FAR
+        if len(far) == WINDOW and curve[-1][2] > 2 * FAR:
+            break
+    worker.close()
+    row = {
+        "side": side,
+        "learning_rate": rate,
+        "seed": seed,
+        "reached": reached,
+        "seconds": round(float(seconds[0]), 1),
+        "processor_seconds": round(float(seconds[1]), 1),
+        "texts": count,
+        "gold": curve[-1][1],
+        "kl": curve[-1][2],
+        "score_of_one_text": round(worker.about["score"], 4),
+        "versions": worker.about["versions"],
+    }
+    print(json.dumps(row), flush=True)
+    return {**row, "curve": curve}
+
+
+def best(rows: list[dict]) -> float:
+    """The learning rate that was there first."""
+    return min(rows, key=lambda row: (not row["reached"], row["seconds"]))["learning_rate"]
+
+
+def draw(rows: list[dict]) -> None:
+    """Gold over seconds, every run; below, gold over KL."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    over_time, over_kl = figure.subplots(1, 2)
+    colors = {"ours": "tab:blue", "trl": "tab:orange"}
+    for row in rows:
+        seconds, gold, kl = zip(*row["curve"], strict=True)
+        style = {"color": colors[row["side"]], "lw": 1, "alpha": 0.8}
+        known = {line.get_label() for line in over_time.lines}
+        name = {"ours": "textrlhf", "trl": "TRL 1.12.0"}[row["side"]]
+        over_time.plot(seconds, gold, **style, label="_" if name in known else name)
+        over_kl.plot(kl, gold, **style)
+    for axes, label in ((over_time, "seconds of updates"), (over_kl, "KL to the reference, nats a text")):
+        axes.axhline(GOOD, color="black", ls=":", lw=1)
+        axes.set_xlabel(label, fontsize=8)
+        axes.grid(alpha=0.3)
+    over_time.set_ylabel(f"gold, mean of {WINDOW} texts", fontsize=8)
+    over_time.set_xscale("log")
+    over_time.legend(fontsize=8)
+    figure.savefig(FOLDER / "learning_vs_trl.png", dpi=100)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trl-python", metavar="PATH", required=True, help="of an environment that has TRL 1.12.0")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--limit", type=float, default=900, help="seconds of updates that a run may take")
+    parser.add_argument("--sides", nargs="+", choices=list(SIDES), default=list(SIDES))
+    parser.add_argument("--rates", nargs="+", type=float, default=RATES)
+    parser.add_argument("--write", action="store_true", help="keep the result")
+    options = parser.parse_args()
+    from textrlhf.language import load
+    from textrlhf.records.folder import write_file
+    from textrlhf.reward_models import RewardModel
+
+    rows, gold, seconds = [], Gold(), {}
+    with tempfile.TemporaryDirectory() as folder:
+        options.model, options.judge = Path(folder) / "model", Path(folder) / "judge"
+        load("reviews", "cpu").save(options.model)
+        RewardModel.load("reviews", device="cpu").save(options.judge)
+        for side in options.sides:
+            tried = [learn(options, gold, folder, side, rate, 0) for rate in options.rates]
+            rate = best(tried)
+            more = [learn(options, gold, folder, side, rate, seed) for seed in range(1, options.seeds)]
+            rows += tried + more
+            seconds[side] = [row["seconds"] for row in tried + more if row["learning_rate"] == rate and row["reached"]]
+    result = {
+        "command": "python benchmarks/learning_vs_trl.py --trl-python PATH --write",
+        "threads": options.threads,
+        **GIVEN,
+        "gold": GOOD,
+        "kl_at_most": FAR,
+        "seconds": seconds,
+        "runs": rows,
+    }
+    if all(seconds.get(side) for side in SIDES):
+        result["ratio"] = round(statistics.median(seconds["trl"]) / statistics.median(seconds["ours"]), 2)
+    if options.write:
+        write_file(FOLDER / "learning_vs_trl.json", json.dumps(result) + "\n")
+        draw(rows)
+    print(json.dumps({name: result[name] for name in ("seconds", "ratio") if name in result}))
+
+
+if __name__ == "__main__":
+    main()

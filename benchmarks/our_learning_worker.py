@@ -1,0 +1,53 @@
+"""Our side of learning_vs_trl.py, which starts it: PPO on the shipped model, by the shipped judge."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from trl_ppo_worker import Turns
+
+
+def main() -> None:
+    """Learn, one update at a time."""
+    turns = Turns()
+    import torch
+
+    import textrlhf
+    from textrlhf.agents import PPO
+    from textrlhf.agents.callbacks import Callback
+    from textrlhf.language import load
+    from textrlhf.reward_models import RewardModel
+
+    given = turns.given
+    torch.set_num_threads(given["threads"])
+    judge = RewardModel.load(given["judge"], device="cpu")
+    agent = PPO.tuned(
+        "TextRLHF-v0",
+        env_kwargs={"reward_model": judge, "kl_coef": given["kl_coef"], "device": "cpu"},
+        learning_rate=given["learning_rate"],
+        lr_schedule="constant",
+        n_epochs=given["epochs"],
+        torch_threads=given["threads"],
+        device="cpu",
+        seed=given["seed"],
+    )
+    agent.episodes.recent = deque(maxlen=1000)
+
+    class Pause(Callback):
+        finished = 0
+
+        def on_update(self, agent, metrics) -> bool:
+            new = list(agent.episodes.recent)[self.finished - agent.episodes.finished :]
+            self.finished = agent.episodes.finished
+            turns.done(**{name: [text[name] for text in new] for name in ("gold", "kl")})
+            return True
+
+    lm = load(given["model"], "cpu")
+    prompt, response = given["text"]
+    score = judge([lm.continuation([], prompt)], [lm.continuation(prompt, response)])
+    turns.begin({"versions": {"textrlhf": textrlhf.__version__, "torch": torch.__version__}, "score": float(score[0])})
+    agent.learn(1 << 40, callbacks=[Pause()], progress=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Sides of a comparison: processes, each in an environment of its own, that learn an update at a time when told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+class Worker:
+    """One side, seen from whoever compares. The script in it answers by `Turns`."""
+
+    def __init__(self, python: str, script: str, given: dict) -> None:
+        folder = given["folder"]
+        quiet = {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        threads = {"OMP_NUM_THREADS": str(given["threads"]), "HF_HOME": folder}
+        handle, words_path = tempfile.mkstemp(dir=folder, suffix=".words")
+        self.words = Path(words_path)
+        with open(handle, "w") as words:
+            self.process = subprocess.Popen(
+                [python, HERE / script],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=words,
+                text=True,
+                env={**os.environ, **quiet, **threads},
+            )
+        self.about = self.turn(given)
+
+    def turn(self, say: object = "go on") -> dict:
+        """An update, or the beginning."""
+        try:
+            self.process.stdin.write(json.dumps(say) + "\n")
+            self.process.stdin.flush()
+            return json.loads(self.process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError):
+            self.process.wait()
+            sys.exit(f"a side ended; are the environments made as --help says?\n{self.words.read_text()[-4000:]}")
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
