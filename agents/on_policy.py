@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..records.progress import Stopwatch
@@ -18,10 +19,11 @@ from .diagnostics import DivergedError
 from .flat import FlatAdam, load_own_tensors, own_tensors
 from .masks import pack
 from .normalize import RewardNorm
-from .policies import Policy
+from .policies import Act, Policy
 from .policies.choose import PolicyConfig, choose_policy
-from .rollout import Rollout
+from .rollout import ObservationLog, Rollout
 from .spaces import Array
+from .world import Turn
 
 
 @dataclass(frozen=True)
@@ -117,34 +119,7 @@ class OnPolicyAgent(Agent):
             acts.append(act)
             turns.append(turn)
             self.observation, self.starts, self.memory = turn.observation, turn.starts, act.memory
-        values = torch.stack([act.value for act in acts])
-        last_values = torch.zeros_like(values[0])
-        if len(going := np.flatnonzero(~self.starts)):  # of an episode that has just begun nobody asks
-            leaves = tuple(leaf[going] for leaf in self.observation)
-            with self.precision():
-                last_values[torch.from_numpy(going).to(values.device)] = policy.value(leaves, self.memory, going)
-        next_values = torch.cat([values[1:], last_values[None]]).double().cpu().numpy()
-        for t, rows, final_values in cut_values:
-            next_values[t, rows] = final_values.double().cpu().numpy()
-        if masks and len(masks) < len(acts):  # the first steps said nothing of masks, and so allowed everything
-            masks = [np.full_like(masks[0], 255)] * (len(acts) - len(masks)) + masks
-        said = [turn.kl for turn in turns if turn.kl is not None]
-        rollout = Rollout(
-            log=log,
-            by_segments=policy.by_segments,
-            actions=torch.stack([act.action for act in acts]),
-            log_probs=torch.stack([act.log_prob for act in acts]),
-            values=values,
-            rewards=np.stack([turn.reward for turn in turns]),
-            terminated=np.stack([turn.terminated for turn in turns]),
-            truncated=np.stack([turn.truncated for turn in turns]),
-            valid=np.stack([turn.valid for turn in turns]),
-            starts=np.stack(starts),
-            next_values=next_values,
-            kl=np.stack(said) if len(said) == len(turns) else None,
-            masks=np.stack(masks) if masks else None,
-            mask_width=world.masks.shape[-1] if world.masks is not None else 0,
-        )
+        rollout = self._gathered(log, acts, turns, starts, masks, self._next_values(acts, cut_values))
         if world.settles:
             self._settle(rollout)
         self.num_timesteps += rollout.valid.size
@@ -154,6 +129,47 @@ class OnPolicyAgent(Agent):
             rollout.rewards = self.reward_norm(rollout.rewards, rollout.ended, rollout.valid)
         watch.lap("acting")
         return rollout
+
+    def _next_values(self, acts: list[Act], cut_values: list[tuple[int, Array, Tensor]]) -> NDArray[np.float64]:
+        """What is still to come after each step, (T, N), where an episode was cut: of what was cut off."""
+        values = torch.stack([act.value for act in acts[1:]] + [torch.zeros_like(acts[0].value)])
+        if len(going := np.flatnonzero(~self.starts)):  # of an episode that has just begun nobody asks
+            leaves = tuple(leaf[going] for leaf in self.observation)
+            with self.precision():
+                values[-1, torch.from_numpy(going).to(values.device)] = self.policy.value(leaves, self.memory, going)
+        next_values: NDArray[np.float64] = values.double().cpu().numpy()
+        for t, rows, final_values in cut_values:
+            next_values[t, rows] = final_values.double().cpu().numpy()
+        return next_values
+
+    def _gathered(
+        self,
+        log: ObservationLog,
+        acts: list[Act],
+        turns: list[Turn],
+        starts: list[Array],
+        masks: list[Array],
+        next_values: NDArray[np.float64],
+    ) -> Rollout:
+        if masks and len(masks) < len(acts):  # the first steps said nothing of masks, and so allowed everything
+            masks = [np.full_like(masks[0], 255)] * (len(acts) - len(masks)) + masks
+        said = [turn.kl for turn in turns if turn.kl is not None]
+        return Rollout(
+            log=log,
+            by_segments=self.policy.by_segments,
+            actions=torch.stack([act.action for act in acts]),
+            log_probs=torch.stack([act.log_prob for act in acts]),
+            values=torch.stack([act.value for act in acts]),
+            rewards=np.stack([turn.reward for turn in turns]),
+            terminated=np.stack([turn.terminated for turn in turns]),
+            truncated=np.stack([turn.truncated for turn in turns]),
+            valid=np.stack([turn.valid for turn in turns]),
+            starts=np.stack(starts),
+            next_values=next_values,
+            kl=np.stack(said) if len(said) == len(turns) else None,
+            masks=np.stack(masks) if masks else None,
+            mask_width=self.world.masks.shape[-1] if self.world.masks is not None else 0,
+        )
 
     def cut(self, world_state: list[Any] | None) -> None:
         """See `Agent.cut`."""

@@ -165,6 +165,8 @@ def _note(metrics: Metrics, speed: float) -> str:
         "rollout/gold": "gold",
         "rollout/kl": "KL",
         "evaluation/return": "evaluation",
+        "train/loss": "loss",
+        "heldout/loss": "held out",
     }
     parts = [f"{word} {rounded(metrics[name])}" for name, word in names.items() if name in metrics]
     return "  ".join([*parts, f"{speed:,.0f} steps/s"])

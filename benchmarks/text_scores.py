@@ -26,15 +26,19 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from transformers import AutoModelForCausalLM
 
 import textrlhf
-from textrlhf.agents import PPO, evaluate
+from textrlhf.agents import PPO, Clone, evaluate
 from textrlhf.agents.config import tuned_settings
+from textrlhf.envs.text.demonstrations import demonstrations
+from textrlhf.language import CausalLM, load
 from textrlhf.records.folder import write_file
 from textrlhf.records.metrics import read_metrics
 
 FOLDER = Path(__file__).resolve().parent.parent / "runs" / "reference" / "text"
 TEXTS = 500  # that an evaluation draws
+PASSES = 8  # of the novice
 TOLD = ("gold", "score", "grammatical", "kl", "eos", "length")
 CURVE = ("rollout/gold", "rollout/score", "rollout/kl")
 
@@ -62,11 +66,12 @@ def run(name: str, seed: int) -> dict[str, Any]:
     kind, folder = KINDS[name], tempfile.TemporaryDirectory()
     with folder:
         further = kind.start(seed, Path(folder.name) / "start") if kind.start else {}
-        agent = PPO.tuned(kind.env, seed=seed, env_kwargs={**kind.env_kwargs, **further})
-        steps = tuned_settings("ppo")[kind.env].total_timesteps
+        settings = tuned_settings("ppo")[kind.env]  # also where the start is another model, but of the shipped shape
+        env_kwargs = {**settings.env_kwargs, **kind.env_kwargs, **further}
+        agent = PPO.tuned(kind.env, seed=seed, env_kwargs=env_kwargs, **settings.hyperparameters)
         before = graded(agent)
         since, busy = time.perf_counter(), time.process_time()
-        agent.learn(steps, run=Path(folder.name) / "run", progress=sys.stdout.isatty())
+        agent.learn(settings.total_timesteps, run=Path(folder.name) / "run", progress=sys.stdout.isatty())
         seconds, busy = time.perf_counter() - since, time.process_time() - busy
         rows = read_metrics(Path(folder.name) / "run" / "metrics.jsonl")
         after = graded(agent)
@@ -86,11 +91,32 @@ def run(name: str, seed: int) -> dict[str, Any]:
     return {**result, "curve": curve}
 
 
+def novice(seed: int, folder: Path) -> dict[str, Any]:
+    """A model of the shipped shape that has seen few demonstrations, a few times."""
+    shipped = load("tasks", "cpu")
+    torch.manual_seed(seed)
+    fresh = AutoModelForCausalLM.from_config(shipped.model.config, dtype=torch.float32)
+    CausalLM(fresh, shipped.tokenizer).save(folder / "fresh")
+    agent = Clone(
+        "TextDialogue-v0",
+        env_kwargs={"model": str(folder / "fresh")},
+        demonstrations=demonstrations("TextDialogue-v0", 300, seed=seed),
+        learning_rate=3e-3,
+        batch_size=512,
+        warmup=20,
+        torch_threads=1,
+        seed=seed,
+    )
+    agent.learn(PASSES * agent.epoch_steps, run=folder / "clone", progress=False)
+    return {"model": str(folder / "clone" / "model")}
+
+
 KINDS = {
     "reviews": Kind("TextRLHF-v0"),
     "reviews-gold": Kind("TextRLHF-v0", {"reward_model": "gold"}),
     "arithmetic": Kind("TextArithmetic-v0"),
     "qa": Kind("TextQA-v0"),
+    "dialogue": Kind("TextDialogue-v0", start=novice),
 }
 
 
