@@ -26,7 +26,6 @@ def main() -> None:
         env_kwargs={"reward_model": judge, "kl_coef": given["kl_coef"], "device": "cpu"},
         learning_rate=given["learning_rate"],
         lr_schedule="constant",
-        n_epochs=given["epochs"],
         torch_threads=given["threads"],
         device="cpu",
         seed=given["seed"],

@@ -40,7 +40,7 @@ head at every position, keeps the logits of the whole batch, and makes its stati
 returns; tokenises nothing. Ours clips, applies the head to responses only, decodes each text and has the judge tokenise
 it. In bfloat16 both hold weights and moments in float32.
 
-Prints one JSON line; --write puts it into runs/reference/benchmarks/ppo_vs_trl.json.
+Prints one JSON line; --write puts the parts it measured into runs/reference/benchmarks/ppo_vs_trl.json.
 """
 
 from __future__ import annotations
@@ -162,18 +162,17 @@ def main() -> None:
         options.repetitions = 1
     from textrlhf.records.folder import write_file
 
-    result = {"benchmark": "ppo_vs_trl", "threads": options.threads, "repetitions": options.repetitions, **SHAPE}
-    result |= {"layers": 4, "width": 256, "vocab": VOCAB}
+    result = {"benchmark": "ppo_vs_trl", "threads": options.threads, **SHAPE, "layers": 4, "width": 256, "vocab": VOCAB}
     with tempfile.TemporaryDirectory() as folder:
         prompts = make_models(folder, SHAPE["prompt"])
         for part in options.parts:
             side = [part] if part != "rollout" else []
-            result[part] = (compare if side else decode)(options, folder, prompts, *side)
+            measured = (compare if side else decode)(options, folder, prompts, *side)
+            result[part] = {"repetitions": options.repetitions, **measured}
     if options.write and not options.quick:
-        command = (
-            f"python benchmarks/ppo_vs_trl.py --trl-python PATH --grpo-python PATH --repetitions {options.repetitions}"
-        )
-        write_file(RESULT, json.dumps({"command": command, **result}, indent=1) + "\n")
+        command = "python benchmarks/ppo_vs_trl.py --trl-python PATH --grpo-python PATH --write"
+        others = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+        write_file(RESULT, json.dumps({"command": command, **others, **result}, indent=1) + "\n")
     print(json.dumps(result))
 
 

@@ -5,9 +5,9 @@
 
 reviews        TextRLHF-v0, the shipped model and the shipped, learned judge
 reviews-gold   the same with the true score as the judge: what the judge's mistakes cost
-arithmetic, qa the shipped `tasks` model, which was cloned from demonstrations
-dialogue       a model of the same shape, cloned from few demonstrations first (by the agent `clone`), since the shipped
-               one sells nearly without fault
+arithmetic     the shipped `tasks` model, which was cloned from demonstrations
+qa, dialogue   a model of the same shape, cloned first (by the agent `clone`) from few demonstrations: the shipped one
+               answers what it can, and sells nearly without fault
 
 Writes runs/reference/text/<kind>.json and scores.png.
 """
@@ -38,7 +38,7 @@ from textrlhf.records.metrics import read_metrics
 
 FOLDER = Path(__file__).resolve().parent.parent / "runs" / "reference" / "text"
 TEXTS = 500  # that an evaluation draws
-PASSES = 8  # of the novice
+Start = Callable[[int, Path], dict[str, Any]]  # seed and folder to further arguments of the environment
 TOLD = ("gold", "score", "grammatical", "kl", "eos", "length")
 CURVE = ("rollout/gold", "rollout/score", "rollout/kl")
 
@@ -49,16 +49,18 @@ class Kind:
 
     env: str
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    start: Callable[[int, Path], dict[str, Any]] | None = None  # seed and folder to further arguments
+    start: Start | None = None  # the model that is learned from, where it is not the shipped one
 
 
 def graded(agent: PPO) -> dict[str, float]:
-    """Means over drawn texts for held-out prompts."""
-    scores = evaluate(
-        agent, n_episodes=TEXTS, deterministic=False, n_envs=100, seed=10_000, env_kwargs={"split": "heldout"}
+    """Means over drawn texts for held-out prompts, and gold for the training prompts."""
+    seen, unseen = (
+        evaluate(agent, n_episodes=TEXTS, deterministic=False, n_envs=100, seed=10_000, env_kwargs={"split": split})
+        for split in ("train", "heldout")
     )
-    means = {**scores.means(), "length": sum(scores.lengths) / len(scores.lengths)}
-    return {name: round(means[name], 3) for name in TOLD if name in means}
+    means = {**unseen.means(), "length": sum(unseen.lengths) / len(unseen.lengths)}
+    told = {name: round(means[name], 3) for name in TOLD if name in means}
+    return {**told, "gold_of_training_prompts": round(seen.means()["gold"], 3)}
 
 
 def run(name: str, seed: int) -> dict[str, Any]:
@@ -91,32 +93,37 @@ def run(name: str, seed: int) -> dict[str, Any]:
     return {**result, "curve": curve}
 
 
-def novice(seed: int, folder: Path) -> dict[str, Any]:
-    """A model of the shipped shape that has seen few demonstrations, a few times."""
-    shipped = load("tasks", "cpu")
-    torch.manual_seed(seed)
-    fresh = AutoModelForCausalLM.from_config(shipped.model.config, dtype=torch.float32)
-    CausalLM(fresh, shipped.tokenizer).save(folder / "fresh")
-    agent = Clone(
-        "TextDialogue-v0",
-        env_kwargs={"model": str(folder / "fresh")},
-        demonstrations=demonstrations("TextDialogue-v0", 300, seed=seed),
-        learning_rate=3e-3,
-        batch_size=512,
-        warmup=20,
-        torch_threads=1,
-        seed=seed,
-    )
-    agent.learn(PASSES * agent.epoch_steps, run=folder / "clone", progress=False)
-    return {"model": str(folder / "clone" / "model")}
+def novice(env: str, n: int, passes: int) -> Start:
+    """A model of the shipped shape that has seen n demonstrations so many times."""
+
+    def make(seed: int, folder: Path) -> dict[str, Any]:
+        shipped = load("tasks", "cpu")
+        torch.manual_seed(seed)
+        fresh = AutoModelForCausalLM.from_config(shipped.model.config, dtype=torch.float32)
+        CausalLM(fresh, shipped.tokenizer).save(folder / "fresh")
+        agent = Clone(
+            env,
+            env_kwargs={"model": str(folder / "fresh")},
+            demonstrations=demonstrations(env, n, seed=seed),
+            learning_rate=3e-3,
+            batch_size=512,
+            warmup=20,
+            torch_threads=1,
+            seed=seed,
+        )
+        agent.learn(passes * agent.epoch_steps, run=folder / "clone", progress=False)
+        agent.close()
+        return {"model": str(folder / "clone" / "model")}
+
+    return make
 
 
 KINDS = {
     "reviews": Kind("TextRLHF-v0"),
     "reviews-gold": Kind("TextRLHF-v0", {"reward_model": "gold"}),
     "arithmetic": Kind("TextArithmetic-v0"),
-    "qa": Kind("TextQA-v0"),
-    "dialogue": Kind("TextDialogue-v0", start=novice),
+    "qa": Kind("TextQA-v0", start=novice("TextQA-v0", 2000, 5)),
+    "dialogue": Kind("TextDialogue-v0", start=novice("TextDialogue-v0", 300, 8)),
 }
 
 
@@ -132,14 +139,20 @@ def reference(name: str, seeds: list[int]) -> None:
         "versions": {"textrlhf": textrlhf.__version__, "torch": torch.__version__},
         "total_timesteps": settings.total_timesteps,
         "hyperparameters": settings.hyperparameters,
-        "gold_before": round(sum(row["before"]["gold"] for row in runs) / len(runs), 3),
-        "gold": round(sum(gold) / len(gold), 3),
+        "gold_before": mean(runs, "before", "gold"),
+        "gold": mean(runs, "after", "gold"),
         "worst": min(gold),
+        "training_prompts": [mean(runs, when, "gold_of_training_prompts") for when in ("before", "after")],
         "curve": ["step", *CURVE],
         "runs": runs,
     }
     write_file(FOLDER / f"{name}.json", json.dumps(summary) + "\n")
     print(f"{name}: gold {summary['gold_before']} to {summary['gold']}, worst {summary['worst']}")
+
+
+def mean(runs: list[dict[str, Any]], when: str, name: str) -> float:
+    """Of all seeds."""
+    return round(sum(row[when][name] for row in runs) / len(runs), 3)
 
 
 def draw() -> None:
