@@ -17,6 +17,7 @@ from ..records.progress import Stopwatch
 from .callbacks import Callback, Metrics
 from .config import Config, language_model_settings, make_config, tuned_for, tuned_settings
 from .episodes import Episodes
+from .flat import FlatAdam, load_own_tensors, own_tensors
 from .masks import Mask, checked, require_an_action
 from .plan import Plan
 from .policies import Memory, Policy
@@ -44,6 +45,7 @@ class Agent(ABC):
     config_class: ClassVar[type[Config]]
     config: Config
     policy: Policy
+    optimizer: FlatAdam
 
     def __init__(
         self,
@@ -87,13 +89,14 @@ class Agent(ABC):
     def advance(self, remaining: float, watch: Stopwatch) -> Metrics:
         """Act and learn once; `remaining` goes from 1 to 0 over the plan."""
 
-    @abstractmethod
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """What a checkpoint keeps as tensors, by file and name."""
+        """What a checkpoint keeps as tensors, by file and name: weights and the optimiser's moments."""
+        return {"model": own_tensors(self.policy.network), "optimizer": self.optimizer.tensors()}
 
-    @abstractmethod
     def load_tensors(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Take back what `tensors` gave."""
+        load_own_tensors(self.policy.network, tensors["model"])
+        self.optimizer.load_tensors(tensors["optimizer"])
 
     @classmethod
     def tuned(cls: type[A], env: EnvLike, *, env_kwargs: Mapping[str, Any] | None = None, **hyperparameters: Any) -> A:

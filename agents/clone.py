@@ -12,7 +12,6 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..records.checkpoint import CheckpointError
 from ..records.progress import Stopwatch
@@ -21,7 +20,7 @@ from .callbacks import Callback, Metrics
 from .config import Config, Schedule, scheduled
 from .demonstrations import Demonstrations
 from .diagnostics import DivergedError
-from .flat import FlatAdam, load_own_tensors, own_tensors
+from .flat import FlatAdam
 from .material import Passes, hold_out, make_material
 from .policies import Policy
 from .policies.choose import PolicyConfig, choose_policy
@@ -261,15 +260,6 @@ class Clone(Agent):
             f"{what} minibatch {self.n_updates} is not a finite number; learning stopped, and checkpoints on disk are "
             "from before it. Lower learning_rate or max_grad_norm, or normalise what comes in"
         )
-
-    def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Weights and the optimiser's moments."""
-        return {"model": own_tensors(self.policy.network), "optimizer": self.optimizer.tensors()}
-
-    def load_tensors(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Take back what `tensors` gave."""
-        load_own_tensors(self.policy.network, tensors["model"])
-        self.optimizer.load_tensors(tensors["optimizer"])
 
     def state_dict(self) -> dict[str, Any]:
         """See `Agent.state_dict`."""

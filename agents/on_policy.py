@@ -16,7 +16,7 @@ from ..records.progress import Stopwatch
 from .agent import Agent
 from .callbacks import Metrics
 from .diagnostics import DivergedError
-from .flat import FlatAdam, load_own_tensors, own_tensors
+from .flat import FlatAdam
 from .masks import pack
 from .normalize import RewardNorm
 from .policies import Act, Policy
@@ -176,15 +176,6 @@ class OnPolicyAgent(Agent):
         super().cut(world_state)
         if self.reward_norm:
             self.reward_norm.cut()
-
-    def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Weights and the optimiser's moments."""
-        return {"model": own_tensors(self.policy.network), "optimizer": self.optimizer.tensors()}
-
-    def load_tensors(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Take back what `tensors` gave."""
-        load_own_tensors(self.policy.network, tensors["model"])
-        self.optimizer.load_tensors(tensors["optimizer"])
 
     def state_dict(self) -> dict[str, Any]:
         """See `Agent.state_dict`."""

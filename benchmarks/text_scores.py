@@ -4,8 +4,8 @@
     python benchmarks/text_scores.py --run reviews --seeds 0 1         # one kind, printed and not written
 
 reviews        TextRLHF-v0, the shipped model and the shipped, learned judge
-reviews-gold   the same with the true score as the judge: what the judge's mistakes cost. The shipped judge has deviation 1
-               over the model's own texts, gold .583, so KL costs .583 times as much: what it costs for a deviation
+reviews-gold   the same with the true score as the judge: what the judge's mistakes cost. Over the model's own texts the
+               judge has deviation 1 and gold .583, so KL costs .583 times as much: as much for a deviation
 arithmetic     the shipped `tasks` model, which was cloned from demonstrations
 qa, dialogue   a model of the same shape, cloned first (by the agent `clone`) from few demonstrations: the shipped one
                answers what it can, and sells nearly without fault
