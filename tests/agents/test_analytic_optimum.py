@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from enumerable_world import END, EnumerableWorld, QuickEnv, TablePolicy, TablePPO, V
+from enumerable_world import END, EnumerableWorld, QuickEnv, TablePolicy, TablePPO, V, random_lm
+from textrlhf.agents import PPO
 from textrlhf.envs.text.charging import Deferred, PerToken
 from textrlhf.envs.text.judging import Judging
 from textrlhf.language.memory import TokenMemory
@@ -271,3 +272,12 @@ def test_a_memory_off_by_one_misses_the_optimum(small: EnumerableWorld, policy: 
 
 
 # A transformer, whose rows all hang together, comes near it.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("beta", "charge", "updates"), [(0.5, "token", 80), (1.0, "deferred", 160)])
+def test_a_transformer_comes_near_the_optimum(beta: float, charge: str, updates: int) -> None:
+    world = EnumerableWorld(random_lm(width=64, layers=2, entropy=1.0))
+    agent = PPO(world.make(128, beta, charge=charge), **TRANSFORMER, seed=0)
+    agent.learn(updates * 128 * agent.config.n_steps, progress=False)
+    assert world.share(world.log_probs(world.table(agent.policy.lm)), beta) >= 0.95

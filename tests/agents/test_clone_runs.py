@@ -6,12 +6,8 @@ import ast
 import dataclasses
 import inspect
 import json
-import os
 import shlex
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +18,7 @@ import torch
 
 import killed_clone
 from clone_worlds import ROWS, pole_expert, some_episodes, texts
+from interrupted import Interrupt, final_bytes, killed, learned_rows
 from textrlhf.agents import PPO, Callback, Clone, CloneConfig, record
 from textrlhf.pipeline.commands import main
 from textrlhf.records.checkpoint import CheckpointError
@@ -42,16 +39,6 @@ def test_the_reference_stays_and_the_model_it_leaves_opens_a_world(tmp_path: Pat
     again = gym.make("TextRLHF-v0", **settings).unwrapped.reference_model
     for ours, theirs in zip(agent.policy.lm.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-
-
-def final_bytes(run: Path) -> tuple[bytes, bytes]:
-    last = sorted((run / "checkpoints").glob("step-*"))[-1]
-    return (last / "model.safetensors").read_bytes(), (last / "optimizer.safetensors").read_bytes()
-
-
-def learned_rows(run: Path) -> list[dict[str, float]]:
-    rows = read_metrics(run / "metrics.jsonl")
-    return [{name: value for name, value in row.items() if not name.startswith("time/")} for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +65,7 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_killed_and_resumed_is_never_interrupted(uninterrupted: Path, tmp_path: Path, where: str, at: int) -> None:
     run = tmp_path / "run"
-    child = subprocess.run(
-        [sys.executable, killed_clone.__file__, run, where, str(at)],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-    )
-    assert child.returncode == -signal.SIGKILL, child.stderr
+    killed(killed_clone.__file__, run, where, at)
     try:
         Clone.resume(run, progress=False)
     except CheckpointError:
@@ -93,18 +74,6 @@ def test_killed_and_resumed_is_never_interrupted(uninterrupted: Path, tmp_path: 
         killed_clone.fresh().learn(killed_clone.STEPS, run=run, progress=False)
     assert final_bytes(run) == final_bytes(uninterrupted)
     assert learned_rows(run) == learned_rows(uninterrupted)
-
-
-class Interrupt(Callback):
-    """Stops a run at its n-th update, as a crash would."""
-
-    def __init__(self, update: int) -> None:
-        self.update = update
-
-    def on_update(self, agent, metrics) -> bool:
-        if agent.n_updates == self.update:
-            raise KeyboardInterrupt
-        return True
 
 
 def test_fine_tuning_resumes_to_the_same_bits(tmp_path: Path) -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import gymnasium as gym
@@ -16,21 +12,10 @@ import torch
 from gymnasium import spaces
 
 import killed_run
+from interrupted import Interrupt, final_bytes, killed, learned_rows
 from textrlhf.agents import PPO, Callback, Evaluate
 from textrlhf.records.checkpoint import CheckpointError
-from textrlhf.records.metrics import read_metrics
 from textrlhf.records.run_checkpoints import last_checkpoint
-
-
-def final_bytes(run: Path) -> tuple[bytes, bytes]:
-    last = sorted((run / "checkpoints").glob("step-*"))[-1]
-    return (last / "model.safetensors").read_bytes(), (last / "optimizer.safetensors").read_bytes()
-
-
-def learned_rows(run: Path) -> list[dict[str, float]]:
-    """The metrics without the clock's."""
-    rows = read_metrics(run / "metrics.jsonl")
-    return [{name: value for name, value in row.items() if not name.startswith("time/")} for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +30,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_killed_and_resumed_is_never_interrupted(uninterrupted: Path, tmp_path: Path, where: str, at: int) -> None:
     run = tmp_path / "run"
-    child = subprocess.run(
-        [sys.executable, killed_run.__file__, run, where, str(at)],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-    )
-    assert child.returncode == -signal.SIGKILL, child.stderr
+    killed(killed_run.__file__, run, where, at)
     try:
         PPO.resume(run, progress=False)
     except CheckpointError:
@@ -63,18 +42,6 @@ def test_killed_and_resumed_is_never_interrupted(uninterrupted: Path, tmp_path: 
     assert learned_rows(run) == learned_rows(uninterrupted)
     leftovers = [path.name for path in run.rglob(".*")]
     assert not [name for name in leftovers if name.endswith(".previous")]
-
-
-class Interrupt(Callback):
-    """Stops a run at its n-th update, as a crash in a callback would."""
-
-    def __init__(self, update: int) -> None:
-        self.update = update
-
-    def on_update(self, agent, metrics) -> bool:
-        if agent.n_updates == self.update:
-            raise KeyboardInterrupt
-        return True
 
 
 def test_it_can_be_interrupted_again_and_again(uninterrupted: Path, tmp_path: Path) -> None:

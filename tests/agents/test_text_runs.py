@@ -13,6 +13,7 @@ import gymnasium as gym
 import pytest
 import torch
 
+from interrupted import Interrupt
 from text_learner import N, batch, learner
 from textrlhf.agents import PPO, Callback, training
 from textrlhf.language import CausalLM
@@ -21,18 +22,6 @@ from tiny_models import tiny_lm, tiny_model, word_tokenizer
 from tiny_worlds import Counting
 
 UPDATES, EVERY = 9, 3 * 7 * N  # three updates from one checkpoint to the next
-
-
-class Interrupt(Callback):
-    """Stops a run at its n-th update, as a crash in a callback would."""
-
-    def __init__(self, update: int) -> None:
-        self.update = update
-
-    def on_update(self, agent, metrics) -> bool:
-        if agent.n_updates == self.update:
-            raise KeyboardInterrupt
-        return True
 
 
 @pytest.fixture(autouse=True)
