@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 .PHONY: help install demo test lint types assets format clean
 
 help:
-	@echo "make demo    PPO learns CartPole, its evaluation, and where the curve lies"
+	@echo "make demo    PPO teaches a small language model to please a judge (three minutes)"
 	@echo "make test    the whole test suite"
 	@echo "make lint    format check, lint, and the import floors"
 	@echo "make types   mypy, strict on the library"
