@@ -31,6 +31,7 @@ def draw_curves(folder: str | Path, title: str = "") -> Path:
     """Draw `curves.png` into a run folder and return its path."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     folder = Path(folder)
     rows = read_metrics(folder / "metrics.jsonl")
@@ -51,6 +52,8 @@ def draw_curves(folder: str | Path, title: str = "") -> Path:
         if label == "explained variance":
             axes.set_ylim(-1, 1.05)  # one bad update reaches −10 and would flatten the rest
         axes.set_xlabel("steps", fontsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 150k
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0] and len(names) > 1:
             axes.legend(fontsize=8)
