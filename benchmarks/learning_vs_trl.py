@@ -136,6 +136,8 @@ def draw(rows: list[dict]) -> None:
         axes.grid(alpha=0.3)
     over_time.set_ylabel(f"gold, mean of {WINDOW} texts", fontsize=8)
     over_time.set_xscale("log")
+    over_time.set_xticks([2, 5, 10, 20, 40], ["2", "5", "10", "20", "40"])
+    over_time.minorticks_off()
     over_time.legend(fontsize=8)
     figure.savefig(FOLDER / "learning_vs_trl.png", dpi=100)
 
