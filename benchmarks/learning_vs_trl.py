@@ -6,9 +6,9 @@
 
 All sides: the shipped model of `reviews`, its training prompts and its learned judge, which nobody may change; 32 new
 tokens, β .1 per token (k1), γ 1, λ .95, clips .2, constant learning rates, fp32. Ours has the tuned settings otherwise:
-64 slots × 64 tokens an update (about 230 texts), two epochs of four minibatches. TRL has 128 texts an update, two
-minibatches, and four epochs, as it has unless told otherwise (`trl`), or two (`trl_two_epochs`). Its critic has a trunk
-of its own and begins as its documentation has it.
+64 slots × 64 tokens an update (about 230 texts), two epochs of four minibatches. TRL has 128 texts an update and one
+step of its optimiser an epoch, whose gradient it adds up from two halves; and four epochs, as it has unless told
+otherwise (`trl`), or two (`trl_two_epochs`). Its critic has a trunk of its own, begun as the model, and a random head.
 
 Gold, the true sentiment between −1 and 1, is what nobody learns from. A side is there when the mean over its last 256
 texts is .8, nine tenths of that range, at a KL to the reference of at most 10 nats a text. Seconds are those of its
@@ -34,7 +34,7 @@ from sides import Worker
 
 FOLDER = Path(__file__).resolve().parent.parent / "runs" / "reference" / "benchmarks"
 WINDOW, GOOD, FAR = 256, 0.8, 10.0
-GIVEN = {"batch": 128, "mini_batches": 2, "response": 32, "kl_coef": 0.1}
+GIVEN = {"batch": 128, "accumulate": 2, "bf16": False, "response": 32, "kl_coef": 0.1}
 RATES = (5e-4, 1e-3, 2e-3)
 EPOCHS = {"ours": None, "trl": 4, "trl_two_epochs": 2}  # None: as tuned
 
@@ -118,7 +118,7 @@ def best(rows: list[dict]) -> float:
 
 
 def draw(rows: list[dict]) -> None:
-    """Gold over seconds, every run; below, gold over KL."""
+    """Gold over seconds, every run; beside it, gold over KL."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     over_time, over_kl = figure.subplots(1, 2)
     colors = {"ours": "tab:blue", "trl": "tab:orange", "trl_two_epochs": "tab:green"}

@@ -42,6 +42,7 @@ from textrlhf.reward_models.measures import pearson, sigmoid
 FOLDER = Path(__file__).resolve().parent.parent / "runs" / "reference" / "reward_models"
 SLIPS = 0.1
 TESTED = 5000  # pairs
+SEEDS = 5
 GOALS = {  # of accuracy
     "4,000 pairs": 0.88,
     "4,000 pairs: ensemble of four": 0.90,
@@ -230,7 +231,7 @@ def reference(seeds: list[int], jobs: int, only: str) -> None:
     sizes = [size for size in SIZES if any(only in name for name in names(size))]
     if not sizes:
         raise SystemExit(f"--only is {only!r}: expected part of a row's name, such as {PRACTISED!r}")
-    rows = written()
+    rows = written(complete=not only and len(seeds) == SEEDS)
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         for found in as_completed([pool.submit(measure, size, seed, only) for size in sizes for seed in seeds]):
             for name, row in found.result().items():
@@ -263,12 +264,14 @@ def write_down(rows: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, f
     return means
 
 
-def written() -> dict[str, list[dict[str, float]]]:
-    """The rows that are there; none where they were measured with other settings."""
-    if not (FOLDER / "scores.json").exists():
+def written(complete: bool) -> dict[str, list[dict[str, float]]]:
+    """The rows that are there, where not all will be measured anew."""
+    if complete or not (FOLDER / "scores.json").exists():
         return {}
     summary = json.loads((FOLDER / "scores.json").read_text())
-    return summary["runs"] if summary["settings"] == dataclasses.asdict(TrainConfig()) else {}
+    if summary["settings"] != dataclasses.asdict(TrainConfig()):
+        raise SystemExit("the rows in scores.json were measured with other settings; measure everything")
+    return summary["runs"]
 
 
 def draw(rows: dict[str, list[dict[str, float]]]) -> None:
@@ -301,7 +304,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="SETTING=VALUE", dest="changes")
     options = parser.parse_args()
     if options.pairs is None:
-        reference(options.seeds or list(range(5)), options.jobs, options.only)
+        reference(options.seeds or list(range(SEEDS)), options.jobs, options.only)
         return
     torch.set_num_threads(1)
     changes = {name: json.loads(value) for name, value in (change.split("=") for change in options.changes)}

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from trl_ppo_worker import Turns
+from trl_ppo_worker import Turns, plain_settings
 
 
 def make_judge(folder: str, end: int) -> Any:
@@ -95,10 +95,8 @@ def main() -> None:
 
     ppo_trainer.batch_generation = noted
     settings = trl.experimental.ppo.PPOConfig(
-        output_dir=given["folder"],
-        per_device_train_batch_size=given["batch"] // given["mini_batches"],
-        gradient_accumulation_steps=given["mini_batches"],
-        num_mini_batches=given["mini_batches"],
+        **plain_settings(given),
+        num_mini_batches=given["accumulate"],
         total_episodes=given["batch"] * 10**6,
         num_ppo_epochs=given["epochs"],
         response_length=given["response"],
@@ -106,17 +104,8 @@ def main() -> None:
         temperature=1.0,
         stop_token="eos",
         kl_coef=given["kl_coef"],
-        learning_rate=given["learning_rate"],
-        lr_scheduler_type="constant",
         seed=given["seed"],
         num_sample_generations=0,
-        optim="adamw_torch_fused",
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
     )
     trainer = trl.experimental.ppo.PPOTrainer(
         args=settings,

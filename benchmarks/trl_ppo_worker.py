@@ -63,6 +63,24 @@ def read(model: Any, judge: Any, prompt: list[int], response: list[int]) -> dict
         return {"logprob": float(chosen), "score": float(judge.score(states))}
 
 
+def plain_settings(given: dict[str, Any]) -> dict[str, Any]:
+    """What every trainer of TRL's is told; `accumulate` parts of a batch are read one by one, and make one step."""
+    return {
+        "output_dir": given["folder"],
+        "per_device_train_batch_size": given["batch"] // given["accumulate"],
+        "gradient_accumulation_steps": given["accumulate"],
+        "learning_rate": given["learning_rate"],
+        "lr_scheduler_type": "constant",
+        "optim": "adamw_torch_fused",
+        "use_cpu": True,
+        "bf16": given["bf16"],
+        "gradient_checkpointing": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
 def ppo(turns: Turns, tokenizer: Any, callback: Any, plain: dict[str, Any]) -> Any:
     """A trainer, and two of its models."""
     from datasets import Dataset
@@ -172,20 +190,7 @@ def main() -> None:
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
             turns.done()
 
-    plain = {
-        "output_dir": given["folder"],
-        "per_device_train_batch_size": given["batch"] // given["accumulate"],
-        "gradient_accumulation_steps": given["accumulate"],
-        "learning_rate": given["learning_rate"],
-        "lr_scheduler_type": "constant",
-        "optim": "adamw_torch_fused",
-        "use_cpu": True,
-        "bf16": given["bf16"],
-        "gradient_checkpointing": False,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-    }
+    plain = plain_settings(given)
     trainer, model, judge = {"ppo": ppo, "grpo": grpo}[given["algorithm"]](turns, tokenizer, Pause(), plain)
     assert {weights.dtype for weights in model.parameters()} == {torch.float32}
     assert trainer.accelerator.mixed_precision == ("bf16" if given["bf16"] else "no")

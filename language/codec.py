@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,13 @@ class Codec:
             ids = row[len(before) :] if row[: len(before)] == before else self._ids([text], special=False)[0]
             found.append(np.asarray(ids, np.int64))
         return found
+
+    def strange(self, rows: Iterable[Ids]) -> list[int]:
+        """Which of these token ids stand for a text with words that the tokenizer does not know."""
+        unknown = self.tokenizer.unk_token_id
+        if unknown is None or unknown in self.eos_ids:  # GPT-2 knows every byte, and names its end as the unknown
+            return []
+        return [i for i, row in enumerate(rows) if unknown in row]
 
     @cached_property
     def _mark(self) -> tuple[str, list[int]]:

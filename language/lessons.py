@@ -132,7 +132,5 @@ def _refuse_long(places: Sequence[str], lessons: Sequence[Lesson], lm: CausalLM,
 
 
 def _tell_unknown(named: str, lessons: Sequence[Lesson], lm: CausalLM) -> None:
-    unknown = lm.tokenizer.unk_token_id
-    strange = sum(unknown is not None and unknown in lesson.tokens for lesson in lessons)
-    if strange:
-        log.warning("%s: %d of %d texts hold words that %s does not know", named, strange, len(lessons), lm)
+    if strange := lm.strange(lesson.tokens for lesson in lessons):
+        log.warning("%s: %d of %d texts hold words that %s does not know", named, len(strange), len(lessons), lm)

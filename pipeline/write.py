@@ -64,8 +64,7 @@ def write(argv: Sequence[str]) -> None:
     tokens = lm.encode(options.prompt)
     if not len(tokens):
         raise UserError(f"PROMPT {options.prompt!r} has no tokens: a model needs at least one to go on from")
-    unknown = lm.tokenizer.unk_token_id
-    if unknown is not None and unknown in tokens:
+    if lm.strange([tokens]):
         raise UserError(f"PROMPT {options.prompt!r} holds words that {lm} does not know")
     room = 256 if lm.context is None else min(lm.context - len(tokens), 256)
     if room < 1:

@@ -7,6 +7,7 @@ judge.score(prompts, responses)               one number each; 0 and 1 are the r
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from ..language import CausalLM
 
+log = logging.getLogger("textrlhf")
 HEADS = ("last", "tokens")
 AT_ONCE = 4096  # texts that are read before the next are tokenised
 
@@ -73,6 +75,7 @@ class RewardModel:
         self.network, self.tokenizer, self.config, self.name = network, tokenizer, config, name
         self.reading: dict[str, Any] = {}  # what load() was told of how to read
         self.context = _context(network, tokenizer)
+        self._told = False
         self.reader = Reader(tokenizer, reads=config.reads, end=config.end, apart=config.head == "tokens")
         if config.end and tokenizer.eos_token_id is None:
             raise ValueError("end=True puts the end-of-text token behind a response, and this tokenizer has none")
@@ -148,7 +151,21 @@ class RewardModel:
                     f"cuts a text: shorten it, or train with overflow='drop' to leave such judgements out: "
                     f"{_short(prompts[i] + responses[i])}"
                 )
+        self._tell_unknown(texts)
         return texts
+
+    def _tell_unknown(self, texts: Sequence[Text]) -> None:
+        """Once: a judge is asked again and again."""
+        if not self._told and (strange := self.reader.strange(text.tokens for text in texts)):
+            self._told = True
+            first = texts[strange[0]].tokens
+            log.warning(
+                "%d of %d texts hold words that %s does not know, all of these one word to it; the first text: %s",
+                len(strange),
+                len(texts),
+                self,
+                _short(str(self.tokenizer.decode(first))),
+            )
 
     def readable(self, prompts: Sequence[str], responses: Sequence[str]) -> NDArray[np.bool_]:
         """Which texts have a token, and no more of them than there are positions."""

@@ -73,9 +73,7 @@ def _encoded(lm: CausalLM, records: Sequence[Prompt]) -> list[NDArray[np.int64]]
     for record, ids in zip(records, tokens, strict=True):
         if not len(ids):
             raise DataError(f"the prompt {record.text!r} has no tokens: a model needs at least one to go on from")
-    unknown = lm.tokenizer.unk_token_id
-    strange = [i for i, ids in enumerate(tokens) if unknown is not None and unknown in ids]
-    if strange:
+    if strange := lm.strange(tokens):
         log.warning(
             "%d of %d prompts hold words that %s does not know, the first %r",
             len(strange),

@@ -56,8 +56,7 @@ class Strings(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         tokens: list[int] = self.lm.encode_more(action).tolist()
         if not tokens:
             raise ValueError(f"action is {action!r}, which has no tokens: expected text, or env.end to end the text")
-        unknown = self.lm.tokenizer.unk_token_id
-        if unknown is not None and unknown in tokens:
+        if self.lm.strange([tokens]):
             raise ValueError(f"action is {action!r}, which holds words that {self.lm} does not know")
         total, info = 0.0, dict[str, Any]()
         for i, token in enumerate(tokens):

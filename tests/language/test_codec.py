@@ -152,3 +152,14 @@ def test_a_tokenizer_that_is_no_rust_one():
     ids = quick.encode("the cat , sat .")
     assert slow.encode("the cat , sat .").tolist() == ids.tolist()
     assert slow.decode(ids) == quick.decode(ids) == "the cat , sat ."
+
+
+def test_texts_with_unknown_words_are_found() -> None:
+    """Not where the unknown is the end of text, as GPT-2 has it, and every text with its end would be strange."""
+    lm = load("reviews", "cpu")
+    rows = lm.encode_all(["The film was good.", "The zyzzyva was good."])
+    assert lm.strange(rows) == [1]
+    both = metaspace("always")
+    both.unk_token = both.eos_token
+    own = Codec(both, (both.eos_token_id,))
+    assert own.strange([[*own.encode("the cat").tolist(), both.eos_token_id]]) == []

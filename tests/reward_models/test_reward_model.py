@@ -410,3 +410,14 @@ class TestCopies:
         after = load_judge(tmp_path / "judge")
         np.testing.assert_allclose(after.raw(PROMPTS, RESPONSES), other.raw(PROMPTS, RESPONSES), atol=1e-6)
         assert np.abs(after.raw(PROMPTS, RESPONSES) - before.raw(PROMPTS, RESPONSES)).max() > 0.1
+
+
+def test_words_it_does_not_know_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A judge of two hundred words says nothing of a user's own texts."""
+    judge = RewardModel.new("reviews", device="cpu")
+    judge.raw(["The film was"], [" good."])
+    assert not caplog.records
+    for _ in range(2):
+        judge.raw(["The film was", "The film was"], [" good.", " zyzzyva."])
+    (told,) = caplog.messages
+    assert told.startswith("1 of 2 texts hold words that")
