@@ -15,7 +15,7 @@ from ..records.jsonl import DataError
 from .demonstrations import Demonstrations, Episode, Prefixes
 from .masks import unpack
 from .policies import LanguageModelPolicy, Policy
-from .policies.language_model import TOKENS_AT_ONCE
+from .policies.language_model import tokens_at_once
 from .policies.reading import Texts
 from .rollout import Minibatch
 from .seeding import derive
@@ -220,7 +220,7 @@ class TextMaterial(Material):
         lm, masks = self.policy.lm, self.masks(self.steps(units))
         texts = self.observations(units)
         found = torch.empty(len(texts.rows), dtype=torch.int64, device=self.device)
-        for part, places in texts.parts(TOKENS_AT_ONCE.get(self.device.type, TOKENS_AT_ONCE["cpu"])):
+        for part, places in texts.parts(tokens_at_once(lm)):
             steps, states = torch.from_numpy(places).to(self.device), part.states(lm)
             size = max(LOGITS_AT_ONCE // lm.vocab_size, 1)
             for some, hidden in zip(steps.split(size), states.split(size), strict=True):

@@ -119,7 +119,10 @@ class OnPolicyAgent(Agent):
             acts.append(act)
             turns.append(turn)
             self.observation, self.starts, self.memory = turn.observation, turn.starts, act.memory
-        rollout = self._gathered(log, acts, turns, starts, masks, self._next_values(acts, cut_values))
+        with self.precision():
+            values = policy.values(log, acts)
+        next_values = self._next_values(values, cut_values)
+        rollout = self._gathered(log, acts, turns, starts, masks, values, next_values)
         if world.settles:
             self._settle(rollout)
         self.num_timesteps += rollout.valid.size
@@ -130,9 +133,9 @@ class OnPolicyAgent(Agent):
         watch.lap("acting")
         return rollout
 
-    def _next_values(self, acts: list[Act], cut_values: list[tuple[int, Array, Tensor]]) -> NDArray[np.float64]:
+    def _next_values(self, values: Tensor, cut_values: list[tuple[int, Array, Tensor]]) -> NDArray[np.float64]:
         """What is still to come after each step, (T, N), where an episode was cut: of what was cut off."""
-        values = torch.stack([act.value for act in acts[1:]] + [torch.zeros_like(acts[0].value)])
+        values = torch.cat([values[1:], torch.zeros_like(values[:1])])
         if len(going := np.flatnonzero(~self.starts)):  # of an episode that has just begun nobody asks
             leaves = tuple(leaf[going] for leaf in self.observation)
             with self.precision():
@@ -149,6 +152,7 @@ class OnPolicyAgent(Agent):
         turns: list[Turn],
         starts: list[Array],
         masks: list[Array],
+        values: Tensor,
         next_values: NDArray[np.float64],
     ) -> Rollout:
         if masks and len(masks) < len(acts):  # the first steps said nothing of masks, and so allowed everything
@@ -159,7 +163,7 @@ class OnPolicyAgent(Agent):
             by_segments=self.policy.by_segments,
             actions=torch.stack([act.action for act in acts]),
             log_probs=torch.stack([act.log_prob for act in acts]),
-            values=torch.stack([act.value for act in acts]),
+            values=values,
             rewards=np.stack([turn.reward for turn in turns]),
             terminated=np.stack([turn.terminated for turn in turns]),
             truncated=np.stack([turn.truncated for turn in turns]),

@@ -123,6 +123,13 @@ def read_whole(lm: CausalLM, tokens: Tensor) -> Tensor:  # (G, longest) -> (G, l
     return states
 
 
+def read_layers(lm: CausalLM, tokens: Tensor) -> list[Tensor]:  # (G, longest) -> (G, longest, d) each
+    """Read right-padded texts in one forward, and return what lies at the trunk's beginning, middle and end."""
+    out = lm.trunk(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False, output_hidden_states=True)
+    n_layers = len(out.hidden_states) - 1
+    return [*(out.hidden_states[i] for i in sorted({0, n_layers // 2} - {n_layers})), out.last_hidden_state]
+
+
 @torch.no_grad()
 def choice_logprobs(lm: CausalLM, texts: Sequence[Choices], allowed: Allowed | None = None) -> list[np.ndarray]:
     """Log-probabilities of the choices along each text, one teacher-forced forward for many texts.

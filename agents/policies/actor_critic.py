@@ -19,6 +19,7 @@ from ..masks import Mask
 from ..rollout import Minibatch, Segments
 from ..spaces import ActionCodec, Leaves
 from .encoder import Encoder
+from .policy import Act
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu, "silu": F.silu}
 
@@ -107,6 +108,10 @@ class ActorCritic(nn.Module):
     def mask_tensor(self, masks: Mask | None) -> Tensor | None:
         """Action masks on the policy's device."""
         return None if masks is None else torch.from_numpy(masks).to(self.device)
+
+    def values(self, log: Any, acts: Sequence[Act]) -> Tensor:
+        """See `Policy.values`: every act has told them."""
+        return torch.stack([act.value for act in acts if act.value is not None])
 
     def parts(self, batch: Minibatch) -> Iterable[tuple[Minibatch, float]]:
         """All of it: small networks take any minibatch at once."""

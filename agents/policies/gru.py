@@ -90,7 +90,7 @@ class GRUPolicy(ActorCritic):
         action, log_prob = self.distribution.sample(
             self.actor(for_actor), deterministic=deterministic, generator=generator, masks=self.mask_tensor(masks)
         )
-        return Act(action, log_prob, self.critic(for_critic).squeeze(-1), memory)
+        return Act(action, log_prob, memory, self.critic(for_critic).squeeze(-1))
 
     @torch.no_grad()
     def value(self, observation: Leaves, memory: Tensor, rows: NDArray[np.int64] | None = None) -> Tensor:

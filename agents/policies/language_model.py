@@ -1,9 +1,9 @@
-"""A causal language model as a policy: its memory is its KV cache, and a value head looks at the same states."""
+"""A causal language model as a policy: its memory is its KV cache, and a critic looks at its states."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,22 +14,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...language import CausalLM, sample
-from ...language.logprobs import logprobs_and_entropy
+from ...language.logprobs import logprobs_and_entropy, read_layers
 from ..masks import Mask
 from ..rollout import Minibatch
 from ..spaces import Leaves
 from .policy import Act, Evaluation
 from .reading import Reading, TextLog, Texts
+from .text_critic import TextCritic
 
-TOKENS_AT_ONCE = {"cpu": 1 << 11, "cuda": 1 << 16}  # padded tokens that are read together while learning
+TOKENS_AT_ONCE = {"cpu": 1 << 11, "cuda": 1 << 16}
 
 
 class LanguageModelPolicy:
     """Begins as a copy of `reference`, which stays as it is, with weights in float32.
 
     `act` reads each slot's new tokens, one as a rule and a whole prompt where a text begins. `evaluate` reads every
-    text once, whole, and looks at the states from which a token was chosen. Dropout is off in both. The value is read
-    off the same states, or with `separate_critic` off those of a trunk of its own; it begins as 0.
+    text once, whole, and looks at the states from which a token was chosen. Dropout is off in both. The critic reads
+    whole texts too, after they were written: it looks at the states of the same trunk, which it leaves as they are, or
+    with `separate_critic` at those of a trunk that it learns for itself.
     """
 
     by_segments: ClassVar[bool] = True
@@ -44,35 +46,29 @@ class LanguageModelPolicy:
     ) -> None:
         self.context = _checked_context(observation_space, action_space, reference)
         self.lm = _copy(reference)
-        self.critic = _copy(reference) if separate_critic else None
-        value = nn.Linear(reference.head_width, 1)
-        nn.init.zeros_(value.weight)
-        nn.init.zeros_(value.bias)
-        parts: dict[str, nn.Module] = {"model": self.lm.model, "value": value}
-        if self.critic:
-            parts["critic"] = self.critic.trunk
+        self.critics_lm = _copy(reference) if separate_critic else None
+        with torch.no_grad():
+            layers = read_layers(self.lm, torch.zeros(1, 1, dtype=torch.long, device=self.lm.device))
+        self._critic = TextCritic([layer.shape[2] for layer in layers], self.context).to(self.lm.device)
+        parts: dict[str, nn.Module] = {"model": self.lm.model, "critic": self._critic}
+        if self.critics_lm:
+            parts["critics_trunk"] = self.critics_lm.trunk
         self._network = nn.ModuleDict(parts).requires_grad_(True)
-        self._value = value
 
     @property
     def network(self) -> nn.Module:
-        """Model, value head and critic."""
+        """Model and critic."""
         return self._network
-
-    @property
-    def lms(self) -> list[CausalLM]:
-        """The trunks that read: the model's, and the critic's where it has one."""
-        return [self.lm, self.critic] if self.critic else [self.lm]
 
     def to_device(self, device: torch.device) -> None:
         """Move the network."""
         self._network.to(device)
-        for lm in self.lms:
-            lm.model.to(device)  # a critic's head is no part of the network, but has to be where its trunk is
+        if self.critics_lm:
+            self.critics_lm.model.to(device)  # its head is no part of the network, but a model is in one place
 
     def initial_memory(self, n: int) -> Reading:
         """Nothing read in any slot."""
-        return Reading(self.lms, n, self.context)
+        return Reading(self.lm, n, self.context)
 
     def refreshed(self, memory: Reading) -> Reading:
         """Nothing read: keys and values of older weights are wrong. The next step reads all texts in one forward."""
@@ -92,31 +88,38 @@ class LanguageModelPolicy:
     ) -> Act:
         """See `Policy.act`."""
         states = memory.read(observation[0], starts)
-        allowed = None if masks is None else torch.from_numpy(masks).to(states[0].device)
+        allowed = None if masks is None else torch.from_numpy(masks).to(states.device)
         token, log_prob = sample(
-            self.lm.head(states[0]), temperature=0.0 if deterministic else 1.0, allowed=allowed, generator=generator
+            self.lm.head(states), temperature=0.0 if deterministic else 1.0, allowed=allowed, generator=generator
         )
-        return Act(token, log_prob, self._values(states[-1]), memory)
+        return Act(token, log_prob, memory)
 
-    @torch.no_grad()
     def value(self, observation: Leaves, memory: Reading, rows: NDArray[np.int64] | None = None) -> Tensor:
-        """See `Policy.value`."""
-        return self._values(memory.peek(observation[0], np.arange(memory.n) if rows is None else rows))
+        """See `Policy.value`; whatever was read of a text, it is read whole."""
+        return self._values(Texts.at_their_ends(observation[0]))
+
+    def values(self, log: TextLog, acts: Sequence[Act]) -> Tensor:
+        """See `Policy.values`: each text is read once, whole."""
+        texts, steps = log.whole()
+        found = self._values(texts)
+        values = torch.empty_like(found)
+        values[torch.from_numpy(steps).to(found.device)] = found
+        return values.view(len(log), -1)
 
     def evaluate(self, batch: Minibatch) -> Evaluation:
         """See `Policy.evaluate`."""
         torch.clear_autocast_cache()  # else it would hold, while one autocast lasts, halves of older weights
         texts: Texts = batch.observations
-        states = [texts.states(lm) for lm in self.lms]
+        layers, at = texts.layers(self.lm), texts.places(self.lm)
         masks = batch.masks
         allowed = None if masks is None else lambda rows: masks[rows]
-        log_prob, entropy = logprobs_and_entropy(self.lm, states[0], batch.actions, allowed)
-        return Evaluation(log_prob, entropy, self._values(states[-1]))
+        log_prob, entropy = logprobs_and_entropy(self.lm, layers[-1].flatten(0, 1)[at], batch.actions, allowed)
+        theirs = texts.layers(self.critics_lm) if self.critics_lm else [layer.detach() for layer in layers]
+        return Evaluation(log_prob, entropy, self._critic(theirs, at))
 
     def parts(self, batch: Minibatch) -> Iterable[tuple[Minibatch, float]]:
         """Texts of like length together, as many as are read at once: so little is padded, and little memory needed."""
-        at_once = TOKENS_AT_ONCE.get(self.lm.device.type, TOKENS_AT_ONCE["cpu"])
-        for texts, places in batch.observations.parts(at_once):
+        for texts, places in batch.observations.parts(tokens_at_once(self.lm)):
             steps = torch.from_numpy(places).to(batch.actions.device)
             part = Minibatch(
                 texts,
@@ -141,10 +144,18 @@ class LanguageModelPolicy:
         """Write `model`, a plain Hugging Face folder: what the policy has become."""
         self.lm.save(run / "model")
 
-    def _values(self, states: Tensor) -> Tensor:  # (M, d) -> (M,)
-        with torch.autocast(states.device.type, enabled=False):  # halves have too few digits for what is a sum
-            value: Tensor = self._value(states.float()).squeeze(-1)
-        return value
+    @torch.no_grad()
+    def _values(self, texts: Texts) -> Tensor:  # -> (M,)
+        lm = self.critics_lm or self.lm
+        values = torch.empty(len(texts.rows), device=lm.device)
+        for part, places in texts.parts(tokens_at_once(lm)):
+            values[torch.from_numpy(places).to(lm.device)] = self._critic(part.layers(lm), part.places(lm))
+        return values
+
+
+def tokens_at_once(lm: CausalLM) -> int:
+    """How many padded tokens are read in one forward that learns."""
+    return TOKENS_AT_ONCE.get(lm.device.type, TOKENS_AT_ONCE["cpu"])
 
 
 def _some(numbers: Tensor, steps: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ class MLPPolicy(ActorCritic):
             generator=generator,
             masks=self.mask_tensor(masks),
         )
-        return Act(action, log_prob, self.critic(features).squeeze(-1), None)
+        return Act(action, log_prob, None, self.critic(features).squeeze(-1))
 
     @torch.no_grad()
     def value(self, observation: Leaves, memory: None, rows: NDArray[np.int64] | None = None) -> Tensor:

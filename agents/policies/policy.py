@@ -6,7 +6,7 @@ Every one of them answers these questions, so no learner asks which it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -30,8 +30,8 @@ class Act:
 
     action: Tensor  # (N,) or (N, K) or (N, D)
     log_prob: Tensor  # (N,)
-    value: Tensor  # (N,)
     memory: Memory
+    value: Tensor | None = None  # (N,), where the policy knows it at once
 
 
 @dataclass(slots=True)
@@ -76,6 +76,9 @@ class Policy(Protocol):
 
     def value(self, observation: Leaves, memory: Memory, rows: NDArray[np.int64] | None = None) -> Tensor:
         """Value observations (R, ...) as the continuation of those slots' memories, and leave the memories alone."""
+
+    def values(self, log: Any, acts: Sequence[Act]) -> Tensor:  # -> (T, N)
+        """Value all observations of a rollout, as `act` did, or now."""
 
     def evaluate(self, batch: Minibatch) -> Evaluation:
         """Judge the steps of a minibatch again under the present weights."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...language import CausalLM, make_memory
-from ...language.logprobs import by_length, read_whole
+from ...language.logprobs import by_length, read_layers, read_whole
 from ...language.memory import padded
 from ..rollout import Segments
 from ..spaces import Leaves
@@ -24,74 +24,43 @@ Flags = NDArray[np.bool_]
 
 
 class Reading:
-    """N texts as far as they have been read, by one trunk or several. Written in place."""
+    """N texts as far as they have been read. Written in place."""
 
-    def __init__(self, lms: Sequence[CausalLM], n: int, context: int) -> None:
-        self.lms, self.n = lms, n
-        self.caches = [make_memory(lm, n) for lm in lms]
+    def __init__(self, lm: CausalLM, n: int, context: int) -> None:
+        self.n, self.cache = n, make_memory(lm, n)
         self.tokens: Ints = np.full((n, context), -1, np.int64)  # what was read
         self.columns = np.arange(context)
 
-    @property
-    def lengths(self) -> Ints:
-        """How many tokens of each text have been read."""
-        return self.caches[0].lengths
-
     def forget(self, rows: Ints) -> None:
         """These rows have read nothing."""
-        for cache in self.caches:
-            cache.reset(rows)
+        self.cache.reset(rows)
 
-    def read(self, tokens: Ints, starts: Flags) -> list[Tensor]:  # (N, context) -> a (N, d) a trunk
+    def read(self, tokens: Ints, starts: Flags) -> Tensor:  # (N, context) -> (N, d)
         """Read what is new, or all of a text that is new, and return the states at the last tokens."""
-        rows, ends = np.arange(self.n), self._ends(tokens)
-        self.forget(np.flatnonzero(starts | ~self._go_on(tokens, rows)))
+        ends = checked_ends(tokens)
+        self.forget(np.flatnonzero(starts | ~self._go_on(tokens)))
         self.tokens = tokens.copy()
-        return [cache.catch_up(rows, tokens, ends) for cache in self.caches]
+        return self.cache.catch_up(np.arange(self.n), tokens, ends)
 
-    def peek(self, tokens: Ints, rows: Ints) -> Tensor:  # (R, context) -> (R, d)
-        """The last trunk's states at the last tokens, with the memory left as it was."""
-        lm, cache, ends = self.lms[-1], self.caches[-1], self._ends(tokens)
-        on = self._go_on(tokens, rows) & (self.lengths[rows] > 0)
-        state = torch.zeros(len(rows), lm.head_width, device=lm.device)
-        if on.any():
-            going = np.flatnonzero(on)
-            going = going[np.argsort(rows[going])]  # in the order of the rows, as caches take them
-            texts, every_end = np.full_like(self.tokens, -1), np.zeros(self.n, np.int64)
-            texts[rows[going]], every_end[rows[going]] = tokens[going], ends[going]
-            before = cache.lengths.copy()
-            state[torch.from_numpy(going)] = cache.catch_up(rows[going], texts, every_end).to(state)
-            cache.lengths[:] = before
-        if not on.all():
-            fresh = [text[:end] for text, end in zip(tokens[~on], ends[~on], strict=True)]
-            state[torch.from_numpy(~on)] = last_states(lm, fresh).to(state)
-        return state
-
-    def _ends(self, tokens: Ints) -> Ints:
-        """How many tokens each text has."""
-        real = tokens >= 0
-        ends: Ints = real.sum(1)
-        wrong = (real != (self.columns < ends[:, None])).any(1) | (ends == 0)
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise ValueError(
-                f"observation {row} is {tokens[row].tolist()}: accepted is a text of at least one token, padded on the "
-                "right with -1"
-            )
-        return ends
-
-    def _go_on(self, tokens: Ints, rows: Ints) -> Flags:
-        """Which texts begin with what was read of their rows."""
-        read = self.columns < self.lengths[rows, None]
-        same: Flags = ((tokens == self.tokens[rows]) | ~read).all(1)
+    def _go_on(self, tokens: Ints) -> Flags:
+        """Which texts begin with what was read of them."""
+        read = self.columns < self.cache.lengths[:, None]
+        same: Flags = ((tokens == self.tokens) | ~read).all(1)
         return same
 
 
-@torch.no_grad()
-def last_states(lm: CausalLM, texts: Sequence[Ints]) -> Tensor:  # -> (len(texts), d)
-    """The states at the last tokens of whole texts."""
-    states = read_whole(lm, torch.from_numpy(padded(texts)).to(lm.device))
-    return states[torch.arange(len(texts)), torch.tensor([len(text) - 1 for text in texts])]
+def checked_ends(tokens: Ints) -> Ints:  # (R, context) -> (R,)
+    """How many tokens each text has."""
+    real = tokens >= 0
+    ends: Ints = real.sum(1)
+    wrong = (real != (np.arange(tokens.shape[1]) < ends[:, None])).any(1) | (ends == 0)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f"observation {row} is {tokens[row].tolist()}: accepted is a text of at least one token, padded on the "
+            "right with -1"
+        )
+    return ends
 
 
 @dataclass(frozen=True)
@@ -102,11 +71,28 @@ class Texts:
     rows: Ints  # (M,)
     columns: Ints  # (M,)
 
+    @classmethod
+    def at_their_ends(cls, tokens: Ints) -> Texts:  # (R, context)
+        """Of each observation the state at its last token is wanted."""
+        ends = checked_ends(tokens)
+        return cls([text[:end] for text, end in zip(tokens, ends, strict=True)], np.arange(len(tokens)), ends - 1)
+
     def states(self, lm: CausalLM) -> Tensor:  # -> (M, d)
         """Read the texts in one forward; gradients flow."""
-        states = read_whole(lm, torch.from_numpy(padded(self.texts)).to(lm.device))  # (S, longest, d)
-        at = torch.from_numpy(self.rows * states.shape[1] + self.columns).to(lm.device)
-        return states.flatten(0, 1)[at]
+        return read_whole(lm, self.grid(lm)).flatten(0, 1)[self.places(lm)]
+
+    def layers(self, lm: CausalLM) -> list[Tensor]:  # -> (S, longest, d) each
+        """The same with what lies below, at all tokens."""
+        return read_layers(lm, self.grid(lm))
+
+    def grid(self, lm: CausalLM) -> Tensor:  # -> (S, longest)
+        """The texts as a forward takes them."""
+        return torch.from_numpy(padded(self.texts)).to(lm.device)
+
+    def places(self, lm: CausalLM) -> Tensor:  # -> (M,)
+        """Where the wanted states lie in a grid laid flat."""
+        longest = max(map(len, self.texts))
+        return torch.from_numpy(self.rows * longest + self.columns).to(lm.device)
 
     def parts(self, at_once: int) -> Iterator[tuple[Texts, Ints]]:
         """Texts of like length together, about `at_once` tokens a part, and which of the M places are theirs."""
@@ -161,6 +147,16 @@ class TextLog:
         return Texts(
             texts, np.repeat(np.arange(len(texts)), [len(steps) for steps in columns]), np.concatenate(columns)
         )
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def whole(self) -> tuple[Texts, Ints]:
+        """All texts, each at all of its steps, and which those are: flat indices t·N + n."""
+        n_slots = len(self._last)
+        segments = np.stack([np.arange(n_slots), np.zeros(n_slots, np.int64), np.full(n_slots, len(self._lengths))], 1)
+        slots, steps = np.divmod(np.arange(n_slots * len(self._lengths)), len(self._lengths))
+        return self.take(torch.empty(0), segments), steps * n_slots + slots
 
     def _keep(self, slots: Ints) -> None:
         for slot in slots.tolist():

@@ -91,9 +91,9 @@ class MissesTheReply(Reading):
     """Reads one token a step, whatever the world added."""
 
     def read(self, tokens, starts):
-        for cache in self.caches:
-            going = (cache.lengths > 0) & ~starts & self._go_on(tokens, np.arange(N))
-            self.tokens[going], cache.lengths[going] = tokens[going], (tokens[going] >= 0).sum(1) - 1
+        lengths = self.cache.lengths
+        going = (lengths > 0) & ~starts & self._go_on(tokens)
+        self.tokens[going], lengths[going] = tokens[going], (tokens[going] >= 0).sum(1) - 1
         return super().read(tokens, starts)
 
 
@@ -101,8 +101,7 @@ class TakesItForTheOldText(Reading):
     """Reads on in a new text where the old one stood."""
 
     def read(self, tokens, starts):
-        for cache in self.caches:
-            cache.lengths[:] = np.minimum(cache.lengths, (tokens >= 0).sum(1) - 1)
+        self.cache.lengths[:] = np.minimum(self.cache.lengths, (tokens >= 0).sum(1) - 1)
         self.tokens = tokens
         return super().read(tokens, np.zeros_like(starts))
 

@@ -218,7 +218,7 @@ class TablePolicy(nn.Module):
         super().__init__()
         self.world = world
         self.logits = nn.Parameter(torch.from_numpy(world.reference).float())
-        self.values = nn.Parameter(torch.zeros(len(world.prefixes)))
+        self.worth = nn.Parameter(torch.zeros(len(world.prefixes)))
         self.distribution = Categorical([V])
 
     @property
@@ -251,18 +251,22 @@ class TablePolicy(nn.Module):
         self.forget(memory, starts)
         rows = self.read(memory, observation[0])
         action, log_prob = self.distribution.sample(self.logits[rows], deterministic=deterministic, generator=generator)
-        return Act(action, log_prob, self.values[rows], memory)
+        return Act(action, log_prob, memory)
+
+    @torch.no_grad()
+    def values(self, log, acts) -> torch.Tensor:
+        return self.worth[torch.from_numpy(np.stack(log.rows))]
 
     @torch.no_grad()
     def value(self, observation, memory, rows=None) -> torch.Tensor:
-        return self.values[torch.from_numpy(self.world.row(observation[0]))]
+        return self.worth[torch.from_numpy(self.world.row(observation[0]))]
 
     def parts(self, batch):
         return ((batch, 1.0),)
 
     def evaluate(self, batch) -> Evaluation:
         rows = batch.observations
-        return Evaluation(*self.distribution.evaluate(self.logits[rows], batch.actions), self.values[rows])
+        return Evaluation(*self.distribution.evaluate(self.logits[rows], batch.actions), self.worth[rows])
 
     def new_log(self, memory) -> RowLog:
         return RowLog(self.world)

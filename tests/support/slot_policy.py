@@ -99,7 +99,10 @@ class SlotPolicy(nn.Module):
         self.feed(memory, np.arange(len(starts)), observation[0])
         outputs = self.actor(memory.state)
         action, log_prob = self.distribution.sample(outputs, deterministic=deterministic, generator=generator)
-        return Act(action, log_prob, self.critic(memory.state).squeeze(-1), memory)
+        return Act(action, log_prob, memory, self.critic(memory.state).squeeze(-1))
+
+    def values(self, log, acts) -> torch.Tensor:
+        return torch.stack([act.value for act in acts])
 
     @torch.no_grad()
     def value(self, observation, memory, rows=None):

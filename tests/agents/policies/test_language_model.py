@@ -35,6 +35,10 @@ def moved(family: str = "gpt2", size: float = 0.1, **options) -> LanguageModelPo
     return policy
 
 
+def lms_of(policy: LanguageModelPolicy) -> list[CausalLM]:
+    return [policy.lm, policy.critics_lm] if policy.critics_lm else [policy.lm]
+
+
 def texts_of(rng, n: int = N) -> np.ndarray:
     texts = np.full((n, CONTEXT), -1, np.int64)
     for text in texts:
@@ -48,17 +52,28 @@ class Oracle:
 
     def __init__(self, policy: LanguageModelPolicy) -> None:
         self.lm = copy.deepcopy(policy.lm.model).double()
-        self.critic = copy.deepcopy(policy.critic.trunk).double() if policy.critic else self.lm.base_model
-        self.head = copy.deepcopy(policy.network["value"]).double()
+        separate = policy.critics_lm
+        self.trunk = copy.deepcopy(separate.trunk).double() if separate else self.lm.base_model
+        self.first, _, self.last = copy.deepcopy(policy.network["critic"]).double().layers
 
     @torch.no_grad()
-    def __call__(self, text: np.ndarray, allowed: np.ndarray) -> tuple[torch.Tensor, float]:
-        """Log-probabilities (V,) and value."""
+    def log_probs(self, text: np.ndarray, allowed: np.ndarray) -> torch.Tensor:  # -> (V,)
+        logits = self.lm(**self.asked(text)).logits[0, -1].masked_fill(~torch.from_numpy(allowed), -torch.inf)
+        return logits.double().log_softmax(-1)
+
+    @torch.no_grad()
+    def value(self, text: np.ndarray) -> float:
+        out = self.trunk(**self.asked(text), output_hidden_states=True)
+        assert len(out.hidden_states) == 3
+        seen = []
+        for layer in (*out.hidden_states[:2], out.last_hidden_state):
+            states = [state / (state.square().mean() + 1e-7).sqrt() for state in layer[0].double()]
+            seen += [states[-1], sum(states) / CONTEXT**0.5]
+        return float(self.last(torch.nn.functional.gelu(self.first(torch.cat(seen)))))
+
+    def asked(self, text: np.ndarray) -> dict:
         ids = torch.from_numpy(text[text >= 0])[None]
-        asked = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
-        logits = self.lm(**asked).logits[0, -1].masked_fill(~torch.from_numpy(allowed), -torch.inf)
-        value = self.head(self.critic(**asked).last_hidden_state[0, -1].double())
-        return logits.double().log_softmax(-1), float(value)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
 
 
 def lived(policy: LanguageModelPolicy, steps: int = 14, seed: int = 0) -> tuple[Rollout, torch.Tensor]:
@@ -69,7 +84,7 @@ def lived(policy: LanguageModelPolicy, steps: int = 14, seed: int = 0) -> tuple[
     rng, oracle, draws = np.random.default_rng(seed), Oracle(policy), torch.Generator().manual_seed(seed)
     texts, starts, memory = texts_of(rng), np.ones(N, bool), policy.initial_memory(N)
     log = policy.new_log(memory)
-    acts, masks, begun, entropies = [], [], [], []
+    acts, masks, begun, entropies, worth = [], [], [], [], []
     for _ in range(steps):
         allowed = rng.random((N, V)) < rng.choice([0.2, 0.6, 1.0], (N, 1))
         allowed[:, 5] = True
@@ -77,11 +92,11 @@ def lived(policy: LanguageModelPolicy, steps: int = 14, seed: int = 0) -> tuple[
         act = policy.act((texts.copy(),), memory, starts, masks=allowed, generator=draws)
         memory = act.memory
         for row, text in enumerate(texts):
-            log_probs, value = oracle(text, allowed[row])
+            log_probs = oracle.log_probs(text, allowed[row])
             assert allowed[row, act.action[row]]
             assert float(act.log_prob[row]) == pytest.approx(float(log_probs[act.action[row]]), abs=1e-5)
-            assert float(act.value[row]) == pytest.approx(value, abs=1e-5)
             entropies.append(-float((log_probs.exp() * log_probs.clamp_min(-1e9)).sum()))
+            worth.append(oracle.value(text))
         acts.append(act)
         masks.append(pack(allowed))
         begun.append(starts)
@@ -93,12 +108,14 @@ def lived(policy: LanguageModelPolicy, steps: int = 14, seed: int = 0) -> tuple[
             if length + more <= CONTEXT:
                 texts[row, length : length + more] = new
     nothing = np.zeros((steps, N))
+    values = policy.values(log, acts)
+    np.testing.assert_allclose(values, np.reshape(worth, (steps, N)), atol=1e-5)
     rollout = Rollout(
         log=log,
         by_segments=policy.by_segments,
         actions=torch.stack([act.action for act in acts]),
         log_probs=torch.stack([act.log_prob for act in acts]),
-        values=torch.stack([act.value for act in acts]),
+        values=values,
         rewards=nothing,
         terminated=nothing > 0,
         truncated=nothing > 0,
@@ -132,7 +149,7 @@ def test_acting_and_evaluating_agree_with_whole_forwards(family: str, critic: bo
 @pytest.mark.parametrize("critic", [False, True], ids=["shared", "separate"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_valuing_leaves_acting_as_it_was(family: str, critic: bool) -> None:
-    """Also of some rows only, and of a text that is not the one a row holds."""
+    """Of some rows only, of a text that is not the one a row holds, of more texts than are read at once."""
     policy, rng = moved(family, separate_critic=critic), np.random.default_rng(3)
     oracle, texts = Oracle(policy), texts_of(rng)
     alone, disturbed = policy.initial_memory(N), policy.initial_memory(N)
@@ -140,13 +157,13 @@ def test_valuing_leaves_acting_as_it_was(family: str, critic: bool) -> None:
         starts = np.full(N, turn == 0)
         acts = [policy.act((texts,), m, starts, deterministic=True) for m in (alone, disturbed)]
         assert torch.equal(acts[0].action, acts[1].action)
-        torch.testing.assert_close(acts[0].value, acts[1].value, atol=1e-6, rtol=0)
+        assert torch.equal(acts[0].log_prob, acts[1].log_prob)
         rows = np.array([[3, 0], [1, 2]][turn % 2])
         finals = texts[rows].copy()
         finals[0, (finals[0] >= 0).sum()] = 7  # goes on
         finals[1] = texts_of(rng, 1)  # another one
         for row, value in zip(finals, policy.value((finals,), disturbed, rows), strict=True):
-            assert float(value) == pytest.approx(oracle(row, np.ones(V, bool))[1], abs=1e-5)
+            assert float(value) == pytest.approx(oracle.value(row), abs=1e-5)
         if turn % 3 == 0:
             policy.value((texts,), disturbed)
         for row, token in zip(texts, acts[0].action.tolist(), strict=True):
@@ -163,15 +180,15 @@ def gradients(policy: LanguageModelPolicy, what: str) -> set[str]:
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "opt"])
 def test_whom_the_losses_reach(family: str) -> None:
-    """A critic of its own keeps out of the policy's trunk; a shared one does not."""
+    """The critic leaves the policy as it is, and learns its own trunk where it has one."""
     separate, shared = moved(family, separate_critic=True), moved(family)
     names = {name for name, _ in separate.network.named_parameters()}
     reached = gradients(separate, "value")
-    assert {name.split(".")[0] for name in reached} == {"critic", "value"}
+    assert {name.split(".")[0] for name in reached} == {"critic", "critics_trunk"}
     unused = names - reached - gradients(separate, "log_prob")  # keys' biases shift all scores alike
     assert all("k_proj.bias" in name for name in unused), unused
     assert {name.split(".")[0] for name in gradients(separate, "log_prob")} == {"model"}
-    assert {name.split(".")[0] for name in gradients(shared, "value")} == {"model", "value"}
+    assert {name.split(".")[0] for name in gradients(shared, "value")} == {"critic"}
     assert {name.split(".")[0] for name in gradients(shared, "log_prob")} == {"model"}
 
 
@@ -180,12 +197,11 @@ def test_whom_the_losses_reach(family: str) -> None:
 def test_begins_as_a_copy_of_its_own(family: str, critic: bool) -> None:
     reference = tiny_lm(family)
     before, policy = reference.fingerprint(), fresh(family, separate_critic=critic)
-    for lm in policy.lms:
+    for lm in lms_of(policy):
         assert lm.fingerprint() == before
-    act = policy.act((texts_of(np.random.default_rng(0)),), policy.initial_memory(N), np.ones(N, bool))
-    assert not act.value.any()
+    assert not policy.value((texts_of(np.random.default_rng(0)),), policy.initial_memory(N)).any()
     FlatAdam(policy.network).flat.add_(0.1)  # every weight of the policy is a view of this, and none of the reference's
-    assert all(lm.fingerprint() != before for lm in policy.lms)
+    assert all(lm.fingerprint() != before for lm in lms_of(policy))
     assert reference.fingerprint() == before
     assert not any(parameter.requires_grad for parameter in reference.model.parameters())
 
@@ -207,9 +223,9 @@ def test_tied_weights_stay_tied(family: str, critic: bool, tmp_path) -> None:
     other = fresh(family, separate_critic=critic)
     FlatAdam(other.network)
     load_own_tensors(other.network, tensors)
-    texts, starts = (texts_of(np.random.default_rng(0)),), np.ones(N, bool)
-    mine, theirs = (p.act(texts, p.initial_memory(N), starts, deterministic=True) for p in (policy, other))
-    assert torch.equal(mine.value, theirs.value)
+    texts = (texts_of(np.random.default_rng(0)),)
+    mine, theirs = (p.value(texts, p.initial_memory(N)) for p in (policy, other))
+    assert torch.equal(mine, theirs)
     assert other.lm.fingerprint() == policy.lm.fingerprint()
     policy.export(tmp_path)
     assert load(tmp_path / "model").fingerprint() == policy.lm.fingerprint()
@@ -221,7 +237,7 @@ def test_weights_are_float32_whatever_the_references_are() -> None:
     policy = LanguageModelPolicy(OBSERVATIONS, ACTIONS, half, separate_critic=True)
     FlatAdam(policy.network)
     policy.act((texts_of(np.random.default_rng(0)),), policy.initial_memory(N), np.ones(N, bool))
-    assert {p.dtype for lm in policy.lms for p in lm.model.parameters()} == {torch.float32}
+    assert {p.dtype for lm in lms_of(policy) for p in lm.model.parameters()} == {torch.float32}
     assert half.model.dtype is torch.bfloat16
 
 
@@ -229,7 +245,7 @@ def test_moves_to_a_device_whole() -> None:
     """The critic's head stayed behind, and its memory could not be proved on the other device."""
     policy = fresh("llama", separate_critic=True)
     policy.to_device(torch.device("meta"))
-    assert {p.device.type for lm in policy.lms for p in lm.model.parameters()} == {"meta"}
+    assert {p.device.type for lm in lms_of(policy) for p in lm.model.parameters()} == {"meta"}
 
 
 def test_autocast_does_not_keep_old_weights() -> None:
@@ -250,15 +266,12 @@ def test_autocast_does_not_keep_old_weights() -> None:
 
 def test_values_keep_their_digits_under_autocast() -> None:
     policy = moved("llama")
-    policy.network["value"].bias.data.fill_(300.0)  # where bfloat16 counts by twos
-    texts, starts = (texts_of(np.random.default_rng(0)),), np.ones(N, bool)
-    exact = policy.act(texts, policy.initial_memory(N), starts).value
-    memory = policy.initial_memory(N)
+    policy.network["critic"].layers[-1].bias.data.fill_(300.0)  # where bfloat16 counts by twos
+    texts, memory = (texts_of(np.random.default_rng(0)),), policy.initial_memory(N)
+    exact = policy.value(texts, memory)
     with torch.autocast("cpu", torch.bfloat16):
-        act = policy.act(texts, memory, starts)
         valued = policy.value(texts, memory)
-    assert act.value.dtype is valued.dtype is torch.float32
-    assert float((act.value - exact).abs().max()) < 0.1
+    assert valued.dtype is torch.float32
     assert float((valued - exact).abs().max()) < 0.1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import tracemalloc
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from textrlhf.agents.policies.reading import Reading, TextLog
+from textrlhf.agents.policies.reading import Reading, TextLog, Texts
 from textrlhf.language import CausalLM
 from tiny_models import V, noisy, tiny_lm, tiny_model, word_tokenizer
 
@@ -60,12 +59,6 @@ def whole(lm: CausalLM, text: np.ndarray) -> torch.Tensor:
     return lm.trunk(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).last_hidden_state[0, -1]
 
 
-def two(family: str) -> list[CausalLM]:
-    """A model and another of the same shape."""
-    lm = tiny_lm(family)
-    return [lm, CausalLM(noisy(copy.deepcopy(lm.model)), lm.tokenizer)]
-
-
 def expect(states: torch.Tensor, lm: CausalLM, texts: np.ndarray) -> None:
     torch.testing.assert_close(states, torch.stack([whole(lm, text) for text in texts]), atol=2e-5, rtol=0)
 
@@ -73,58 +66,35 @@ def expect(states: torch.Tensor, lm: CausalLM, texts: np.ndarray) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_reading_equals_whole_forwards(family: str) -> None:
     """Tokens lost, read twice, or left over from the text before; texts replaced without a word."""
-    lms, life = two(family), Life()
-    reading, starts = Reading(lms, N, CONTEXT), np.ones(N, bool)
+    lm, life = tiny_lm(family), Life()
+    reading, starts = Reading(lm, N, CONTEXT), np.ones(N, bool)
     for _ in range(18):
-        for states, lm in zip(reading.read(life.tokens, starts), lms, strict=True):
-            expect(states, lm, life.tokens)
+        expect(reading.read(life.tokens, starts), lm, life.tokens)
         starts = life.go_on()
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_peeking_leaves_the_memory_as_it_was(family: str) -> None:
-    """Whatever is looked at: what a row holds, what it holds and more, another text; in some rows or in all."""
-    lms, life, rng = two(family), Life(1), np.random.default_rng(2)
-    reading, starts = Reading(lms, N, CONTEXT), np.ones(N, bool)
-    for turn in range(14):
-        if turn != 0:
-            before = [(cache.lengths.copy(), reading.tokens.copy()) for cache in reading.caches]
-            rows = rng.permutation(N)[: rng.integers(1, N + 1)]
-            look = copy.deepcopy(life)
-            look.go_on(rows)
-            expect(reading.peek(look.tokens[rows], rows), lms[-1], look.tokens[rows])
-            for cache, (lengths, tokens) in zip(reading.caches, before, strict=True):
-                np.testing.assert_array_equal(cache.lengths, lengths)
-                np.testing.assert_array_equal(reading.tokens, tokens)
-            starts = life.go_on()
-        for states, lm in zip(reading.read(life.tokens, starts), lms, strict=True):
-            expect(states, lm, life.tokens)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "bloom"])
 def test_what_is_forgotten_is_read_again_with_the_present_weights(family: str) -> None:
     lm = CausalLM(tiny_model(family), word_tokenizer())
     life = Life(3)
-    reading = Reading([lm], N, CONTEXT)
+    reading = Reading(lm, N, CONTEXT)
     reading.read(life.tokens, np.ones(N, bool))
     noisy(lm.model, seed=1)
     reading.forget(np.array([0, 2]))
-    (states,) = reading.read(life.tokens, np.zeros(N, bool))
+    states = reading.read(life.tokens, np.zeros(N, bool))
     expect(states[[0, 2]], lm, life.tokens[[0, 2]])
-    reading.forget(np.arange(N))
-    expect(reading.peek(life.tokens, np.arange(N)), lm, life.tokens)  # with nothing read, texts are read whole
 
 
 @pytest.mark.parametrize("text", [[-1] * CONTEXT, [-1, 5, 6], [5, -1, 6]])
 def test_what_is_no_text_is_refused(text: list[int]) -> None:
     life = Life()
-    reading = Reading([tiny_lm()], N, CONTEXT)
+    reading = Reading(tiny_lm(), N, CONTEXT)
     life.tokens[2] = text + [-1] * (CONTEXT - len(text))
     message = "observation 2 is .*: accepted is a text of at least one token, padded on the right with -1"
     with pytest.raises(ValueError, match=message):
         reading.read(life.tokens, np.ones(N, bool))
     with pytest.raises(ValueError, match=message):
-        reading.peek(life.tokens, np.arange(N))
+        Texts.at_their_ends(life.tokens)
 
 
 def lived(steps: int, seed: int, *, quietly: bool = True):
