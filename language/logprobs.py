@@ -161,12 +161,18 @@ def choice_logprobs(lm: CausalLM, texts: Sequence[Choices], allowed: Allowed | N
 
 
 def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices in groups of similar length, longest first, each at most `budget` tokens when padded."""
+    """Indices in groups of similar length, longest first, each at most `budget` tokens when padded.
+
+    A group that is worth a forward takes no text that would be padded by a third of its length or more.
+    """
     group: list[int] = []
     for i in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        if group and (len(group) + 1) * lengths[group[0]] > budget:
-            yield group
-            group = []
+        if group:
+            longest = lengths[group[0]]
+            full = (len(group) + 1) * longest > budget
+            if full or (4 * lengths[i] <= 3 * longest and 4 * len(group) * longest >= budget):
+                yield group
+                group = []
         group.append(i)
     if group:
         yield group
