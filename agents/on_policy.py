@@ -75,6 +75,7 @@ class OnPolicyAgent(Agent):
         """One rollout and one update."""
         rollout = self.collect(watch)
         rollout.estimate_advantages(self.config.gamma, self.config.gae_lambda)
+        watch.lap("values")
         with self.precision():
             metrics = self.update(rollout, remaining)
         if not self.optimizer.flat.isfinite().all():
@@ -122,15 +123,16 @@ class OnPolicyAgent(Agent):
         with self.precision():
             values = policy.values(log, acts)
         next_values = self._next_values(values, cut_values)
+        watch.lap("values")
         rollout = self._gathered(log, acts, turns, starts, masks, values, next_values)
         if world.settles:
             self._settle(rollout)
+            watch.lap("environment")
         self.num_timesteps += rollout.valid.size
         told = {(t, slot): what for t, turn in enumerate(turns) for slot, what in turn.told.items()}
         self.episodes.add(rollout.rewards, rollout.ended, rollout.valid, rollout.kl, told)
         if self.reward_norm:
             rollout.rewards = self.reward_norm(rollout.rewards, rollout.ended, rollout.valid)
-        watch.lap("acting")
         return rollout
 
     def _next_values(self, values: Tensor, cut_values: list[tuple[int, Array, Tensor]]) -> NDArray[np.float64]:

@@ -29,8 +29,9 @@ early     as ppo, but texts end by themselves, after a third of their budget on 
           TRL writes 64 texts until the longest ends, and computes on the padding; ours refills a slot at once and reads
           in groups of like length, but reads again what an update cut through.
 rollout   our rollout alone, `charge="none"` and a judge that says 0, on texts that end early: with Gymnasium's
-          dialect, values, log and refills, against a loop that only reads, samples and refills over the same cache. The
-          same prompts, random numbers and so the same tokens: checked. Its ratio is a share of the bare loop's speed.
+          dialect, log and refills, against a loop that only reads, samples and refills over the same cache. The same
+          prompts, random numbers and so the same tokens: checked. Its ratio is a share of the bare loop's speed;
+          `ratio_with_values` has the critic read what was written as well, which a bare loop has none to do.
 memory    `peak_mib`: MiB at most, above what the process had after its imports, weights and all; it is told for every
           part. `memory_share_of_trl` is ours by theirs. TRL's PPO never switches on the gradient checkpointing that
           its settings promise, so it is off on all sides; `trl_in_fours` is what saves it memory.
@@ -140,7 +141,8 @@ def decode(options: argparse.Namespace, folder: str, prompts: list[list[int]]) -
     """Our rollout beside a bare loop."""
     given = {**SHAPE, **PLAIN, **ONCE, "prompts": prompts, "threads": options.threads}
     rows, texts = rollout(given, folder, 3 * options.repetitions)
-    return {**ratio(rows, "ours", "bare"), "tokens_per_second": per_second(rows), "texts": texts}
+    ratios = {**ratio(rows, "ours", "bare"), **ratio(rows, "ours_with_values", "bare", "_with_values")}
+    return {**ratios, "tokens_per_second": per_second(rows), "texts": texts}
 
 
 def main() -> None:

@@ -274,6 +274,11 @@ class TestByLength:
         for group in groups:
             assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= budget
 
+    def test_a_forward_is_split_only_where_it_is_worth_one(self):
+        """A few short texts are padded; many long ones are not joined by those that a third would be padded of."""
+        assert list(by_length([20, 5], 1000)) == [[0, 1]]
+        assert list(by_length([20] * 13 + [16, 15], 1000)) == [[*range(14)], [14]]
+
     def test_like_lies_with_like(self):
         """Guards against a short text padded to the longest one."""
         lengths = np.random.default_rng(0).integers(1, 500, 300).tolist()

@@ -89,6 +89,25 @@ def test_catch_up_reads_what_a_text_has_beyond_the_memory(family):
         torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("new", "forwards"), [([3, 2], 1), ([5], 1), ([6], 2), ([2] * 5, 2), ([1], 1)])
+def test_few_tokens_more_cost_no_second_forward(new, forwards):
+    """Of eight rows one or two have a few tokens more: at most half as many as there are rows."""
+    lm, rng = handle("llama"), np.random.default_rng(2)
+    memory, calls = make_memory(lm, 8), []
+    texts = [rng.integers(2, V, n) for n in (7, 3, 9, 4, 12, 5, 6, 8)]
+    memory.read(np.arange(8), texts)
+    memory.reset([1])
+    texts[1] = texts[1][:0]
+    more = [rng.integers(2, V, n) for n in [1] * (8 - len(new)) + new]
+    hook = lm.trunk.register_forward_pre_hook(lambda *_: calls.append(1))
+    logits = lm.head(memory.read(np.arange(8), more))
+    hook.remove()
+    expected = torch.stack([full_forward(lm, np.concatenate(both)) for both in zip(texts, more, strict=True)])
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
+    assert len(calls) == forwards
+    assert memory.lengths.tolist() == [len(a) + len(b) for a, b in zip(texts, more, strict=True)]
+
+
 def test_memory_is_the_cache_and_no_more():
     lm = handle("gpt2")
     memory = make_memory(lm, 8)
