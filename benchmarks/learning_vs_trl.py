@@ -5,10 +5,11 @@
     python benchmarks/learning_vs_trl.py --trl-python trl-1.12.0/bin/python --write
 
 All sides: the shipped model of `reviews`, its training prompts and its learned judge, which nobody may change; 32 new
-tokens, β .1 per token (k1), γ 1, λ .95, clips .2, constant learning rates, fp32. Ours has the tuned settings otherwise:
-64 slots × 64 tokens an update (about 230 texts), two epochs of four minibatches. TRL has 128 texts an update and one
-step of its optimiser an epoch, whose gradient it adds up from two halves; and four epochs, as it has unless told
-otherwise (`trl`), or two (`trl_two_epochs`). Its critic has a trunk of its own, begun as the model, and a random head.
+tokens, β .1 per token (k1), γ 1, λ .95, clips .2, constant learning rates, fp32. Ours learns from short rollouts, once:
+64 slots × 32 tokens an update (about 120 texts), one epoch of four minibatches, and otherwise as tuned. TRL has 128
+texts an update, and one step of its optimiser an epoch, whose gradient it adds up from two halves; four epochs, as it
+has unless told otherwise (`trl`), or two (`trl_two_epochs`); `trl_as_ours` makes one epoch of four minibatches, with a
+step each. Its critic has a trunk of its own, begun as the model, and a random head.
 
 Gold, the true sentiment between −1 and 1, is what nobody learns from. A side is there when the mean over its last 256
 texts is .8, nine tenths of that range, at a KL to the reference of at most 10 nats a text. Seconds are those of its
@@ -34,9 +35,15 @@ from sides import Worker
 
 FOLDER = Path(__file__).resolve().parent.parent / "runs" / "reference" / "benchmarks"
 WINDOW, GOOD, FAR = 256, 0.8, 10.0
-GIVEN = {"batch": 128, "accumulate": 2, "bf16": False, "response": 32, "kl_coef": 0.1}
+GIVEN = {"bf16": False, "response": 32, "kl_coef": 0.1}
 RATES = (5e-4, 1e-3, 2e-3)
-EPOCHS = {"ours": None, "trl": 4, "trl_two_epochs": 2}  # None: as tuned
+TRL = {"batch": 128, "accumulate": 2, "minibatches": 2, "epochs": 4}
+SIDES = {
+    "ours": {},
+    "trl": TRL,
+    "trl_two_epochs": {**TRL, "epochs": 2},
+    "trl_as_ours": {"batch": 128, "accumulate": 1, "minibatches": 4, "epochs": 1},
+}
 
 
 class Gold:
@@ -66,7 +73,7 @@ def learn(options: argparse.Namespace, gold: Gold, folder: str, side: str, rate:
     """One run: until it is there, has gone too far, or its time is over."""
     given = {
         **GIVEN,
-        "epochs": EPOCHS[side],
+        **SIDES[side],
         "model": str(options.model),
         "judge": str(options.judge),
         "prompts": gold.tokens,
@@ -121,8 +128,13 @@ def draw(rows: list[dict]) -> None:
     """Gold over seconds, every run; beside it, gold over KL."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     over_time, over_kl = figure.subplots(1, 2)
-    colors = {"ours": "tab:blue", "trl": "tab:orange", "trl_two_epochs": "tab:green"}
-    names = {"ours": "textrlhf", "trl": "TRL 1.12.0", "trl_two_epochs": "TRL 1.12.0, two epochs"}
+    colors = {"ours": "tab:blue", "trl": "tab:orange", "trl_two_epochs": "tab:green", "trl_as_ours": "tab:red"}
+    names = {
+        "ours": "textrlhf",
+        "trl": "TRL 1.12.0",
+        "trl_two_epochs": "TRL 1.12.0, two epochs",
+        "trl_as_ours": "TRL 1.12.0, one epoch of four minibatches",
+    }
     for row in rows:
         seconds, gold, kl = zip(*row["curve"], strict=True)
         style = {"color": colors[row["side"]], "lw": 1, "alpha": 0.8}
@@ -148,7 +160,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=float, default=300, help="seconds of updates that a run may take")
-    parser.add_argument("--sides", nargs="+", choices=list(EPOCHS), default=list(EPOCHS))
+    parser.add_argument("--sides", nargs="+", choices=list(SIDES), default=list(SIDES))
     parser.add_argument("--rates", nargs="+", type=float, default=RATES)
     parser.add_argument("--write", action="store_true", help="keep the result")
     options = parser.parse_args()
@@ -171,6 +183,7 @@ def main() -> None:
         "command": "python benchmarks/learning_vs_trl.py --trl-python PATH --write",
         "threads": options.threads,
         **GIVEN,
+        "sides": SIDES,
         "gold": GOOD,
         "kl_at_most": FAR,
         "seconds": seconds,

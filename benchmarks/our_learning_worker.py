@@ -23,7 +23,15 @@ def main() -> None:
     judge = RewardModel.load(given["judge"], device="cpu")
     agent = PPO.tuned(
         "TextRLHF-v0",
-        env_kwargs={"reward_model": judge, "kl_coef": given["kl_coef"], "device": "cpu"},
+        env_kwargs={
+            "reward_model": judge,
+            "kl_coef": given["kl_coef"],
+            "missing_eos_penalty": 0.0,
+            "device": "cpu",
+        },
+        n_steps=32,
+        batch_size=512,
+        n_epochs=1,
         learning_rate=given["learning_rate"],
         lr_schedule="constant",
         torch_threads=given["threads"],

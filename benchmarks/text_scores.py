@@ -5,7 +5,7 @@
 
 reviews        TextRLHF-v0, the shipped model and the shipped, learned judge
 reviews-gold   the same with the true score as the judge: what the judge's mistakes cost. Over the model's own texts the
-               judge has deviation 1 and gold .583, so KL costs .583 times as much: as much for a deviation
+               judge has deviation 1 and gold .583, so KL and a missing end cost .583 times as much
 arithmetic     the shipped `tasks` model, which was cloned from demonstrations
 qa, dialogue   a model of the same shape, cloned first (by the agent `clone`) from few demonstrations: the shipped one
                answers what it can, and sells nearly without fault
@@ -121,7 +121,7 @@ def novice(env: str, n: int, passes: int) -> Start:
 
 KINDS = {
     "reviews": Kind("TextRLHF-v0"),
-    "reviews-gold": Kind("TextRLHF-v0", {"reward_model": "gold", "kl_coef": 0.128}),
+    "reviews-gold": Kind("TextRLHF-v0", {"reward_model": "gold", "kl_coef": 0.163, "missing_eos_penalty": 1.17}),
     "arithmetic": Kind("TextArithmetic-v0"),
     "qa": Kind("TextQA-v0", start=novice("TextQA-v0", 2000, 5)),
     "dialogue": Kind("TextDialogue-v0", start=novice("TextDialogue-v0", 300, 8)),

@@ -96,7 +96,7 @@ def main() -> None:
     ppo_trainer.batch_generation = noted
     settings = trl.experimental.ppo.PPOConfig(
         **plain_settings(given),
-        num_mini_batches=given["accumulate"],
+        num_mini_batches=given["minibatches"],
         total_episodes=given["batch"] * 10**6,
         num_ppo_epochs=given["epochs"],
         response_length=given["response"],
