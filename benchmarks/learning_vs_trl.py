@@ -14,7 +14,8 @@ step each. Its critic has a trunk of its own, begun as the model, and a random h
 Gold, the true sentiment between −1 and 1, is what nobody learns from. A side is there when the mean over its last 256
 texts is .8, nine tenths of that range, at a KL to the reference of at most 10 nats a text. Seconds are those of its
 updates: ours include gold, which its environment tells, TRL's do not. Every learning rate is tried with seed 0, the
-best is run with the other seeds too. Each process runs alone, with --threads.
+best is run with the other seeds too; a run that goes too far first is never there, and counts as the longest. Each
+process runs alone, with --threads.
 
 Prints JSON lines; --write puts them into runs/reference/benchmarks/learning_vs_trl.json and draws learning_vs_trl.png.
 """
@@ -27,6 +28,7 @@ import statistics
 import sys
 import tempfile
 from collections import deque
+from math import inf, isfinite
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +126,17 @@ def best(rows: list[dict]) -> float:
     return min(rows, key=lambda row: (not row["reached"], row["seconds"]))["learning_rate"]
 
 
+def ratios(seconds: dict[str, list[float | None]]) -> dict[str, float]:
+    """How many times as long the other sides took: medians, in which a run that was never there is the longest."""
+
+    def median(side: str) -> float:
+        return statistics.median(inf if needed is None else needed for needed in seconds[side])
+
+    others = [side for side in seconds if side != "ours"] if "ours" in seconds else []
+    found = {side.replace("trl", "ratio"): median(side) / median("ours") for side in others}
+    return {name: round(ratio, 2) for name, ratio in found.items() if isfinite(ratio)}
+
+
 def draw(rows: list[dict]) -> None:
     """Gold over seconds, every run; beside it, gold over KL."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
@@ -150,7 +163,7 @@ def draw(rows: list[dict]) -> None:
     over_time.set_xscale("log")
     over_time.set_xticks([2, 5, 10, 20, 40], ["2", "5", "10", "20", "40"])
     over_time.minorticks_off()
-    over_time.legend(fontsize=8)
+    over_kl.legend(*over_time.get_legend_handles_labels(), fontsize=8, loc="lower right")
     figure.savefig(FOLDER / "learning_vs_trl.png", dpi=100)
 
 
@@ -178,7 +191,8 @@ def main() -> None:
             rate = best(tried)
             more = [learn(options, gold, folder, side, rate, seed) for seed in range(1, options.seeds)]
             rows += tried + more
-            seconds[side] = [row["seconds"] for row in tried + more if row["learning_rate"] == rate and row["reached"]]
+            at_best = [row for row in tried + more if row["learning_rate"] == rate]
+            seconds[side] = [row["seconds"] if row["reached"] else None for row in at_best]
     result = {
         "command": "python benchmarks/learning_vs_trl.py --trl-python PATH --write",
         "threads": options.threads,
@@ -189,10 +203,7 @@ def main() -> None:
         "seconds": seconds,
         "runs": rows,
     }
-    for side, needed in seconds.items():
-        if side != "ours" and needed and seconds.get("ours"):
-            name = side.replace("trl", "ratio")
-            result[name] = round(statistics.median(needed) / statistics.median(seconds["ours"]), 2)
+    result |= ratios(seconds)
     if options.write:
         write_file(FOLDER / "learning_vs_trl.json", json.dumps(result) + "\n")
         draw(rows)
