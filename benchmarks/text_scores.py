@@ -121,7 +121,7 @@ def novice(env: str, n: int, passes: int) -> Start:
 
 KINDS = {
     "reviews": Kind("TextRLHF-v0"),
-    "reviews-gold": Kind("TextRLHF-v0", {"reward_model": "gold", "kl_coef": 0.163, "missing_eos_penalty": 2.33}),
+    "reviews-gold": Kind("TextRLHF-v0", {"reward_model": "gold", "kl_coef": 0.146, "missing_eos_penalty": 2.33}),
     "arithmetic": Kind("TextArithmetic-v0"),
     "qa": Kind("TextQA-v0", start=novice("TextQA-v0", 2000, 5)),
     "dialogue": Kind("TextDialogue-v0", start=novice("TextDialogue-v0", 300, 8)),
