@@ -41,7 +41,7 @@ def states_of(lm, texts, starts) -> dict[str, list[Floats]]:
         layers = [F.rms_norm(layer, layer.shape[-1:]) for layer in layers]
         sums = [layer.cumsum(1) / lm.context**0.5 for layer in layers]
         sets = (layers[-1:], layers, layers + sums)
-        for (_, rows), seen in zip(found.items(), sets, strict=True):
+        for rows, seen in zip(found.values(), sets, strict=True):
             together = torch.cat(seen, 2).double().numpy()
             for row, i in enumerate(group):
                 rows[i] = together[row, starts[i] - 1 : len(texts[i]) - 1]

@@ -154,7 +154,7 @@ def rollout(given: dict, folder: str, repetitions: int) -> tuple[list[dict[str, 
     def timed(critic, *asked):
         began = np.array(clocks())
         told = critic(*asked)
-        valuing.__iadd__(clocks() - began)
+        np.add(valuing, clocks() - began, out=valuing)
         return told
 
     policy.values, policy.value = (lambda *asked: timed(values, *asked)), (lambda *asked: timed(value, *asked))

@@ -54,11 +54,11 @@ def logprobs_and_entropy(
 def _in_chunks(
     lm: CausalLM, hidden: Tensor, tokens: Tensor, allowed: Allowed | None, *, entropy: bool
 ) -> tuple[Tensor, Tensor]:
-    size = max(_at_once(LOGITS_AT_ONCE, lm) // lm.vocab_size, 1)
+    size = max(at_once(LOGITS_AT_ONCE, lm.device) // lm.vocab_size, 1)
     every = torch.arange(len(hidden), device=hidden.device)
     if len(hidden) <= size:
         return _chunk(lm, hidden, tokens, every, allowed, entropy)
-    again = torch.is_grad_enabled() and len(hidden) * lm.vocab_size > _at_once(LOGITS_KEPT, lm)
+    again = torch.is_grad_enabled() and len(hidden) * lm.vocab_size > at_once(LOGITS_KEPT, lm.device)
     parts = []
     for rows in torch.split(every, size):
         inputs = (lm, hidden[rows], tokens[rows], rows, allowed, entropy)
@@ -145,7 +145,7 @@ def choice_logprobs(lm: CausalLM, texts: Sequence[Choices], allowed: Allowed | N
     counts = np.array([len(text.tokens) for text in texts], np.int64)
     first = np.cumsum(counts) - counts
     results = [np.empty(0, np.float32)] * len(texts)
-    for group in by_length([len(text.text) for text in texts], _at_once(TOKENS_AT_ONCE, lm)):
+    for group in by_length([len(text.text) for text in texts], at_once(TOKENS_AT_ONCE, lm.device)):
         grid = torch.from_numpy(padded([texts[i].text for i in group])).to(lm.device)  # (G, longest)
         states = read_whole(lm, grid)
         row = np.repeat(np.arange(len(group)), counts[group])
@@ -178,5 +178,6 @@ def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         yield group
 
 
-def _at_once(sizes: dict[str, int], lm: CausalLM) -> int:
-    return sizes.get(lm.device.type, sizes["cpu"])
+def at_once(sizes: dict[str, int], device: torch.device) -> int:
+    """How much a device takes at once."""
+    return sizes.get(device.type, sizes["cpu"])

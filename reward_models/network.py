@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..language.families import has_window
-from ..language.logprobs import TOKENS_AT_ONCE, by_length
+from ..language.logprobs import TOKENS_AT_ONCE, at_once, by_length
 from ..language.memory import padded
 from ..language.slot_cache import attention_mask
 from .heads import Noise, TokenValues, margin
@@ -57,7 +57,7 @@ class RewardNetwork(nn.Module):
     ) -> Tensor:  # -> (len(texts),)
         """Raw scores; the texts of a group begin alike."""
         rows = pack(texts, groups, self.shares)
-        budget = TOKENS_AT_ONCE.get(self.device.type, TOKENS_AT_ONCE["cpu"])
+        budget = at_once(TOKENS_AT_ONCE, self.device)
         parts, order = [], []
         for batch in by_length([len(row.tokens) for row in rows], budget):
             parts.append(self._read(texts, [rows[i] for i in batch], noise))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...language import CausalLM, sample
-from ...language.logprobs import logprobs_and_entropy, read_layers
+from ...language.logprobs import at_once, logprobs_and_entropy, read_layers
 from ..masks import Mask
 from ..rollout import Minibatch
 from ..spaces import Leaves
@@ -114,6 +114,8 @@ class LanguageModelPolicy:
         masks = batch.masks
         allowed = None if masks is None else lambda rows: masks[rows]
         log_prob, entropy = logprobs_and_entropy(self.lm, layers[-1].flatten(0, 1)[at], batch.actions, allowed)
+        if not len(batch.values):
+            return Evaluation(log_prob, entropy, batch.values)  # demonstrations: nobody asks what they are worth
         theirs = texts.layers(self.critics_lm) if self.critics_lm else [layer.detach() for layer in layers]
         return Evaluation(log_prob, entropy, self._critic(theirs, at))
 
@@ -155,7 +157,7 @@ class LanguageModelPolicy:
 
 def tokens_at_once(lm: CausalLM) -> int:
     """How many padded tokens are read in one forward that learns."""
-    return TOKENS_AT_ONCE.get(lm.device.type, TOKENS_AT_ONCE["cpu"])
+    return at_once(TOKENS_AT_ONCE, lm.device)
 
 
 def _some(numbers: Tensor, steps: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class Evaluation:
 
     log_prob: Tensor  # (M,)
     entropy: Tensor  # (M,)
-    value: Tensor  # (M,)
+    value: Tensor  # (M,), or of demonstrations, whose worth nobody knows, perhaps none
 
 
 class Policy(Protocol):

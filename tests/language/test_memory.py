@@ -89,15 +89,22 @@ def test_catch_up_reads_what_a_text_has_beyond_the_memory(family):
         torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize(("new", "forwards"), [([3, 2], 1), ([5], 1), ([6], 2), ([2] * 5, 2), ([1], 1)])
-def test_few_tokens_more_cost_no_second_forward(new, forwards):
-    """Of eight rows one or two have a few tokens more: at most half as many as there are rows."""
+def test_few_tokens_more_cost_no_second_forward(new, forwards, fresh):
+    """Of eight rows one or two have a few tokens more: at most half as many as there are rows.
+
+    Where nothing has been read yet, too, the tokens of a row see each other.
+    """
     lm, rng = handle("llama"), np.random.default_rng(2)
     memory, calls = make_memory(lm, 8), []
     texts = [rng.integers(2, V, n) for n in (7, 3, 9, 4, 12, 5, 6, 8)]
-    memory.read(np.arange(8), texts)
-    memory.reset([1])
-    texts[1] = texts[1][:0]
+    if fresh:
+        texts = [text[:0] for text in texts]
+    else:
+        memory.read(np.arange(8), texts)
+        memory.reset([1])
+        texts[1] = texts[1][:0]
     more = [rng.integers(2, V, n) for n in [1] * (8 - len(new)) + new]
     hook = lm.trunk.register_forward_pre_hook(lambda *_: calls.append(1))
     logits = lm.head(memory.read(np.arange(8), more))
