@@ -120,11 +120,14 @@ class OnPolicyAgent(Agent):
             acts.append(act)
             turns.append(turn)
             self.observation, self.starts, self.memory = turn.observation, turn.starts, act.memory
+        log.add(self.observation, self.starts)
         with self.precision():
-            values = policy.values(log, acts)
-        next_values = self._next_values(values, cut_values)
+            values = policy.values(log, acts)  # (T+1, N)
+        next_values = values[1:].double().cpu().numpy()
+        for t, rows, final_values in cut_values:
+            next_values[t, rows] = final_values.double().cpu().numpy()
         watch.lap("values")
-        rollout = self._gathered(log, acts, turns, starts, masks, values, next_values)
+        rollout = self._gathered(log, acts, turns, starts, masks, values[:-1], next_values)
         if world.settles:
             self._settle(rollout)
             watch.lap("environment")
@@ -134,18 +137,6 @@ class OnPolicyAgent(Agent):
         if self.reward_norm:
             rollout.rewards = self.reward_norm(rollout.rewards, rollout.ended, rollout.valid)
         return rollout
-
-    def _next_values(self, values: Tensor, cut_values: list[tuple[int, Array, Tensor]]) -> NDArray[np.float64]:
-        """What is still to come after each step, (T, N), where an episode was cut: of what was cut off."""
-        values = torch.cat([values[1:], torch.zeros_like(values[:1])])
-        if len(going := np.flatnonzero(~self.starts)):  # of an episode that has just begun nobody asks
-            leaves = tuple(leaf[going] for leaf in self.observation)
-            with self.precision():
-                values[-1, torch.from_numpy(going).to(values.device)] = self.policy.value(leaves, self.memory, going)
-        next_values: NDArray[np.float64] = values.double().cpu().numpy()
-        for t, rows, final_values in cut_values:
-            next_values[t, rows] = final_values.double().cpu().numpy()
-        return next_values
 
     def _gathered(
         self,

@@ -120,7 +120,7 @@ class Rollout:
                 segments = segments[rng.permutation(len(segments))]
             stops = np.cumsum(segments[:, 2] - segments[:, 1])
             parts = np.split(segments, np.searchsorted(stops, stops[-1] * np.arange(1, n_batches) / n_batches) + 1)
-            batches = (self._take(_steps_of(part, self.valid.shape[1]), part) for part in parts if len(part))
+            batches = (self._take(steps_of(part, self.valid.shape[1]), part) for part in parts if len(part))
         else:
             steps = np.flatnonzero(self.valid)
             if n_batches > 1:
@@ -160,5 +160,6 @@ class Rollout:
         )
 
 
-def _steps_of(segments: Segments, n_slots: int) -> NDArray[np.int64]:
+def steps_of(segments: Segments, n_slots: int) -> NDArray[np.int64]:
+    """Which steps they are made of, end to end, as flat indices t·N + n."""
     return np.concatenate([np.arange(first, stop) * n_slots + slot for slot, first, stop in segments])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ class StepLog:
     def add(self, observation: Leaves, starts: NDArray[np.bool_]) -> None:
         """Record one step."""
         self._steps.append(observation)
+        self.last = observation
 
     def flat(self) -> tuple[Tensor, ...]:
         """All steps of all slots, each leaf (T·N, ...)."""
@@ -86,6 +88,10 @@ class ActorCritic(nn.Module):
         self.codec = ActionCodec(action_space)
         self.device = torch.device("cpu")
 
+    @abstractmethod
+    def value(self, observation: Leaves, memory: Any, rows: NDArray[np.int64] | None = None) -> Tensor:
+        """See `Policy.value`."""
+
     def to_device(self, device: torch.device) -> None:
         """Move the weights; inputs follow."""
         self.device = device
@@ -109,9 +115,10 @@ class ActorCritic(nn.Module):
         """Action masks on the policy's device."""
         return None if masks is None else torch.from_numpy(masks).to(self.device)
 
-    def values(self, log: Any, acts: Sequence[Act]) -> Tensor:
-        """See `Policy.values`: every act has told them."""
-        return torch.stack([act.value for act in acts if act.value is not None])
+    def values(self, log: StepLog, acts: Sequence[Act]) -> Tensor:
+        """See `Policy.values`: every act has told its own."""
+        told = [act.value for act in acts if act.value is not None]
+        return torch.stack([*told, self.value(log.last, acts[-1].memory)])
 
     def parts(self, batch: Minibatch) -> Iterable[tuple[Minibatch, float]]:
         """All of it: small networks take any minibatch at once."""

@@ -102,9 +102,9 @@ class LanguageModelPolicy:
         """See `Policy.values`: each text is read once, whole."""
         texts, steps = log.whole()
         found = self._values(texts)
-        values = torch.empty_like(found)
-        values[torch.from_numpy(steps).to(found.device)] = found
-        return values.view(len(log), -1)
+        values = found.new_zeros(log.shape)
+        values.view(-1)[torch.from_numpy(steps).to(found.device)] = found
+        return values
 
     def evaluate(self, batch: Minibatch) -> Evaluation:
         """See `Policy.evaluate`."""

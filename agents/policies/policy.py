@@ -77,8 +77,11 @@ class Policy(Protocol):
     def value(self, observation: Leaves, memory: Memory, rows: NDArray[np.int64] | None = None) -> Tensor:
         """Value observations (R, ...) as the continuation of those slots' memories, and leave the memories alone."""
 
-    def values(self, log: Any, acts: Sequence[Act]) -> Tensor:  # -> (T, N)
-        """Value all observations of a rollout, as `act` did, or now."""
+    def values(self, log: Any, acts: Sequence[Act]) -> Tensor:  # -> (T+1, N)
+        """Value all observations of a rollout, as `act` did, or now; the log's last one is what the acts led to.
+
+        Where it opens an episode its value is never asked for.
+        """
 
     def evaluate(self, batch: Minibatch) -> Evaluation:
         """Judge the steps of a minibatch again under the present weights."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from ...language import CausalLM, make_memory
 from ...language.logprobs import by_length, read_layers, read_whole
 from ...language.memory import padded
-from ..rollout import Segments
+from ..rollout import Segments, steps_of
 from ..spaces import Leaves
 
 Ints = NDArray[np.int64]
@@ -116,6 +116,7 @@ class TextLog:
         self._began: list[Ints] = []  # by step (N,): at which step the slot's text was first seen
         self._texts: dict[tuple[int, int], Ints] = {}  # by slot and that step
         self._last: Ints = np.empty((0, 0), np.int64)
+        self._opens: Flags = np.empty(0, bool)
         self._stacked: tuple[Ints, Ints] | None = None  # both as (T, N)
 
     def add(self, observation: Leaves, starts: Flags) -> None:
@@ -126,7 +127,7 @@ class TextLog:
             anew = starts | ~((tokens == self._last) | (self._last < 0)).all(1)
             self._keep(np.flatnonzero(anew))
             began[anew] = t
-        self._last, self._stacked = tokens, None
+        self._last, self._opens, self._stacked = tokens, starts, None
         self._began.append(began)
         self._lengths.append((tokens >= 0).sum(1))
 
@@ -148,15 +149,17 @@ class TextLog:
             texts, np.repeat(np.arange(len(texts)), [len(steps) for steps in columns]), np.concatenate(columns)
         )
 
-    def __len__(self) -> int:
-        return len(self._lengths)
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many steps were recorded, of how many slots."""
+        return len(self._lengths), len(self._last)
 
     def whole(self) -> tuple[Texts, Ints]:
-        """All texts, each at all of its steps, and which those are: flat indices t·N + n."""
-        n_slots = len(self._last)
-        segments = np.stack([np.arange(n_slots), np.zeros(n_slots, np.int64), np.full(n_slots, len(self._lengths))], 1)
-        slots, steps = np.divmod(np.arange(n_slots * len(self._lengths)), len(self._lengths))
-        return self.take(torch.empty(0), segments), steps * n_slots + slots
+        """All texts, each at all of its steps, and which those are, t·N + n; but not those that the last step opens."""
+        n_steps, n_slots = self.shape
+        slots = np.arange(n_slots)
+        segments = np.stack([slots, np.zeros_like(slots), n_steps - self._opens], 1)
+        return self.take(torch.empty(0), segments), steps_of(segments, n_slots)
 
     def _keep(self, slots: Ints) -> None:
         for slot in slots.tolist():

@@ -108,14 +108,16 @@ def lived(policy: LanguageModelPolicy, steps: int = 14, seed: int = 0) -> tuple[
             if length + more <= CONTEXT:
                 texts[row, length : length + more] = new
     nothing = np.zeros((steps, N))
+    log.add((texts.copy(),), starts)
+    worth += [0.0 if opens else oracle.value(text) for text, opens in zip(texts, starts, strict=True)]
     values = policy.values(log, acts)
-    np.testing.assert_allclose(values, np.reshape(worth, (steps, N)), atol=1e-5)
+    np.testing.assert_allclose(values, np.reshape(worth, (steps + 1, N)), atol=1e-5)
     rollout = Rollout(
         log=log,
         by_segments=policy.by_segments,
         actions=torch.stack([act.action for act in acts]),
         log_probs=torch.stack([act.log_prob for act in acts]),
-        values=values,
+        values=values[:-1],
         rewards=nothing,
         terminated=nothing > 0,
         truncated=nothing > 0,
