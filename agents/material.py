@@ -20,7 +20,6 @@ from .policies.reading import Texts
 from .rollout import Minibatch
 from .seeding import derive
 from .spaces import Leaves
-from .vetting import policy_actions
 from .world import World
 
 Ints = NDArray[np.int64]
@@ -62,7 +61,7 @@ class Material(ABC):
 
     def __init__(self, episodes: Sequence[Episode], world: World, device: torch.device) -> None:
         self.device, self._width = device, sum(world.codec.choices or ())
-        actions = np.concatenate([policy_actions(world.codec, episode.actions) for episode in episodes])
+        actions = np.concatenate([world.codec.from_env(episode.actions) for episode in episodes])
         self.actions = torch.from_numpy(actions).to(device)  # (S, …), episodes end to end
         masks = [episode.masks for episode in episodes if episode.masks is not None]
         self._masks = np.concatenate(masks) if masks else None  # (S, bytes)

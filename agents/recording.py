@@ -15,7 +15,6 @@ from .demonstrations import Demonstrations, Episode, Prefixes
 from .masks import Mask, pack
 from .spaces import ActionCodec, Array, Leaves
 from .vectorize import EnvLike, remake, vectorize
-from .vetting import policy_actions
 from .world import World
 
 Expert = Callable[[Any], Any]  # an observation to an action, both as the environment gives and takes them
@@ -96,7 +95,7 @@ def _ask(expert: Expert, world: World, observation: Leaves) -> Array:
     """A function's actions for every slot."""
     seen = [structured(world.observation_space, (leaf[i] for leaf in observation)) for i in range(world.n_envs)]
     try:
-        return policy_actions(world.codec, np.stack([np.asarray(expert(one)) for one in seen]))
+        return world.codec.from_env(np.stack([np.asarray(expert(one)) for one in seen]))
     except ValueError as error:
         raise ValueError(f"the expert returned {error}") from None
 

@@ -101,3 +101,22 @@ class ActionCodec:
             return actions + self._start if self._start else actions
         shifted: Array = actions + self._start
         return shifted.astype(self.space.dtype, copy=False)
+
+    def from_env(self, actions: Array) -> Array:
+        """A batch of the environment's actions (N, *shape) as what `to_env` turns back; ValueError if they are none."""
+        if actions.shape[1:] != self.shape:
+            raise ValueError(f"actions of shape {actions.shape[1:]}: the action space is {self.space}")
+        flat, remedy = actions.reshape(len(actions), -1), ""
+        if self.choices is None:
+            assert isinstance(self.space, spaces.Box)
+            outside = ((flat < self.space.low.reshape(-1)) | (flat > self.space.high.reshape(-1))).any(1)
+            numbers, remedy = flat.astype(np.float32), "; np.clip them to its bounds"
+        else:
+            first = np.reshape(self._start, -1)
+            numbers = flat.astype(np.int64) - first
+            outside = ((numbers < 0) | (numbers >= self.choices) | (numbers + first != flat)).any(1)
+            numbers = numbers[:, 0] if self.size == 1 else numbers
+        if outside.any():
+            i = int(np.flatnonzero(outside)[0])
+            raise ValueError(f"action {actions[i].tolist()} at step {i}: the action space is {self.space}{remedy}")
+        return numbers

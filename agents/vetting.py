@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from ..records.jsonl import DataError, shortened
 from .demonstrations import Demonstrations, Episode, Prefixes
-from .spaces import ActionCodec, Array, Leaves
+from .spaces import Array, Leaves
 from .world import World
 
 Given = str | os.PathLike[str] | Demonstrations | Sequence[Mapping[str, Any]]
@@ -52,34 +52,9 @@ def check(demonstrations: Demonstrations, world: World) -> None:
             _check_text(episode.seen, world) if isinstance(episode.seen, Prefixes) else _check_leaves(
                 episode.seen, world
             )
-            _check_masks(episode, policy_actions(world.codec, episode.actions), world)
+            _check_masks(episode, world.codec.from_env(episode.actions), world)
         except ValueError as error:
             raise DataError(f"{demonstrations.source}, episode {i}: {error}") from None
-
-
-def policy_actions(codec: ActionCodec, actions: Array) -> Array:
-    """A batch of the environment's actions as a policy's numbers, what `codec.to_env` turns back; ValueError if none.
-
-    Discrete choices are int64 from 0, (N,) for one and (N, K) for several; a Box is float32 (N, D).
-    """
-    space, n = codec.space, len(actions)
-    if actions.shape[1:] != codec.shape:
-        raise ValueError(f"actions of shape {actions.shape[1:]}: the action space is {space}")
-    flat = actions.reshape(n, -1)
-    if codec.choices is None:
-        assert isinstance(space, spaces.Box)
-        outside = ((flat < space.low.reshape(-1)) | (flat > space.high.reshape(-1))).any(1)
-        remedy = "; np.clip them to its bounds"
-        numbers = flat.astype(np.float32)
-    else:
-        first = 0 if isinstance(space, spaces.MultiBinary) else np.asarray(getattr(space, "start", 0)).reshape(-1)
-        numbers, remedy = flat.astype(np.int64) - first, ""
-        outside = ((numbers < 0) | (numbers >= codec.choices) | (numbers + first != flat)).any(1)
-        numbers = numbers[:, 0] if len(codec.choices) == 1 else numbers
-    if outside.any():
-        i = int(np.flatnonzero(outside)[0])
-        raise ValueError(f"action {actions[i].tolist()} at step {i}: the action space is {space}{remedy}")
-    return numbers
 
 
 def _check_text(text: Prefixes, world: World) -> None:

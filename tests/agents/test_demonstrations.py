@@ -17,7 +17,7 @@ from textrlhf.agents import PPO, Demonstrations, Episode, record
 from textrlhf.agents.demonstrations import Prefixes
 from textrlhf.agents.masks import pack
 from textrlhf.agents.vectorize import vectorize
-from textrlhf.agents.vetting import check, policy_actions
+from textrlhf.agents.vetting import check
 from textrlhf.agents.world import World
 from textrlhf.records.jsonl import DataError
 from token_world import CONTEXT, TokenEnv, TokenVectorEnv
@@ -117,40 +117,6 @@ def test_an_agent_plays_in_its_own_environment_and_the_seed_decides() -> None:
     first, again, other = (record(agent, n_episodes=3, seed=s, deterministic=False) for s in (1, 1, 2))
     assert first.fingerprint() == again.fingerprint() != other.fingerprint()
     assert first.episodes[0].seen[0].shape == (len(first.episodes[0]), 4)
-
-
-@pytest.mark.parametrize(
-    ("space", "sent", "kept"),
-    [
-        (spaces.MultiDiscrete([3, 2]), [2, 1], [2, 1]),
-        (spaces.MultiBinary(3), [1, 0, 1], [1, 0, 1]),
-        (spaces.Box(-2, 2, (2,), np.float32), [0.5, -2.0], [0.5, -2.0]),
-        (spaces.MultiDiscrete([4]), [3], 3),
-        (spaces.MultiDiscrete([3, 3], start=[1, 5]), [3, 5], [2, 0]),
-    ],
-)
-def test_actions_become_the_policys_numbers_and_come_back(space: spaces.Space[Any], sent: Any, kept: Any) -> None:
-    codec = World(vectorize(Acting(space), 1)).codec
-    numbers = policy_actions(codec, np.array([sent, sent]))
-    np.testing.assert_array_equal(numbers, [kept, kept])
-    np.testing.assert_array_equal(codec.to_env(numbers), [sent, sent])
-
-
-class Acting(gym.Env):
-    """Takes actions of any kind."""
-
-    metadata = {"render_modes": []}
-    observation_space = spaces.Box(-1, 1, (2,), np.float32)
-
-    def __init__(self, space: spaces.Space[Any]) -> None:
-        self.action_space = space
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return np.zeros(2, np.float32), {}
-
-    def step(self, action):
-        return np.zeros(2, np.float32), 0.0, True, False, {}
 
 
 @pytest.mark.parametrize("native", [True, False])

@@ -179,3 +179,17 @@ def test_an_action_space_nobody_can_act_in_is_refused(space: spaces.Space[Any]) 
     with pytest.raises(UnsupportedSpaceError, match="action_space is .*TransformAction") as caught:
         ActionCodec(space)
     assert str(space) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [*ACTIONS, *BOXES])
+def test_what_an_environment_was_sent_becomes_the_policys_numbers_and_comes_back(name: str) -> None:
+    space = {**ACTIONS, **BOXES}[name]
+    space.seed(0)
+    codec, sent = ActionCodec(space), np.stack([space.sample() for _ in range(20)])
+    numbers = codec.from_env(sent)
+    assert numbers.shape == ((20,) if codec.choices and codec.size == 1 else (20, codec.size))
+    assert numbers.dtype == (np.int64 if codec.choices else np.float32)
+    if codec.choices:
+        assert (numbers >= 0).all()
+        assert (numbers < (codec.choices[0] if codec.size == 1 else codec.choices)).all()
+    np.testing.assert_array_equal(codec.to_env(numbers), sent.astype(np.float32) if name in BOXES else sent)
