@@ -6,6 +6,7 @@ import contextlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from ..records.progress import Stopwatch
 from .callbacks import Callback, Metrics
-from .config import Config, language_model_settings, make_config, tuned_for, tuned_settings
+from .config import LANGUAGE_MODEL, Config, language_model_settings, make_config, tuned_for, tuned_settings
 from .episodes import Episodes
 from .flat import FlatAdam, load_own_tensors, own_tensors
 from .masks import Mask, checked, require_an_action
@@ -25,7 +26,7 @@ from .policies.encoder import is_image
 from .reach import Reach
 from .seeding import Randomness, derive, draw_seed
 from .spaces import Array, Leaves, leaves_of
-from .vectorize import EnvLike, Vectorized, vectorize
+from .vectorize import EnvLike, Vectorized, log, vectorize
 from .world import World
 
 A = TypeVar("A", bound="Agent")
@@ -57,7 +58,8 @@ class Agent(ABC):
     ) -> None:
         settled = make_config(self.config_class, config, **hyperparameters)
         made = vectorize(env, settled.n_envs, env_kwargs)
-        if config is None and Reach(made.env).has("reference_model"):
+        as_lm = getattr(settled, "policy", None) in ("auto", "lm")
+        if config is None and as_lm and Reach(made.env).has("reference_model"):
             settled = make_config(self.config_class, **{**language_model_settings(self.name), **hyperparameters})
             if made.owned and made.env.num_envs != settled.n_envs:
                 made.env.close()
@@ -75,6 +77,7 @@ class Agent(ABC):
         self.num_timesteps = 0
         self.n_updates = 0
         self.plan: Plan | None = None
+        self.origin: Path | None = None  # the folder it was read from
         self._predictions = torch.Generator(device=self.device)
         self._predictions.manual_seed(derive(seed, 3, 0))
         with torch.random.fork_rng(devices=[]), self.threads():  # the first weights, too, depend on the threads
@@ -101,15 +104,20 @@ class Agent(ABC):
     @classmethod
     def tuned(cls: type[A], env: EnvLike, *, env_kwargs: Mapping[str, Any] | None = None, **hyperparameters: Any) -> A:
         """Make an agent with the hyperparameters kept for an environment; keywords change single ones."""
-        env_id = env if isinstance(env, str) else env.spec.id if env.spec else repr(env)
-        known = tuned_for(cls.name, env_id, env_kwargs)
+        spec = None if isinstance(env, str) else env.spec
+        env_id = env if isinstance(env, str) else spec.id if spec else repr(env)
+        given = {**(spec.kwargs if spec else {}), **(env_kwargs or {})}
+        known = tuned_for(cls.name, env_id, given)
         if known is None:
+            there = ", ".join(name for name in tuned_settings(cls.name) if name != LANGUAGE_MODEL)
             raise KeyError(
-                f"{cls.__name__} has no tuned hyperparameters for {env_id!r}: there are some for "
-                f"{', '.join(tuned_settings(cls.name))}; make it with {cls.__name__}({env_id!r}) instead"
+                f"{cls.__name__} has no tuned hyperparameters for {env_id!r}: there are some for {there}; make it with "
+                f"{cls.__name__}({env_id!r}) instead"
             )
         if isinstance(env, str):
-            env_kwargs = {**known.env_kwargs, **(env_kwargs or {})}
+            env_kwargs = {**known.env_kwargs, **given}
+        elif lacks := {name: value for name, value in known.env_kwargs.items() if given.get(name) != value}:
+            log.warning("%s was made without %s, which its tuned hyperparameters go with", env_id, lacks)
         return cls(env, env_kwargs=env_kwargs, **{**known.hyperparameters, **hyperparameters})
 
     def learn(

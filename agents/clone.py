@@ -15,21 +15,21 @@ import torch
 
 from ..records.checkpoint import CheckpointError
 from ..records.progress import Stopwatch
-from .agent import Agent
 from .callbacks import Callback, Metrics
 from .config import Config, Schedule, scheduled
 from .demonstrations import Demonstrations
 from .diagnostics import DivergedError
 from .flat import FlatAdam
-from .material import Passes, hold_out, make_material
-from .policies import Policy
-from .policies.choose import PolicyConfig, choose_policy
+from .material import Material, Passes, hold_out, make_material
+from .policies.choose import PolicyConfig
+from .policy_agent import PolicyAgent
 from .seeding import derive
 from .training import ROWS, refuse_to_overwrite
 from .vectorize import EnvLike
 from .vetting import ACCEPTED, Given, read
 
 C = TypeVar("C", bound="Clone")
+KEPT = "demonstrations.npz"  # in a run's folder: demonstrations that came from no file
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,17 @@ class CloneConfig(PolicyConfig):
         self.require(["heldout_checks"], lambda value: 1 <= value <= ROWS, f"between 1 and {ROWS}")
 
 
-class Clone(Agent):
+@dataclass(frozen=True)
+class _Lessons:
+    """Demonstrations as they are learned from."""
+
+    demonstrations: Demonstrations
+    fingerprint: str
+    passes: Passes
+    heldout: Material | None
+
+
+class Clone(PolicyAgent):
     """Imitates demonstrations; of texts it is supervised fine-tuning.
 
     Its steps are those it has learned from. The critic learns nothing.
@@ -108,40 +118,41 @@ class Clone(Agent):
             raise
 
     def _build(self) -> None:
-        self.policy = self.make_policy()
-        self.policy.to_device(self.device)
+        super()._build()
         self.optimizer = FlatAdam(self.policy.network)
-        self._demonstrations: Demonstrations | None = None
+        self._taken_up: _Lessons | None = None
         self._begun: dict[str, Any] | None = None  # what a checkpoint tells of the demonstrations and the place in them
-
-    def make_policy(self) -> Policy:
-        """The policy for this world and config."""
-        return choose_policy(self.world, self.config)
 
     @property
     def demonstrations(self) -> Demonstrations:
         """What is learned from; set it to learn from something else from now on."""
-        if self._demonstrations is None:  # the agent was loaded, and nobody has asked so far
-            if self.config.demonstrations is None:
-                raise ValueError(f"demonstrations is missing: set agent.demonstrations to {ACCEPTED}")
-            self._take_up(read(self.config.demonstrations, self.world))
-            assert self._demonstrations is not None
-        return self._demonstrations
+        return self._lessons().demonstrations
 
     @demonstrations.setter
     def demonstrations(self, given: Given) -> None:
+        found = read(given, self.world)
         self._begun = None
-        self._take_up(read(given, self.world))
+        self._taken_up = self._take_up(found)
         path = os.fspath(given) if isinstance(given, str | os.PathLike) else None
         self.config = dataclasses.replace(self.config, demonstrations=path)
 
     @property
     def epoch_steps(self) -> int:
         """How many steps it takes to learn once from every demonstration that is not held out."""
-        assert self.demonstrations
-        return self._passes.material.n_steps
+        return self._lessons().passes.material.n_steps
 
-    def _take_up(self, demonstrations: Demonstrations) -> None:
+    def _lessons(self) -> _Lessons:
+        if self._taken_up is None:  # the agent was loaded, and nobody has asked so far
+            given = self.config.demonstrations
+            if given is None:
+                raise ValueError(f"demonstrations is missing: set agent.demonstrations to {ACCEPTED}")
+            kept = self.origin and self.origin.parent.parent / KEPT  # the run's folder may have been moved
+            if kept and kept.is_file() and not Path(given).exists():
+                given = str(kept)
+            self._taken_up = self._take_up(read(given, self.world))
+        return self._taken_up
+
+    def _take_up(self, demonstrations: Demonstrations) -> _Lessons:
         """Begin with these demonstrations, or go on with them where a checkpoint stands."""
         fingerprint = demonstrations.fingerprint()
         begun = self._begun or {"demonstrations": fingerprint, "epoch": 0, "place": 0}
@@ -155,10 +166,8 @@ class Clone(Agent):
             make_material(self.policy, part, self.world, self.device) if part else None for part in held
         )
         assert learned
-        self._passes = Passes(learned, self.config.batch_size, self.seed, int(begun["epoch"]), int(begun["place"]))
-        self._heldout = heldout
-        self._fingerprint = fingerprint
-        self._demonstrations = demonstrations
+        passes = Passes(learned, self.config.batch_size, self.seed, int(begun["epoch"]), int(begun["place"]))
+        return _Lessons(demonstrations, fingerprint, passes, heldout)
 
     def learn(
         self: C,
@@ -176,20 +185,20 @@ class Clone(Agent):
         demonstrations = self.demonstrations
         if run:
             refuse_to_overwrite(self, run)
-            if self.config.demonstrations is None:
-                path = Path(run) / "demonstrations.npz"
-                demonstrations.save(path)
-                self.config = dataclasses.replace(self.config, demonstrations=str(path))
+            given = self.config.demonstrations
+            if given is None or Path(given).name == KEPT:
+                demonstrations.save(Path(run) / KEPT)
+                self.config = dataclasses.replace(self.config, demonstrations=str(Path(run) / KEPT))
         return super().learn(total_timesteps, callbacks=callbacks, run=run, progress=progress)
 
     def advance(self, remaining: float, watch: Stopwatch) -> Metrics:
         """Learn from the next minibatch."""
         c = self.config
-        assert self.demonstrations
+        passes = self._lessons().passes
         if not self.n_updates:
-            self._passes.material.absorb()  # once: statistics must not move under what has been learned
+            passes.material.absorb()  # once: statistics must not move under what has been learned
         rate = scheduled(c.learning_rate, c.lr_schedule, remaining) * min(1.0, (self.n_updates + 1) / max(c.warmup, 1))
-        batch = self._passes.next()
+        batch = passes.next()
         self.optimizer.zero()
         mean_loss, mean_entropy = 0.0, 0.0
         for part, share in self.policy.parts(batch):
@@ -203,13 +212,13 @@ class Clone(Agent):
             "train/loss": mean_loss,
             "train/entropy": mean_entropy,
             "train/learning_rate": rate,
-            "train/epoch": self._passes.done,
+            "train/epoch": passes.done,
         }
         if not math.isfinite(metrics["train/loss"]):
-            raise self._diverged("the loss of")
+            raise DivergedError(f"the loss of minibatch {self.n_updates} is not a finite number")
         self.optimizer.step(rate, c.max_grad_norm)
         if not self.optimizer.flat.isfinite().all():
-            raise self._diverged("a weight after")
+            raise DivergedError(f"a weight after minibatch {self.n_updates} is not a finite number")
         before = self.num_timesteps
         self.n_updates += 1
         self.num_timesteps += len(batch.actions)
@@ -224,8 +233,7 @@ class Clone(Agent):
 
         Empty where nothing is held out.
         """
-        assert self.demonstrations
-        heldout = self._heldout
+        heldout = self._lessons().heldout
         if heldout is None:
             return {}
         loss, off = 0.0, 0.0
@@ -244,29 +252,20 @@ class Clone(Agent):
         worth = {"heldout/accuracy": 1 - off / n} if discrete else {"heldout/error": math.sqrt(off / n)}
         return {"heldout/loss": loss / n, **worth}
 
-    def precision(self) -> torch.autocast:
-        """Held around what the policy computes."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16)
-
     def _due(self, before: int) -> bool:
         """Whether to look at what is held out: so many times over the plan, at steps that a row of metrics is about."""
         if self.plan is None:
             return True
-        every = max(1, self.plan.length // ROWS) * (ROWS // self.config.heldout_checks)
+        row = max(1, self.plan.length // ROWS)
+        every = row * -(-self.plan.length // (row * self.config.heldout_checks))
         return self.num_timesteps >= self.plan.end or self.plan.crosses(every, before, self.num_timesteps)
-
-    def _diverged(self, what: str) -> DivergedError:
-        return DivergedError(
-            f"{what} minibatch {self.n_updates} is not a finite number; learning stopped, and checkpoints on disk are "
-            "from before it. Lower learning_rate or max_grad_norm, or normalise what comes in"
-        )
 
     def state_dict(self) -> dict[str, Any]:
         """See `Agent.state_dict`."""
         begun = self._begun
-        if self._demonstrations is not None:
-            place = {"epoch": self._passes.epoch, "place": self._passes.place}
-            begun = {"demonstrations": self._fingerprint, **place}
+        if (now := self._taken_up) is not None:
+            place = {"epoch": now.passes.epoch, "place": now.passes.place}
+            begun = {"demonstrations": now.fingerprint, **place}
         return {**super().state_dict(), "begun": begun}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -90,10 +90,9 @@ class Demonstrations:
             raise DataError(f"{self.source} holds no episodes: expected at least one")
         if self.heldout is not None and len(self.heldout) != len(self):
             raise DataError(f"{self.source} holds {len(self)} episodes and says of {len(self.heldout)} who learns them")
-        first = _form(self.episodes[0])
         for i, episode in enumerate(self.episodes):
             problem = _problem(episode)
-            if problem is None and _form(episode) != first:
+            if problem is None and _form(episode) != (first := _form(self.episodes[0])):
                 problem = f"it is {_form(episode)}, but episode 0 is {first}: all must be alike"
             if problem:
                 raise DataError(f"{self.source}, episode {i}: {problem}")

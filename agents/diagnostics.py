@@ -11,7 +11,13 @@ from .rollout import Rollout
 
 
 class DivergedError(RuntimeError):
-    """The loss is no longer a number."""
+    """A loss or a weight is no longer a number."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}; learning stopped, and checkpoints on disk are from before it. Lower learning_rate or "
+            "max_grad_norm, or normalise observations and rewards"
+        )
 
 
 class UpdateRecord:
@@ -46,9 +52,7 @@ class UpdateRecord:
         finite = losses[:, 0].isfinite()
         if not finite.all():
             raise DivergedError(
-                f"the loss of minibatch {int((~finite).nonzero()[0])} of update {self.n_updates} is not a finite "
-                "number; learning stopped, and checkpoints on disk are from before it. Lower learning_rate or "
-                "max_grad_norm, or normalise observations and rewards"
+                f"the loss of minibatch {int((~finite).nonzero()[0])} of update {self.n_updates} is not a finite number"
             )
         _, policy_loss, value_loss, entropy = losses.mean(0).tolist()
         first = torch.cat(self._log_ratios[0])

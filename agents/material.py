@@ -11,19 +11,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..language.logprobs import rows_at_once
 from ..records.jsonl import DataError
 from .demonstrations import Demonstrations, Episode, Prefixes
 from .masks import unpack
 from .policies import LanguageModelPolicy, Policy
 from .policies.language_model import tokens_at_once
-from .policies.reading import Texts
-from .rollout import Minibatch
+from .policies.reading import Texts, goes_on
+from .rollout import Minibatch, split_evenly
 from .seeding import derive
 from .spaces import Leaves
 from .world import World
 
 Ints = NDArray[np.int64]
-LOGITS_AT_ONCE = 1 << 23
 STEPS_AT_ONCE = 4096  # of a policy without memory, where nothing is learned
 SLOTS = 64  # episodes that are played again side by side
 
@@ -76,9 +76,7 @@ class Material(ABC):
         """All units in minibatches of about `batch_size` steps each, shuffled by `rng`, or in order."""
         n_batches = -(-self.n_steps // batch_size)
         units = np.arange(len(self.sizes)) if rng is None else rng.permutation(len(self.sizes))
-        stops = np.cumsum(self.sizes[units])
-        parts = np.split(units, np.searchsorted(stops, stops[-1] * np.arange(1, n_batches) / n_batches) + 1)
-        return [part for part in parts if len(part)]
+        return split_evenly(units, self.sizes[units], n_batches)
 
     @abstractmethod
     def steps(self, units: Ints) -> Ints:
@@ -208,10 +206,8 @@ class TextMaterial(Material):
             np.concatenate([text.lengths for text in texts]) - 1,
         )
 
-    def segments(self, units: Ints) -> Ints:
-        """One for each text; an episode that shows only its latest tokens has several."""
-        n_texts = sum(len(self.texts[unit]) for unit in units)
-        return np.zeros((n_texts, 3), np.int64)
+    def segments(self, units: Ints) -> None:
+        """None: texts tell all that is read."""
 
     @torch.no_grad()
     def likeliest(self, units: Ints) -> Tensor:
@@ -219,9 +215,9 @@ class TextMaterial(Material):
         lm, masks = self.policy.lm, self.masks(self.steps(units))
         texts = self.observations(units)
         found = torch.empty(len(texts.rows), dtype=torch.int64, device=self.device)
+        size = rows_at_once(lm)
         for part, places in texts.parts(tokens_at_once(lm)):
             steps, states = torch.from_numpy(places).to(self.device), part.states(lm)
-            size = max(LOGITS_AT_ONCE // lm.vocab_size, 1)
             for some, hidden in zip(steps.split(size), states.split(size), strict=True):
                 logits = lm.head(hidden)
                 found[some] = (logits if masks is None else logits.masked_fill(~masks[some], -torch.inf)).argmax(-1)
@@ -279,5 +275,5 @@ def _texts(episode: Episode) -> list[Prefixes]:
     if isinstance(episode.seen, Prefixes):
         return [episode.seen]
     rows = episode.seen[0]
-    anew = ~((rows[:-1] < 0) | (rows[:-1] == rows[1:])).all(1)
+    anew = ~goes_on(rows[:-1], rows[1:])
     return [Prefixes.of(part) for part in np.split(rows, np.flatnonzero(anew) + 1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..records.progress import Stopwatch
-from .agent import Agent
 from .callbacks import Metrics
 from .diagnostics import DivergedError
 from .flat import FlatAdam
 from .masks import pack
 from .normalize import RewardNorm
-from .policies import Act, Policy
-from .policies.choose import PolicyConfig, choose_policy
+from .policies import Act
+from .policies.choose import PolicyConfig
+from .policy_agent import PolicyAgent
 from .rollout import ObservationLog, Rollout
 from .spaces import Array
 from .world import Turn
@@ -49,23 +49,18 @@ class OnPolicyConfig(PolicyConfig):
         self.require(["gamma", "gae_lambda"], lambda value: 0 <= value <= 1, "between 0 and 1")
 
 
-class OnPolicyAgent(Agent):
+class OnPolicyAgent(PolicyAgent):
     """Gathers rollouts; a subclass says how to learn from one."""
 
     config: OnPolicyConfig
 
     def _build(self) -> None:
-        self.policy = self.make_policy()
-        self.policy.to_device(self.device)
+        super()._build()
         self.optimizer = FlatAdam(self.policy.network, eps=1e-5)
         norm = self.config.normalize_reward
         self.reward_norm = RewardNorm(self.world.n_envs, self.config.gamma) if norm else None
         fingerprint = getattr(self.world.reference_model, "fingerprint", None)
         self._reference: str | None = fingerprint() if fingerprint else None  # nobody moves it, so once is enough
-
-    def make_policy(self) -> Policy:
-        """The policy for this world and config."""
-        return choose_policy(self.world, self.config)
 
     @abstractmethod
     def update(self, rollout: Rollout, remaining: float) -> Metrics:
@@ -73,25 +68,19 @@ class OnPolicyAgent(Agent):
 
     def advance(self, remaining: float, watch: Stopwatch) -> Metrics:
         """One rollout and one update."""
-        rollout = self.collect(watch)
+        with self.precision():
+            rollout = self.collect(watch)
         rollout.estimate_advantages(self.config.gamma, self.config.gae_lambda)
         watch.lap("values")
         with self.precision():
             metrics = self.update(rollout, remaining)
         if not self.optimizer.flat.isfinite().all():
-            raise DivergedError(
-                f"update {self.n_updates} left weights that are not finite numbers; learning stopped, and checkpoints "
-                "on disk are from before it. Lower learning_rate or max_grad_norm, or normalise what comes in"
-            )
+            raise DivergedError(f"update {self.n_updates} left weights that are not finite numbers")
         self.n_updates += 1
         self.memory = self.policy.refreshed(self.memory)
         self.policy.absorb(rollout.log, rollout.valid)
         watch.lap("update")
         return metrics
-
-    def precision(self) -> torch.autocast:
-        """Held around what the policy computes."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16)
 
     def collect(self, watch: Stopwatch) -> Rollout:
         """Take `n_steps` in every slot."""
@@ -104,10 +93,9 @@ class OnPolicyAgent(Agent):
             starts.append(self.starts)
             if world.masks is not None:
                 masks.append(pack(world.masks))
-            with self.precision():
-                act = policy.act(
-                    self.observation, self.memory, self.starts, masks=world.masks, generator=self.random.actions
-                )
+            act = policy.act(
+                self.observation, self.memory, self.starts, masks=world.masks, generator=self.random.actions
+            )
             actions = act.action.cpu().numpy()
             log_probs = act.log_prob.cpu().numpy() if world.announces else None
             watch.lap("acting")
@@ -115,14 +103,12 @@ class OnPolicyAgent(Agent):
             watch.lap("environment")
             if turn.final is not None:
                 rows = np.flatnonzero(turn.truncated)
-                with self.precision():
-                    cut_values.append((t, rows, policy.value(turn.final, act.memory, rows)))
-            acts.append(act)
-            turns.append(turn)
+                cut_values.append((t, rows, policy.value(turn.final, act.memory, rows)))
             self.observation, self.starts, self.memory = turn.observation, turn.starts, act.memory
+            acts.append(act)
+            turns.append(replace(turn, observation=(), final=None))  # the log keeps of them what is needed
         log.add(self.observation, self.starts)
-        with self.precision():
-            values = policy.values(log, acts)  # (T+1, N)
+        values = policy.values(log, acts)  # (T+1, N)
         next_values = values[1:].double().cpu().numpy()
         for t, rows, final_values in cut_values:
             next_values[t, rows] = final_values.double().cpu().numpy()
@@ -193,8 +179,7 @@ class OnPolicyAgent(Agent):
             self.reward_norm.load_state_dict(state["reward_norm"])
 
     def _settle(self, rollout: Rollout) -> None:
-        with self.precision():  # the reference computes as the policy does: its rounding is then no difference
-            charges, kl = self.world.settle(rollout.valid.sum(0))
+        charges, kl = self.world.settle(rollout.valid.sum(0))
         settled = np.zeros_like(rollout.rewards)
         for slot, owed in enumerate(charges):
             if len(owed):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .agent import Agent
 from .demonstrations import Demonstrations, Episode, Prefixes
 from .masks import Mask, pack
+from .policies.reading import goes_on
 from .spaces import ActionCodec, Array, Leaves
 from .vectorize import EnvLike, remake, vectorize
 from .world import World
@@ -126,7 +127,7 @@ class _Slot:
         self.reward += reward
 
     def _grow(self, tokens: Array) -> None:
-        if self.text is not None and not ((self.text < 0) | (self.text == tokens)).all():
+        if self.text is not None and not goes_on(self.text, tokens):
             rows = self._prefixes().rows(len(tokens))  # it shows its latest tokens only: each step on its own, then
             self.seen, self.grows = [(row.astype(tokens.dtype),) for row in rows], False
             return

@@ -118,9 +118,8 @@ class Rollout:
             segments = self.segments()
             if n_batches > 1:
                 segments = segments[rng.permutation(len(segments))]
-            stops = np.cumsum(segments[:, 2] - segments[:, 1])
-            parts = np.split(segments, np.searchsorted(stops, stops[-1] * np.arange(1, n_batches) / n_batches) + 1)
-            batches = (self._take(steps_of(part, self.valid.shape[1]), part) for part in parts if len(part))
+            parts = split_evenly(segments, segments[:, 2] - segments[:, 1], n_batches)
+            batches = (self._take(steps_of(part, self.valid.shape[1]), part) for part in parts)
         else:
             steps = np.flatnonzero(self.valid)
             if n_batches > 1:
@@ -158,6 +157,13 @@ class Rollout:
             self.returns.flatten()[index],
             masks,
         )
+
+
+def split_evenly(items: NDArray[np.int64], sizes: NDArray[np.int64], n: int) -> list[NDArray[np.int64]]:
+    """Cut `items`, in order, into at most `n` parts of about the same total size."""
+    stops = np.cumsum(sizes)
+    parts = np.split(items, np.searchsorted(stops, stops[-1] * np.arange(1, n) / n) + 1)
+    return [part for part in parts if len(part)]
 
 
 def steps_of(segments: Segments, n_slots: int) -> NDArray[np.int64]:

@@ -70,6 +70,7 @@ def restore(cls: type[A], checkpoint: Checkpoint, env: EnvLike | None, device: s
     try:
         agent.load_tensors(checkpoint.tensors)
         agent.load_state_dict(state["learning"])
+        agent.origin = path
         agent.plan = Plan(**state["plan"]) if state["plan"] else None
     except (RuntimeError, KeyError, ValueError, TypeError) as error:
         agent.close()

@@ -109,7 +109,8 @@ class ActionCodec:
         flat, remedy = actions.reshape(len(actions), -1), ""
         if self.choices is None:
             assert isinstance(self.space, spaces.Box)
-            outside = ((flat < self.space.low.reshape(-1)) | (flat > self.space.high.reshape(-1))).any(1)
+            rounded = flat.astype(self.space.dtype)  # .7 lies within bounds that were .7 before they were float32
+            outside = ~((rounded >= self.space.low.reshape(-1)) & (rounded <= self.space.high.reshape(-1))).all(1)
             numbers, remedy = flat.astype(np.float32), "; np.clip them to its bounds"
         else:
             first = np.reshape(self._start, -1)

@@ -44,7 +44,8 @@ def main() -> None:
         finished = 0
 
         def on_update(self, agent, metrics) -> bool:
-            new = list(agent.episodes.recent)[self.finished - agent.episodes.finished :]
+            recent = list(agent.episodes.recent)
+            new = recent[len(recent) - (agent.episodes.finished - self.finished) :]
             self.finished = agent.episodes.finished
             turns.done(**{name: [text[name] for text in new] for name in ("gold", "kl")})
             return True

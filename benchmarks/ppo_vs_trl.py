@@ -18,6 +18,7 @@ in processor seconds, which a busy machine disturbs less.
 ppo       against TRL's PPO, 4 epochs, one minibatch: what it does unless told otherwise. Ours trains a value on the
           policy's trunk, TRL a critic with a trunk of its own: `ratio_separate_critic` is ours with such a one.
           `ratio_in_fours` lets TRL read the minibatch in four parts and add up their gradients, which suits a CPU.
+          `ratio_separate_critic_in_fours` has both, and so is nearest to like with like.
 ppo_bf16  the same in bfloat16 by autocast. TRL's PPO is told as `accelerate launch --mixed_precision bf16` does it, for
           its own setting never reaches what computes. It then learns in bfloat16, and samples and charges in float32;
           ours acts, learns and charges in it. A CPU that has no such instructions is ten times slower in it.
@@ -73,8 +74,8 @@ PARTS = {
     "ppo_bf16": {"trl": {**PPO, "bf16": True}, "ours": {**OURS, "bf16": True}},
     "grpo": {"trl": GRPO, "ours": ONCE, "trl_in_fours": {**GRPO, "accumulate": 4}},
     "grpo_bf16": {"trl": {**GRPO, "bf16": True}, "ours": {**ONCE, "bf16": True}},
-    "early": {"trl": {**PPO, "ends": True}, "ours": {**OURS, "ends": True}},
 }
+PARTS["early"] = {name: {**how, "ends": True} for name, how in PARTS["ppo"].items()}
 
 
 def start(options: argparse.Namespace, folder: str, prompts: list[list[int]], how: dict) -> Worker:
@@ -106,16 +107,30 @@ def compare(options: argparse.Namespace, folder: str, prompts: list[list[int]], 
             ratios |= ratio(rows, name, "trl", name.removeprefix("ours"))
         elif name != "trl":
             ratios |= ratio(rows, "ours", name, name.removeprefix("trl"))
+    shares = {f"memory_share_of_{name}": peak["ours"] / peak[name] for name in peak if "trl" in name}
+    if {"ours_separate_critic", "trl_in_fours"} <= rows[0].keys():
+        ratios |= ratio(rows, "ours_separate_critic", "trl_in_fours", "_separate_critic_in_fours")
+        shares["memory_share_separate_critic_in_fours"] = peak["ours_separate_critic"] / peak["trl_in_fours"]
+    check_same_work({name: worker.about["reads"] for name, worker in workers.items()}, 0.02 if "bf16" in part else 1e-4)
     return {
         **ratios,
         "tokens_per_second": per_second(rows),
         "tokens_an_update": {name: round(statistics.mean(row[name]["tokens"] for row in rows)) for name in rows[0]},
         "peak_mib": peak,
-        **{f"memory_share_of_{name}": round(peak["ours"] / peak[name], 3) for name in peak if "trl" in name},
+        **{name: round(share, 3) for name, share in shares.items()},
         "same_work": {name: worker.about["reads"] for name, worker in workers.items()},
         "versions": {name: worker.about["versions"] for name, worker in workers.items() if name in ("trl", "ours")},
         "every_s": [{name: [round(s, 2) for s in one["seconds"]] for name, one in row.items()} for row in rows],
     }
+
+
+def check_same_work(reads: dict[str, dict[str, float]], tolerance: float) -> None:
+    """Stop where a side makes something else of the same text."""
+    for name, read in reads.items():
+        for what, number in read.items():
+            expected = reads["ours"].get(what, number)
+            if abs(number - expected) > tolerance * max(abs(expected), 1):
+                sys.exit(f"{name} finds a {what} of {number} where ours finds {expected}: this is not the same work")
 
 
 def ratio(rows: list[dict], ours: str, theirs: str, name: str = "") -> dict[str, float]:
@@ -164,13 +179,14 @@ def main() -> None:
         options.repetitions = 1
     from textrlhf.records.folder import write_file
 
-    result = {"benchmark": "ppo_vs_trl", "threads": options.threads, **SHAPE, "layers": 4, "width": 256, "vocab": VOCAB}
+    result: dict[str, object] = {"benchmark": "ppo_vs_trl"}
+    how = {"threads": options.threads, **SHAPE, "layers": 4, "width": 256, "vocab": VOCAB}
     with tempfile.TemporaryDirectory() as folder:
         prompts = make_models(folder, SHAPE["prompt"])
         for part in options.parts:
             side = [part] if part != "rollout" else []
             measured = (compare if side else decode)(options, folder, prompts, *side)
-            result[part] = {"repetitions": options.repetitions, **measured}
+            result[part] = {"repetitions": options.repetitions, **how, **measured}
     if options.write and not options.quick:
         command = "python benchmarks/ppo_vs_trl.py --trl-python PATH --grpo-python PATH --write"
         others = json.loads(RESULT.read_text()) if RESULT.exists() else {}

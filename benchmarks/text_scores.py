@@ -1,14 +1,14 @@
 """The reference scores of PPO on text: several seeds, drawn texts for held-out prompts, all of them written down.
 
-    python benchmarks/text_scores.py                                   # everything, 5 seeds
+    python benchmarks/text_scores.py                                   # everything, 5 seeds; --jobs 2: two at a time
     python benchmarks/text_scores.py --run reviews --seeds 0 1         # one kind, printed and not written
 
 reviews        TextRLHF-v0, the shipped model and the shipped, learned judge
 reviews-gold   the same with the true score as the judge: what the judge's mistakes cost. Over the model's own texts the
                judge has deviation 1 and gold .583, so KL and a missing end cost .583 times as much
-arithmetic     the shipped `tasks` model, which was cloned from demonstrations
-qa, dialogue   a model of the same shape, cloned first (by the agent `clone`) from few demonstrations: the shipped one
-               answers what it can, and sells nearly without fault
+arithmetic, qa, dialogue
+               a model of the shape of the shipped `tasks`, cloned first (by the agent `clone`) from few demonstrations:
+               the shipped one knows what it can know, and sells nearly without fault
 
 Writes runs/reference/text/<kind>.json and scores.png.
 """
@@ -21,7 +21,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "runs" / "reference" / "text"
 TEXTS = 500  # that an evaluation draws
 Start = Callable[[int, Path], dict[str, Any]]  # seed and folder to further arguments of the environment
 TOLD = ("gold", "score", "grammatical", "kl", "eos", "length")
-CURVE = ("rollout/gold", "rollout/score", "rollout/kl")
+CURVE = ("rollout/gold", "rollout/score", "rollout/kl", "train/explained_variance")
 
 
 @dataclass(frozen=True)
@@ -122,15 +124,16 @@ def novice(env: str, n: int, passes: int) -> Start:
 KINDS = {
     "reviews": Kind("TextRLHF-v0"),
     "reviews-gold": Kind("TextRLHF-v0", {"reward_model": "gold", "kl_coef": 0.146, "missing_eos_penalty": 2.33}),
-    "arithmetic": Kind("TextArithmetic-v0"),
+    "arithmetic": Kind("TextArithmetic-v0", start=novice("TextArithmetic-v0", 4000, 6)),
     "qa": Kind("TextQA-v0", start=novice("TextQA-v0", 2000, 5)),
     "dialogue": Kind("TextDialogue-v0", start=novice("TextDialogue-v0", 300, 8)),
 }
 
 
-def reference(name: str, seeds: list[int]) -> None:
+def reference(name: str, seeds: list[int], jobs: int) -> None:
     """Write one kind's reference."""
-    runs = [run(name, seed) for seed in seeds]
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        runs = list(pool.map(run, [name] * len(seeds), seeds))
     settings = tuned_settings("ppo")[KINDS[name].env]
     gold = [row["after"]["gold"] for row in runs]
     summary = {
@@ -166,7 +169,7 @@ def draw() -> None:
     for file, above, below in zip(files, grid[0], grid[1], strict=True):
         summary = json.loads(file.read_text())
         for row in summary["runs"]:
-            steps, gold, _, kl = zip(*row["curve"], strict=True)
+            steps, gold, _, kl, *_ = zip(*row["curve"], strict=True)
             above.plot([step / 1000 for step in steps], gold, lw=1, label=f"seed {row['seed']}: {row['after']['gold']}")
             below.plot(kl, gold, lw=1)
         above.axhline(summary["gold_before"], color="black", ls=":", lw=1)
@@ -182,6 +185,7 @@ def draw() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", choices=list(KINDS), action="append", help="several times for several; default all")
+    parser.add_argument("--jobs", type=int, default=1, help="how many seeds are trained at a time")
     parser.add_argument("--seeds", type=int, nargs="*", help="only these, printed and not written")
     options = parser.parse_args()
     for name in options.run or KINDS:
@@ -189,7 +193,7 @@ def main() -> None:
             for seed in options.seeds:
                 run(name, seed)
         else:
-            reference(name, list(range(5)))
+            reference(name, list(range(5)), options.jobs)
     if options.seeds is None:
         draw()
 

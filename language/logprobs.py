@@ -54,7 +54,7 @@ def logprobs_and_entropy(
 def _in_chunks(
     lm: CausalLM, hidden: Tensor, tokens: Tensor, allowed: Allowed | None, *, entropy: bool
 ) -> tuple[Tensor, Tensor]:
-    size = max(at_once(LOGITS_AT_ONCE, lm.device) // lm.vocab_size, 1)
+    size = rows_at_once(lm)
     every = torch.arange(len(hidden), device=hidden.device)
     if len(hidden) <= size:
         return _chunk(lm, hidden, tokens, every, allowed, entropy)
@@ -176,6 +176,11 @@ def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         group.append(i)
     if group:
         yield group
+
+
+def rows_at_once(lm: CausalLM) -> int:
+    """To how many states the head is applied in one go."""
+    return max(at_once(LOGITS_AT_ONCE, lm.device) // lm.vocab_size, 1)
 
 
 def at_once(sizes: dict[str, int], device: torch.device) -> int:

@@ -14,8 +14,9 @@ import gymnasium as gym
 import tyro
 
 from ..agents import Agent
-from ..agents.config import Config, make_config, tuned_for
+from ..agents.config import Config, language_model_settings, make_config, tuned_for
 from ..agents.registry import AGENTS, agent_class
+from ..envs.registration import TEXT_WORLDS
 from .arguments import parse, peek, wants_help
 from .checks import at_least_one, check_device, find_environment
 from .errors import UserError, blaming_user, nearest
@@ -74,7 +75,10 @@ def train(argv: Sequence[str]) -> None:
     run = _new_run(options, config)
     about = options.env + (f" with --env-kwargs {options.env_kwargs}" if given else "")
     with blaming_user(gym.error.Error, ValueError, TypeError, KeyError, about=about):
-        agent: Agent = agent_class(options.agent)(options.env, config, env_kwargs=env_kwargs)
+        begin, _ = starting_point(options.agent, options.env, given, tuned=options.tuned)
+        changed = _changed(config, begin)
+        kind = agent_class(options.agent)
+        agent: Agent = kind(options.env, begin if known else None, env_kwargs=env_kwargs, **changed)
     request = Request(
         command="train",
         env=options.env,
@@ -86,8 +90,10 @@ def train(argv: Sequence[str]) -> None:
     )
     request.save(run)
     if not options.quiet:
-        name, whose = type(agent).__name__, _whose(options, config)
-        heading(f"{name} learns {options.env}: {options.steps:,} steps, seed {agent.seed}, {whose}")
+        whose = ("tuned" if known else "plain") + " hyperparameters"
+        if changed.keys() - {"seed"}:
+            whose += f", but {', '.join(f'{name}={value}' for name, value in changed.items() if name != 'seed')}"
+        heading(f"{kind.__name__} learns {options.env}: {options.steps:,} steps, seed {agent.seed}, {whose}")
     with learning(run):
         agent.learn(options.steps, callbacks=request.callbacks(), run=run, progress=not options.quiet)
     report(agent, run, request, quiet=options.quiet)
@@ -114,23 +120,18 @@ def parse_options(argv: Sequence[str]) -> tuple[Options, Config]:
 
 
 def starting_point(agent: str, env: str, env_kwargs: dict[str, Any], *, tuned: bool) -> tuple[Config, int]:
-    """The hyperparameters and the steps to begin with: tuned for the environment, or plain."""
+    """The hyperparameters and the steps to begin with: tuned for the environment, or the agent's own."""
     kind = agent_class(agent).config_class
-    known = tuned_for(agent, env, env_kwargs) if tuned else None
-    return (make_config(kind, **known.hyperparameters), known.total_timesteps) if known else (kind(), STEPS)
+    if tuned and (known := tuned_for(agent, env, env_kwargs)):
+        return make_config(kind, **known.hyperparameters), known.total_timesteps
+    text = env.rpartition(":")[2] in TEXT_WORLDS
+    return make_config(kind, **(language_model_settings(agent) if text else {})), STEPS
 
 
-def _whose(options: Options, config: Config) -> str:
-    """Say whether hyperparameters are tuned, and which the user changed."""
-    env_kwargs = _json_object(options.env_kwargs)
-    begin, _ = starting_point(options.agent, options.env, env_kwargs, tuned=options.tuned)
-    plain = begin == starting_point(options.agent, options.env, env_kwargs, tuned=False)[0]
-    changed = [
-        f"{field.name}={getattr(config, field.name)}"
-        for field in dataclasses.fields(config)
-        if field.name != "seed" and getattr(config, field.name) != getattr(begin, field.name)
-    ]
-    return ("plain" if plain else "tuned") + " hyperparameters" + (f", but {', '.join(changed)}" if changed else "")
+def _changed(config: Config, begin: Config) -> dict[str, Any]:
+    """What the user wants otherwise."""
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    return {name: value for name, value in values.items() if value != getattr(begin, name)}
 
 
 def _new_run(options: Options, config: Config) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,24 +30,23 @@ class Reading:
     def __init__(self, lm: CausalLM, n: int, context: int) -> None:
         self.n, self.cache = n, make_memory(lm, n)
         self.tokens: Ints = np.full((n, context), -1, np.int64)  # what was read
-        self.columns = np.arange(context)
 
     def forget(self, rows: Ints) -> None:
         """These rows have read nothing."""
         self.cache.reset(rows)
+        self.tokens[rows] = -1
 
     def read(self, tokens: Ints, starts: Flags) -> Tensor:  # (N, context) -> (N, d)
         """Read what is new, or all of a text that is new, and return the states at the last tokens."""
         ends = checked_ends(tokens)
-        self.forget(np.flatnonzero(starts | ~self._go_on(tokens)))
+        self.forget(np.flatnonzero(starts | ~goes_on(self.tokens, tokens)))
         self.tokens = tokens.copy()
         return self.cache.catch_up(np.arange(self.n), tokens, ends)
 
-    def _go_on(self, tokens: Ints) -> Flags:
-        """Which texts begin with what was read of them."""
-        read = self.columns < self.cache.lengths[:, None]
-        same: Flags = ((tokens == self.tokens) | ~read).all(1)
-        return same
+
+def goes_on(before: Ints, now: Ints) -> Any:  # (…, context) each -> (…,) bool
+    """Whether texts begin with what they were before."""
+    return ((before < 0) | (before == now)).all(-1)
 
 
 def checked_ends(tokens: Ints) -> Ints:  # (R, context) -> (R,)
@@ -124,7 +124,7 @@ class TextLog:
         tokens, t = observation[0], len(self._lengths)
         began = self._began[-1].copy() if t else np.zeros(len(tokens), np.int64)
         if t:
-            anew = starts | ~((tokens == self._last) | (self._last < 0)).all(1)
+            anew = starts | ~goes_on(self._last, tokens)
             self._keep(np.flatnonzero(anew))
             began[anew] = t
         self._last, self._opens, self._stacked = tokens, starts, None

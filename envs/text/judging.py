@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+import torch
 
 from ...reward_models import Composite, Judge, JudgeError, judged
 from ...reward_models.composite import judge_of
@@ -36,6 +38,10 @@ class Judging:
 
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> tuple[Scores, dict[str, Scores]]:
         """Scores (n,), and the task's measures and the parts of a judge that has some, by name."""
+        with _own_precision():
+            return self._judged(prompts, responses)
+
+    def _judged(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> tuple[Scores, dict[str, Scores]]:
         known = self._measures(prompts, responses)
         texts = [prompt.text for prompt in prompts]
         gold = {GOLD: _gold(known, responses)} if self.uses_gold else {}
@@ -98,6 +104,16 @@ class Judging:
             known[name] = np.full(len(prompts), np.nan)
             known[name][can] = checked_scores(values, asked, f"the measure {name!r} of the task {self.task.name!r}")
         return known
+
+
+@contextlib.contextmanager
+def _own_precision() -> Iterator[None]:
+    """No autocast, whatever the agent that steps this world computes in."""
+    with contextlib.ExitStack() as held:
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                held.enter_context(torch.autocast(device, enabled=False))
+        yield
 
 
 def _check_names(what: str, names: Iterable[str]) -> None:

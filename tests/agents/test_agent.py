@@ -14,7 +14,7 @@ import pytest
 from gymnasium.vector import SyncVectorEnv
 
 from textrlhf.agents import PPO, Evaluate, Save, StopAfter, StopAtReturn, evaluate
-from textrlhf.agents.config import tuned_settings
+from textrlhf.agents.config import LANGUAGE_MODEL, tuned_settings
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +116,21 @@ def test_a_vector_environment_is_taken_as_it_is() -> None:
 def test_a_misspelt_hyperparameter_is_answered_with_the_nearest() -> None:
     with pytest.raises(TypeError, match="no hyperparameter 'clip_rang': did you mean 'clip_range'"):
         PPO("CartPole-v1", clip_rang=0.1)
+
+
+def test_tuned_looks_into_an_environment_that_is_there(caplog: pytest.LogCaptureFixture) -> None:
+    """A model of one's own is taught carefully, and a price of KL that is not the tuned one is said."""
+    settings = tuned_settings("ppo")
+    own = PPO.tuned(gym.make_vec("TextRLHF-v0", 2, model="tasks"))
+    assert own.config.learning_rate == settings[LANGUAGE_MODEL].hyperparameters["learning_rate"]
+    assert "made without" not in caplog.text
+    shipped = PPO.tuned(gym.make_vec("TextRLHF-v0", 2))
+    assert shipped.config.learning_rate == settings["TextRLHF-v0"].hyperparameters["learning_rate"]
+    assert f"was made without {settings['TextRLHF-v0'].env_kwargs}" in caplog.text
+    assert PPO("TextRLHF-v0", policy="mlp", n_envs=1).config.learning_rate == PPO.config_class().learning_rate
+    with pytest.raises(KeyError) as caught:
+        PPO.tuned("FrozenLake8x8-v1")
+    assert LANGUAGE_MODEL not in str(caught.value)
 
 
 def test_tuned_settings_are_there_and_valid() -> None:

@@ -145,10 +145,10 @@ def test_before_training_it_is_the_loss_of_next_tokens() -> None:
     """The same texts through language/fit, which pads and reads them another way."""
     agent = texts(heldout=0.4, seed=3)
     lm = tiny_lm()
-    assert len(agent._heldout.texts) == 1
+    assert len(agent._lessons().heldout.texts) == 1
     for policy_loss, episodes in (
-        (agent.heldout_metrics()["heldout/loss"], agent._heldout.texts),
-        (agent.advance(1.0, Stopwatch())["train/loss"], agent._passes.material.texts),
+        (agent.heldout_metrics()["heldout/loss"], agent._lessons().heldout.texts),
+        (agent.advance(1.0, Stopwatch())["train/loss"], agent._lessons().passes.material.texts),
     ):
         whole = [np.append(text.tokens, lm.eos_ids[0]) for ((text),) in episodes]
         starts = [int(text.lengths[0]) for ((text),) in episodes]
@@ -199,7 +199,7 @@ def test_a_language_models_accuracy_is_that_of_its_own_steps() -> None:
     """Teacher-forced and whole, the likeliest tokens are those that it would write step by step."""
     agent = texts([*ROWS, *ROWS], heldout=0.4, seed=1)
     right, count = 0, 0
-    for ((text),) in agent._heldout.texts:
+    for ((text),) in agent._lessons().heldout.texts:
         state, rows = None, text.rows(24)
         wanted = [*text.tokens[text.lengths[:-1]], 1]
         for row, token in zip(rows, wanted, strict=True):

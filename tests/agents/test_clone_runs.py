@@ -112,6 +112,30 @@ def test_a_resumed_run_learns_from_what_it_was_begun_with(tmp_path: Path) -> Non
         Clone.resume(tmp_path / "run", progress=False)
 
 
+def test_a_runs_folder_is_whole_and_may_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Demonstrations that came from no file lie in it, and are found there by whoever resumes it from anywhere."""
+    monkeypatch.chdir(tmp_path)
+    agent = killed_clone.fresh()
+    with pytest.raises(KeyboardInterrupt):
+        agent.learn(killed_clone.STEPS, run="run", progress=False, callbacks=Interrupt(20))
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move("run", "elsewhere/renamed")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    Clone.resume("renamed", progress=False).learn(100, run="another", progress=False)
+    assert (tmp_path / "elsewhere" / "another" / "demonstrations.npz").is_file()
+
+
+def test_a_mistyped_file_loses_no_place(tmp_path: Path) -> None:
+    """Guards against beginning anew, unseen, with what was half learned."""
+    file = tmp_path / "demos.npz"
+    killed_clone.demonstrations().save(file)
+    Clone("CartPole-v1", demonstrations=file, seed=0).learn(100, progress=False).save(tmp_path / "agent")
+    back = Clone.load(tmp_path / "agent")
+    with pytest.raises(DataError, match="no file"):
+        back.demonstrations = tmp_path / "dmeos.npz"
+    assert 0 < back._lessons().passes.place
+
+
 def test_a_loaded_agent_acts_without_its_demonstrations_and_learns_from_others(tmp_path: Path) -> None:
     agent = killed_clone.fresh("mlp").learn(500, progress=False)
     agent.save(tmp_path / "agent")

@@ -345,6 +345,9 @@ DONE = np.zeros(3, np.int64)
 def test_a_broken_episode_is_named(episode: Episode, said: str) -> None:
     with pytest.raises(DataError, match=f"demonstrations, episode 1: .*{said}"):
         Demonstrations([Episode(SEEN, DONE), episode])
+    if "but episode 0" not in said:
+        with pytest.raises(DataError, match=f"demonstrations, episode 0: .*{said}"):
+            Demonstrations([episode, Episode(SEEN, DONE)])
 
 
 def test_no_episodes_are_refused() -> None:

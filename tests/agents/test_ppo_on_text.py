@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import weakref
 
 import gymnasium as gym
 import numpy as np
@@ -15,7 +16,7 @@ from text_learner import DISABLED, NEXT_STEP, SAME_STEP, WORLDS, N, batch, learn
 from textrlhf.agents import PPO
 from textrlhf.agents.policies import LanguageModelPolicy
 from textrlhf.agents.policies import language_model as module
-from textrlhf.agents.policies.reading import Reading
+from textrlhf.agents.policies.reading import Reading, goes_on
 from textrlhf.records.progress import Stopwatch
 from tiny_models import V, tiny_lm
 from tiny_worlds import world
@@ -92,7 +93,7 @@ class MissesTheReply(Reading):
 
     def read(self, tokens, starts):
         lengths = self.cache.lengths
-        going = (lengths > 0) & ~starts & self._go_on(tokens)
+        going = (lengths > 0) & ~starts & goes_on(self.tokens, tokens)
         self.tokens[going], lengths[going] = tokens[going], (tokens[going] >= 0).sum(1) - 1
         return super().read(tokens, starts)
 
@@ -169,6 +170,41 @@ def test_what_bf16_leaves_of_the_ratio() -> None:
         assert float(off.median()) < BF16_MEDIAN
         assert float(off.mean()) < BF16_MEAN
         assert float(off.max()) < BF16_LARGEST
+
+
+@pytest.mark.parametrize("charge", ["token", "deferred"])
+def test_rounding_is_no_kl(charge: str) -> None:
+    """In bfloat16 too a policy equal to its reference is charged next to nothing: both compute in it, alike."""
+    scores: list[torch.dtype] = []
+
+    def judge(prompts, responses):
+        scores.append((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
+        return np.zeros(len(prompts))
+
+    env_kwargs = {"charge": charge, "reward_model": judge}
+    agent = PPO("TextRLHF-v0", env_kwargs=env_kwargs, seed=0, bf16=True, n_envs=8, n_steps=32)
+    agent.cut(None)
+    for rollout in rollouts(agent, 1, learn=False):
+        assert np.abs(rollout.kl).mean() < (1e-6 if charge == "token" else BF16_MEAN)
+        assert np.abs(rollout.kl).max() < (1e-5 if charge == "token" else BF16_LARGEST)
+    assert set(scores) == {torch.float32}  # a judge computes as it always does
+
+
+def test_a_rollout_drops_what_it_has_seen() -> None:
+    """Design §4: O(T) tokens a text, not O(T²). An observation is as wide as the context."""
+    agent = learner(batch(), n_steps=20)
+    seen: list[weakref.ref] = []
+    step = agent.world.step
+
+    def watched(*args):
+        turn = step(*args)
+        seen.append(weakref.ref(turn.observation[0]))
+        return turn
+
+    agent.world.step = watched
+    rollout = agent.collect(Stopwatch())
+    assert len(seen) == rollout.valid.shape[0] == 20
+    assert sum(one() is not None for one in seen) == 1  # that on which it will go on
 
 
 def test_bf16_learns_with_weights_that_move() -> None:

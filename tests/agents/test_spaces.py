@@ -193,3 +193,11 @@ def test_what_an_environment_was_sent_becomes_the_policys_numbers_and_comes_back
         assert (numbers >= 0).all()
         assert (numbers < (codec.choices[0] if codec.size == 1 else codec.choices)).all()
     np.testing.assert_array_equal(codec.to_env(numbers), sent.astype(np.float32) if name in BOXES else sent)
+
+
+def test_a_plain_float_at_the_bound_of_a_float32_box_lies_within() -> None:
+    codec = ActionCodec(spaces.Box(-0.7, 0.7, (1,), np.float32))
+    np.testing.assert_array_equal(codec.from_env(np.array([[0.7], [-0.7]])), np.array([[0.7], [-0.7]], np.float32))
+    for wrong in (0.71, np.nan):
+        with pytest.raises(ValueError, match="at step 1"):
+            codec.from_env(np.array([[0.0], [wrong]]))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shlex
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from textrlhf.agents.config import LANGUAGE_MODEL, tuned_settings
+from textrlhf.envs.registration import TEXT_WORLDS
 from textrlhf.language import load
 from textrlhf.pipeline.commands import main
 from textrlhf.pipeline.train import parse_options
@@ -107,5 +110,22 @@ def test_a_model_of_ones_own_is_not_taught_by_what_was_tuned_for_the_shipped_one
     assert careful < shipped
     _, config = parse_options(["--env", "TextRLHF-v0"])
     assert config.learning_rate == shipped  # type: ignore[attr-defined]
-    _, config = parse_options(["--env", "TextRLHF-v0", "--env-kwargs", '{"model": "gpt2"}'])
-    assert config.learning_rate == careful  # type: ignore[attr-defined]
+    for env in TEXT_WORLDS:
+        _, config = parse_options(["--env", env, "--env-kwargs", '{"model": "gpt2"}'])
+        assert config.learning_rate == careful  # type: ignore[attr-defined]
+    _, config = parse_options(["--env", "TextQA-v0", "--agent", "clone", "--demonstrations", "some.jsonl"])
+    assert config.learning_rate == tuned_settings("clone")[LANGUAGE_MODEL].hyperparameters["learning_rate"]  # type: ignore[attr-defined]
+
+
+def test_a_world_that_nobody_has_tuned_is_learned_as_its_agent_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A world of somebody's own that brings a model: the command told the agent what suits CartPole."""
+    monkeypatch.setitem(gym.registry, "Mine-v0", copy.deepcopy(gym.spec("TextRLHF-v0")))
+    gym.registry["Mine-v0"].name = "Mine"
+    gym.registry["Mine-v0"].id = "Mine-v0"
+    line = "--env Mine-v0 --n-envs 4 --n-steps 8 --steps 64 --seed 1 --evaluation-episodes 4 --quiet"
+    main(["train", *shlex.split(line), "--run", str(tmp_path / "run")])
+    config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
+    assert config["learning_rate"] == tuned_settings("ppo")[LANGUAGE_MODEL].hyperparameters["learning_rate"]
+    assert (config["n_envs"], config["n_steps"], config["seed"]) == (4, 8, 1)

@@ -34,7 +34,7 @@ class ContextLog:
         self._last: np.ndarray | None = None
 
     def add(self, observation, starts) -> None:
-        tokens = observation[0]
+        self.last, tokens = observation, observation[0]
         t = len(self.lengths)
         for slot in range(len(tokens)):
             if not starts[slot]:
@@ -102,7 +102,7 @@ class SlotPolicy(nn.Module):
         return Act(action, log_prob, memory, self.critic(memory.state).squeeze(-1))
 
     def values(self, log, acts) -> torch.Tensor:
-        return torch.stack([act.value for act in acts])
+        return torch.stack([*(act.value for act in acts), self.value(log.last, acts[-1].memory)])
 
     @torch.no_grad()
     def value(self, observation, memory, rows=None):

@@ -43,7 +43,8 @@ def learner(env, kind: type[PPO] = PPO, *, moved: float = 0.0, **hyperparameters
 def rollouts(agent: PPO, n: int, *, learn: bool) -> Iterator[Rollout]:
     """Some rollouts with their advantages; with `learn`, each is learned from before the next."""
     for _ in range(n):
-        rollout = agent.collect(Stopwatch())
+        with agent.precision():
+            rollout = agent.collect(Stopwatch())
         rollout.estimate_advantages(agent.config.gamma, agent.config.gae_lambda)
         yield rollout
         if learn:

@@ -1,0 +1,27 @@
+"""What agents share whose actor and critic are one of the policies here."""
+
+from __future__ import annotations
+
+import torch
+
+from .agent import Agent
+from .policies import Policy
+from .policies.choose import PolicyConfig, choose_policy
+
+
+class PolicyAgent(Agent):
+    """Has a `Policy`; a subclass says what it learns from."""
+
+    config: PolicyConfig
+
+    def _build(self) -> None:
+        self.policy = self.make_policy()
+        self.policy.to_device(self.device)
+
+    def make_policy(self) -> Policy:
+        """The policy for this world and config."""
+        return choose_policy(self.world, self.config)
+
+    def precision(self) -> torch.autocast:
+        """Held around all that policy and reference compute: the rounding of both is then no difference."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16)
