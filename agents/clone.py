@@ -130,9 +130,8 @@ class Clone(PolicyAgent):
 
     @demonstrations.setter
     def demonstrations(self, given: Given) -> None:
-        found = read(given, self.world)
+        self._taken_up = self._take_up(read(given, self.world), None)
         self._begun = None
-        self._taken_up = self._take_up(found)
         path = os.fspath(given) if isinstance(given, str | os.PathLike) else None
         self.config = dataclasses.replace(self.config, demonstrations=path)
 
@@ -149,13 +148,13 @@ class Clone(PolicyAgent):
             kept = self.origin and self.origin.parent.parent / KEPT  # the run's folder may have been moved
             if kept and kept.is_file() and not Path(given).exists():
                 given = str(kept)
-            self._taken_up = self._take_up(read(given, self.world))
+            self._taken_up = self._take_up(read(given, self.world), self._begun)
         return self._taken_up
 
-    def _take_up(self, demonstrations: Demonstrations) -> _Lessons:
+    def _take_up(self, demonstrations: Demonstrations, begun: Mapping[str, Any] | None) -> _Lessons:
         """Begin with these demonstrations, or go on with them where a checkpoint stands."""
         fingerprint = demonstrations.fingerprint()
-        begun = self._begun or {"demonstrations": fingerprint, "epoch": 0, "place": 0}
+        begun = begun or {"demonstrations": fingerprint, "epoch": 0, "place": 0}
         if begun["demonstrations"] != fingerprint:
             raise CheckpointError(
                 f"{demonstrations.source} is not what this agent has learned from so far: put that back to resume, or "
