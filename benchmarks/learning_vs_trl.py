@@ -151,9 +151,9 @@ def draw(rows: list[dict], rates: dict[str, float]) -> None:
         seconds, gold, kl = zip(*row["curve"], strict=True)
         style = {"color": colors[row["side"]], "lw": 1}
         known = {line.get_label() for line in over_time.lines}
-        name = names[row["side"]]
-        style["alpha"] = 0.9 if row["learning_rate"] == rates[row["side"]] else 0.25
-        over_time.plot(seconds, gold, **style, label="_" if name in known else name)
+        name, best = names[row["side"]], row["learning_rate"] == rates[row["side"]]
+        style["alpha"] = 0.9 if best else 0.25
+        over_time.plot(seconds, gold, **style, label=name if best and name not in known else "_")
         over_kl.plot(kl, gold, **style)
     for axes, label in ((over_time, "seconds of updates"), (over_kl, "KL to the reference, nats a text")):
         axes.axhline(GOOD, color="black", ls=":", lw=1)
