@@ -83,7 +83,7 @@ class OnPolicyAgent(PolicyAgent):
         return metrics
 
     def collect(self, watch: Stopwatch) -> Rollout:
-        """Take `n_steps` in every slot."""
+        """Take `n_steps` in every slot; whoever calls holds `precision`."""
         world, policy = self.world, self.policy
         log = policy.new_log(self.memory)
         acts, turns, starts, masks = [], [], [], []

@@ -17,9 +17,9 @@ def reference(name: str) -> Any:
     return json.loads((ROOT / "runs" / "reference" / f"{name}.json").read_text())
 
 
-def short(number: float, digits: int = 3) -> str:
-    """.819, −.003, 1.21"""
-    return f"{number:.{digits}f}".replace("-", "−").replace("0.", ".", 1) if abs(number) < 1 else f"{number:.{digits}f}"
+def short(share: float) -> str:
+    """.819"""
+    return f"{share:.3f}".removeprefix("0")
 
 
 def row(words: str) -> str:
@@ -72,5 +72,7 @@ def test_ppo_beside_trl() -> None:
 def test_learning_beside_trl() -> None:
     found, told = reference("benchmarks/learning_vs_trl"), row("until the reviews' gold is .8")
     assert f"{found['ratio']:.2f} × less" in told
+    assert f"{found['pass_before']['ratio']:.2f} ×" in told
     for side in ("ours", "trl"):
         assert f"{median(found['seconds'][side]):.1f}" in told
+        assert f"{median(found['pass_before']['seconds'][side]):.1f}" in told
