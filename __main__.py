@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .pipeline.commands import main
+from .pipeline.commands.main import main
 
 if __name__ == "__main__":
     main()

@@ -10,30 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .agent import Agent
-    from .callbacks import AdaptiveKL, Callback, Evaluate, Save, StopAfter, StopAtReturn
     from .clone import Clone, CloneConfig
-    from .demonstrations import Demonstrations, Episode
-    from .evaluation import Scores, evaluate
+    from .demonstrations.demonstrations import Demonstrations, Episode
+    from .demonstrations.recording import record
     from .ppo import PPO, PPOConfig
-    from .recording import record
+    from .training.callbacks import AdaptiveKL, Callback, Evaluate, Save, StopAfter, StopAtReturn
+    from .training.evaluation import Scores, evaluate
 
 _MODULES = {
     "PPO": "ppo",
-    "AdaptiveKL": "callbacks",
+    "AdaptiveKL": "training.callbacks",
     "Agent": "agent",
-    "Callback": "callbacks",
+    "Callback": "training.callbacks",
     "Clone": "clone",
     "CloneConfig": "clone",
-    "Demonstrations": "demonstrations",
-    "Episode": "demonstrations",
-    "Evaluate": "callbacks",
+    "Demonstrations": "demonstrations.demonstrations",
+    "Episode": "demonstrations.demonstrations",
+    "Evaluate": "training.callbacks",
     "PPOConfig": "ppo",
-    "Save": "callbacks",
-    "Scores": "evaluation",
-    "StopAfter": "callbacks",
-    "StopAtReturn": "callbacks",
-    "evaluate": "evaluation",
-    "record": "recording",
+    "Save": "training.callbacks",
+    "Scores": "training.evaluation",
+    "StopAfter": "training.callbacks",
+    "StopAtReturn": "training.callbacks",
+    "evaluate": "training.evaluation",
+    "record": "demonstrations.recording",
 }
 __all__ = [
     "PPO",

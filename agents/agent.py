@@ -15,19 +15,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..records.progress import Stopwatch
-from .callbacks import Callback, Metrics
-from .config import LANGUAGE_MODEL, Config, language_model_settings, make_config, tuned_for, tuned_settings
-from .episodes import Episodes
-from .flat import FlatAdam, load_own_tensors, own_tensors
-from .masks import Mask, checked, require_an_action
-from .plan import Plan
+from .environment.adapter import World
+from .environment.attributes import Reach
+from .environment.masks import Mask, checked, require_an_action
+from .environment.spaces import Array, Leaves, leaves_of
+from .environment.vectorize import EnvLike, Vectorized, log, vectorize
 from .policies import Memory, Policy
 from .policies.encoder import is_image
-from .reach import Reach
-from .seeding import Randomness, derive, draw_seed
-from .spaces import Array, Leaves, leaves_of
-from .vectorize import EnvLike, Vectorized, log, vectorize
-from .world import World
+from .settings.config import LANGUAGE_MODEL, Config, language_model_settings, make_config, tuned_for, tuned_settings
+from .settings.seeding import Randomness, derive, draw_seed
+from .training.callbacks import Callback, Metrics
+from .training.episode_statistics import Episodes
+from .training.optimizer import FlatAdam, load_own_tensors, own_tensors
+from .training.plan import Plan
 
 A = TypeVar("A", bound="Agent")
 Player = Callable[[Leaves, NDArray[np.bool_], Mask | None, bool], tuple[Array, Array]]
@@ -133,7 +133,7 @@ class Agent(ABC):
         With `run`, a folder is filled as it goes: `config.json`, `metrics.jsonl`, TensorBoard events,
         `checkpoints/` and `curves.png`.
         """
-        from .training import refuse_to_overwrite, train
+        from .training.loop import refuse_to_overwrite, train
 
         if run:
             refuse_to_overwrite(self, run)
@@ -222,14 +222,14 @@ class Agent(ABC):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the agent to a folder: weights, optimiser, hyperparameters, counters, random states."""
-        from .saving import save
+        from .training.saving import save
 
         save(self, path)
 
     @classmethod
     def load(cls: type[A], path: str | os.PathLike[str], env: EnvLike | None = None, *, device: str | None = None) -> A:
         """Read an agent from a folder that `save` wrote; without `env`, its environment is made again by id."""
-        from .saving import load
+        from .training.saving import load
 
         return load(cls, path, env, device)
 
@@ -243,7 +243,7 @@ class Agent(ABC):
         progress: bool = True,
     ) -> A:
         """Take up a run where its last checkpoint stands and finish it, as if it had never stopped."""
-        from .training import resume
+        from .training.loop import resume
 
         return resume(cls, run, env, callbacks, progress)
 

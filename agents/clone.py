@@ -15,18 +15,18 @@ import torch
 
 from ..records.checkpoint import CheckpointError
 from ..records.progress import Stopwatch
-from .callbacks import Callback, Metrics
-from .config import Config, Schedule, scheduled
-from .demonstrations import Demonstrations
-from .diagnostics import DivergedError
-from .flat import FlatAdam
-from .material import Material, Passes, hold_out, make_material
-from .policies.choose import PolicyConfig
+from .demonstrations.dataset import Material, Passes, hold_out, make_material
+from .demonstrations.demonstrations import Demonstrations
+from .demonstrations.loading import ACCEPTED, Given, read
+from .environment.vectorize import EnvLike
+from .policies.factory import PolicyConfig
 from .policy_agent import PolicyAgent
-from .seeding import derive
-from .training import ROWS, refuse_to_overwrite
-from .vectorize import EnvLike
-from .vetting import ACCEPTED, Given, read
+from .settings.config import Config, Schedule, scheduled
+from .settings.seeding import derive
+from .training.callbacks import Callback, Metrics
+from .training.diagnostics import DivergedError
+from .training.loop import ROWS, refuse_to_overwrite
+from .training.optimizer import FlatAdam
 
 C = TypeVar("C", bound="Clone")
 KEPT = "demonstrations.npz"  # in a run's folder: demonstrations that came from no file

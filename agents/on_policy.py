@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..records.progress import Stopwatch
-from .callbacks import Metrics
-from .diagnostics import DivergedError
-from .flat import FlatAdam
-from .masks import pack
-from .normalize import RewardNorm
+from .environment.adapter import Turn
+from .environment.masks import pack
+from .environment.spaces import Array
+from .experience.normalize import RewardNorm
+from .experience.rollout import ObservationLog, Rollout
 from .policies import Act
-from .policies.choose import PolicyConfig
+from .policies.factory import PolicyConfig
 from .policy_agent import PolicyAgent
-from .rollout import ObservationLog, Rollout
-from .spaces import Array
-from .world import Turn
+from .training.callbacks import Metrics
+from .training.diagnostics import DivergedError
+from .training.optimizer import FlatAdam
 
 
 @dataclass(frozen=True)

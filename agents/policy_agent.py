@@ -6,7 +6,7 @@ import torch
 
 from .agent import Agent
 from .policies import Policy
-from .policies.choose import PolicyConfig, choose_policy
+from .policies.factory import PolicyConfig, choose_policy
 
 
 class PolicyAgent(Agent):

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .callbacks import Metrics
-from .config import Schedule, scheduled
-from .diagnostics import UpdateRecord
+from .experience.rollout import Minibatch, Rollout
 from .on_policy import OnPolicyAgent, OnPolicyConfig
-from .rollout import Minibatch, Rollout
+from .settings.config import Schedule, scheduled
+from .training.callbacks import Metrics
+from .training.diagnostics import UpdateRecord
 
 
 @dataclass(frozen=True)

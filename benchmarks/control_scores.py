@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 import textrlhf
 from textrlhf.agents import PPO, evaluate
-from textrlhf.agents.config import tuned_settings
+from textrlhf.agents.settings.config import tuned_settings
 from textrlhf.records.folder import write_file
 from textrlhf.records.metrics import read_metrics
 

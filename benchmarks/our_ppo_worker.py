@@ -50,8 +50,8 @@ def main() -> None:
     import torch
     from transformers.models.gpt2 import modeling_gpt2  # noqa: F401 - which would be imported when a model is loaded
 
-    import textrlhf.agents.training
-    from textrlhf.agents.callbacks import Callback
+    import textrlhf.agents.training.loop
+    from textrlhf.agents.training.callbacks import Callback
     from textrlhf.language import load
     from textrlhf.reward_models import RewardModel
 

@@ -36,8 +36,8 @@ from textrlhf.language import load
 from textrlhf.pipeline.simulated import gold, simulated_rankings, write
 from textrlhf.records.folder import write_file
 from textrlhf.reward_models import Ensemble, RewardModel, TrainConfig, distilled, evaluate, practised, train
-from textrlhf.reward_models.halves import PRACTICE
-from textrlhf.reward_models.measures import pearson, sigmoid
+from textrlhf.reward_models.evaluation.metrics import pearson, sigmoid
+from textrlhf.reward_models.training.pretrain import PRACTICE
 
 FOLDER = Path(__file__).resolve().parent.parent / "runs" / "reference" / "reward_models"
 SLIPS = 0.1

@@ -199,7 +199,7 @@ class Ours:
 
     def judged(self, judge):
         """The pairs as a judge learns from them."""
-        from textrlhf.reward_models.training import Judged, Learner
+        from textrlhf.reward_models.training.train import Judged, Learner
 
         return Judged(judge, self.pairs, self.config, Learner(judge.network, self.config))
 

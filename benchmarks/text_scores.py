@@ -33,7 +33,7 @@ from transformers import AutoModelForCausalLM
 
 import textrlhf
 from textrlhf.agents import PPO, Clone, evaluate
-from textrlhf.agents.config import tuned_settings
+from textrlhf.agents.settings.config import tuned_settings
 from textrlhf.envs.text.demonstrations import demonstrations
 from textrlhf.language import CausalLM, load
 from textrlhf.records.folder import write_file

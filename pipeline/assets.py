@@ -28,7 +28,7 @@ from ..language.fit import FitConfig, NextTokens, fit, mean_loss
 from ..language.word_tokenizer import END, word_tokenizer
 from ..records.run_checkpoints import checkpoint_steps
 from ..reward_models import Ensemble, RewardModel, TrainConfig, distilled, evaluate, train
-from ..reward_models.saving import ASSETS as JUDGES
+from ..reward_models.text.folder import ASSETS as JUDGES
 from .simulated import simulated_rankings, write
 
 JUDGE = "judge"

@@ -11,38 +11,38 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .best_of_n import best_of, best_of_kl, expected_best
     from .composite import AtLeast, AtMost, Composite
-    from .distilling import distilled
     from .ensemble import Ensemble
-    from .evaluation import evaluate
+    from .evaluation.evaluate import evaluate
     from .feedback import Labelled, Ranked, Rated, SimulatedAnnotator, read_judgements, write_judgements
-    from .halves import practised
-    from .judge import Judge, JudgeError, judged
-    from .reward_model import RewardModel, load_judge
-    from .training import TrainConfig, train
+    from .reward_function import Judge, JudgeError, judged
+    from .text.reward_model import RewardModel, load_judge
+    from .training.distill import distilled
+    from .training.pretrain import practised
+    from .training.train import TrainConfig, train
 
 _MODULES = {
     "AtLeast": "composite",
     "AtMost": "composite",
     "Composite": "composite",
     "Ensemble": "ensemble",
-    "Judge": "judge",
-    "JudgeError": "judge",
+    "Judge": "reward_function",
+    "JudgeError": "reward_function",
     "Labelled": "feedback",
     "Ranked": "feedback",
     "Rated": "feedback",
-    "RewardModel": "reward_model",
+    "RewardModel": "text.reward_model",
     "SimulatedAnnotator": "feedback",
-    "TrainConfig": "training",
+    "TrainConfig": "training.train",
     "best_of": "best_of_n",
     "best_of_kl": "best_of_n",
-    "distilled": "distilling",
-    "evaluate": "evaluation",
+    "distilled": "training.distill",
+    "evaluate": "evaluation.evaluate",
     "expected_best": "best_of_n",
-    "judged": "judge",
-    "load_judge": "reward_model",
-    "practised": "halves",
+    "judged": "reward_function",
+    "load_judge": "text.reward_model",
+    "practised": "training.pretrain",
     "read_judgements": "feedback",
-    "train": "training",
+    "train": "training.train",
     "write_judgements": "feedback",
 }
 __all__ = [

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..language import CausalLM, generate, load
-from .judge import Judge, judged
+from .reward_function import Judge, judged
 
 Floats = NDArray[np.float64]
 

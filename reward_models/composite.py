@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .judge import Judge, Named, Scores, checked_scores, judged
+from .reward_function import Judge, Named, Scores, checked_scores, judged
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..records.folder import recovered, whole_folder
-from .judge import Judge, Scores, judged
-from .measures import sigmoid
+from .evaluation.metrics import sigmoid
+from .reward_function import Judge, Scores, judged
 
 COMBINE = ("mean", "worst", "cautious")
 FILE = "ensemble.json"
@@ -113,7 +113,7 @@ class Ensemble:
             for name, judge in zip(members, judges, strict=True):
                 judge.save(folder / name)
             (folder / FILE).write_text(json.dumps(told, indent=1, allow_nan=False))
-        from .reward_model import forget
+        from .text.reward_model import forget
 
         place = os.path.abspath(path)
         for name in (place, *(os.path.join(place, name) for name in members)):
@@ -163,7 +163,7 @@ def _check(combine: object, penalty: object) -> None:
 
 
 def _load_reward_model(folder: Path) -> Judge:
-    from .reward_model import RewardModel
+    from .text.reward_model import RewardModel
 
     return RewardModel.load(folder)
 

@@ -15,10 +15,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..distributions import Distribution, make_distribution
-from ..masks import Mask
-from ..rollout import Minibatch, Segments
-from ..spaces import ActionCodec, Leaves
+from ..environment.masks import Mask
+from ..environment.spaces import ActionCodec, Leaves
+from ..experience.rollout import Minibatch, Segments
+from .distributions import Distribution, make_distribution
 from .encoder import Encoder
 from .policy import Act
 

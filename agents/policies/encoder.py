@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from ..normalize import ObservationNorm
-from ..spaces import leaf_spaces
+from ..environment.spaces import leaf_spaces
+from ..experience.normalize import ObservationNorm
 
 EMBED_ABOVE = 512  # a Discrete with more values than this is embedded, not one-hot
 EMBEDDING = 64

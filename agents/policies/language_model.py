@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from ...language import CausalLM, sample
 from ...language.logprobs import at_once, logprobs_and_entropy, read_layers
-from ..masks import Mask
-from ..rollout import Minibatch
-from ..spaces import Leaves
+from ..environment.masks import Mask
+from ..environment.spaces import Leaves
+from ..experience.rollout import Minibatch
 from .policy import Act, Evaluation
-from .reading import Reading, TextLog, Texts
 from .text_critic import TextCritic
+from .text_memory import Reading, TextLog, Texts
 
 TOKENS_AT_ONCE = {"cpu": 1 << 11, "cuda": 1 << 16}
 

@@ -10,9 +10,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..masks import Mask
-from ..rollout import Minibatch
-from ..spaces import Leaves
+from ..environment.masks import Mask
+from ..environment.spaces import Leaves
+from ..experience.rollout import Minibatch
 from .actor_critic import MLP, ActorCritic, StepLog
 from .policy import Act, Evaluation
 

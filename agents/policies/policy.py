@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..masks import Mask
-from ..rollout import Minibatch, ObservationLog
-from ..spaces import Leaves
+from ..environment.masks import Mask
+from ..environment.spaces import Leaves
+from ..experience.rollout import Minibatch, ObservationLog
 
 Flags = NDArray[np.bool_]
 Memory = Any  # the policy's own: None, tensors, or an object written in place

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...reward_models.judge import on_host
+from ...reward_models.reward_function import on_host
 
 
 def checked_actions(

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from ...language import CausalLM, load
 from ...language.causal_lm import pick_device
-from .charging import CHARGES, Step
-from .judging import Judging
+from .kl_penalty import CHARGES, Step
 from .options import Feedback, TextOptions
 from .permutation import Cursor
 from .prompts import gather
 from .rules import ANY, Rules
+from .scoring import Judging
 from .task import Prompt
 from .tasks import make_task
 from .turns import Turns

@@ -12,11 +12,11 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from ...reward_models.judge import on_host
+from ...reward_models.reward_function import on_host
 from .actions import checked_actions, checked_logprobs, prompt_indices
+from .base import TextWorld
 from .options import make_options
 from .render import Show
-from .world import TextWorld
 
 Observation = NDArray[np.int64]
 ROW = np.zeros(1, np.int64)

@@ -11,9 +11,9 @@ import numpy as np
 
 from ...language import CausalLM
 from ...reward_models import Judge
-from ...reward_models.judge import Named
-from .charging import CHARGES
+from ...reward_models.reward_function import Named
 from .data import Rows
+from .kl_penalty import CHARGES
 from .task import SPLITS, Prompt, Task
 
 ON_LENGTH = ("score", "truncate")

@@ -13,10 +13,10 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from .actions import checked_actions, checked_logprobs, checked_seeds, prompt_indices
+from .base import TextWorld
 from .engine import Outcome
 from .options import make_options
 from .render import Show
-from .world import TextWorld
 
 Observations = NDArray[np.int64]
 Flags = NDArray[np.bool_]

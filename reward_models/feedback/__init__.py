@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ...records.jsonl import DataError
 from .annotator import SimulatedAnnotator
+from .formats import counts, read_judgements, write_judgements
 from .judgements import Judgement, Labelled, Ranked, Rated
-from .reading import counts, read_judgements, write_judgements
 
 __all__ = [
     "DataError",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..judge import Judge, Scores, judged
+from ..reward_function import Judge, Scores, judged
 from .judgements import Labelled, Ranked, Rated, checked_scale, is_number
 
 RANK, LABEL, RATE = range(3)  # each kind of judgement errs in its own places

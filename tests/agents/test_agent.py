@@ -14,7 +14,7 @@ import pytest
 from gymnasium.vector import SyncVectorEnv
 
 from textrlhf.agents import PPO, Evaluate, Save, StopAfter, StopAtReturn, evaluate
-from textrlhf.agents.config import LANGUAGE_MODEL, tuned_settings
+from textrlhf.agents.settings.config import LANGUAGE_MODEL, tuned_settings
 
 
 @pytest.fixture(scope="module")

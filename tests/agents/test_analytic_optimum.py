@@ -12,8 +12,8 @@ import torch
 
 from enumerable_world import END, EnumerableWorld, QuickEnv, TablePolicy, TablePPO, V, random_lm
 from textrlhf.agents import PPO
-from textrlhf.envs.text.charging import Deferred, PerToken
-from textrlhf.envs.text.judging import Judging
+from textrlhf.envs.text.kl_penalty import Deferred, PerToken
+from textrlhf.envs.text.scoring import Judging
 from textrlhf.language.memory import TokenMemory
 
 BETAS = (0.1, 0.5, 1.0)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from clone_worlds import ROWS, TALK, some_episodes, texts
 from slot_policy import SlotPolicy
 from textrlhf.agents import Clone, Demonstrations, Episode, record
-from textrlhf.agents.demonstrations import Prefixes
+from textrlhf.agents.demonstrations.demonstrations import Prefixes
 from textrlhf.language.fit import NextTokens, mean_loss
 from textrlhf.records.progress import Stopwatch
 from tiny_models import tiny_lm

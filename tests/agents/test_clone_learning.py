@@ -13,9 +13,9 @@ from gymnasium import spaces
 import killed_clone
 from clone_worlds import pole_expert, some_episodes, texts
 from textrlhf.agents import Clone, Demonstrations, Episode, evaluate, record
-from textrlhf.agents.diagnostics import DivergedError
-from textrlhf.agents.masks import pack
-from textrlhf.agents.material import hold_out
+from textrlhf.agents.demonstrations.dataset import hold_out
+from textrlhf.agents.environment.masks import pack
+from textrlhf.agents.training.diagnostics import DivergedError
 from textrlhf.records.jsonl import DataError
 from textrlhf.records.metrics import read_metrics
 from textrlhf.records.progress import Stopwatch

@@ -20,7 +20,7 @@ import killed_clone
 from clone_worlds import ROWS, pole_expert, some_episodes, texts
 from interrupted import Interrupt, final_bytes, killed, learned_rows
 from textrlhf.agents import PPO, Callback, Clone, CloneConfig, record
-from textrlhf.pipeline.commands import main
+from textrlhf.pipeline.commands.main import main
 from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.jsonl import DataError, write_jsonl
 from textrlhf.records.metrics import read_metrics
@@ -51,7 +51,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """One for every run would take half the time of these tests."""
-    monkeypatch.setattr("textrlhf.agents.training.draw_curves", lambda *args: None)
+    monkeypatch.setattr("textrlhf.agents.training.loop.draw_curves", lambda *args: None)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from textrlhf.agents import PPOConfig
-from textrlhf.agents.config import Config, make_config, scheduled
+from textrlhf.agents.settings.config import Config, make_config, scheduled
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from textrlhf.agents import PPO, Demonstrations, Episode, record
-from textrlhf.agents.demonstrations import Prefixes
-from textrlhf.agents.masks import pack
-from textrlhf.agents.vectorize import vectorize
-from textrlhf.agents.vetting import check
-from textrlhf.agents.world import World
+from textrlhf.agents.demonstrations.demonstrations import Prefixes
+from textrlhf.agents.demonstrations.loading import check
+from textrlhf.agents.environment.adapter import World
+from textrlhf.agents.environment.masks import pack
+from textrlhf.agents.environment.vectorize import vectorize
 from textrlhf.records.jsonl import DataError
 from token_world import CONTEXT, TokenEnv, TokenVectorEnv
 from token_world import V as TOKENS

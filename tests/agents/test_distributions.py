@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch import distributions as reference
 
-from textrlhf.agents.distributions import Categorical, DiagonalGaussian, make_distribution
+from textrlhf.agents.policies.distributions import Categorical, DiagonalGaussian, make_distribution
 
 CHOICES = {
     "Discrete": [5],

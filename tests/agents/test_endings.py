@@ -8,9 +8,9 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from textrlhf.agents.endings import Endings, numbers
-from textrlhf.agents.vectorize import Vectorized
-from textrlhf.agents.world import World
+from textrlhf.agents.environment.adapter import World
+from textrlhf.agents.environment.episode_info import Endings, numbers
+from textrlhf.agents.environment.vectorize import Vectorized
 
 
 class Telling(gym.Env):

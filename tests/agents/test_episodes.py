@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from textrlhf.agents.episodes import WINDOW, Episodes
+from textrlhf.agents.training.episode_statistics import WINDOW, Episodes
 
 
 def steps(seed: int, total: int = 120, slots: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

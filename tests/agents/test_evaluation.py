@@ -13,7 +13,7 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from textrlhf.agents.evaluation import Scores, evaluate
+from textrlhf.agents.training.evaluation import Scores, evaluate
 
 MODES = list(AutoresetMode)
 

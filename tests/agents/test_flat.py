@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from textrlhf.agents.flat import FlatAdam
+from textrlhf.agents.training.optimizer import FlatAdam
 
 
 def network() -> nn.Module:

@@ -13,8 +13,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textrlhf.agents.masks import MaskSource, pack, require_an_action, unpack
-from textrlhf.agents.reach import Reach
+from textrlhf.agents.environment.attributes import Reach
+from textrlhf.agents.environment.masks import MaskSource, pack, require_an_action, unpack
 
 WIDTH = 5
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textrlhf.agents.normalize import CLIP, EPSILON, ObservationNorm, RewardNorm
+from textrlhf.agents.experience.normalize import CLIP, EPSILON, ObservationNorm, RewardNorm
 
 
 @given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=8), seed=st.integers(0, 999))

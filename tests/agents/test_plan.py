@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textrlhf.agents.plan import Plan
+from textrlhf.agents.training.plan import Plan
 
 
 def cuts(plan: Plan, stride: int, begin: int | None = None) -> list[int]:

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from textrlhf.agents import PPO
-from textrlhf.agents.diagnostics import DivergedError
+from textrlhf.agents.training.diagnostics import DivergedError
 from textrlhf.records.progress import Stopwatch
 
 MODES = list(AutoresetMode)

@@ -16,7 +16,7 @@ from text_learner import DISABLED, NEXT_STEP, SAME_STEP, WORLDS, N, batch, learn
 from textrlhf.agents import PPO
 from textrlhf.agents.policies import LanguageModelPolicy
 from textrlhf.agents.policies import language_model as module
-from textrlhf.agents.policies.reading import Reading, goes_on
+from textrlhf.agents.policies.text_memory import Reading, goes_on
 from textrlhf.records.progress import Stopwatch
 from tiny_models import V, tiny_lm
 from tiny_worlds import world

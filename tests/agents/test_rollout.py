@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from textrlhf.agents.masks import pack
-from textrlhf.agents.rollout import Minibatch, Rollout, gae
+from textrlhf.agents.environment.masks import pack
+from textrlhf.agents.experience.rollout import Minibatch, Rollout, gae
 
 shapes = st.tuples(st.integers(1, 24), st.integers(1, 4))
 seeds = st.integers(0, 10_000)

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import torch
 
-from textrlhf.agents.seeding import Randomness, derive, draw_seed
+from textrlhf.agents.settings.seeding import Randomness, derive, draw_seed
 
 CPU = torch.device("cpu")
 

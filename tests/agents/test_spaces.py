@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textrlhf.agents.spaces import ActionCodec, UnsupportedSpaceError, leaf_spaces, leaves_of, stack_leaves
+from textrlhf.agents.environment.spaces import ActionCodec, UnsupportedSpaceError, leaf_spaces, leaves_of, stack_leaves
 
 BOX = spaces.Box(-1, 1, (2, 3), np.float32)
 LEAVES = [

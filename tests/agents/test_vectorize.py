@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import TransformReward
 from gymnasium.wrappers.vector import TransformReward as VectorTransformReward
 
-from textrlhf.agents.vectorize import Vectorized, remake, vectorize
+from textrlhf.agents.environment.vectorize import Vectorized, remake, vectorize
 
 ID = "VectorizeProbe-v0"
 

@@ -12,8 +12,8 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from slot_policy import SlotPolicy
 from textrlhf.agents import PPO, evaluate
-from textrlhf.agents.vectorize import vectorize
-from textrlhf.agents.world import World, WorldError
+from textrlhf.agents.environment.adapter import World, WorldError
+from textrlhf.agents.environment.vectorize import vectorize
 from textrlhf.records.progress import Stopwatch
 from token_world import DROPPED, REFERENCE, TokenEnv, TokenVectorEnv, V
 

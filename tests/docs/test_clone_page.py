@@ -9,7 +9,7 @@ from pathlib import Path
 import textrlhf
 from clone_worlds import some_episodes
 from textrlhf.agents import Clone
-from textrlhf.pipeline.commands import main
+from textrlhf.pipeline.commands.main import main
 from textrlhf.records.progress import Stopwatch
 
 PAGE = (Path(textrlhf.__file__).parent / "docs" / "clone.md").read_text(encoding="utf-8")

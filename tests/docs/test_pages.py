@@ -19,9 +19,9 @@ from textrlhf.envs.text import TextOptions, TextVectorEnv
 from textrlhf.envs.text.tasks import make_task
 from textrlhf.language.causal_lm import shipped
 from textrlhf.reward_models import TrainConfig
-from textrlhf.reward_models.report import MEANINGS
-from textrlhf.reward_models.reward_model import JudgeConfig
-from textrlhf.reward_models.saving import shipped_judges
+from textrlhf.reward_models.evaluation.report import MEANINGS
+from textrlhf.reward_models.text.folder import shipped_judges
+from textrlhf.reward_models.text.reward_model import JudgeConfig
 
 DOCS = Path(textrlhf.__file__).parent / "docs"
 JUDGES = DOCS / "reward_models.md"
@@ -54,7 +54,7 @@ def blocks(page):
 
 def called(commands):
     """Lines for a shell as Python that does the same inside this process."""
-    calls = ["from textrlhf.pipeline.commands import main"]
+    calls = ["from textrlhf.pipeline.commands.main import main"]
     for line in commands.splitlines():
         program, *words = shlex.split(line)
         assert program == "textrlhf", line

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from textrlhf.language.lessons import read_lessons
+from textrlhf.language.sft_examples import read_lessons
 from textrlhf.records.jsonl import DataError
 from tiny_models import V, tiny_lm
 

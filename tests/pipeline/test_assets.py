@@ -15,9 +15,9 @@ from textrlhf.language.fit import FitConfig, NextTokens, mean_loss
 from textrlhf.pipeline import assets
 from textrlhf.pipeline.simulated import gold, simulated_rankings, write
 from textrlhf.reward_models import evaluate, load_judge
-from textrlhf.reward_models.measures import pearson
-from textrlhf.reward_models.saving import ASSETS as JUDGES
-from textrlhf.reward_models.saving import shipped_judges
+from textrlhf.reward_models.evaluation.metrics import pearson
+from textrlhf.reward_models.text.folder import ASSETS as JUDGES
+from textrlhf.reward_models.text.folder import shipped_judges
 
 PERPLEXITY = {"reviews": 3.4, "tasks": 1.9}  # on held-out texts; a little above what was reached when they were made
 

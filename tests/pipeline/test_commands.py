@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from textrlhf.agents import PPO, Callback, PPOConfig
-from textrlhf.agents.config import tuned_settings
+from textrlhf.agents.settings.config import tuned_settings
 from textrlhf.pipeline import watch as watch_module
-from textrlhf.pipeline.commands import COMMANDS, main
-from textrlhf.pipeline.run_folder import Request
-from textrlhf.pipeline.train import parse_options
+from textrlhf.pipeline.commands.main import COMMANDS, main
+from textrlhf.pipeline.commands.train import parse_options
+from textrlhf.pipeline.runs.run_folder import Request
 from textrlhf.records.metrics import read_metrics
 
 QUICK = shlex.split("--env CartPole-v1 --n-envs 4 --n-steps 32 --n-epochs 1 --seed 0 --evaluation-episodes 2")
@@ -39,7 +39,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def no_pictures(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The shared runs have theirs; drawing one for every other run would take half the time of these tests."""
-    monkeypatch.setattr("textrlhf.agents.training.draw_curves", lambda *args: None)
+    monkeypatch.setattr("textrlhf.agents.training.loop.draw_curves", lambda *args: None)
 
 
 @pytest.fixture
@@ -375,5 +375,5 @@ def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_help_loads_no_torch() -> None:
-    code = "import sys; from textrlhf.pipeline.commands import main; main([]); sys.exit('torch' in sys.modules)"
+    code = "import sys; from textrlhf.pipeline.commands.main import main; main([]); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

@@ -18,12 +18,12 @@ from transformers import BertConfig, BertModel
 
 from textrlhf.language import fit, load
 from textrlhf.pipeline import reward_reference, reward_train
-from textrlhf.pipeline.commands import main
-from textrlhf.pipeline.errors import UserError
-from textrlhf.pipeline.reward import WORDS
-from textrlhf.pipeline.reward_evaluate import _learned_from
-from textrlhf.pipeline.reward_reference import reference_texts
-from textrlhf.pipeline.reward_run import JudgeRequest, digest
+from textrlhf.pipeline.commands.main import main
+from textrlhf.pipeline.commands.reward.evaluate import _learned_from
+from textrlhf.pipeline.commands.reward.main import WORDS
+from textrlhf.pipeline.console.errors import UserError
+from textrlhf.pipeline.runs.reference_texts import reference_texts
+from textrlhf.pipeline.runs.reward_run import JudgeRequest, digest
 from textrlhf.records.metrics import read_metrics
 from textrlhf.reward_models import Ensemble, RewardModel, TrainConfig, load_judge
 from tiny_models import V, word_tokenizer
@@ -457,7 +457,7 @@ def test_help_names_every_command_and_hyperparameter(capsys: pytest.CaptureFixtu
 
 def test_help_loads_no_torch() -> None:
     code = (
-        "import sys\nfrom textrlhf.pipeline.commands import main\ntry: main(['reward'])\n"
+        "import sys\nfrom textrlhf.pipeline.commands.main import main\ntry: main(['reward'])\n"
         "except SystemExit: sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

@@ -12,11 +12,11 @@ import gymnasium as gym
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from textrlhf.agents.config import LANGUAGE_MODEL, tuned_settings
+from textrlhf.agents.settings.config import LANGUAGE_MODEL, tuned_settings
 from textrlhf.envs.registration import TEXT_WORLDS
 from textrlhf.language import load
-from textrlhf.pipeline.commands import main
-from textrlhf.pipeline.train import parse_options
+from textrlhf.pipeline.commands.main import main
+from textrlhf.pipeline.commands.train import parse_options
 from textrlhf.records.metrics import read_metrics
 from textrlhf.records.samples import read_samples
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from textrlhf.agents.flat import FlatAdam
+from textrlhf.agents.training.optimizer import FlatAdam
 from textrlhf.records.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 STATE = {"agent": "ppo", "steps": 7, "nested": {"none": None, "floats": [0.1, 1e-300], "big": 2**120}}

@@ -6,7 +6,7 @@ import torch
 
 from textrlhf.reward_models import Composite, JudgeError, judged
 from textrlhf.reward_models.ensemble import Ensemble
-from textrlhf.reward_models.judge import Parted, judged_parts
+from textrlhf.reward_models.reward_function import Parted, judged_parts
 
 PROMPTS, RESPONSES = ["a", "b"], [" x", " y z"]
 

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from textrlhf.reward_models.losses import centring, logistic, plackett_luce, regression
+from textrlhf.reward_models.training.losses import centring, logistic, plackett_luce, regression
 
 
 def drawn(*shape, seed=0):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from textrlhf.reward_models.measures import accuracy, auroc, calibration, pearson, ranks, sigmoid, spearman
+from textrlhf.reward_models.evaluation.metrics import accuracy, auroc, calibration, pearson, ranks, sigmoid, spearman
 
 
 def test_a_tie_is_half_right():

@@ -12,9 +12,9 @@ from transformers import AutoModelForSequenceClassification
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from textrlhf.reward_models import network as network_module
-from textrlhf.reward_models.heads import Noise, TokenValues, margin
-from textrlhf.reward_models.network import RewardNetwork, state_width
-from textrlhf.reward_models.packing import Text
+from textrlhf.reward_models.text.heads import Noise, TokenValues, margin
+from textrlhf.reward_models.text.network import RewardNetwork, state_width
+from textrlhf.reward_models.text.packing import Text
 from tiny_models import ON_COLUMNS, ON_SLOTS, V, noisy, tiny_model
 
 WINDOWED = {"sliding_window": 16}  # Mistral has a row in both tables

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from textrlhf.reward_models.packing import PADDING, ROW, Text, pack
+from textrlhf.reward_models.text.packing import PADDING, ROW, Text, pack
 
 
 def text(*tokens, start=0):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from textrlhf.reward_models import JudgeError
-from textrlhf.reward_models.evaluation import evaluate
+from textrlhf.reward_models.evaluation.evaluate import evaluate
 from textrlhf.reward_models.feedback.judgements import Labelled, Ranked, Rated
 
 

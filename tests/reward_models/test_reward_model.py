@@ -14,7 +14,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from textrlhf.language import CausalLM, LanguageError
 from textrlhf.reward_models import JudgeError, RewardModel, judged, load_judge
-from textrlhf.reward_models.reward_model import JudgeConfig
+from textrlhf.reward_models.text.reward_model import JudgeConfig
 from tiny_models import V, noisy, tiny_lm, tiny_model, word_tokenizer
 
 PROMPTS = ["a9 a10 a11", "a5 a6", "a9 a10 a11", "", "a5 a6", "a9 a10 a11", "a12"]
@@ -117,7 +117,7 @@ class TestScores:
         assert together.dtype == np.float64
         np.testing.assert_allclose(together, alone, atol=1e-5)
         np.testing.assert_allclose(one.raw(PROMPTS[::-1], RESPONSES[::-1]), alone[::-1], atol=1e-5)
-        monkeypatch.setattr("textrlhf.reward_models.reward_model.AT_ONCE", 2)
+        monkeypatch.setattr("textrlhf.reward_models.text.reward_model.AT_ONCE", 2)
         np.testing.assert_allclose(one.raw(PROMPTS, RESPONSES), alone, atol=1e-5)
 
     def test_of_nothing_there_are_none(self):

@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from textrlhf.reward_models.evaluation import evaluate
+from textrlhf.reward_models.evaluation.evaluate import evaluate
+from textrlhf.reward_models.evaluation.report import MEANINGS, aligned, summary, write_report
 from textrlhf.reward_models.feedback.judgements import Labelled, Ranked, Rated
-from textrlhf.reward_models.report import MEANINGS, aligned, summary, write_report
 
 EVIL = "<script>alert(1)</script>"
 VOID = {"meta", "br", "img", "link", "input", "hr"}

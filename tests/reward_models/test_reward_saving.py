@@ -18,7 +18,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from textrlhf.language import CausalLM, load
 from textrlhf.language.fit import FitConfig, NextTokens, fit
 from textrlhf.reward_models import RewardModel, load_judge
-from textrlhf.reward_models.saving import JudgeFolderError, find_judge
+from textrlhf.reward_models.text.folder import JudgeFolderError, find_judge
 from tiny_models import ON_SLOTS, V, noisy, tiny_model, word_tokenizer
 
 PROMPTS = ["a9 a10 a11", "a5 a6", "a9 a10 a11", "a5 a6", "a12"]

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from textrlhf.agents import Clone, Demonstrations, Episode
-from textrlhf.agents.masks import pack
+from textrlhf.agents.environment.masks import pack
 from tiny_worlds import world
 
 ROWS = [

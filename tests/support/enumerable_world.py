@@ -21,8 +21,8 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from textrlhf.agents import PPO
-from textrlhf.agents.distributions import Categorical
 from textrlhf.agents.policies import Act, Evaluation
+from textrlhf.agents.policies.distributions import Categorical
 from textrlhf.language import CausalLM
 from tiny_models import tiny_model
 

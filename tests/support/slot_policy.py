@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from textrlhf.agents.distributions import Categorical
 from textrlhf.agents.policies import Act, Evaluation
+from textrlhf.agents.policies.distributions import Categorical
 from token_world import CONTEXT, V
 
 H = 16

@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode
 
 import textrlhf  # noqa: F401  (registers the worlds)
 from textrlhf.agents import PPO
-from textrlhf.agents.rollout import Rollout
+from textrlhf.agents.experience.rollout import Rollout
 from textrlhf.records.progress import Stopwatch
 from tiny_worlds import Chatting, world
 

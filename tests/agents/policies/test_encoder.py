@@ -11,8 +11,8 @@ from gymnasium import spaces
 from gymnasium.vector.utils import concatenate, create_empty_array
 from torch import Tensor
 
+from textrlhf.agents.environment.spaces import leaves_of
 from textrlhf.agents.policies.encoder import EMBED_ABOVE, EMBEDDING, Encoder, ImageEncoder
-from textrlhf.agents.spaces import leaves_of
 
 DISCRETE = spaces.Discrete(3, start=-1)
 MULTI = spaces.MultiDiscrete([[2, 3], [2, 4]], start=[[0, 5], [-2, 1]])

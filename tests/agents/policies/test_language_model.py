@@ -10,10 +10,10 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from textrlhf.agents.flat import FlatAdam, load_own_tensors, own_tensors
-from textrlhf.agents.masks import pack
+from textrlhf.agents.environment.masks import pack
+from textrlhf.agents.experience.rollout import Rollout
 from textrlhf.agents.policies import LanguageModelPolicy
-from textrlhf.agents.rollout import Rollout
+from textrlhf.agents.training.optimizer import FlatAdam, load_own_tensors, own_tensors
 from textrlhf.language import CausalLM, load
 from tiny_models import V, tiny_lm, tiny_model, word_tokenizer
 

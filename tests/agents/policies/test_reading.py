@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from textrlhf.agents.policies.reading import Reading, TextLog, Texts
+from textrlhf.agents.policies.text_memory import Reading, TextLog, Texts
 from textrlhf.language import CausalLM
 from tiny_models import V, noisy, tiny_lm, tiny_model, word_tokenizer
 

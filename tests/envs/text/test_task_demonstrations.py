@@ -11,7 +11,7 @@ import pytest
 from textrlhf.envs.text.demonstrations import demonstrations
 from textrlhf.envs.text.tasks import make_task
 from textrlhf.language import load
-from textrlhf.language.lessons import read_lessons
+from textrlhf.language.sft_examples import read_lessons
 from tiny_worlds import Chatting, Counting, world
 
 TASKS = ["reviews", "dialogue", "summarize", "translate", "qa", "arithmetic"]

@@ -22,7 +22,7 @@ from textrlhf.reward_models.feedback import (
     read_judgements,
     write_judgements,
 )
-from textrlhf.reward_models.feedback.reading import shared_prompt
+from textrlhf.reward_models.feedback.formats import shared_prompt
 
 HH = "\n\nHuman: Is it good?\n\nAssistant:"
 

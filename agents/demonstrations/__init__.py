@@ -1,0 +1,1 @@
+"""Episodes of an expert: recorded, saved, loaded, checked and laid out for imitation."""

@@ -1,0 +1,103 @@
+"""Demonstrations as they are given: read, and checked against the world they are to be learned in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from ...records.jsonl import DataError, shortened
+from ..environment.adapter import World
+from ..environment.spaces import Array, Leaves
+from .demonstrations import Demonstrations, Episode, Prefixes
+
+Given = str | os.PathLike[str] | Demonstrations | Sequence[Mapping[str, Any]]
+ACCEPTED = (
+    "a .npz that record(…).save wrote, for a world of texts a .jsonl (or a list) of prompts and responses, or a "
+    "Demonstrations"
+)
+
+
+def read(given: Given, world: World) -> Demonstrations:
+    """Read what is given, whatever its form, for this world."""
+    file = Path(given) if isinstance(given, str | os.PathLike) else None
+    rows = not isinstance(given, str | os.PathLike | Demonstrations) and isinstance(given, Sequence)
+    if isinstance(given, Demonstrations):
+        found = given
+    elif file is not None and file.suffix == ".npz":
+        found = Demonstrations.load(file)
+    elif not rows and (file is None or file.suffix != ".jsonl"):
+        raise DataError(f"demonstrations is {shortened(given)}: expected {ACCEPTED}")
+    elif world.reference_model is None:
+        raise DataError(
+            f"demonstrations is {file or 'a list of rows'}, texts, but {world.env} has no language model to read them: "
+            "expected a .npz that record(…).save wrote, or a Demonstrations"
+        )
+    else:
+        context = world.leaf_spaces[0].shape
+        assert context
+        found = Demonstrations.from_texts(given, world.reference_model, context[0])
+    check(found, world)
+    return found
+
+
+def check(demonstrations: Demonstrations, world: World) -> None:
+    """Refuse demonstrations of another world, and actions that their own masks forbid."""
+    for i, episode in enumerate(demonstrations.episodes):
+        try:
+            _check_text(episode.seen, world) if isinstance(episode.seen, Prefixes) else _check_leaves(
+                episode.seen, world
+            )
+            _check_masks(episode, world.codec.from_env(episode.actions), world)
+        except ValueError as error:
+            raise DataError(f"{demonstrations.source}, episode {i}: {error}") from None
+
+
+def _check_text(text: Prefixes, world: World) -> None:
+    space = world.leaf_spaces[0]
+    whole = isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.integer) and len(space.shape) == 1
+    if len(world.leaf_spaces) > 1 or not whole:
+        raise ValueError(f"it is a text, but the environment's observations are {world.observation_space}")
+    assert isinstance(space, spaces.Box)
+    width, last = space.shape[0], int(space.high.max())
+    if len(text.tokens) > width or text.tokens.max() > last:
+        raise ValueError(
+            f"it is a text of {len(text.tokens)} tokens up to number {text.tokens.max()}: the environment's have at "
+            f"most {width}, up to number {last}; was it made with another model's tokenizer?"
+        )
+
+
+def _check_leaves(seen: Leaves, world: World) -> None:
+    if [leaf.shape[1:] for leaf in seen] != [space.shape for space in world.leaf_spaces]:
+        shapes = " and ".join(str(leaf.shape[1:]) for leaf in seen)
+        raise ValueError(f"observations of shape {shapes}: the environment's are {world.observation_space}")
+    for leaf, space in zip(seen, world.leaf_spaces, strict=True):
+        if isinstance(space, spaces.Box):
+            continue  # some leave their bounds, and no policy minds
+        for t, value in enumerate(leaf):
+            if not np.array_equal(kept := np.asarray(value, space.dtype), value) or not space.contains(kept):
+                raise ValueError(f"observation {np.asarray(value).tolist()} at step {t}: the environment's are {space}")
+
+
+def _check_masks(episode: Episode, actions: Array, world: World) -> None:
+    if episode.masks is None:
+        return
+    choices = world.codec.choices
+    if choices is None:
+        raise ValueError(f"it has action masks, which {world.action_space} has not")
+    width = sum(choices)
+    if episode.masks.dtype != np.uint8 or episode.masks.shape[1:] != (-(-width // 8),):
+        raise ValueError(
+            f"masks of shape {episode.masks.shape[1:]} and type {episode.masks.dtype}: expected the "
+            f"{-(-width // 8)} bytes a step into which textrlhf.agents.environment.masks.pack puts {width} options"
+        )
+    masks = np.unpackbits(episode.masks, axis=-1, count=width).astype(bool)
+    options = actions.reshape(len(actions), -1) + np.cumsum([0, *choices[:-1]])
+    forbidden = ~np.take_along_axis(masks, options, 1).all(1)
+    if forbidden.any():
+        t = int(np.flatnonzero(forbidden)[0])
+        raise ValueError(f"action {episode.actions[t].tolist()} at step {t} is one that its mask forbids")

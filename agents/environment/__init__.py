@@ -1,0 +1,1 @@
+"""Any Gymnasium environment, single or vector, as one batch of slots that never stops."""

@@ -1,0 +1,72 @@
+"""Which actions are allowed: found in an environment, kept as bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .attributes import Reach
+
+Mask = NDArray[np.bool_]  # (N, A): True where the action is allowed; A = Σn over the discrete choices
+
+
+class MaskSource:
+    """Reads masks from an `action_masks()` method or from `info["action_mask"]`, whichever there is."""
+
+    def __init__(self, reach: Reach, n_envs: int, width: int) -> None:
+        self._reach, self._shape = reach, (n_envs, width)
+        self._has_method = reach.has("action_masks")
+        self._last: Mask | None = None
+
+    def read(self, info: dict[str, Any], rows: Mask | None = None) -> Mask | None:
+        """The masks for the observations that came with `info`; of these only `rows` are new (all by default)."""
+        if self._has_method:
+            return checked(np.asarray(self._reach.call("action_masks")), self._shape)
+        found = info.get("action_mask")
+        if found is None and self._last is None:
+            return None
+        masks = np.ones(self._shape, bool)  # a row that says nothing allows everything
+        if found is not None:
+            told = np.broadcast_to(info.get("_action_mask", True), len(masks))
+            rows_told = np.stack(list(np.asarray(found)[told]))  # lists arrive as objects
+            masks[told] = checked(rows_told, (int(told.sum()), self._shape[1]))
+        if rows is not None and self._last is not None:
+            masks[~rows] = self._last[~rows]
+        self._last = masks
+        return masks
+
+
+def checked(masks: NDArray[Any], shape: tuple[int, int]) -> Mask:
+    """Masks as bool (N, A), or an error that says what they must be."""
+    flat = masks.reshape(shape[0], -1).astype(bool) if masks.size == shape[0] * shape[1] else masks
+    if flat.shape != shape:
+        raise ValueError(
+            f"action mask of shape {masks.shape}: expected {shape}, one entry an environment and "
+            "action (several discrete choices side by side; two entries for each binary one)"
+        )
+    return flat
+
+
+def pack(masks: Mask) -> NDArray[np.uint8]:
+    """(…, A) bools to (…, ⌈A/8⌉) bytes: at 50,000 actions 6 KiB a step instead of 200."""
+    return np.packbits(masks, axis=-1)
+
+
+def unpack(packed: NDArray[np.uint8], width: int, device: torch.device) -> Tensor:
+    """Back to a bool tensor (…, A)."""
+    return torch.from_numpy(np.unpackbits(packed, axis=-1, count=width).view(bool)).to(device)
+
+
+def require_an_action(masks: Mask) -> None:
+    """Refuse a state in which nothing is allowed."""
+    stuck = ~masks.any(-1)
+    if stuck.any():
+        row = int(np.flatnonzero(stuck)[0])
+        raise ValueError(
+            f"action mask of environment {row} allows no action: at least one entry must be True; "
+            "end the episode instead"
+        )

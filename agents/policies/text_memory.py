@@ -1,0 +1,167 @@
+"""What a language-model policy keeps of texts: in its memory while it acts, in its log for learning.
+
+A text is an observation of token ids, right-padded with negative numbers; only what is there counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...language import CausalLM, make_memory
+from ...language.logprobs import by_length, read_layers, read_whole
+from ...language.memory import padded
+from ..environment.spaces import Leaves
+from ..experience.rollout import Segments, steps_of
+
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+class Reading:
+    """N texts as far as they have been read. Written in place."""
+
+    def __init__(self, lm: CausalLM, n: int, context: int) -> None:
+        self.n, self.cache = n, make_memory(lm, n)
+        self.tokens: Ints = np.full((n, context), -1, np.int64)  # what was read
+
+    def forget(self, rows: Ints) -> None:
+        """These rows have read nothing."""
+        self.cache.reset(rows)
+        self.tokens[rows] = -1
+
+    def read(self, tokens: Ints, starts: Flags) -> Tensor:  # (N, context) -> (N, d)
+        """Read what is new, or all of a text that is new, and return the states at the last tokens."""
+        ends = checked_ends(tokens)
+        self.forget(np.flatnonzero(starts | ~goes_on(self.tokens, tokens)))
+        self.tokens = tokens.copy()
+        return self.cache.catch_up(np.arange(self.n), tokens, ends)
+
+
+def goes_on(before: Ints, now: Ints) -> Any:  # (…, context) each -> (…,) bool
+    """Whether texts begin with what they were before."""
+    return ((before < 0) | (before == now)).all(-1)
+
+
+def checked_ends(tokens: Ints) -> Ints:  # (R, context) -> (R,)
+    """How many tokens each text has."""
+    real = tokens >= 0
+    ends: Ints = real.sum(1)
+    wrong = (real != (np.arange(tokens.shape[1]) < ends[:, None])).any(1) | (ends == 0)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f"observation {row} is {tokens[row].tolist()}: accepted is a text of at least one token, padded on the "
+            "right with -1"
+        )
+    return ends
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts to be read whole, and the places in them (text, token) whose states are wanted."""
+
+    texts: Sequence[Ints]
+    rows: Ints  # (M,)
+    columns: Ints  # (M,)
+
+    @classmethod
+    def at_their_ends(cls, tokens: Ints) -> Texts:  # (R, context)
+        """Of each observation the state at its last token is wanted."""
+        ends = checked_ends(tokens)
+        return cls([text[:end] for text, end in zip(tokens, ends, strict=True)], np.arange(len(tokens)), ends - 1)
+
+    def states(self, lm: CausalLM) -> Tensor:  # -> (M, d)
+        """Read the texts in one forward; gradients flow."""
+        return read_whole(lm, self.grid(lm)).flatten(0, 1)[self.places(lm)]
+
+    def layers(self, lm: CausalLM) -> list[Tensor]:  # -> (S, longest, d) each
+        """The same with what lies below, at all tokens."""
+        return read_layers(lm, self.grid(lm))
+
+    def grid(self, lm: CausalLM) -> Tensor:  # -> (S, longest)
+        """The texts as a forward takes them."""
+        return torch.from_numpy(padded(self.texts)).to(lm.device)
+
+    def places(self, lm: CausalLM) -> Tensor:  # -> (M,)
+        """Where the wanted states lie in a grid laid flat."""
+        longest = max(map(len, self.texts))
+        return torch.from_numpy(self.rows * longest + self.columns).to(lm.device)
+
+    def parts(self, at_once: int) -> Iterator[tuple[Texts, Ints]]:
+        """Texts of like length together, about `at_once` tokens a part, and which of the M places are theirs."""
+        for group in by_length([len(text) for text in self.texts], at_once):
+            new = np.full(len(self.texts), -1)
+            new[group] = np.arange(len(group))
+            places = np.flatnonzero(new[self.rows] >= 0)
+            part = Texts([self.texts[i] for i in group], new[self.rows[places]], self.columns[places])
+            yield part, places
+
+
+class TextLog:
+    """Keeps of each text the tokens once, and of each step how many of them there were.
+
+    An observation that does not begin with the one before it opens a text of its own, also within an episode (where a
+    world shows the latest tokens only), as it does in a `Reading`.
+    """
+
+    def __init__(self) -> None:
+        self._lengths: list[Ints] = []  # by step (N,)
+        self._began: list[Ints] = []  # by step (N,): at which step the slot's text was first seen
+        self._texts: dict[tuple[int, int], Ints] = {}  # by slot and that step
+        self._last: Ints = np.empty((0, 0), np.int64)
+        self._opens: Flags = np.empty(0, bool)
+        self._stacked: tuple[Ints, Ints] | None = None  # both as (T, N)
+
+    def add(self, observation: Leaves, starts: Flags) -> None:
+        """Record one step."""
+        tokens, t = observation[0], len(self._lengths)
+        began = self._began[-1].copy() if t else np.zeros(len(tokens), np.int64)
+        if t:
+            anew = starts | ~goes_on(self._last, tokens)
+            self._keep(np.flatnonzero(anew))
+            began[anew] = t
+        self._last, self._opens, self._stacked = tokens, starts, None
+        self._began.append(began)
+        self._lengths.append((tokens >= 0).sum(1))
+
+    def take(self, steps: Tensor, segments: Segments | None) -> Texts:
+        """The texts of those segments; the last observation of a text holds all that its steps have seen."""
+        assert segments is not None
+        if self._stacked is None:
+            self._keep(np.arange(len(self._last)))
+            self._stacked = np.stack(self._lengths), np.stack(self._began)
+        lengths, began = self._stacked
+        texts, columns = [], []
+        for slot, first, stop in segments.tolist():
+            of = began[first:stop, slot]
+            for number in np.unique(of).tolist():
+                ends = lengths[first:stop, slot][of == number]
+                texts.append(self._texts[slot, number][: ends[-1]])
+                columns.append(ends - 1)
+        return Texts(
+            texts, np.repeat(np.arange(len(texts)), [len(steps) for steps in columns]), np.concatenate(columns)
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many steps were recorded, of how many slots."""
+        return len(self._lengths), len(self._last)
+
+    def whole(self) -> tuple[Texts, Ints]:
+        """All texts, each at all of its steps, and which those are, t·N + n; but not those that the last step opens."""
+        n_steps, n_slots = self.shape
+        slots = np.arange(n_slots)
+        segments = np.stack([slots, np.zeros_like(slots), n_steps - self._opens], 1)
+        return self.take(torch.empty(0), segments), steps_of(segments, n_slots)
+
+    def _keep(self, slots: Ints) -> None:
+        for slot in slots.tolist():
+            tokens = self._last[slot]
+            self._texts[slot, int(self._began[-1][slot])] = tokens[tokens >= 0]

@@ -1,0 +1,1 @@
+"""Collecting, optimising, evaluating, saving and resuming: what every agent's training is made of."""

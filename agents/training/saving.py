@@ -1,0 +1,91 @@
+"""Agents to checkpoint folders and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ...records.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from ..environment.spaces import describe
+from ..environment.vectorize import EnvLike, Vectorized, remake, vectorize
+from ..settings.config import make_config
+from ..settings.registry import agent_class
+from .plan import Plan
+
+if TYPE_CHECKING:
+    from ..agent import Agent
+
+A = TypeVar("A", bound="Agent")
+
+
+def save(agent: Agent, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
+    """Write `agent`, and what a run adds, as one whole folder."""
+    state = {
+        "agent": agent.name,
+        "config": agent.config.to_json(),
+        "env": agent.world.recipe,
+        "observation_space": describe(agent.world.observation_space),
+        "action_space": describe(agent.world.action_space),
+        "plan": dataclasses.asdict(agent.plan) if agent.plan else None,
+        "learning": agent.state_dict(),
+        **(extra or {}),
+    }
+    save_checkpoint(path, state, agent.tensors())
+
+
+def load(cls: type[A], path: str | os.PathLike[str], env: EnvLike | None, device: str | None = None) -> A:
+    """Read an agent of class `cls` (or of any, for `Agent`)."""
+    return restore(cls, load_checkpoint(path), env, device)
+
+
+def restore(cls: type[A], checkpoint: Checkpoint, env: EnvLike | None, device: str | None = None) -> A:
+    """Build the agent a checkpoint describes and fill it."""
+    path, state = checkpoint.path, checkpoint.state
+    try:
+        kind = agent_class(state["agent"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: unknown agent {error}; it was written by another version") from None
+    if not issubclass(kind, cls):
+        raise CheckpointError(f"{path} holds a {kind.__name__}, not a {cls.__name__}: use {kind.__name__}.load()")
+    try:
+        config = make_config(kind.config_class, **state["config"])
+        if device:
+            config = dataclasses.replace(config, device=device)
+        made = _environment(checkpoint, env, config.n_envs)
+        agent: A = kind.__new__(kind)
+        agent._setup(config, made)
+    except CheckpointError:
+        raise
+    except (TypeError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: its settings do not fit this version ({error})") from None
+    for what in ("observation_space", "action_space"):
+        seen, expected = describe(getattr(agent.world, what)), state.get(what)
+        if seen != expected:
+            agent.close()
+            raise CheckpointError(
+                f"{path} was made for another environment: its {what} is {expected}, this one's is {seen}"
+            )
+    try:
+        agent.load_tensors(checkpoint.tensors)
+        agent.load_state_dict(state["learning"])
+        agent.origin = path
+        agent.plan = Plan(**state["plan"]) if state["plan"] else None
+    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        agent.close()
+        raise CheckpointError(f"{path}: its contents do not fit the agent it describes ({error})") from None
+    return agent
+
+
+def _environment(checkpoint: Checkpoint, env: EnvLike | None, n_envs: int) -> Vectorized:
+    recipe = checkpoint.state["env"]
+    if env is not None:
+        same = recipe is not None and isinstance(env, str) and env.rpartition(":")[2] == recipe["id"]
+        return vectorize(env, n_envs, recipe["kwargs"] if same else None)
+    if recipe is None:
+        raise CheckpointError(f"{checkpoint.path}: its environment cannot be made again by id: pass env=…")
+    try:
+        return remake(recipe, n_envs)
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint.path}: {error}") from None

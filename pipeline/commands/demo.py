@@ -1,0 +1,113 @@
+"""`textrlhf demo`: the shortest way to see a language model learn."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from ..console.arguments import parse
+from ..console.checks import at_least_one
+from ..console.errors import UserError
+from ..console.printing import facts, heading, line, side_by_side, try_next
+from ..runs.run_folder import Request, read_request
+
+if TYPE_CHECKING:
+    from ...language import CausalLM
+
+ENV = "TextRLHF-v0"
+SHOWN = 4  # prompts
+SEED = 1
+
+
+@dataclass
+class Options:
+    """A small language model learns from a judge to write reviews that people like, in about three minutes.
+
+    Example:
+      textrlhf demo
+    """
+
+    run: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs/demo"
+    """where to keep it; the demo that was there before is replaced"""
+    steps: int | None = None
+    """learn for fewer steps, or for more"""
+
+
+def demo(argv: Sequence[str]) -> None:
+    """Run `textrlhf demo`."""
+    options = parse(Options, argv, "demo")
+    at_least_one("--steps", options.steps)
+    run = Path(options.run)
+    _clear(run)
+
+    from ...agents import PPO
+    from ...agents.settings.config import tuned_settings
+    from ...records.curves import draw_frontier
+    from ..runs.run_report import drawn_scores, evaluated, learning, places, told
+
+    steps = options.steps or tuned_settings(PPO.name)[ENV].total_timesteps
+    agent = PPO.tuned(ENV, seed=SEED)
+    reference = agent.world.reference_model
+    size = sum(parameter.numel() for parameter in reference.model.parameters())
+    heading("PPO teaches a small language model to write reviews that a learned judge likes")
+    facts(
+        [
+            ("Model", f"{reference.name}, {size:,} weights: it continues a review, good or bad as it comes"),
+            ("Judge", "learned from 4,000 comparisons of such reviews, a tenth of them wrong; 0 is usual, 1 is good"),
+            ("Gold", "how positive a review truly is, from -1 to 1; neither judge nor learner ever sees it"),
+            ("KL", "how far the learner's texts have moved from the model's own, in nats; each costs reward"),
+            ("Before", told(drawn_scores(agent, 200))),
+        ]
+    )
+    Request(command="demo", env=ENV, steps=steps, evaluation_episodes=400).save(run)
+    with learning(run):
+        agent.learn(steps, run=run)
+    draw_frontier(run, "What the demo gained, and what it cost")
+    line()
+    side_by_side(("before", "after"), pairs(reference, agent.policy.lm))  # type: ignore[attr-defined]
+    facts([("After", told(evaluated(agent, run, 400))), *places(run)])
+    agent.close()
+    try_next(
+        [
+            (
+                f'textrlhf write "The film was" --run {run} -n 5 --judge reviews',
+                "let it write, and score what it wrote",
+            ),
+            (f"tensorboard --logdir {run}", "every curve, and the same prompts over time"),
+            ("textrlhf train --env TextRLHF-v0 --run runs/text", "the same with your settings (--help)"),
+            ("textrlhf train --env CartPole-v1 --seed 0", "the same PPO on control"),
+        ]
+    )
+
+
+def pairs(before: CausalLM, after: CausalLM) -> list[tuple[str, str]]:
+    """How the two models continue some held-out prompts, drawn with the same dice, each with its gold."""
+    from ...envs.text.tasks import make_task
+    from ...language import generate
+
+    task = make_task("reviews", False)
+    every = task.prompts("heldout")
+    prompts = [every[i * len(every) // SHOWN] for i in range(SHOWN)]
+    columns = []
+    for lm in (before, after):
+        ids = [tokens.tolist() for tokens in lm.encode_all([prompt.text for prompt in prompts])]
+        texts = generate(lm, ids, task.max_new_tokens, seed=SEED)
+        responses = [lm.continuation(text.prompt, text.tokens) for text in texts]
+        gold = task.measure(prompts, responses)["gold"]
+        columns.append([f"{p.text}{r}  [{g:+.2f}]" for p, r, g in zip(prompts, responses, gold, strict=True)])
+    return list(zip(*columns, strict=True))
+
+
+def _clear(run: Path) -> None:
+    """Delete an earlier demo, and nothing else."""
+    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+        return
+    request = read_request(run) if run.is_dir() else None
+    if request is None or request.command != "demo":
+        raise UserError(f"{run} holds something other than a demo, which will not be deleted: name another --run")
+    shutil.rmtree(run)

@@ -1,0 +1,117 @@
+"""`textrlhf resume`: finish a run that was interrupted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from ...records.progress import rounded
+from ..console.arguments import parse
+from ..console.errors import UserError, blaming_user
+from ..console.printing import facts, heading, line
+from ..runs.reward_run import is_judge_run
+from ..runs.run_folder import Request, check_checkpoint, existing, find_checkpoint, holds_run, read_request
+
+if TYPE_CHECKING:
+    from ...records.checkpoint import Checkpoint
+
+
+@dataclass
+class Options:
+    """Finish a run that was interrupted, as if it had never stopped.
+
+    Example:
+      textrlhf resume runs/cartpole
+    """
+
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """the run's folder, as given to train --run"""
+    ignore_stop_at: bool = False
+    """learn all the steps the run was to take, though it has reached its --stop-at"""
+    module: str | None = None
+    """a module to import first, which registers the environment"""
+    quiet: bool = False
+    """print nothing but the result"""
+
+
+def resume(argv: Sequence[str]) -> None:
+    """Run `textrlhf resume`."""
+    options = parse(Options, argv, "resume")
+    run = existing(options.run)
+    if is_judge_run(run):
+        from .reward.train import go_on
+
+        go_on(run, quiet=options.quiet)
+        return
+    if not holds_run(run):
+        raise UserError(f"no checkpoint in {run}: name a run's folder, as given to `textrlhf train --run`")
+    checkpoint = find_checkpoint(options.run)
+    request = read_request(run)
+    if _is_over(checkpoint, run, request, options):
+        return
+    check_checkpoint(checkpoint, options.module)
+
+    import gymnasium as gym
+
+    from ...agents import Agent
+    from ...records.checkpoint import CheckpointError
+    from ..runs.run_report import learning, report
+
+    request = request or _request_from_python(checkpoint)
+    if options.ignore_stop_at:
+        request = dataclasses.replace(request, stop_at=None)
+        request.save(run)  # so that a second interruption does not bring it back
+    step, end = _progress(checkpoint)
+    if not options.quiet:
+        heading(f"{run} goes on from step {step:,} of {end:,}")
+    with learning(run), blaming_user(CheckpointError, gym.error.Error):
+        agent: Agent = Agent.resume(run, callbacks=request.callbacks(), progress=not options.quiet)
+    report(agent, run, request, quiet=options.quiet)
+    agent.close()
+
+
+def _is_over(checkpoint: Checkpoint, run: Path, request: Request | None, options: Options) -> bool:
+    """Whether there is nothing left to learn; if so, say why."""
+    from ..runs.run_report import places
+
+    step, end = _progress(checkpoint)
+    stop_at = request.stop_at if request else None
+    if step >= end:
+        heading(f"{run} is finished: all of its {end:,} steps are done.")
+    # A run that ended by itself was evaluated where it ended; one that was killed was not.
+    elif stop_at is not None and _evaluated_at(run) == step and not options.ignore_stop_at:
+        heading(f"{run} is finished: it reached --stop-at {rounded(stop_at)} at step {step:,} of {end:,}.")
+        line("To learn the other steps too, add --ignore-stop-at.")
+    else:
+        return False
+    facts(places(run))
+    return True
+
+
+def _progress(checkpoint: Checkpoint) -> tuple[int, int]:
+    try:
+        return int(checkpoint.state["learning"]["num_timesteps"]), int(checkpoint.state["plan"]["end"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{checkpoint.path} is not a point to resume from: it has no plan") from error
+
+
+def _evaluated_at(run: Path) -> int | None:
+    import json
+
+    try:
+        return int(json.loads((run / "evaluation.json").read_text())["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _request_from_python(checkpoint: Checkpoint) -> Request:
+    """What to assume of a run that `agent.learn(run=…)` began: no callbacks."""
+    if checkpoint.state.get("callbacks"):
+        line("This run was begun from Python with callbacks, which a command cannot make again: going on without.")
+    recipe: Any = checkpoint.state.get("env") or {}
+    return Request(command="learn", env=str(recipe.get("id")), steps=_progress(checkpoint)[1])

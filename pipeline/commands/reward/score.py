@@ -1,0 +1,150 @@
+"""`textrlhf reward score`: what a judge says of texts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.text import Text
+
+from ....records.jsonl import DataError, read_jsonl, shortened, write_jsonl
+from ...console.arguments import parse
+from ...console.errors import UserError, blaming_user
+from ...console.printing import console, facts, line
+from ...runs.reward_run import existing_file
+from .main import open_judge
+
+EXPECTED = 'one object a line with "prompt" and "response" (or "completion")'
+SHOWN = 5  # tokens that are named
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Options:
+    """Score texts: one that is given here, or those of a file.
+
+    Example:
+      textrlhf reward score runs/my-judge --prompt 'The film was' --response ' wonderful.'
+
+    Of a file each line is printed again, with its "score" added:
+      textrlhf reward score runs/my-judge texts.jsonl --out scored.jsonl
+    """
+
+    judge: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="JUDGE")]
+    """a judge's run, a saved judge, a shipped one by name, or any sequence classifier (a folder or hub id)"""
+    file: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")] = None
+    """JSONL, one object a line with "prompt" and "response" (or "completion"); - for standard input"""
+    prompt: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
+    """of one text: what it begins with"""
+    response: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
+    """of one text: what is judged"""
+    out: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """write the lines there, instead of printing them"""
+    device: str = "auto"
+    """where the judge runs: auto, cpu or cuda"""
+
+
+def score(argv: Sequence[str]) -> None:
+    """Run `textrlhf reward score`."""
+    options = parse(Options, argv, "reward score")
+    one = options.prompt is not None and options.response is not None
+    if one == (options.file is not None) or (options.prompt is None) != (options.response is None):
+        raise UserError(
+            "score takes either a FILE of texts (- for standard input), or --prompt TEXT and --response TEXT"
+        )
+    if one:
+        if options.out is not None:
+            raise UserError("--out is for the lines of a FILE: leave it out")
+        _score_one(open_judge(options.judge, options.device), str(options.prompt), str(options.response))
+        return
+    if options.out is not None and Path(options.out).is_dir():
+        raise UserError(f"--out {options.out} is a folder: name a file")
+    with blaming_user(DataError):
+        rows = _read(str(options.file))
+    judge = open_judge(options.judge, options.device)
+    scores = _scores(judge, [row["prompt"] for row in rows], [_response(row) for row in rows])
+    scored = [{**row, "score": float(score)} for row, score in zip(rows, scores, strict=True)]
+    if options.out is not None:
+        with blaming_user(DataError):
+            write_jsonl(options.out, scored)
+    else:
+        for row in scored:
+            print(json.dumps(row, ensure_ascii=False))
+
+
+def _scores(judge: Any, prompts: Sequence[str], responses: Sequence[str]) -> Any:
+    from ....reward_models import JudgeError, judged
+
+    with blaming_user(JudgeError):
+        return judged(judge, prompts, responses, "the judge")
+
+
+def _read(file: str) -> list[Row]:
+    numbered = _read_stream() if file == "-" else read_jsonl(existing_file(file, EXPECTED), "FILE", EXPECTED)
+    if not numbered:
+        raise DataError(f"{file} holds no texts: expected {EXPECTED}")
+    return [_checked(place, row) for place, row in numbered]
+
+
+def _read_stream() -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = []
+    for number, text in enumerate(sys.stdin, 1):
+        if text.strip():
+            try:
+                rows.append((f"standard input, line {number}", json.loads(text)))
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"standard input, line {number}: not JSON ({error}); expected {EXPECTED}") from None
+    return rows
+
+
+def _checked(place: str, row: object) -> Row:
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: saw {shortened(row)}, expected {EXPECTED}")
+    for name, value in (("prompt", row.get("prompt")), ("response", _response(row))):
+        if not isinstance(value, str):
+            what = "is missing" if value is None else f"is {shortened(value)}"
+            raise DataError(f'{place}: "{name}" {what}, expected a string; {EXPECTED}')
+    return row
+
+
+def _response(row: Row) -> Any:
+    return row.get("completion") if row.get("response") is None else row["response"]
+
+
+def _score_one(judge: Any, prompt: str, response: str) -> None:
+    (found,) = _scores(judge, [prompt], [response])
+    facts([("Score", f"{found:+.3f}")])
+    explain = getattr(judge, "explain", None)
+    tokens = explain(prompt, response) if explain is not None else []
+    if not tokens:
+        return
+    largest = max(abs(value) for _, value in tokens) or 1.0
+    line()
+    console.print(
+        Text(prompt, style="dim") + Text.assemble(*(_coloured(token, value, largest) for token, value in tokens))
+    )
+    ordered = sorted(tokens, key=lambda token: token[1])
+    raised = [token for token in ordered[::-1] if token[1] > 0][:SHOWN]
+    lowered = [token for token in ordered if token[1] < 0][:SHOWN]
+    line()
+    facts(
+        [
+            (name, ", ".join(f"{token.strip()} {value:+.2f}" for token, value in some))
+            for name, some in (("Raised by", raised), ("Lowered by", lowered))
+            if some
+        ]
+    )
+
+
+def _coloured(token: str, value: float, largest: float) -> tuple[str, str]:
+    """Green raises the score, red lowers it; bold does so much, plain hardly."""
+    share = abs(value) / largest
+    if share < 0.1:
+        return token, ""
+    return token, ("bold " if share > 0.5 else "") + ("green" if value > 0 else "red")

@@ -1,0 +1,166 @@
+"""`textrlhf train`: teach an agent an environment."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import gymnasium as gym
+import tyro
+
+from ...agents import Agent
+from ...agents.settings.config import Config, language_model_settings, make_config, tuned_for
+from ...agents.settings.registry import AGENTS, agent_class
+from ...envs.registration import TEXT_WORLDS
+from ..console.arguments import parse, peek, wants_help
+from ..console.checks import at_least_one, check_device, find_environment
+from ..console.errors import UserError, blaming_user, nearest
+from ..console.printing import heading
+from ..runs.run_folder import Request, holds_run
+from ..runs.run_report import learning, report
+
+STEPS = 100_000  # where nothing is tuned
+
+
+@dataclass
+class Options:
+    """Teach an agent an environment, and keep everything about it in a folder.
+
+    Example:
+      textrlhf train --agent ppo --env CartPole-v1 --steps 100000 --seed 0 --run runs/cartpole
+
+    Every hyperparameter is an option too. Their defaults below are those of the --agent and --env given: the tuned
+    ones where there are some (textrlhf envs), so ask with both, as in textrlhf train --env CartPole-v1 --help.
+    """
+
+    env: Annotated[str, tyro.conf.arg(metavar="ID")] = tyro.MISSING
+    """the environment, for example CartPole-v1; module:Id-v0 for one that a module of yours registers"""
+    agent: str = "ppo"
+    """who learns; textrlhf agents lists them"""
+    steps: int = STEPS
+    """how many steps to learn for, all environments counted"""
+    run: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
+    """where to keep it; by default runs/ENV-AGENT-SEED, with the time where there is no seed"""
+    env_kwargs: Annotated[str, tyro.conf.arg(metavar="JSON")] = "{}"
+    """arguments for the environment as a JSON object, for example '{"is_slippery": false}'"""
+    tuned: bool = True
+    """begin with the environment's tuned hyperparameters, where there are some"""
+    evaluate_every: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """play 20 episodes every N steps, and keep the best agent so far in DIR/best"""
+    evaluation_episodes: int = 100
+    """how many episodes the last evaluation plays"""
+    stop_at: Annotated[float | None, tyro.conf.arg(metavar="SCORE")] = None
+    """stop early, once an evaluation (with --evaluate-every) or the last 100 training episodes average SCORE"""
+    kl_target: Annotated[float | None, tyro.conf.arg(metavar="NATS")] = None
+    """of texts: move the price of KL so that they come to lie so far from the reference model"""
+    quiet: bool = False
+    """print nothing but the result"""
+
+
+def train(argv: Sequence[str]) -> None:
+    """Run `textrlhf train`."""
+    options, config = parse_options(argv)
+    given = _json_object(options.env_kwargs)
+    known = tuned_for(options.agent, options.env, given) if options.tuned else None
+    env_kwargs = {**(known.env_kwargs if known else {}), **given}
+    for flag in ("steps", "evaluate_every", "evaluation_episodes"):
+        at_least_one(f"--{flag.replace('_', '-')}", getattr(options, flag))
+    find_environment(options.env)
+    check_device(config.device)
+    run = _new_run(options, config)
+    about = options.env + (f" with --env-kwargs {options.env_kwargs}" if given else "")
+    with blaming_user(gym.error.Error, ValueError, TypeError, KeyError, about=about):
+        begin, _ = starting_point(options.agent, options.env, given, tuned=options.tuned)
+        changed = _changed(config, begin)
+        kind = agent_class(options.agent)
+        agent: Agent = kind(options.env, begin if known else None, env_kwargs=env_kwargs, **changed)
+    request = Request(
+        command="train",
+        env=options.env,
+        steps=options.steps,
+        evaluate_every=options.evaluate_every,
+        evaluation_episodes=options.evaluation_episodes,
+        stop_at=options.stop_at,
+        kl_target=options.kl_target,
+    )
+    request.save(run)
+    if not options.quiet:
+        whose = ("tuned" if known else "plain") + " hyperparameters"
+        if changed.keys() - {"seed"}:
+            whose += f", but {', '.join(f'{name}={value}' for name, value in changed.items() if name != 'seed')}"
+        heading(f"{kind.__name__} learns {options.env}: {options.steps:,} steps, seed {agent.seed}, {whose}")
+    with learning(run):
+        agent.learn(options.steps, callbacks=request.callbacks(), run=run, progress=not options.quiet)
+    report(agent, run, request, quiet=options.quiet)
+    agent.close()
+
+
+def parse_options(argv: Sequence[str]) -> tuple[Options, Config]:
+    """Read a command line whose options depend on the agent, and their defaults on the environment."""
+    name, env = peek(argv, "--agent", "ppo") or "", peek(argv, "--env")
+    if name not in AGENTS:
+        near = nearest(name, AGENTS)
+        hint = f"did you mean {near!r}?" if near else "`textrlhf agents` lists them"
+        raise UserError(f"no agent {name!r}: {hint}")
+    if not env and not wants_help(argv):
+        raise UserError("train needs an environment: --env CartPole-v1, for example (`textrlhf envs` lists more)")
+    kind: type[Config] = agent_class(name).config_class
+    begin, steps = starting_point(name, env or "", _peeked(argv), tuned="--no-tuned" not in argv)
+    both = dataclasses.make_dataclass(
+        "Train", [("hyperparameters", kind)], bases=(Options,), namespace={"__doc__": Options.__doc__}, kw_only=True
+    )
+    default = both(hyperparameters=begin, steps=steps)
+    options: Any = parse(both, argv, "train", default)
+    return options, options.hyperparameters
+
+
+def starting_point(agent: str, env: str, env_kwargs: dict[str, Any], *, tuned: bool) -> tuple[Config, int]:
+    """The hyperparameters and the steps to begin with: tuned for the environment, or the agent's own."""
+    kind = agent_class(agent).config_class
+    if tuned and (known := tuned_for(agent, env, env_kwargs)):
+        return make_config(kind, **known.hyperparameters), known.total_timesteps
+    text = env.rpartition(":")[2] in TEXT_WORLDS
+    return make_config(kind, **(language_model_settings(agent) if text else {})), STEPS
+
+
+def _changed(config: Config, begin: Config) -> dict[str, Any]:
+    """What the user wants otherwise."""
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    return {name: value for name, value in values.items() if value != getattr(begin, name)}
+
+
+def _new_run(options: Options, config: Config) -> Path:
+    env = options.env.rpartition(":")[2].replace("/", "-").lower()
+    which = time.strftime("%Y%m%d-%H%M%S") if config.seed is None else config.seed
+    run = Path(options.run or f"runs/{env}-{options.agent}-{which}")
+    if run.exists() and not run.is_dir():
+        raise UserError(f"--run {run} is a file: name a folder")
+    if holds_run(run):
+        raise UserError(
+            f"{run} already holds a run: finish it with `textrlhf resume {run}`, name another folder with --run, "
+            "or delete it"
+        )
+    return run
+
+
+def _peeked(argv: Sequence[str]) -> dict[str, Any]:
+    """The environment's arguments on a command line that is not parsed yet; what is wrong with them is said later."""
+    try:
+        return _json_object(peek(argv, "--env-kwargs") or "{}")
+    except UserError:
+        return {}
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise UserError(f"--env-kwargs {text}: accepted is a JSON object, for example '{{\"is_slippery\": false}}'")
+    return value

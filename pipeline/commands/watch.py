@@ -1,0 +1,148 @@
+"""`textrlhf watch`: see an agent play."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from ...records.progress import rounded
+from ..console.arguments import parse
+from ..console.checks import at_least_one
+from ..console.errors import UserError, blaming_user
+from ..console.printing import heading, line
+from ..runs.run_folder import find_checkpoint, load_agent
+
+if TYPE_CHECKING:
+    from ...agents import Agent
+
+
+@dataclass
+class Options:
+    """See an agent play: in a window where there is a display, as text where the environment can.
+
+    Example:
+      textrlhf watch runs/cartpole --episodes 3
+    """
+
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """a run's folder (its last checkpoint is taken), or a checkpoint's"""
+    episodes: int = 1
+    """how many to play"""
+    stochastic: bool = False
+    """draw actions as in training, instead of taking the likeliest"""
+    seed: int = 0
+    """which episodes"""
+    best: bool = False
+    """take the best agent the run has kept (train --evaluate-every), not the last"""
+    module: str | None = None
+    """a module to import first, which registers the environment"""
+    device: str | None = None
+    """where the policy runs: auto, cpu or cuda; by default where it learnt"""
+
+
+def watch(argv: Sequence[str]) -> None:
+    """Run `textrlhf watch`."""
+    options = parse(Options, argv, "watch")
+    at_least_one("--episodes", options.episodes)
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    agent = load_agent(find_checkpoint(options.run, best=options.best), options.module, options.device)
+
+    import gymnasium as gym
+
+    mode = pick_mode(render_modes(agent), has_display())
+    heading(f"{agent!r} plays")
+    with agent.threads():
+        try:
+            with blaming_user(gym.error.DependencyNotInstalled):
+                play(agent, mode, options)
+        except UserError as error:
+            if "ansi" not in render_modes(agent):
+                raise
+            line(f"No window ({error}), so as text.")
+            play(agent, "ansi", options)
+    agent.close()
+
+
+def has_display() -> bool:
+    """Whether a window can open; SDL_VIDEODRIVER=dummy is one that nobody sees."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"))
+
+
+def render_modes(agent: Agent) -> list[str]:
+    """The ways the agent's environment can be shown."""
+    import gymnasium as gym
+
+    recipe = agent.world.recipe
+    if recipe is None:
+        raise UserError("this agent's environment cannot be made again by its id, so it cannot be watched")
+    env = gym.make(recipe["id"], **{**recipe["kwargs"], "render_mode": None})
+    try:
+        return list(env.metadata.get("render_modes", []))
+    finally:
+        env.close()
+
+
+def pick_mode(modes: Sequence[str], display: bool) -> str:
+    """A window where it can be seen, else text; else say what is missing."""
+    if "human" in modes and display:
+        return "human"
+    if "ansi" in modes:
+        return "ansi"
+    if "human" in modes:
+        raise UserError(
+            "nothing to show it on: this environment draws in a window, and there is no display (DISPLAY and "
+            'WAYLAND_DISPLAY are unset). Where there is one, it needs pip install "gymnasium[classic-control]" or the '
+            "environment's own extra; without, `textrlhf evaluate` prints the scores"
+        )
+    raise UserError(
+        f"this environment shows itself neither in a window nor as text: its render_modes are {list(modes)}, of which "
+        '"human" or "ansi" is needed; `textrlhf evaluate` prints the scores'
+    )
+
+
+def play(agent: Agent, mode: str, options: Options) -> None:
+    """Play and show every step."""
+    import gymnasium as gym
+    import numpy as np
+    from gymnasium.vector import AutoresetMode
+
+    from ...agents.environment.adapter import World
+    from ...agents.environment.vectorize import Vectorized
+
+    recipe: Any = agent.world.recipe
+    env = gym.make_vec(
+        recipe["id"],
+        num_envs=1,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},  # else the last frame is never seen
+        **{**recipe["kwargs"], "render_mode": mode},
+    )
+    world, player = World(Vectorized(env, recipe, owned=True)), agent.player(1, options.seed)
+    try:
+        observation, starts = world.reset(options.seed), np.ones(1, bool)
+        episode, total, steps = 1, 0.0, 0
+        _show(env, mode)
+        while True:
+            turn = world.step(*player(observation, starts, world.masks, not options.stochastic))
+            observation, starts = turn.observation, turn.starts
+            _show(env, mode)
+            total, steps = total + float(turn.reward[0]), steps + int(turn.valid[0])
+            if turn.terminated[0] or turn.truncated[0]:
+                line(f"Episode {episode}: return {rounded(total)} in {steps:,} steps")
+                if episode == options.episodes:
+                    break
+                episode, total, steps = episode + 1, 0.0, 0
+    finally:
+        world.close()
+
+
+def _show(env: Any, mode: str) -> None:
+    if mode == "ansi":  # a window draws by itself
+        print(env.render()[0])  # with its colours also into a file: in FrozenLake they say where the player is

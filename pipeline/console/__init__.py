@@ -1,0 +1,1 @@
+"""Reading command lines and printing to the terminal."""

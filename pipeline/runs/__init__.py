@@ -1,0 +1,1 @@
+"""What the commands keep in a run's folder."""

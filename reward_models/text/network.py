@@ -1,0 +1,193 @@
+"""The network of a judge: a trunk, a head, and how texts go through them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...language.families import has_window
+from ...language.logprobs import TOKENS_AT_ONCE, at_once, by_length
+from ...language.memory import padded
+from ...language.slot_cache import attention_mask
+from .heads import Noise, TokenValues, margin
+from .packing import PADDING, Ints, Row, Text, pack
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}  # half precision: 5e-2
+
+
+class RewardNetwork(nn.Module):
+    """Texts to raw scores.
+
+    With `values`, `model` is a trunk alone and each token of a response adds to the score; without, `model` is one of
+    Hugging Face's sequence classifiers.
+    """
+
+    def __init__(self, model: PreTrainedModel, values: TokenValues | None = None, label: int | None = None) -> None:
+        super().__init__()
+        self.model, self.values, self.label = model.eval(), values, label
+        self.causal = _is_causal(self.trunk)
+        self.shares = self.causal and not has_window(model.config) and _branches(self.trunk)
+
+    @property
+    def trunk(self) -> PreTrainedModel:
+        """Tokens to states."""
+        trunk: PreTrainedModel = self.model.base_model
+        return trunk
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def width(self) -> int:
+        """The size of a state."""
+        return state_width(self.trunk)
+
+    def forward(
+        self, texts: Sequence[Text], groups: Sequence[Sequence[int]], noise: Noise | None = None
+    ) -> Tensor:  # -> (len(texts),)
+        """Raw scores; the texts of a group begin alike."""
+        rows = pack(texts, groups, self.shares)
+        budget = at_once(TOKENS_AT_ONCE, self.device)
+        parts, order = [], []
+        for batch in by_length([len(row.tokens) for row in rows], budget):
+            parts.append(self._read(texts, [rows[i] for i in batch], noise))
+            order += [text for i in batch for text in rows[i].texts]
+        back = torch.from_numpy(np.argsort(np.array(order))).to(self.device)
+        return torch.cat(parts)[back]
+
+    @torch.no_grad()
+    def stretch(self, times: float) -> None:
+        """Multiply every raw score."""
+        if self.values is not None:
+            self.values.values.mul_(times)
+        elif self.causal:
+            self.model.score.weight.mul_(times)
+        else:
+            raise TypeError("an encoder's classifier cannot be stretched: its head is not linear alone")
+
+    def contributions(self, text: Text) -> Tensor:  # -> (length of the response,)
+        """What each token of a response adds to its raw score."""
+        assert self.values is not None
+        row = pack([text], [[0]], share=False)
+        return self._token_scores([text], row)[0]
+
+    def _read(
+        self, texts: Sequence[Text], rows: Sequence[Row], noise: Noise | None
+    ) -> Tensor:  # -> (texts in the rows,)
+        if self.values is not None:
+            scores, text = self._token_scores(texts, rows, noise)
+            return scores.new_zeros(sum(len(row.texts) for row in rows)).index_add(0, text, scores)
+        if not self.causal:
+            return margin(self.model(**self._inputs(texts, rows)).logits.float(), self.label)
+        return self.read_features(self.features(texts, rows), noise)
+
+    def features(self, texts: Sequence[Text], rows: Sequence[Row]) -> Tensor:  # -> (texts in the rows, d)
+        """The states at the texts' last tokens, for a head that reads there."""
+        states = self._states(texts, rows)
+        at = [(r, path[-1]) for r, row in enumerate(rows) for path in row.paths]
+        r, place = torch.tensor(at, device=states.device).T
+        return states[r, place]
+
+    def read_features(self, features: Tensor, noise: Noise | None = None) -> Tensor:  # (n, d) -> (n,)
+        """Raw scores from states at the last tokens."""
+        if noise is not None:
+            features = noise.drop(features)
+        return margin(self.model.score(features).float(), self.label)
+
+    def _token_scores(
+        self, texts: Sequence[Text], rows: Sequence[Row], noise: Noise | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What each token of each response adds, and to which text: (n,) twice."""
+        assert self.values is not None
+        states = self._states(texts, rows)  # (R, L, d)
+        length = states.shape[1]
+        before: list[Ints] = []  # where the state before each token is
+        tokens: list[Ints] = []
+        text: list[Ints] = []
+        for r, row in enumerate(rows):
+            for i, path in zip(row.texts, row.paths, strict=True):
+                start, end = texts[i].start, texts[i].end
+                places = r * length + path[max(start - 1, 0) : end - 1]
+                before.append(places if start else np.concatenate([[-1], places])[: end - start])
+                tokens.append(texts[i].tokens[start:end])
+                text.append(np.full(end - start, len(text)))
+        flat = torch.cat([states.flatten(0, 1), states.new_zeros(1, states.shape[2])])  # the last: nothing read yet
+        at, token, of = (torch.from_numpy(np.concatenate(part)).to(states.device) for part in (before, tokens, text))
+        return self.values(flat[at].float(), token, noise), of
+
+    def _states(self, texts: Sequence[Text], rows: Sequence[Row]) -> Tensor:  # -> (R, L, d)
+        states: Tensor = self.trunk(**self._inputs(texts, rows)).last_hidden_state
+        return states
+
+    def _inputs(self, texts: Sequence[Text], rows: Sequence[Row]) -> dict[str, Any]:
+        tokens = torch.from_numpy(padded([row.tokens for row in rows])).to(self.device)  # (R, L)
+        if not self.causal:
+            lengths = torch.tensor([len(row.tokens) for row in rows], device=self.device)
+            real = torch.arange(tokens.shape[1], device=self.device) < lengths[:, None]
+            inputs = {"input_ids": tokens, "attention_mask": real.long()}
+            segments = [kinds for row in rows if (kinds := texts[row.texts[0]].segments) is not None]
+            return inputs | ({"token_type_ids": torch.from_numpy(padded(segments)).to(self.device)} if segments else {})
+        if all(len(row.texts) == 1 for row in rows):  # no text sees its padding, which comes after it
+            return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "use_cache": False}
+        branches = torch.from_numpy(padded([row.branches for row in rows], PADDING)).to(self.device)
+        seen = (branches[:, None, :] == 0) | (branches[:, None, :] == branches[:, :, None])  # (R, L, L)
+        seen &= torch.ones_like(seen[0]).tril()
+        return {
+            "input_ids": tokens,
+            "attention_mask": attention_mask(self.trunk, seen[:, None]),
+            "position_ids": torch.from_numpy(padded([row.positions for row in rows])).to(self.device),
+            "use_cache": False,
+        }
+
+
+def state_width(trunk: PreTrainedModel) -> int:
+    """The size of a trunk's states."""
+    config = trunk.config.get_text_config()
+    return int(getattr(config, "word_embed_proj_dim", config.hidden_size))  # small OPTs project their last states down
+
+
+@torch.no_grad()
+def _is_causal(trunk: PreTrainedModel) -> bool:
+    """Whether no token sees those behind it: tried."""
+    ids = _some_tokens(trunk)[None].repeat(2, 1)
+    ids[1, -1] = ids[0, 0]
+    states = trunk(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[:, :-1].float()
+    return bool((states[0] - states[1]).abs().max() <= 1e-6 * states.abs().max())
+
+
+@torch.no_grad()
+def _branches(trunk: PreTrainedModel) -> bool:
+    """Whether a row that branches is read as its texts are one by one: tried."""
+    ids = _some_tokens(trunk)
+    whole = trunk(input_ids=ids[None, [0, 1, 4, 5]], attention_mask=torch.ones(1, 4, device=ids.device).long())
+    branches = torch.tensor([0, 0, 1, 1, 2, 2], device=ids.device)
+    seen = ((branches == 0) | (branches == branches[:, None])) & torch.ones(6, 6, device=ids.device).bool().tril()
+    try:
+        branched = trunk(
+            input_ids=ids[None],
+            attention_mask=attention_mask(trunk, seen[None, None]),
+            position_ids=torch.tensor([[0, 1, 2, 3, 2, 3]], device=ids.device),
+            use_cache=False,
+        )
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, NotImplementedError):
+        return False  # a family that wants its masks otherwise, or knows its positions itself
+    states = whole.last_hidden_state[0].float()
+    error = (branched.last_hidden_state[0, [0, 1, 4, 5]].float() - states).abs().max() / states.abs().max()
+    return bool(error <= _TOLERANCE.get(trunk.dtype, 5e-2))
+
+
+def _some_tokens(trunk: PreTrainedModel) -> Tensor:  # -> (6,)
+    """Six different tokens, none of them padding."""
+    config = trunk.config.get_text_config()
+    known = [i for i in range(min(config.vocab_size, 16)) if i != config.pad_token_id]
+    return torch.tensor((known * 6)[-6:], device=trunk.device)

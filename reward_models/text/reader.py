@@ -1,0 +1,64 @@
+"""A prompt and a response as the tokens that a judge reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...language.codec import Codec
+from .packing import Text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+READS = ("text", "pair", "response")
+
+
+class Reader(Codec):
+    """How a judge's tokenizer reads.
+
+    `reads` is "text" (the response goes on from the prompt), "pair" (two segments, as encoders are often trained) or
+    "response" (that alone). `end` puts the end-of-text token behind. `apart` keeps a token from reaching over from the
+    prompt into the response.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, reads: str, end: bool, apart: bool) -> None:
+        own = tokenizer.eos_token_id
+        super().__init__(tokenizer, () if own is None else (own,))
+        self.reads, self.end, self.apart = reads, end, apart
+
+    def read(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Text]:
+        """Tokens of each; never cut."""
+        if self.reads == "pair":
+            return self._pairs(prompts, responses)
+        if self.reads == "response":
+            before, after = [np.empty(0, np.int64)] * len(responses), self.encode_all(responses)
+        elif not self.apart:
+            whole = self.encode_all([prompt + response for prompt, response in zip(prompts, responses, strict=True)])
+            before, after = [text[:0] for text in whole], whole
+        else:
+            known = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
+            encoded = self.encode_all(list(known))
+            before = [encoded[known[prompt]] for prompt in prompts]
+            after = self.encode_more_all(responses)
+        tail = np.array(self.eos_ids[: int(self.end)], np.int64)
+        texts = []
+        for prompt, response in zip(before, after, strict=True):
+            tokens = np.concatenate([prompt, response, tail])
+            texts.append(Text(tokens, len(prompt), len(tokens)))
+        return texts
+
+    def _pairs(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Text]:
+        if not responses:
+            return []
+        encoded: Any = self.tokenizer(list(prompts), list(responses))
+        kinds = encoded.get("token_type_ids") or [None] * len(responses)
+        texts = []
+        for i, (ids, kind) in enumerate(zip(encoded["input_ids"], kinds, strict=True)):
+            second = np.flatnonzero([part == 1 for part in encoded.sequence_ids(i)])
+            start, end = (int(second[0]), int(second[-1]) + 1) if len(second) else (len(ids), len(ids))
+            segments = None if kind is None else np.asarray(kind, np.int64)
+            texts.append(Text(np.asarray(ids, np.int64), start, end, segments))
+        return texts

@@ -1,0 +1,304 @@
+"""Training a judge on what people said, whatever the kind: rankings, labels and ratings in one data set.
+
+    judgements ──> Judged (tokens, and each judgement's loss) ──> language.fit ──> a judge whose scores have a scale
+
+Nothing is random but by the config's seed, so a resumed run ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...language.fit import FitConfig, fit
+from ..feedback import Judgement, Labelled, Ranked, Rated
+from ..text.heads import Noise
+from ..text.network import RewardNetwork
+from ..text.packing import Text, pack
+from ..text.reward_model import RewardModel
+from .losses import centring, logistic, plackett_luce, regression
+
+BETAS = (0.9, 0.99)  # of Adam; one that forgets sooner takes steps of one size for rare tokens, whatever their gradient
+FAST = 50.0  # times the head's learning rate: single numbers, which start far from where they belong
+OVERFLOWS = ("error", "drop")
+LINES = ("linear", "learned")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train a judge."""
+
+    epochs: float = 3.0
+    """how many times each judgement is learned from; more than a few, and a judge learns people's slips by heart"""
+    batch_size: int = 32
+    """judgements a step"""
+    learning_rate: float | None = None
+    """of the trunk; by its size where left out: 1e-3 up to a million weights, 1e-5 from a billion on"""
+    head_learning_rate: float = 1e-3
+    """of the head, which starts from nothing"""
+    token_learning_rate: float = 0.02
+    """of the tokens' values: each is seen rarely, and they do not disturb one another"""
+    frozen: bool = False
+    """leave the trunk as it is: logistic regression on its states"""
+    dropout: float = 0.5
+    """share of a state that the head does not see while it learns"""
+    lapse: float = 0.1
+    """how often a person's choice is taken for a slip of the hand, which no score need explain; at most 0.49"""
+    centring: float = 0.0
+    """weight of a pull of each judgement's scores towards zero together"""
+    ratings: str = "learned"
+    """how a rating is laid on the scores: "linear" (the scale is [-1, 1]) or along a "learned" line"""
+    overflow: str = "error"
+    """what becomes of a judgement with a text beyond the model's positions: "error" or "drop"; nothing is cut"""
+    weight_decay: float = 0.01
+    """on matrices"""
+    warmup: float = 0.05
+    """share of the steps over which the learning rate rises"""
+    max_grad_norm: float = 1.0
+    """longest step of the gradient"""
+    checkpoints: int = 10
+    """over the run, to resume from"""
+    bf16: bool = False
+    """compute in half precision"""
+    seed: int = 0
+    """of the head, the order and what is left out"""
+
+    def __post_init__(self) -> None:
+        for name, accepted in (("overflow", OVERFLOWS), ("ratings", LINES)):
+            if getattr(self, name) not in accepted:
+                raise ValueError(f"{name} is {getattr(self, name)!r}: expected one of {', '.join(map(repr, accepted))}")
+        if self.batch_size < 1 or self.seed < 0:
+            raise ValueError(f"batch_size is {self.batch_size}, seed {self.seed}: expected at least 1, and at least 0")
+        for name in ("epochs", "head_learning_rate", "token_learning_rate"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise ValueError(f"{name} is {getattr(self, name)!r}: expected a positive number")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout!r}: expected a share, 0 to below 1")
+        if not 0 <= self.lapse < 0.5:
+            raise ValueError(f"lapse is {self.lapse!r}: expected 0 to below 0.5, at which choices tell nothing")
+        if not (math.isfinite(self.centring) and self.centring >= 0):
+            raise ValueError(f"centring is {self.centring!r}: expected a finite number, 0 or more")
+
+
+@dataclass
+class Trained:
+    """What came of a training."""
+
+    judge: RewardModel
+    metrics: dict[str, float]  # the last losses
+    dropped: int  # judgements left out, with overflow="drop"
+
+
+def train(
+    judge: RewardModel,
+    judgements: Sequence[Judgement],
+    config: TrainConfig | None = None,
+    *,
+    heldout: Sequence[Judgement] = (),
+    run: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    title: str = "judge",
+    show: bool = True,
+) -> Trained:
+    """Train a judge in place on `judgements`, watching the loss on `heldout` where there is some.
+
+    With a `run` folder, metrics and checkpoints are kept there, and `resume=True` goes on from the last of them.
+    """
+    config = config or TrainConfig()
+    judge.network.requires_grad_(False)
+    learner = Learner(judge.network, config).to(judge.network.device)
+    learned = Judged(judge, judgements, config, learner, noisy=True)
+    watched = Judged(judge, heldout, config, learner) if heldout else None
+    learned.check()
+    judge.name = None  # what lies there is the judge as it was
+    if config.frozen and judge.config.head == "last" and judge.network.causal:
+        learned.read_once()
+    steps = max(round(config.epochs * math.ceil(len(learned.sizes) / config.batch_size)), 1)
+    rate = usual_rate(judge.network) if config.learning_rate is None else config.learning_rate
+    metrics = fit(
+        learner,
+        learned,
+        FitConfig(
+            steps=steps,
+            batch_size=config.batch_size,
+            learning_rate=rate,
+            warmup=config.warmup,
+            betas=BETAS,
+            weight_decay=config.weight_decay,
+            max_grad_norm=config.max_grad_norm,
+            seed=config.seed,
+            checkpoints=config.checkpoints,
+            bf16=config.bf16,
+        ),
+        heldout=watched if watched is not None and len(watched.sizes) else None,
+        run=run,
+        resume=resume,
+        title=title,
+        rates=learner.rates(rate),
+        about=dataclasses.asdict(config),
+        show=show,
+    )
+    judge.config = dataclasses.replace(
+        judge.config,
+        lapse=config.lapse,
+        offset=float(learner.offset.detach()),
+        shift=0.0,
+        scale=1.0,
+    )
+    return Trained(judge, metrics, learned.dropped)
+
+
+def usual_rate(network: RewardNetwork) -> float:
+    """A learning rate for a trunk of this size, between those that small and large models are trained with."""
+    size = sum(weights.numel() for weights in network.trunk.parameters())
+    return float(np.clip(1e-3 * (1e6 / size) ** (2 / 3), 1e-5, 1e-3))
+
+
+class Learner(nn.Module):
+    """A judge's network with what is learned beside it of the people."""
+
+    def __init__(self, network: RewardNetwork, config: TrainConfig) -> None:
+        super().__init__()
+        self.network, self.config = network, config
+        self.offset = nn.Parameter(torch.tensor(0.0))
+        self.line = nn.Parameter(torch.zeros(2))  # of ratings over scores: log slope, height
+
+    def rates(self, learning_rate: float) -> dict[str, float]:
+        """How many times the learning rate is each part's."""
+        head, token = self.config.head_learning_rate, self.config.token_learning_rate
+        model = self.network.model
+        new = [part for part, _ in model.named_children() if part != model.base_model_prefix]
+        return {
+            "network.": 0.0 if self.config.frozen else 1.0,
+            **({f"network.model.{part}": head / learning_rate for part in new} if self.network.values is None else {}),
+            "network.values.gate": head / learning_rate,
+            "network.values.values": token / learning_rate,
+            "offset": FAST * head / learning_rate,
+            "line": FAST * head / learning_rate if self.config.ratings == "learned" else 0.0,
+        }
+
+
+class Judged:
+    """Judgements as `fit` learns from them: token counts, and the loss of any few."""
+
+    def __init__(
+        self,
+        judge: RewardModel,
+        judgements: Sequence[Judgement],
+        config: TrainConfig,
+        learner: Learner,
+        *,
+        noisy: bool = False,
+    ) -> None:
+        self.network, self.config, self.learner, self.noisy = judge.network, config, learner, noisy
+        self.judgements = readable(judge, judgements) if config.overflow == "drop" else list(judgements)
+        self.dropped = len(judgements) - len(self.judgements)
+        prompts = [one.prompt for one in self.judgements for _ in one.texts]
+        responses = [text for one in self.judgements for text in one.texts]
+        places = [one.place for one in self.judgements for _ in one.texts]
+        self.texts: list[Text] = judge.read(prompts, responses, places)
+        ends = np.cumsum([len(one.texts) for one in self.judgements]).tolist()
+        self.groups = [list(range(end - len(one.texts), end)) for end, one in zip(ends, self.judgements, strict=True)]
+        shares = self.network.shares
+        self.sizes = np.array(
+            [sum(len(row.tokens) for row in pack(self.texts, [group], shares)) for group in self.groups], np.int64
+        )
+        self.features: Tensor | None = None
+
+    def check(self) -> None:
+        """Refuse what nothing can be learned from."""
+        n, size = len(self.judgements), self.config.batch_size
+        if n < size:
+            left_out = f" ({self.dropped} were dropped, being too long)" if self.dropped else ""
+            raise ValueError(
+                f"there are {n} judgements to learn from{left_out}, fewer than a batch of {size}: collect more, or "
+                "lower batch_size"
+            )
+        labels = [one for one in self.judgements if isinstance(one, Labelled)]
+        if labels and len({one.good for one in labels}) == 1:
+            word = "good" if labels[0].good else "bad"
+            raise ValueError(
+                f"all {len(labels)} labels are {word!r}: a judge learns from good and bad; add some of the other, or "
+                "leave the labels out"
+            )
+        ratings = [one for one in self.judgements if isinstance(one, Rated)]
+        if ratings and len({_on_unit(one) for one in ratings}) == 1:
+            raise ValueError(f"all {len(ratings)} ratings are {ratings[0].rating}: a judge learns from differences")
+
+    @torch.no_grad()
+    def read_once(self) -> None:
+        """Keep what a frozen trunk makes of each text."""
+        parts, batch = [], 4 * self.config.batch_size
+        for at in range(0, len(self.texts), batch):
+            texts = self.texts[at : at + batch]
+            rows = pack(texts, [[i] for i in range(len(texts))], share=False)
+            parts.append(self.network.features(texts, rows))
+        self.features = torch.cat(parts)
+
+    def loss(self, which: Sequence[int]) -> tuple[Tensor, int]:
+        """The summed loss of some judgements, and how many they are."""
+        scores = self._scores(which)
+        at = np.cumsum([0, *(len(self.groups[i]) for i in which)])
+        kinds: dict[Any, list[int]] = {}
+        for n, i in enumerate(which):
+            one = self.judgements[i]
+            kinds.setdefault(len(one.texts) if isinstance(one, Ranked) else type(one), []).append(n)
+        total = scores.new_zeros(())
+        for kind, members in kinds.items():
+            places = torch.from_numpy(at[members][:, None] + np.arange(kind if isinstance(kind, int) else 1))
+            found = scores[places.to(scores.device)]  # (m, k)
+            total = total + self._terms(kind, [self.judgements[which[n]] for n in members], found).sum()
+            if self.config.centring:
+                total = total + self.config.centring * centring(found).sum()
+        return total, len(which)
+
+    def _scores(self, which: Sequence[int]) -> Tensor:  # -> (texts,)
+        noise = self._noise(which)
+        if self.features is not None:
+            rows = torch.tensor([text for i in which for text in self.groups[i]], device=self.features.device)
+            return self.network.read_features(self.features[rows], noise)
+        texts = [self.texts[text] for i in which for text in self.groups[i]]
+        at = np.cumsum([0, *(len(self.groups[i]) for i in which)]).tolist()
+        scores: Tensor = self.network(texts, [range(*ends) for ends in pairwise(at)], noise)
+        return scores
+
+    def _noise(self, which: Sequence[int]) -> Noise | None:
+        if not self.noisy or not self.config.dropout:
+            return None
+        seed = np.random.SeedSequence([self.config.seed, *which]).generate_state(1, np.uint64)[0]
+        generator = torch.Generator(self.network.device).manual_seed(int(seed >> np.uint64(1)))
+        return Noise(self.config.dropout, generator)
+
+    def _terms(self, kind: Any, judgements: list[Any], scores: Tensor) -> Tensor:  # (m, k) -> (m,)
+        def column(value: Callable[[Any], float]) -> Tensor:
+            return torch.tensor([value(one) for one in judgements], dtype=scores.dtype, device=scores.device)
+
+        if kind is Labelled:
+            return logistic(scores[:, 0], column(lambda one: float(one.good)), self.learner.offset)
+        if kind is Rated:
+            return regression(scores[:, 0], column(_on_unit), self.learner.line)
+        margins = column(lambda one: one.margin) if kind == 2 else None
+        return plackett_luce(scores, margins, self.config.lapse)
+
+
+def _on_unit(one: Rated) -> float:
+    """A rating laid on [−1, 1]."""
+    low, high = one.scale
+    return 2 * (one.rating - low) / (high - low) - 1
+
+
+def readable(judge: RewardModel, judgements: Sequence[Judgement]) -> list[Judgement]:
+    """The judgements whose every text the judge can read whole."""
+    prompts = [one.prompt for one in judgements for _ in one.texts]
+    can = judge.readable(prompts, [text for one in judgements for text in one.texts])
+    ends = np.cumsum([0, *(len(one.texts) for one in judgements)]).tolist()
+    return [one for one, (a, b) in zip(judgements, pairwise(ends), strict=True) if can[a:b].all()]
