@@ -1,4 +1,4 @@
-"""textrlhf: text generation as Gymnasium environments, learned judges, and one PPO for text and control.
+"""textrlhf: text generation as Gymnasium environments, learned reward models, and one PPO for text and control.
 
 Importing it costs no more than importing gymnasium: torch is loaded when an agent is first asked for.
 """

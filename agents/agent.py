@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..records.progress import Stopwatch
-from .environment.adapter import World
-from .environment.attributes import Reach
+from .environment.adapter import EnvAdapter
+from .environment.attributes import EnvAttributes
 from .environment.masks import Mask, checked, require_an_action
 from .environment.spaces import Array, Leaves, leaves_of
 from .environment.vectorize import EnvLike, Vectorized, log, vectorize
@@ -25,7 +25,7 @@ from .policies.encoder import is_image
 from .settings.config import LANGUAGE_MODEL, Config, language_model_settings, make_config, tuned_for, tuned_settings
 from .settings.seeding import Randomness, derive, draw_seed
 from .training.callbacks import Callback, Metrics
-from .training.episode_statistics import Episodes
+from .training.episode_statistics import EpisodeStatistics
 from .training.optimizer import FlatAdam, load_own_tensors, own_tensors
 from .training.plan import Plan
 
@@ -59,7 +59,7 @@ class Agent(ABC):
         settled = make_config(self.config_class, config, **hyperparameters)
         made = vectorize(env, settled.n_envs, env_kwargs)
         as_lm = getattr(settled, "policy", None) in ("auto", "lm")
-        if config is None and as_lm and Reach(made.env).has("reference_model"):
+        if config is None and as_lm and EnvAttributes(made.env).has("reference_model"):
             settled = make_config(self.config_class, **{**language_model_settings(self.name), **hyperparameters})
             if made.owned and made.env.num_envs != settled.n_envs:
                 made.env.close()
@@ -68,12 +68,12 @@ class Agent(ABC):
 
     def _setup(self, config: Config, made: Vectorized) -> None:
         seed = draw_seed() if config.seed is None else config.seed
-        self.world = World(made)
-        self.config = make_config(self.config_class, config, n_envs=self.world.n_envs, seed=seed)
+        self.env = EnvAdapter(made)
+        self.config = make_config(self.config_class, config, n_envs=self.env.n_envs, seed=seed)
         self.seed = seed
-        self.device = pick_device(self.config.device, self.world)
+        self.device = pick_device(self.config.device, self.env)
         self.random = Randomness(seed, self.device)
-        self.episodes = Episodes(self.world.n_envs)
+        self.episodes = EpisodeStatistics(self.env.n_envs)
         self.num_timesteps = 0
         self.n_updates = 0
         self.plan: Plan | None = None
@@ -137,19 +137,19 @@ class Agent(ABC):
 
         if run:
             refuse_to_overwrite(self, run)
-        c, room = self.config, self.world.n_envs * self.world.horizon
+        c, room = self.config, self.env.n_envs * self.env.horizon
         every = c.checkpoint_every or max(-(-total_timesteps // c.checkpoints), min(room, -(-total_timesteps // 2)))
         self.plan = Plan.of(self.num_timesteps, total_timesteps, every)
-        self.cut(self.world.get_state() if self.num_timesteps else None)
+        self.cut(self.env.get_state() if self.num_timesteps else None)
         train(self, self.plan, callbacks, run, progress)
         return self
 
-    def cut(self, world_state: list[Any] | None) -> None:
+    def cut(self, env_state: list[Any] | None) -> None:
         """Begin new episodes in every slot, seeded by how far the agent has come."""
-        self.observation = self.world.reset(derive(self.seed, 4, self.n_updates), world_state)
-        self.world.promise_to_settle()
-        self.starts = np.ones(self.world.n_envs, bool)
-        self.memory: Memory = self.policy.initial_memory(self.world.n_envs)
+        self.observation = self.env.reset(derive(self.seed, 4, self.n_updates), env_state)
+        self.env.announce_settling()
+        self.starts = np.ones(self.env.n_envs, bool)
+        self.memory: Memory = self.policy.initial_memory(self.env.n_envs)
         self.episodes.cut()
 
     def predict(
@@ -178,13 +178,13 @@ class Agent(ABC):
             state = self.policy.initial_memory(n)
         starts = np.zeros(n, bool) if episode_start is None else np.asarray(episode_start, bool).reshape(n)
         masks = None
-        if action_masks is not None and self.world.codec.choices:
-            masks = checked(np.asarray(action_masks, bool), (n, sum(self.world.codec.choices)))
+        if action_masks is not None and self.env.codec.choices:
+            masks = checked(np.asarray(action_masks, bool), (n, sum(self.env.codec.choices)))
             require_an_action(masks)
         act = self.policy.act(
             leaves, state, starts, deterministic=deterministic, masks=masks, generator=self._predictions
         )
-        action = self.world.codec.to_env(act.action.cpu().numpy())
+        action = self.env.codec.to_env(act.action.cpu().numpy())
         return (action[0] if single else action), act.memory
 
     def value(self, observation: Any, state: Memory = None) -> Any:
@@ -213,11 +213,11 @@ class Agent(ABC):
         return play
 
     def _batch(self, observation: Any) -> tuple[Leaves, bool]:
-        leaves = leaves_of(self.world.observation_space, observation)
-        for leaf, space in zip(leaves, self.world.leaf_spaces, strict=True):
+        leaves = leaves_of(self.env.observation_space, observation)
+        for leaf, space in zip(leaves, self.env.leaf_spaces, strict=True):
             if leaf.shape[leaf.ndim - len(space.shape or ()) :] != space.shape or leaf.ndim > len(space.shape) + 1:
                 raise ValueError(f"observation of shape {leaf.shape}: accepted is {space.shape}, or a batch of these")
-        single = leaves[0].ndim == len(self.world.leaf_spaces[0].shape or ())
+        single = leaves[0].ndim == len(self.env.leaf_spaces[0].shape or ())
         return (tuple(leaf[None] for leaf in leaves) if single else leaves), single
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -254,7 +254,7 @@ class Agent(ABC):
             "n_updates": self.n_updates,
             "random": self.random.state_dict(),
             "episodes": self.episodes.state_dict(),
-            "names_of_steps": self.world.names_of_steps,
+            "step_info_names": self.env.step_info_names,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -262,13 +262,13 @@ class Agent(ABC):
         self.num_timesteps, self.n_updates = int(state["num_timesteps"]), int(state["n_updates"])
         self.random.load_state_dict(state["random"])
         self.episodes.load_state_dict(state["episodes"])
-        self.world.names_of_steps = state.get("names_of_steps", [])
+        self.env.step_info_names = state.get("step_info_names", [])
 
     @contextlib.contextmanager
     def threads(self) -> Iterator[None]:
         """Use as many torch threads as suit the policy while the block runs."""
         before = torch.get_num_threads()
-        torch.set_num_threads(self.config.torch_threads or (before if is_heavy(self.world) else 1))
+        torch.set_num_threads(self.config.torch_threads or (before if is_heavy(self.env) else 1))
         try:
             yield
         finally:
@@ -276,19 +276,19 @@ class Agent(ABC):
 
     def close(self) -> None:
         """Close the environments this agent made."""
-        self.world.close()
+        self.env.close()
 
     @property
     def title(self) -> str:
         """Who learns what."""
-        where = self.world.recipe["id"] if self.world.recipe else self.world.env
+        where = self.env.recipe["id"] if self.env.recipe else self.env.vector_env
         return f"{type(self).__name__} on {where}"
 
     def __repr__(self) -> str:
         return f"<{self.title}, {self.num_timesteps:,} steps>"
 
 
-def pick_device(device: str, world: World) -> torch.device:
+def pick_device(device: str, adapter: EnvAdapter) -> torch.device:
     """Resolve "auto": CUDA where it pays and exists."""
     if device != "auto":
         try:
@@ -297,9 +297,9 @@ def pick_device(device: str, world: World) -> torch.device:
             raise ValueError(
                 f"device={device!r}: accepted is 'auto', 'cpu', or 'cuda' where torch finds one"
             ) from error
-    return torch.device("cuda" if is_heavy(world) and torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if is_heavy(adapter) and torch.cuda.is_available() else "cpu")
 
 
-def is_heavy(world: World) -> bool:
+def is_heavy(adapter: EnvAdapter) -> bool:
     """Whether the policy will be a language model or look at pictures."""
-    return world.reference_model is not None or any(is_image(leaf) for leaf in world.leaf_spaces)
+    return adapter.reference_model is not None or any(is_image(leaf) for leaf in adapter.leaf_spaces)

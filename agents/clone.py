@@ -15,9 +15,9 @@ import torch
 
 from ..records.checkpoint import CheckpointError
 from ..records.progress import Stopwatch
-from .demonstrations.dataset import Material, Passes, hold_out, make_material
+from .demonstrations.dataset import DemonstrationDataset, EpochSampler, hold_out, make_dataset
 from .demonstrations.demonstrations import Demonstrations
-from .demonstrations.loading import ACCEPTED, Given, read
+from .demonstrations.loading import ACCEPTED, DemonstrationsLike, read
 from .environment.vectorize import EnvLike
 from .policies.factory import PolicyConfig
 from .policy_agent import PolicyAgent
@@ -37,7 +37,7 @@ class CloneConfig(PolicyConfig):
     """Cloning's hyperparameters."""
 
     demonstrations: str | None = None
-    """what is learned from: a .npz that `record(…).save` wrote, or for a world of texts a .jsonl of prompts and
+    """what is learned from: a .npz that `record(…).save` wrote, or for a environment of texts a .jsonl of prompts and
     responses. From Python also the Demonstrations themselves, which then lie in the run's folder"""
     n_envs: int = 1
     """environments that are held; cloning asks them for their spaces and steps none"""
@@ -70,13 +70,13 @@ class CloneConfig(PolicyConfig):
 
 
 @dataclass(frozen=True)
-class _Lessons:
+class _TrainingData:
     """Demonstrations as they are learned from."""
 
     demonstrations: Demonstrations
     fingerprint: str
-    passes: Passes
-    heldout: Material | None
+    passes: EpochSampler
+    heldout: DemonstrationDataset | None
 
 
 class Clone(PolicyAgent):
@@ -100,7 +100,7 @@ class Clone(PolicyAgent):
         env: EnvLike,
         config: CloneConfig | None = None,
         *,
-        demonstrations: Given | None = None,
+        demonstrations: DemonstrationsLike | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
         **hyperparameters: Any,
     ) -> None:
@@ -120,17 +120,17 @@ class Clone(PolicyAgent):
     def _build(self) -> None:
         super()._build()
         self.optimizer = FlatAdam(self.policy.network)
-        self._taken_up: _Lessons | None = None
+        self._data: _TrainingData | None = None
         self._begun: dict[str, Any] | None = None  # what a checkpoint tells of the demonstrations and the place in them
 
     @property
     def demonstrations(self) -> Demonstrations:
         """What is learned from; set it to learn from something else from now on."""
-        return self._lessons().demonstrations
+        return self._training_data().demonstrations
 
     @demonstrations.setter
-    def demonstrations(self, given: Given) -> None:
-        self._taken_up = self._take_up(read(given, self.world), None)
+    def demonstrations(self, given: DemonstrationsLike) -> None:
+        self._data = self._open_data(read(given, self.env), None)
         self._begun = None
         path = os.fspath(given) if isinstance(given, str | os.PathLike) else None
         self.config = dataclasses.replace(self.config, demonstrations=path)
@@ -138,20 +138,20 @@ class Clone(PolicyAgent):
     @property
     def epoch_steps(self) -> int:
         """How many steps it takes to learn once from every demonstration that is not held out."""
-        return self._lessons().passes.material.n_steps
+        return self._training_data().passes.material.n_steps
 
-    def _lessons(self) -> _Lessons:
-        if self._taken_up is None:  # the agent was loaded, and nobody has asked so far
+    def _training_data(self) -> _TrainingData:
+        if self._data is None:  # the agent was loaded, and nobody has asked so far
             given = self.config.demonstrations
             if given is None:
                 raise ValueError(f"demonstrations is missing: set agent.demonstrations to {ACCEPTED}")
             kept = self.origin and self.origin.parent.parent / KEPT  # the run's folder may have been moved
             if kept and kept.is_file() and not Path(given).exists():
                 given = str(kept)
-            self._taken_up = self._take_up(read(given, self.world), self._begun)
-        return self._taken_up
+            self._data = self._open_data(read(given, self.env), self._begun)
+        return self._data
 
-    def _take_up(self, demonstrations: Demonstrations, begun: Mapping[str, Any] | None) -> _Lessons:
+    def _open_data(self, demonstrations: Demonstrations, begun: Mapping[str, Any] | None) -> _TrainingData:
         """Begin with these demonstrations, or go on with them where a checkpoint stands."""
         fingerprint = demonstrations.fingerprint()
         begun = begun or {"demonstrations": fingerprint, "epoch": 0, "place": 0}
@@ -161,12 +161,10 @@ class Clone(PolicyAgent):
                 "set agent.demonstrations to go on with something else"
             )
         held = hold_out(demonstrations, self.config.heldout, np.random.default_rng(derive(self.seed, 8, 0)))
-        learned, heldout = (
-            make_material(self.policy, part, self.world, self.device) if part else None for part in held
-        )
+        learned, heldout = (make_dataset(self.policy, part, self.env, self.device) if part else None for part in held)
         assert learned
-        passes = Passes(learned, self.config.batch_size, self.seed, int(begun["epoch"]), int(begun["place"]))
-        return _Lessons(demonstrations, fingerprint, passes, heldout)
+        passes = EpochSampler(learned, self.config.batch_size, self.seed, int(begun["epoch"]), int(begun["place"]))
+        return _TrainingData(demonstrations, fingerprint, passes, heldout)
 
     def learn(
         self: C,
@@ -193,14 +191,14 @@ class Clone(PolicyAgent):
     def advance(self, remaining: float, watch: Stopwatch) -> Metrics:
         """Learn from the next minibatch."""
         c = self.config
-        passes = self._lessons().passes
+        passes = self._training_data().passes
         if not self.n_updates:
-            passes.material.absorb()  # once: statistics must not move under what has been learned
+            passes.material.update_statistics()  # once: statistics must not move under what has been learned
         rate = scheduled(c.learning_rate, c.lr_schedule, remaining) * min(1.0, (self.n_updates + 1) / max(c.warmup, 1))
         batch = passes.next()
         self.optimizer.zero()
         mean_loss, mean_entropy = 0.0, 0.0
-        for part, share in self.policy.parts(batch):
+        for part, share in self.policy.microbatches(batch):
             with self.precision():
                 new = self.policy.evaluate(part)
             loss = -new.log_prob.mean()
@@ -232,22 +230,22 @@ class Clone(PolicyAgent):
 
         Empty where nothing is held out.
         """
-        heldout = self._lessons().heldout
+        heldout = self._training_data().heldout
         if heldout is None:
             return {}
         loss, off = 0.0, 0.0
         with torch.no_grad(), self.precision():
             for units in heldout.batches(heldout.at_once(self.config.batch_size)):
                 batch = heldout.take(units)
-                for part, _ in self.policy.parts(batch):
+                for part, _ in self.policy.microbatches(batch):
                     loss -= float(self.policy.evaluate(part).log_prob.double().sum())
                 done, wanted = (t.reshape(len(t), -1) for t in (heldout.likeliest(units), batch.actions))
-                if self.world.codec.choices:
+                if self.env.codec.choices:
                     off += float((done != wanted).any(1).sum())
                 else:
                     off += float((done - wanted).double().square().mean(1).sum())
         n = heldout.n_steps
-        discrete = self.world.codec.choices is not None
+        discrete = self.env.codec.choices is not None
         worth = {"heldout/accuracy": 1 - off / n} if discrete else {"heldout/error": math.sqrt(off / n)}
         return {"heldout/loss": loss / n, **worth}
 
@@ -262,7 +260,7 @@ class Clone(PolicyAgent):
     def state_dict(self) -> dict[str, Any]:
         """See `Agent.state_dict`."""
         begun = self._begun
-        if (now := self._taken_up) is not None:
+        if (now := self._data) is not None:
             place = {"epoch": now.passes.epoch, "place": now.passes.place}
             begun = {"demonstrations": now.fingerprint, **place}
         return {**super().state_dict(), "begun": begun}

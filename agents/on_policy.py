@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..records.progress import Stopwatch
-from .environment.adapter import Turn
+from .environment.adapter import StepResult
 from .environment.masks import pack
 from .environment.spaces import Array
 from .experience.normalize import RewardNorm
@@ -58,8 +58,8 @@ class OnPolicyAgent(PolicyAgent):
         super()._build()
         self.optimizer = FlatAdam(self.policy.network, eps=1e-5)
         norm = self.config.normalize_reward
-        self.reward_norm = RewardNorm(self.world.n_envs, self.config.gamma) if norm else None
-        fingerprint = getattr(self.world.reference_model, "fingerprint", None)
+        self.reward_norm = RewardNorm(self.env.n_envs, self.config.gamma) if norm else None
+        fingerprint = getattr(self.env.reference_model, "fingerprint", None)
         self._reference: str | None = fingerprint() if fingerprint else None  # nobody moves it, so once is enough
 
     @abstractmethod
@@ -77,48 +77,48 @@ class OnPolicyAgent(PolicyAgent):
         if not self.optimizer.flat.isfinite().all():
             raise DivergedError(f"update {self.n_updates} left weights that are not finite numbers")
         self.n_updates += 1
-        self.memory = self.policy.refreshed(self.memory)
-        self.policy.absorb(rollout.log, rollout.valid)
+        self.memory = self.policy.after_update(self.memory)
+        self.policy.update_statistics(rollout.log, rollout.valid)
         watch.lap("update")
         return metrics
 
     def collect(self, watch: Stopwatch) -> Rollout:
         """Take `n_steps` in every slot; whoever calls holds `precision`."""
-        world, policy = self.world, self.policy
+        adapter, policy = self.env, self.policy
         log = policy.new_log(self.memory)
-        acts, turns, starts, masks = [], [], [], []
+        acts, results, starts, masks = [], [], [], []
         cut_values: list[tuple[int, Array, Tensor]] = []  # step, rows, what their final observations are worth
         for t in range(self.config.n_steps):
             log.add(self.observation, self.starts)
             starts.append(self.starts)
-            if world.masks is not None:
-                masks.append(pack(world.masks))
+            if adapter.masks is not None:
+                masks.append(pack(adapter.masks))
             act = policy.act(
-                self.observation, self.memory, self.starts, masks=world.masks, generator=self.random.actions
+                self.observation, self.memory, self.starts, masks=adapter.masks, generator=self.random.actions
             )
             actions = act.action.cpu().numpy()
-            log_probs = act.log_prob.cpu().numpy() if world.announces else None
+            log_probs = act.log_prob.cpu().numpy() if adapter.announces else None
             watch.lap("acting")
-            turn = world.step(actions, log_probs)
+            result = adapter.step(actions, log_probs)
             watch.lap("environment")
-            if turn.final is not None:
-                rows = np.flatnonzero(turn.truncated)
-                cut_values.append((t, rows, policy.value(turn.final, act.memory, rows)))
-            self.observation, self.starts, self.memory = turn.observation, turn.starts, act.memory
+            if result.final is not None:
+                rows = np.flatnonzero(result.truncated)
+                cut_values.append((t, rows, policy.value(result.final, act.memory, rows)))
+            self.observation, self.starts, self.memory = result.observation, result.starts, act.memory
             acts.append(act)
-            turns.append(replace(turn, observation=(), final=None))  # the log keeps of them what is needed
+            results.append(replace(result, observation=(), final=None))  # the log keeps of them what is needed
         log.add(self.observation, self.starts)
         values = policy.values(log, acts)  # (T+1, N)
         next_values = values[1:].double().cpu().numpy()
         for t, rows, final_values in cut_values:
             next_values[t, rows] = final_values.double().cpu().numpy()
         watch.lap("values")
-        rollout = self._gathered(log, acts, turns, starts, masks, values[:-1], next_values)
-        if world.settles:
+        rollout = self._gathered(log, acts, results, starts, masks, values[:-1], next_values)
+        if adapter.settles:
             self._settle(rollout)
             watch.lap("environment")
         self.num_timesteps += rollout.valid.size
-        told = {(t, slot): what for t, turn in enumerate(turns) for slot, what in turn.told.items()}
+        told = {(t, slot): what for t, result in enumerate(results) for slot, what in result.told.items()}
         self.episodes.add(rollout.rewards, rollout.ended, rollout.valid, rollout.kl, told)
         if self.reward_norm:
             rollout.rewards = self.reward_norm(rollout.rewards, rollout.ended, rollout.valid)
@@ -128,7 +128,7 @@ class OnPolicyAgent(PolicyAgent):
         self,
         log: ObservationLog,
         acts: list[Act],
-        turns: list[Turn],
+        results: list[StepResult],
         starts: list[Array],
         masks: list[Array],
         values: Tensor,
@@ -136,27 +136,27 @@ class OnPolicyAgent(PolicyAgent):
     ) -> Rollout:
         if masks and len(masks) < len(acts):  # the first steps said nothing of masks, and so allowed everything
             masks = [np.full_like(masks[0], 255)] * (len(acts) - len(masks)) + masks
-        said = [turn.kl for turn in turns if turn.kl is not None]
+        said = [result.kl for result in results if result.kl is not None]
         return Rollout(
             log=log,
             by_segments=self.policy.by_segments,
             actions=torch.stack([act.action for act in acts]),
             log_probs=torch.stack([act.log_prob for act in acts]),
             values=values,
-            rewards=np.stack([turn.reward for turn in turns]),
-            terminated=np.stack([turn.terminated for turn in turns]),
-            truncated=np.stack([turn.truncated for turn in turns]),
-            valid=np.stack([turn.valid for turn in turns]),
+            rewards=np.stack([result.reward for result in results]),
+            terminated=np.stack([result.terminated for result in results]),
+            truncated=np.stack([result.truncated for result in results]),
+            valid=np.stack([result.valid for result in results]),
             starts=np.stack(starts),
             next_values=next_values,
-            kl=np.stack(said) if len(said) == len(turns) else None,
+            kl=np.stack(said) if len(said) == len(results) else None,
             masks=np.stack(masks) if masks else None,
-            mask_width=self.world.masks.shape[-1] if self.world.masks is not None else 0,
+            mask_width=self.env.masks.shape[-1] if self.env.masks is not None else 0,
         )
 
-    def cut(self, world_state: list[Any] | None) -> None:
+    def cut(self, env_state: list[Any] | None) -> None:
         """See `Agent.cut`."""
-        super().cut(world_state)
+        super().cut(env_state)
         if self.reward_norm:
             self.reward_norm.cut()
 
@@ -170,8 +170,10 @@ class OnPolicyAgent(PolicyAgent):
         """See `Agent.load_state_dict`."""
         if state.get("reference_model", self._reference) != self._reference:
             raise ValueError(
-                f"the environment's reference model, {self.world.reference_model}, has other weights than the one this "
-                "agent began from and is charged against: pass env=… with that model, or put its files back; to go on "
+                f"the environment's reference model, {self.env.reference_model}, has other weights than the one "
+                "this "
+                "agent began from and pays the penalty against: pass env=… with that model, or put its files back; "
+                "to go on "
                 "from what the agent has become, begin a new one in an environment whose model= is the run's model/"
             )
         super().load_state_dict(state)
@@ -179,11 +181,11 @@ class OnPolicyAgent(PolicyAgent):
             self.reward_norm.load_state_dict(state["reward_norm"])
 
     def _settle(self, rollout: Rollout) -> None:
-        charges, kl = self.world.settle(rollout.valid.sum(0))
+        penalties, kl = self.env.settle(rollout.valid.sum(0))
         settled = np.zeros_like(rollout.rewards)
-        for slot, owed in enumerate(charges):
-            if len(owed):
-                rollout.rewards[rollout.valid[:, slot], slot] += owed
+        for slot, pending in enumerate(penalties):
+            if len(pending):
+                rollout.rewards[rollout.valid[:, slot], slot] += pending
                 if kl is not None:
                     settled[rollout.valid[:, slot], slot] = kl[slot]
         if kl is not None and any(map(len, kl)):

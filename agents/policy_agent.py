@@ -6,7 +6,7 @@ import torch
 
 from .agent import Agent
 from .policies import Policy
-from .policies.factory import PolicyConfig, choose_policy
+from .policies.factory import PolicyConfig, make_policy_for
 
 
 class PolicyAgent(Agent):
@@ -19,8 +19,8 @@ class PolicyAgent(Agent):
         self.policy.to_device(self.device)
 
     def make_policy(self) -> Policy:
-        """The policy for this world and config."""
-        return choose_policy(self.world, self.config)
+        """The policy for this environment and config."""
+        return make_policy_for(self.env, self.config)
 
     def precision(self) -> torch.autocast:
         """Held around all that policy and reference compute: the rounding of both is then no difference."""

@@ -70,7 +70,7 @@ class PPO(OnPolicyAgent):
             for minibatch in rollout.minibatches(c.batch_size, self.random.order, whiten=c.normalize_advantage):
                 self.optimizer.zero()
                 record.begin()
-                for batch, share in self.policy.parts(minibatch):  # what is too much at once; gradients add up
+                for batch, share in self.policy.microbatches(minibatch):  # what is too much at once; gradients add up
                     new = self.policy.evaluate(batch)
                     log_ratio = new.log_prob - batch.log_probs
                     ratio = log_ratio.exp()

@@ -2,10 +2,10 @@
 
     python benchmarks/critics.py --write           # a minute
 
-The shipped model of `reviews` writes texts for its training prompts, and the shipped judge scores them. A linear map
-(ridge) of the states at every token of a response learns the text's score from n texts; told is the share of the
-variance that it explains on 1,000 others. The sums are those of `TextCritic`. Nothing is trained but the map, so this
-says what lies in the states, not how quickly a critic finds it.
+The shipped model of `reviews` writes texts for its training prompts, and the shipped reward model scores them. A
+linear map (ridge) of the states at every token of a response learns the text's score from n texts; told is the share
+of the variance that it explains on 1,000 others. The sums are those of `TextCritic`. Nothing is trained but the map,
+so this says what lies in the states, not how quickly a critic finds it.
 
 Prints one JSON line; --write puts it into runs/reference/benchmarks/critics.json.
 """
@@ -65,13 +65,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="keep the result")
     options = parser.parse_args()
-    lm, judge = load("reviews", "cpu"), RewardModel.load("reviews", device="cpu")
+    lm, reward_model = load("reviews", "cpu"), RewardModel.load("reviews", device="cpu")
     known = [lm.encode(prompt.text) for prompt in make_task("reviews", False).prompts("train")]
     drawn = np.random.default_rng(0).integers(len(known), size=max(LEARNED) + HELD_OUT)
     written = generate(lm, [known[i] for i in drawn], 32)
     texts = [np.concatenate([text.prompt, text.tokens]) for text in written]
     responses = [lm.continuation(text.prompt, text.tokens) for text in written]
-    scores = judge.score([lm.decode(text.prompt) for text in written], responses)
+    scores = reward_model.score([lm.decode(text.prompt) for text in written], responses)
     with torch.no_grad():
         seen = states_of(lm, texts, [len(text.prompt) for text in written])
     told = {name: {n: explained(features, scores, n) for n in LEARNED} for name, features in seen.items()}

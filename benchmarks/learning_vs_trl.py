@@ -4,12 +4,12 @@
     trl-1.12.0/bin/pip install trl==1.12.0 torch==2.13.0 transformers==5.23.0 accelerate datasets
     python benchmarks/learning_vs_trl.py --trl-python trl-1.12.0/bin/python --write
 
-All sides: the shipped model of `reviews`, its training prompts and its learned judge, which nobody may change; 32 new
-tokens, β .1 per token (k1), γ 1, λ .95, clips .2, constant learning rates, fp32. Ours learns from short rollouts, once:
-64 slots × 32 tokens an update (about 120 texts), one epoch of four minibatches, and otherwise as tuned. TRL has 128
-texts an update, and one step of its optimiser an epoch, whose gradient it adds up from two halves; four epochs, as it
-has unless told otherwise (`trl`), or two (`trl_two_epochs`); `trl_as_ours` makes one epoch of four minibatches, with a
-step each. Its critic has a trunk of its own, begun as the model, and a random head.
+All sides: the shipped model of `reviews`, its training prompts and its learned reward model, which nobody may change;
+32 new tokens, β .1 per token (k1), γ 1, λ .95, clips .2, constant learning rates, fp32. Ours learns from short
+rollouts, once: 64 slots × 32 tokens an update (about 120 texts), one epoch of four minibatches, and otherwise as
+tuned. TRL has 128 texts an update, and one step of its optimiser an epoch, whose gradient it adds up from two halves;
+four epochs, as it has unless told otherwise (`trl`), or two (`trl_two_epochs`); `trl_as_ours` makes one epoch of
+four minibatches, with a step each. Its critic has a trunk of its own, begun as the model, and a random head.
 
 Gold, the true sentiment between −1 and 1, is what nobody learns from. A side is there when the mean over its last 256
 texts is .8, nine tenths of that range, at a KL to the reference of at most 10 nats a text. Seconds are those of its
@@ -80,7 +80,7 @@ def learn(options: argparse.Namespace, gold: Gold, folder: str, side: str, rate:
         **GIVEN,
         **SIDES[side],
         "model": str(options.model),
-        "judge": str(options.judge),
+        "reward_model": str(options.reward_model),
         "prompts": gold.tokens,
         "text": (gold.tokens[0], gold.lm.encode(" was not good.").tolist()),
         "vocab": gold.lm.vocab_size,
@@ -185,9 +185,9 @@ def main() -> None:
         parser.error("--write keeps all sides or none: leave --sides out")
     rows, gold, seconds, rates = [], Gold(), {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        options.model, options.judge = Path(folder) / "model", Path(folder) / "judge"
+        options.model, options.reward_model = Path(folder) / "model", Path(folder) / "reward_model"
         load("reviews", "cpu").save(options.model)
-        RewardModel.load("reviews", device="cpu").save(options.judge)
+        RewardModel.load("reviews", device="cpu").save(options.reward_model)
         for side in options.sides:
             needed: dict[float, list[float | None]] = {rate: [] for rate in options.rates}
             for rate in options.rates:

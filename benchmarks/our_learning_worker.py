@@ -1,4 +1,4 @@
-"""Our side of learning_vs_trl.py, which starts it: PPO on the shipped model, by the shipped judge."""
+"""Our side of learning_vs_trl.py, which starts it: PPO on the shipped model, by the shipped reward model."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def main() -> None:
 
     given = turns.given
     torch.set_num_threads(given["threads"])
-    judge = RewardModel.load(given["judge"], device="cpu")
+    reward_model = RewardModel.load(given["reward_model"], device="cpu")
     agent = PPO.tuned(
         "TextRLHF-v0",
         env_kwargs={
-            "reward_model": judge,
+            "reward_model": reward_model,
             "kl_coef": given["kl_coef"],
             "missing_eos_penalty": 0.0,
             "device": "cpu",
@@ -52,7 +52,7 @@ def main() -> None:
 
     lm = load(given["model"], "cpu")
     prompt, response = given["text"]
-    score = judge([lm.continuation([], prompt)], [lm.continuation(prompt, response)])
+    score = reward_model([lm.continuation([], prompt)], [lm.continuation(prompt, response)])
     turns.begin({"versions": {"textrlhf": textrlhf.__version__, "torch": torch.__version__}, "score": float(score[0])})
     agent.learn(1 << 40, callbacks=[Pause()], progress=False)
 

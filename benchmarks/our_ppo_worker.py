@@ -17,7 +17,7 @@ Timed = dict[str, Any]
 
 
 def make_models(folder: str, prompt: int) -> list[list[int]]:
-    """Write the policies and judges of both kinds of text; return prompts."""
+    """Write the policies and reward models of both kinds of text; return prompts."""
     import numpy as np
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -40,7 +40,9 @@ def make_models(folder: str, prompt: int) -> list[list[int]]:
         head.weight[EOS] = 0.0
         head.weight[EOS, 0] = math.copysign(size, likelier)
         saved = CausalLM(model, tokenizer).save(os.path.join(folder, name))
-        RewardModel.new(saved, "last", end=name == "early", device="cpu").save(os.path.join(folder, f"{name}-judge"))
+        RewardModel.new(saved, "last", end=name == "early", device="cpu").save(
+            os.path.join(folder, f"{name}-reward model")
+        )
     return np.random.default_rng(0).integers(2, VOCAB, (512, prompt)).tolist()
 
 
@@ -60,19 +62,19 @@ def main() -> None:
 
     class Pause(Callback):
         def on_update(self, agent, metrics) -> bool:
-            turns.tokens = agent.world.n_envs * agent.config.n_steps
+            turns.tokens = agent.env.n_envs * agent.config.n_steps
             turns.done()
             return True
 
     torch.set_num_threads(given["threads"])
-    judge = RewardModel.load(given["judge"], device="cpu")
-    agent = our_agent(given, given["model"], judge, charge="deferred")
-    reads = read(load(given["model"], "cpu").model, judge.network.model, *given["text"])
+    reward_model = RewardModel.load(given["reward_model"], device="cpu")
+    agent = our_agent(given, given["model"], reward_model, kl_penalty="deferred")
+    reads = read(load(given["model"], "cpu").model, reward_model.network.model, *given["text"])
     turns.begin({"versions": {"textrlhf": textrlhf.__version__}, "reads": reads})
     agent.learn(1 << 40, callbacks=[Pause()], progress=False)
 
 
-def our_agent(given: dict, model: str, judge, **kwargs):
+def our_agent(given: dict, model: str, reward_model, **kwargs):
     import gymnasium as gym
 
     from textrlhf.agents import PPO
@@ -82,7 +84,7 @@ def our_agent(given: dict, model: str, judge, **kwargs):
         "TextRLHF-v0",
         num_envs=given["batch"],
         model=model,
-        reward_model=judge,
+        reward_model=reward_model,
         prompts=rows,
         max_new_tokens=given["response"],
         context=given["prompt"] + given["response"],
@@ -122,9 +124,9 @@ def rollout(given: dict, folder: str, repetitions: int) -> tuple[list[dict[str, 
 
     n, budget, steps = given["batch"], given["response"], 2 * given["response"]
     model = os.path.join(folder, "early")
-    agent = our_agent(given, model, lambda texts, responses: np.zeros(len(texts)), charge="none")
+    agent = our_agent(given, model, lambda texts, responses: np.zeros(len(texts)), kl_penalty="none")
     agent.config = type(agent.config)(**{**agent.config.to_json(), "n_steps": steps})
-    engine, drawn = agent.world.env.unwrapped.engine, agent.random.actions.get_state()
+    engine, drawn = agent.env.vector_env.unwrapped.engine, agent.random.actions.get_state()
     begin, taken = engine.begin, []
 
     def watched(rows, numbers=None) -> None:

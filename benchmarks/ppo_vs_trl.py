@@ -1,4 +1,4 @@
-"""Learning to please a judge, side by side with TRL: tokens that were written and learned from, a second.
+"""Learning to please a reward model, side by side with TRL: tokens that were written and learned from, a second.
 
     for version in 1.12.0 1.16.0; do                       # TRL in environments of its own: 1.12.0 is the last with PPO
         python -m venv trl-$version
@@ -8,20 +8,20 @@
     python benchmarks/ppo_vs_trl.py --trl-python … --grpo-python … --quick        # a look: eight texts of eight tokens
 
 All sides: GPT-2's shape at 4 × 256 with 4 heads and 4,096 tokens, without dropout, from the same weights on disk;
-prompts of 32 tokens, responses of 64, 64 of them side by side; a judge of the same shape with a scalar head at the last
-token; β 0.05 (k1 in the reward for PPO, k3 in the loss for GRPO, which is its way), temperature 1, learning rate 3e-6,
-two threads. `same_work` is what each side makes of one text: log-probability and score. Each side is a process of its
-own that learns by its own front door (`PPO(env).learn`, `trainer.train`) and pauses after each update, so that they
-take turns; the first update of each is not counted. A ratio is the median over the repetitions; `…_cpu` is the same
-in processor seconds, which a busy machine disturbs less.
+prompts of 32 tokens, responses of 64, 64 of them side by side; a reward model of the same shape with a scalar head at
+the last token; β 0.05 (k1 in the reward for PPO, k3 in the loss for GRPO, which is its way), temperature 1, learning
+rate 3e-6, two threads. `same_work` is what each side makes of one text: log-probability and score. Each side is a
+process of its own that learns by its own front door (`PPO(env).learn`, `trainer.train`) and pauses after each update,
+so that they take turns; the first update of each is not counted. A ratio is the median over the repetitions; `…_cpu`
+is the same in processor seconds, which a busy machine disturbs less.
 
 ppo       against TRL's PPO, 4 epochs, one minibatch: what it does unless told otherwise. Ours trains a value on the
           policy's trunk, TRL a critic with a trunk of its own: `ratio_separate_critic` is ours with such a one.
           `ratio_in_fours` lets TRL read the minibatch in four parts and add up their gradients, which suits a CPU.
           `ratio_separate_critic_in_fours` has both, and so is nearest to like with like.
 ppo_bf16  the same in bfloat16 by autocast. TRL's PPO is told as `accelerate launch --mixed_precision bf16` does it, for
-          its own setting never reaches what computes. It then learns in bfloat16, and samples and charges in float32;
-          ours acts, learns and charges in it. A CPU that has no such instructions is ten times slower in it.
+          its own setting never reaches what computes. It then learns in bfloat16, and samples and penalties in float32;
+          ours acts, learns and penalties in it. A CPU that has no such instructions is ten times slower in it.
 grpo      against TRL's GRPO, one pass on both sides. It has no critic and groups of 8; ours trains a value as well.
 grpo_bf16 the same in bfloat16.
 early     as ppo, but texts end by themselves, after a third of their budget on average: the last layer norm's first
@@ -29,7 +29,8 @@ early     as ppo, but texts end by themselves, after a third of their budget on 
           weights on both sides; in all other parts it is next to impossible. Counted are tokens to the end of text.
           TRL writes 64 texts until the longest ends, and computes on the padding; ours refills a slot at once and reads
           in groups of like length, but reads again what an update cut through.
-rollout   our rollout alone, `charge="none"` and a judge that says 0, on texts that end early: with Gymnasium's
+rollout   our rollout alone, `kl_penalty="none"` and a reward model that says 0, on texts that end early: with
+Gymnasium's
           dialect, log and refills, against a loop that only reads, samples and refills over the same cache. The same
           prompts, random numbers and so the same tokens: checked. Its ratio is a share of the bare loop's speed;
           `ratio_with_values` has the critic read what was written as well, which a bare loop has none to do.
@@ -39,8 +40,8 @@ memory    `peak_mib`: MiB at most, above what the process had after its imports,
 
 What else differs. TRL's PPO applies no gradient clipping, reads policy, critic and reference over whole texts with the
 head at every position, keeps the logits of the whole batch, and makes its statistics; samples from what `generate`
-returns; tokenises nothing. Ours clips, applies the head to responses only, decodes each text and has the judge tokenise
-it. In bfloat16 both hold weights and moments in float32.
+returns; tokenises nothing. Ours clips, applies the head to responses only, decodes each text and has the reward model
+tokenise it. In bfloat16 both hold weights and moments in float32.
 
 Prints one JSON line; --write puts the parts it measured into runs/reference/benchmarks/ppo_vs_trl.json.
 """
@@ -81,7 +82,7 @@ PARTS["early"] = {name: {**how, "ends": True} for name, how in PARTS["ppo"].item
 def start(options: argparse.Namespace, folder: str, prompts: list[list[int]], how: dict) -> Worker:
     """One side of a part."""
     kind = "early" if how.get("ends") else "whole"
-    models = {"model": os.path.join(folder, kind), "judge": os.path.join(folder, f"{kind}-judge")}
+    models = {"model": os.path.join(folder, kind), "reward_model": os.path.join(folder, f"{kind}-reward model")}
     text = prompts[0], prompts[1][: SHAPE["response"]]
     given = {**SHAPE, **PLAIN, **how, **models, "folder": folder, "prompts": prompts, "text": text}
     python = {"ours": sys.executable, "trl": options.trl_python, "grpo": options.grpo_python}[how["side"]]

@@ -1,17 +1,17 @@
-"""How well judges learn from simulated people on `reviews`, where the truth is known.
+"""How well reward models learn from simulated people on `reviews`, where the truth is known.
 
     python benchmarks/reward_scores.py                       # everything: seeds, ensembles, rankings (two hours)
     python benchmarks/reward_scores.py --only practised      # the rows of that name, put with those that are there
     python benchmarks/reward_scores.py --only practised --seeds 3 4    # of these seeds
-    python benchmarks/reward_scores.py --pairs 4000 --seeds 0 --set dropout=0.4    # one judge, printed only
+    python benchmarks/reward_scores.py --pairs 4000 --seeds 0 --set dropout=0.4    # one reward model, printed only
     python benchmarks/reward_scores.py --pairs 4000 --seeds 0 --practise           # one that practised, printed only
 
 People compare two of the language model's own responses to a prompt and are wrong one time in ten; what ties in gold
-is left out. Accuracy is against clean gold, on pairs whose prompts no judge has seen: of the 512 held-out prompts every
-second one is for choosing settings (`valid`), the others for the figures (`test`). ECE is against people who err as
-often. A judge that practised did so on halves of texts that nobody has judged, its first judge being the plain one of
-the same seed; members of an ensemble and the judge that they teach see the same such texts.
-Writes runs/reference/reward_models/scores.json and scores.png.
+is left out. Accuracy is against clean gold, on pairs whose prompts no reward model has seen: of the 512 held-out
+prompts every second one is for choosing settings (`valid`), the others for the figures (`test`). ECE is against people
+who err as often. A reward model that practised did so on halves of texts that nobody has judged, its first reward
+model being the plain one of the same seed; members of an ensemble and the reward model that they teach see the same
+such texts. Writes runs/reference/reward_models/scores.json and scores.png.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from textrlhf.envs.text.tasks import make_task
 from textrlhf.language import load
 from textrlhf.pipeline.simulated import gold, simulated_rankings, write
 from textrlhf.records.folder import write_file
-from textrlhf.reward_models import Ensemble, RewardModel, TrainConfig, distilled, evaluate, practised, train
+from textrlhf.reward_models import Ensemble, RewardModel, TrainConfig, distill, evaluate, pretrain_on_halves, train
 from textrlhf.reward_models.evaluation.metrics import pearson, sigmoid
 from textrlhf.reward_models.training.pretrain import PRACTICE
 
@@ -59,8 +59,8 @@ SIZES = {  # rankings, and of how many responses
     "pairs for 1,000 prompts": (1000, 2),
     "rankings of 4 for 1,000 prompts": (1000, 4),
 }
-MANY, MEMBERS = ("4,000 pairs",), 4  # sizes with ensembles, plain and of judges that practised
-PRACTISED = "practised"
+MANY, MEMBERS = ("4,000 pairs",), 4  # sizes with ensembles, plain and of reward models that practised
+PRACTISED = "pretrain_on_halves"
 TAUGHT_ON, PRACTISED_ON = 4, 8  # texts to a prompt
 WAYS = ("", ": mean of the four", ": ensemble of four", ": taught by the four")
 FEW = {"epochs": 8.0}  # what a small data set wants otherwise
@@ -84,32 +84,35 @@ def unjudged(seed: int, k: int):
 
 @functools.cache
 def held_out(split: str):
-    """The pairs a judge is tested on, as gold orders them and as people who err do."""
+    """The pairs a reward model is tested on, as gold orders them and as people who err do."""
     lm, prompts = load("reviews"), PROMPTS[split]
     seed = 900 + list(PROMPTS).index(split)
     return [simulated_rankings(TASK, lm, prompts, TESTED, error_rate=rate, seed=seed) for rate in (0.0, SLIPS)]
 
 
-def learn(judgements, seed: int, judge: RewardModel | None = None, **changes) -> RewardModel:
-    """Train one judge."""
-    judge = judge or RewardModel.new("reviews", seed=seed)
-    return train(judge, judgements, TrainConfig(seed=seed, **changes), show=False).judge
+def learn(judgements, seed: int, reward_model: RewardModel | None = None, **changes) -> RewardModel:
+    """Train one reward model."""
+    reward_model = reward_model or RewardModel.new("reviews", seed=seed)
+    return train(reward_model, judgements, TrainConfig(seed=seed, **changes), show=False).reward_model
 
 
 def learn_practised(judgements, seed: int, first: RewardModel, texts, **changes) -> RewardModel:
-    """Train one judge that has practised on halves of texts, as `first` scores them."""
+    """Train one reward model that has practised on halves of texts, as `first` scores them."""
     config = dataclasses.replace(PRACTICE, seed=seed)
-    judge = practised(RewardModel.new("reviews", seed=seed), first, *texts, config, show=False)
-    return learn(judgements, seed, judge, **changes)
+    reward_model = pretrain_on_halves(RewardModel.new("reviews", seed=seed), first, *texts, config, show=False)
+    return learn(judgements, seed, reward_model, **changes)
 
 
 class Once:
-    """A judge that is asked about each text once."""
+    """A reward model that is asked about each text once."""
 
-    def __init__(self, judge, clean) -> None:
+    def __init__(self, reward_model, clean) -> None:
         texts = list(dict.fromkeys((pair.prompt, text) for pair in clean for text in pair.texts))
-        scores = judge.raw([p for p, _ in texts], [r for _, r in texts])
-        self.known, self.probability = dict(zip(texts, scores, strict=True)), getattr(judge, "probability", sigmoid)
+        scores = reward_model.raw([p for p, _ in texts], [r for _, r in texts])
+        self.known, self.probability = (
+            dict(zip(texts, scores, strict=True)),
+            getattr(reward_model, "probability", sigmoid),
+        )
 
     def raw(self, prompts, responses) -> np.ndarray:
         return np.array([self.known[text] for text in zip(prompts, responses, strict=True)])
@@ -117,15 +120,15 @@ class Once:
     __call__ = raw
 
 
-def grade(judge, clean, noisy) -> dict[str, float]:
+def grade(reward_model, clean, noisy) -> dict[str, float]:
     """Accuracy and correlation against gold, calibration against people."""
-    judge = Once(judge, clean)
+    reward_model = Once(reward_model, clean)
     texts = [(pair.prompt, text) for pair in clean for text in pair.texts]
     prompts, responses = [p for p, _ in texts], [r for _, r in texts]
     return {
-        "accuracy": round(evaluate(judge, clean).numbers()["accuracy"], 4),
-        "correlation": round(float(pearson(judge.raw(prompts, responses), gold(TASK, prompts, responses))), 4),
-        "ece": round(evaluate(judge, noisy).numbers()["ece"], 4),
+        "accuracy": round(evaluate(reward_model, clean).numbers()["accuracy"], 4),
+        "correlation": round(float(pearson(reward_model.raw(prompts, responses), gold(TASK, prompts, responses))), 4),
+        "ece": round(evaluate(reward_model, noisy).numbers()["ece"], 4),
     }
 
 
@@ -199,24 +202,26 @@ def measure(size: str, seed: int, only: str = "") -> dict[str, dict[str, float]]
         return {size: report(size, seed, since, row)}
     rows, plain = {}, [name for name in names(size) if PRACTISED not in name]
     seeds = [seed, *(100 + 10 * seed + i for i in range(1, MEMBERS))]
-    judges = [learn(judgements, member) for member in seeds]
+    reward_models = [learn(judgements, member) for member in seeds]
     if any(only in name for name in plain):
-        rows |= of_four(size, seed, since, judges, unjudged(seed, TAUGHT_ON))
+        rows |= of_four(size, seed, since, reward_models, unjudged(seed, TAUGHT_ON))
     if any(only in name for name in names(size) if name not in plain):
         texts = unjudged(seed, PRACTISED_ON)
         fewer = [some[:: PRACTISED_ON // TAUGHT_ON] for some in texts]
-        judges = [learn_practised(judgements, *which, texts) for which in zip(seeds, judges, strict=True)]
-        rows |= of_four(f"{size}, {PRACTISED}", seed, since, judges, fewer)
+        reward_models = [learn_practised(judgements, *which, texts) for which in zip(seeds, reward_models, strict=True)]
+        rows |= of_four(f"{size}, {PRACTISED}", seed, since, reward_models, fewer)
     return {name: row for name, row in rows.items() if only in name}
 
 
-def of_four(name: str, seed: int, since: float, judges: list[RewardModel], texts) -> dict[str, dict[str, float]]:
-    """Rows of the first of four judges, of their mean, of the four as an ensemble, and of one that they taught."""
+def of_four(name: str, seed: int, since: float, reward_models: list[RewardModel], texts) -> dict[str, dict[str, float]]:
+    """Rows of the first of four reward models, of their mean, of the four as an ensemble, and of one that they
+    taught.
+    """
     clean, noisy = held_out("test")
-    members = [grade(judge, clean, noisy) for judge in judges]
+    members = [grade(reward_model, clean, noisy) for reward_model in reward_models]
     mean = {key: round(float(np.mean([row[key] for row in members])), 4) for key in members[0]}
-    ensemble = grade(Ensemble(judges), clean, noisy)
-    student = grade(distilled(RewardModel.new("reviews"), Ensemble(judges), *texts, show=False), clean, noisy)
+    ensemble = grade(Ensemble(reward_models), clean, noisy)
+    student = grade(distill(RewardModel.new("reviews"), Ensemble(reward_models), *texts, show=False), clean, noisy)
     rows = zip(WAYS, (members[0], mean, ensemble, student), strict=True)
     return {name + way: report(name + way, seed, since, row) for way, row in rows}
 
@@ -312,11 +317,11 @@ def main() -> None:
     for seed in options.seeds or [0]:
         since, name = time.perf_counter(), f"{options.pairs} {options.changes}"
         judgements = preferences(options.pairs, seed, options.k)
-        judge = learn(judgements, seed, **changes)
-        report(name, seed, since, grade(judge, clean, noisy))
+        reward_model = learn(judgements, seed, **changes)
+        report(name, seed, since, grade(reward_model, clean, noisy))
         if options.practise:
-            judge = learn_practised(judgements, seed, judge, unjudged(seed, PRACTISED_ON), **changes)
-            report(f"{name}, {PRACTISED}", seed, since, grade(judge, clean, noisy))
+            reward_model = learn_practised(judgements, seed, reward_model, unjudged(seed, PRACTISED_ON), **changes)
+            report(f"{name}, {PRACTISED}", seed, since, grade(reward_model, clean, noisy))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Training a judge, side by side with TRL's RewardTrainer; scoring, beside a bare forward of the same model.
+"""Training a reward model, side by side with TRL's RewardTrainer; scoring, beside a bare forward of the same model.
 
     python -m venv trl-venv                                               # TRL in an environment of its own
     trl-venv/bin/pip install torch==2.13.0 && trl-venv/bin/pip install trl==1.16.0 transformers==5.23.0
@@ -12,8 +12,8 @@ length; `ratio_own_batches` lets TRL draw its own at random, as it does unless t
 our batches and has it read four pairs at once and add up their gradients, which suits a CPU's cache. `same_work`
 compares loss and gradient of the first batch.
 
-Scoring: `judge.raw` from text to scores, against the model alone on the same tokens: sorted by length, right-padded, in
-batches of the size that suits it best.
+Scoring: `reward_model.raw` from text to scores, against the model alone on the same tokens: sorted by length,
+right-padded, in batches of the size that suits it best.
 
 In turn, several repetitions, medians; `…_cpu` is the same in processor seconds, which a busy machine disturbs less.
 Prints one JSON line and, but for --quick, writes runs/reference/benchmarks/reward_vs_trl.json.
@@ -154,8 +154,10 @@ class TRL:
 # Our side.
 
 
-def judges(folder: str) -> dict[str, Callable[[], object]]:
-    """Makers of new judges on GPT-2's shape at 4 × 256 with words for tokens, each time from the same weights."""
+def reward_models(folder: str) -> dict[str, Callable[[], object]]:
+    """Makers of new reward models on GPT-2's shape at 4 × 256 with words for tokens, each time from the same
+    weights.
+    """
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
@@ -197,20 +199,20 @@ class Ours:
         plain = {"dropout": 0.0, "lapse": 0.0}
         self.config = TrainConfig(epochs=1, batch_size=BATCH, learning_rate=RATE, **plain)
 
-    def judged(self, judge):
-        """The pairs as a judge learns from them."""
-        from textrlhf.reward_models.training.train import Judged, Learner
+    def call_reward(self, reward_model):
+        """The pairs as a reward model learns from them."""
+        from textrlhf.reward_models.training.train import JudgementDataset, Learner
 
-        return Judged(judge, self.pairs, self.config, Learner(judge.network, self.config))
+        return JudgementDataset(reward_model, self.pairs, self.config, Learner(reward_model.network, self.config))
 
-    def order(self, judge) -> list[int]:
+    def order(self, reward_model) -> list[int]:
         """The pairs as `train` takes them up, batch after batch: what `fit` asks of examples with their sizes."""
         from textrlhf.language.fit import FitConfig, fit
 
         nothing, order = torch.nn.Linear(1, 1), []
 
         class Watched:
-            sizes = self.judged(judge).sizes
+            sizes = self.call_reward(reward_model).sizes
 
             def loss(self, which):
                 order.extend(which)
@@ -220,16 +222,16 @@ class Ours:
         fit(nothing, Watched(), FitConfig(steps=steps, batch_size=BATCH, seed=self.config.seed), show=False)
         return order
 
-    def first_batch(self, judge, order: list[int]) -> dict[str, float]:
-        judge.network.requires_grad_(True)
-        total, count = self.judged(judge).loss(order[:BATCH])
+    def first_batch(self, reward_model, order: list[int]) -> dict[str, float]:
+        reward_model.network.requires_grad_(True)
+        total, count = self.call_reward(reward_model).loss(order[:BATCH])
         (total / count).backward()
-        return {"loss": total.item() / count, "gradient": gradient(judge.network)}
+        return {"loss": total.item() / count, "gradient": gradient(reward_model.network)}
 
-    def train(self, judge) -> Seconds:
+    def train(self, reward_model) -> Seconds:
         from textrlhf.reward_models import train
 
-        return timed(lambda: train(judge, self.pairs, self.config, show=False))
+        return timed(lambda: train(reward_model, self.pairs, self.config, show=False))
 
 
 def training(make: dict, folder: str, python: str, n_pairs: int, repetitions: int) -> dict[str, object]:
@@ -237,7 +239,7 @@ def training(make: dict, folder: str, python: str, n_pairs: int, repetitions: in
     ours = Ours(pairs)
     order = ours.order(make["last"]())
     assert sorted(order) == list(range(n_pairs)), "an epoch is every pair once"
-    tokens = sum(len(text.tokens) for text in ours.judged(make["last"]()).texts)
+    tokens = sum(len(text.tokens) for text in ours.call_reward(make["last"]()).texts)
     theirs = TRL(python, folder=folder, pairs=pairs, tokens=tokens)
     first = ours.first_batch(make["last"](), order), theirs.first_batch(order)  # warms both up
     sides = {
@@ -264,15 +266,15 @@ def training(make: dict, folder: str, python: str, n_pairs: int, repetitions: in
 class Bare:
     """The model alone: sequences of tokens to scores, in batches sorted by length."""
 
-    def __init__(self, judge, prompts: list[str], responses: list[str]) -> None:
-        self.judge = judge
-        tokens = [torch.from_numpy(text.tokens) for text in judge.read(prompts, responses)]
+    def __init__(self, reward_model, prompts: list[str], responses: list[str]) -> None:
+        self.reward_model = reward_model
+        tokens = [torch.from_numpy(text.tokens) for text in reward_model.read(prompts, responses)]
         self.order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
         self.texts = [tokens[i] for i in self.order]
 
     @torch.no_grad()
     def score(self, size: int) -> torch.Tensor:
-        model, found = self.judge.network.model, []
+        model, found = self.reward_model.network.model, []
         for at in range(0, len(self.texts), size):
             batch = self.texts[at : at + size]
             grid = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True)  # (B, longest)
@@ -342,7 +344,7 @@ def main() -> None:
     n_pairs, n_texts = (64, 128) if options.quick else (256, 512)
     repetitions = 1 if options.quick else options.repetitions
     with tempfile.TemporaryDirectory() as folder:
-        make = judges(folder)
+        make = reward_models(folder)
         trained = training(make, folder, options.trl_python, n_pairs, repetitions)
         scored = scoring(make, n_texts, 2 * repetitions + 1)
     versions = {"textrlhf": textrlhf.__version__, **trained.pop("versions")}

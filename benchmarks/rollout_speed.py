@@ -1,4 +1,4 @@
-"""Tokens written through a text world, side by side with `transformers`' `generate`: same model, same texts.
+"""Tokens written through a text environment, side by side with `transformers`' `generate`: same model, same texts.
 
     python benchmarks/rollout_speed.py             # about fifteen minutes on two cores; --quick for a look
     python benchmarks/rollout_speed.py --scaling   # how a step grows with context and batch instead
@@ -27,7 +27,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-import textrlhf  # noqa: F401 - registers the worlds
+import textrlhf  # noqa: F401 - registers the environments
 from textrlhf.language import CausalLM, make_memory, sample
 
 SLOTS, PROMPT, RESPONSE, EOS = 64, (8, 32), (4, 64), 0
@@ -54,7 +54,7 @@ def texts(vocab: int, n: int, prompt=PROMPT, response=RESPONSE) -> tuple[list[np
 class Rollout:
     """The loop that a learner runs, with texts that end when they are told to."""
 
-    def __init__(self, lm: CausalLM, prompts, lengths, charge: str, n: int = SLOTS) -> None:
+    def __init__(self, lm: CausalLM, prompts, lengths, kl_penalty: str, n: int = SLOTS) -> None:
         longest = int(lengths.max())
         self.lengths = lengths
         self.env = gym.make_vec(
@@ -66,7 +66,7 @@ class Rollout:
             prompts=[{"prompt": " ".join(f"w{i}" for i in prompt), "split": "train"} for prompt in prompts],
             max_new_tokens=longest,
             context=max(map(len, prompts)) + longest,
-            charge=charge,
+            kl_penalty=kl_penalty,
         )
         self.lm, self.n, self.memory = lm, n, make_memory(lm, n)
         torch.manual_seed(1)
@@ -159,12 +159,12 @@ def generate(lm: CausalLM, prompts, lengths) -> float:
 def compare(vocab: int, device: str, n_texts: int, repetitions: int) -> dict[str, object]:
     lm = language_model(vocab, device)
     prompts, lengths = texts(vocab, n_texts)
-    plain, charged = (Rollout(lm, prompts, lengths, charge) for charge in ("none", "deferred"))
+    plain, penalised = (Rollout(lm, prompts, lengths, kl_penalty) for kl_penalty in ("none", "deferred"))
     plain.run(SLOTS)
     rows = []
     for _ in range(repetitions):
         theirs = generate(lm, prompts, lengths)
-        ours, deferred = plain.run(n_texts), charged.run(n_texts)
+        ours, deferred = plain.run(n_texts), penalised.run(n_texts)
         rows.append(
             {
                 "generate": theirs,
@@ -233,7 +233,9 @@ print(time.perf_counter() - began)
 
 
 def first_step_seconds(repetitions: int) -> float:
-    """From torch and the model's class imported to the first step of the shipped world taken, in a new process."""
+    """From torch and the model's class imported to the first step of the shipped environment taken, in a new
+    process.
+    """
     runs = [subprocess.run([sys.executable, "-c", FIRST], capture_output=True, check=True) for _ in range(repetitions)]
     return round(statistics.median(float(run.stdout) for run in runs), 2)
 

@@ -3,9 +3,10 @@
     python benchmarks/text_scores.py                                   # everything, 5 seeds; --jobs 2: two at a time
     python benchmarks/text_scores.py --run reviews --seeds 0 1         # one kind, printed and not written
 
-reviews        TextRLHF-v0, the shipped model and the shipped, learned judge
-reviews-gold   the same with the true score as the judge: what the judge's mistakes cost. Over the model's own texts the
-               judge has deviation 1 and gold .583, so KL and a missing end cost .583 times as much
+reviews        TextRLHF-v0, the shipped model and the shipped, learned reward model
+reviews-gold   the same with the true score as the reward model: what the reward model's mistakes cost. Over the
+model's own texts the
+               reward model has deviation 1 and gold .583, so KL and a missing end cost .583 times as much
 arithmetic, qa, dialogue
                a model of the shape of the shipped `tasks`, cloned first (by the agent `clone`) from few demonstrations:
                the shipped one knows what it can know, and sells nearly without fault

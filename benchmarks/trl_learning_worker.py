@@ -1,8 +1,9 @@
-"""TRL's side of learning_vs_trl.py, which starts it: PPO (TRL 1.12.0) on the shipped model, by the shipped judge.
+"""TRL's side of learning_vs_trl.py, which starts it: PPO (TRL 1.12.0) on the shipped model, by the shipped reward
+model.
 
-The judge adds up what each token of a response is worth, which Hugging Face has no class for: here it is a backbone
-whose last state at a token is the score of the text so far, and a head that passes it on, so that TRL reads it as it
-reads any reward model.
+The reward model adds up what each token of a response is worth, which Hugging Face has no class for: here it is a
+backbone whose last state at a token is the score of the text so far, and a head that passes it on, so that TRL reads
+it as it reads any reward model.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any
 from trl_ppo_worker import Turns, plain_settings
 
 
-def make_judge(folder: str, end: int) -> Any:
-    """The judge in this folder; set `judge.backbone.begin` to where responses begin."""
+def make_reward_model(folder: str, end: int) -> Any:
+    """The reward model in this folder; set `reward_model.backbone.begin` to where responses begin."""
     import torch
     from safetensors.torch import load_file
     from transformers import AutoModel
@@ -43,14 +44,14 @@ def make_judge(folder: str, end: int) -> Any:
             so_far = torch.nn.functional.pad((worth * counts).cumsum(1), (1, 0))
             return SimpleNamespace(hidden_states=[((so_far - about["shift"]) / about["scale"])[:, :, None]])
 
-    class Judge(torch.nn.Module):
+    class RewardFunction(torch.nn.Module):
         base_model_prefix = "backbone"
 
         def __init__(self) -> None:
             super().__init__()
             self.backbone, self.score = Backbone(), torch.nn.Identity()
 
-    return Judge().requires_grad_(False)
+    return RewardFunction().requires_grad_(False)
 
 
 def main() -> None:
@@ -68,7 +69,7 @@ def main() -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(given["model"], padding_side="left")
     tokenizer.add_special_tokens({"pad_token": "<pad>"})  # not one that the model can write
     end = tokenizer.eos_token_id
-    judge = make_judge(given["judge"], end)
+    reward_model = make_reward_model(given["reward_model"], end)
     model, reference = (
         transformers.AutoModelForCausalLM.from_pretrained(given["model"], dtype=torch.float32) for _ in range(2)
     )
@@ -78,7 +79,7 @@ def main() -> None:
     generated, told = ppo_trainer.batch_generation, {}
 
     def noted(policy: Any, queries: torch.Tensor, *args: Any) -> Any:
-        judge.backbone.begin = queries.shape[1]
+        reward_model.backbone.begin = queries.shape[1]
         texts, logits = generated(policy, queries, *args)
         told["texts"] = [
             [[token for token in text.tolist() if token < given["vocab"]] for text in halves]
@@ -112,15 +113,15 @@ def main() -> None:
         processing_class=tokenizer,
         model=model,
         ref_model=reference,
-        reward_model=judge,
+        reward_model=reward_model,
         value_model=critic,
         train_dataset=datasets.Dataset.from_dict({"input_ids": given["prompts"]}),
         callbacks=[Pause()],
     )
     prompt, response = given["text"]
     read = torch.tensor([prompt + response])
-    judge.backbone.begin = len(prompt)
-    states = judge.backbone(read, torch.ones_like(read), torch.arange(read.shape[1])[None]).hidden_states[-1]
+    reward_model.backbone.begin = len(prompt)
+    states = reward_model.backbone(read, torch.ones_like(read), torch.arange(read.shape[1])[None]).hidden_states[-1]
     versions = {"trl": trl.__version__, "transformers": transformers.__version__, "torch": torch.__version__}
     turns.begin({"versions": versions, "score": float(states[0, -1])})
     trainer.train()

@@ -51,7 +51,7 @@ def memory(which: str) -> float:
         return next(int(line.split()[1]) / 1024 for line in status if line.startswith(which + ":"))
 
 
-def read(model: Any, judge: Any, prompt: list[int], response: list[int]) -> dict[str, float]:
+def read(model: Any, reward_model: Any, prompt: list[int], response: list[int]) -> dict[str, float]:
     """A fixed text's log-probability and score, to see that both sides have the same models."""
     import torch
 
@@ -59,8 +59,8 @@ def read(model: Any, judge: Any, prompt: list[int], response: list[int]) -> dict
     with torch.no_grad():
         logprobs = model(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
         chosen = logprobs.gather(1, torch.tensor(response)[:, None]).sum()
-        states = judge.base_model(ids).last_hidden_state[0, -1]
-        return {"logprob": float(chosen), "score": float(judge.score(states))}
+        states = reward_model.base_model(ids).last_hidden_state[0, -1]
+        return {"logprob": float(chosen), "score": float(reward_model.score(states))}
 
 
 def plain_settings(given: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def ppo(turns: Turns, tokenizer: Any, callback: Any, plain: dict[str, Any]) -> A
 
     given = turns.given
     model, reference = (GPT2LMHeadModel.from_pretrained(given["model"]) for _ in range(2))
-    judge, critic = (GPT2ForSequenceClassification.from_pretrained(given["judge"]) for _ in range(2))
+    reward_model, critic = (GPT2ForSequenceClassification.from_pretrained(given["reward_model"]) for _ in range(2))
     generated = ppo_trainer.batch_generation
 
     def counted(*args: Any) -> Any:
@@ -118,12 +118,12 @@ def ppo(turns: Turns, tokenizer: Any, callback: Any, plain: dict[str, Any]) -> A
         processing_class=tokenizer,
         model=model,
         ref_model=reference,
-        reward_model=judge,
+        reward_model=reward_model,
         value_model=critic,
         train_dataset=Dataset.from_dict({"input_ids": given["prompts"]}),
         callbacks=[callback],
     )
-    return trainer, model, judge
+    return trainer, model, reward_model
 
 
 def grpo(turns: Turns, tokenizer: Any, callback: Any, plain: dict[str, Any]) -> Any:
@@ -133,7 +133,7 @@ def grpo(turns: Turns, tokenizer: Any, callback: Any, plain: dict[str, Any]) -> 
     from trl import GRPOConfig, GRPOTrainer
 
     given = turns.given
-    judge = GPT2ForSequenceClassification.from_pretrained(given["judge"])
+    reward_model = GPT2ForSequenceClassification.from_pretrained(given["reward_model"])
 
     def count(completion_ids: list[list[int]], **_: Any) -> list[float]:
         turns.tokens += sum(map(len, completion_ids))
@@ -153,14 +153,14 @@ def grpo(turns: Turns, tokenizer: Any, callback: Any, plain: dict[str, Any]) -> 
     )
     trainer = GRPOTrainer(
         model=given["model"],
-        reward_funcs=[judge, count],
+        reward_funcs=[reward_model, count],
         reward_processing_classes=[tokenizer, None],
         args=settings,
         processing_class=tokenizer,
         train_dataset=Dataset.from_dict({"prompt": [tokenizer.decode(ids) for ids in given["prompts"]]}),
         callbacks=[callback],
     )
-    return trainer, trainer.model, judge
+    return trainer, trainer.model, reward_model
 
 
 def main() -> None:
@@ -191,11 +191,11 @@ def main() -> None:
             turns.done()
 
     plain = plain_settings(given)
-    trainer, model, judge = {"ppo": ppo, "grpo": grpo}[given["algorithm"]](turns, tokenizer, Pause(), plain)
+    trainer, model, reward_model = {"ppo": ppo, "grpo": grpo}[given["algorithm"]](turns, tokenizer, Pause(), plain)
     assert {weights.dtype for weights in model.parameters()} == {torch.float32}
     assert trainer.accelerator.mixed_precision == ("bf16" if given["bf16"] else "no")
     versions = {"trl": trl.__version__, "transformers": transformers.__version__, "torch": torch.__version__}
-    turns.begin({"versions": versions, "reads": read(model, judge, *given["text"])})
+    turns.begin({"versions": versions, "reads": read(model, reward_model, *given["text"])})
     trainer.train()
 
 

@@ -1,1 +1,1 @@
-"""Worlds: what an agent may learn in. `registration.py` gives them their ids."""
+"""Environments: what an agent may learn in. `registration.py` gives them their ids."""

@@ -1,11 +1,11 @@
-"""The ids of the worlds. Entry points are strings, so that registering imports nothing."""
+"""The ids of the environments. Entry points are strings, so that registering imports nothing."""
 
 from __future__ import annotations
 
 import gymnasium
 
-TEXT_WORLDS = {  # id: task (None: the default one), and what it is about
-    "TextRLHF-v0": (None, "continue a review; or any prompts, with any model and judge"),
+TEXT_ENVS = {  # id: task (None: the default one), and what it is about
+    "TextRLHF-v0": (None, "continue a review; or any prompts, with any model and reward model"),
     "TextDialogue-v0": ("dialogue", "sell clothes to a simulated customer, over several turns"),
     "TextSummarize-v0": ("summarize", "say in one sentence what a short report says"),
     "TextTranslate-v0": ("translate", "English into German"),
@@ -13,12 +13,12 @@ TEXT_WORLDS = {  # id: task (None: the default one), and what it is about
     "TextArithmetic-v0": ("arithmetic", "work out a sum, a difference or a product"),
 }
 MAZES = {"Maze-v0": "find the way out of a maze of any size"}
-ABOUT = {env_id: about for env_id, (_, about) in TEXT_WORLDS.items()} | MAZES
+ABOUT = {env_id: about for env_id, (_, about) in TEXT_ENVS.items()} | MAZES
 
 
 def register() -> None:
-    """Register every world once."""
-    for env_id, (task, _) in TEXT_WORLDS.items():
+    """Register every environment once."""
+    for env_id, (task, _) in TEXT_ENVS.items():
         gymnasium.register(
             env_id,
             entry_point="textrlhf.envs.text.env:TextEnv",

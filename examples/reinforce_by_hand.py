@@ -1,6 +1,6 @@
-"""REINFORCE on a text world, by hand, over the native batch: python examples/reinforce_by_hand.py
+"""REINFORCE on a text environment, by hand, over the native batch: python examples/reinforce_by_hand.py
 
-The four things a learner does with a text world stand in the loop: announce, step, settle, update.
+The four things a learner does with a text environment stand in the loop: announce, step, settle, update.
 """
 
 import copy
@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-import textrlhf  # noqa: F401 - registers the worlds
+import textrlhf  # noqa: F401 - registers the environments
 from textrlhf.language import CausalLM, make_memory, sample, token_logprobs
 from textrlhf.language.logprobs import read_whole
 
@@ -20,7 +20,7 @@ SLOTS = np.arange(N)
 def write(env, policy):
     """One text in every slot: tokens (N, context), where responses begin, returns, scores, true scores (gold)."""
     observation, _ = env.reset()
-    env.unwrapped.settle()  # says that somebody here settles: no charge will come in a reward
+    env.unwrapped.settle()  # says that somebody here settles: no penalty will come in a reward
     begins = (observation >= 0).sum(1)
     memory, going = make_memory(policy, N), np.ones(N, bool)
     texts, lengths = np.zeros_like(observation), np.zeros(N, int)
@@ -38,8 +38,8 @@ def write(env, policy):
             scores[slot], gold[slot] = final["score"][slot], final["gold"][slot]
         memory.reset(np.flatnonzero(ended))  # the slot holds a new text now, which this loop does not look at
         going &= ~ended
-    charges = env.unwrapped.settle()  # what every token owes to the reference, all in one forward
-    returns = scores + [owed[:length].sum() for owed, length in zip(charges, lengths, strict=True)]
+    penalties = env.unwrapped.settle()  # what every token owes to the reference, all in one forward
+    returns = scores + [pending[:length].sum() for pending, length in zip(penalties, lengths, strict=True)]
     return texts, begins, returns, scores, gold
 
 
@@ -62,9 +62,9 @@ def update(policy, optimizer, texts, begins, returns):
 
 
 def main():
-    """Learn from the judge; the mean gold before and after, which the learner never sees."""
+    """Learn from the reward model; the mean gold before and after, which the learner never sees."""
     torch.manual_seed(0)
-    env = gym.make_vec("TextRLHF-v0", num_envs=N, charge="deferred")
+    env = gym.make_vec("TextRLHF-v0", num_envs=N, kl_penalty="deferred")
     env.reset(seed=0)
     reference = env.unwrapped.reference_model
     policy = CausalLM(copy.deepcopy(reference.model).requires_grad_(True), reference.tokenizer)

@@ -1,4 +1,4 @@
-"""What a text world and a text policy need of a causal language model.
+"""What a text environment and a text policy need of a causal language model.
 
 The names below are imported when first asked for, so that settings can be read without waiting for torch.
 """

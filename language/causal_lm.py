@@ -1,7 +1,7 @@
 """A causal language model with its tokenizer, named by a path, a hub id, or the name of a model shipped here.
 
-Environments, agents and judges pass these handles around. A handle pickles and deep-copies by its name, and a name
-is loaded once a process: `check_env` and `Wrapper.spec` copy an environment's arguments freely.
+Environments, agents and reward models pass these handles around. A handle pickles and deep-copies by its name, and a
+name is loaded once a process: `check_env` and `Wrapper.spec` copy an environment's arguments freely.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def _load(name: str, device: str, dtype: str) -> CausalLM:
     if info["missing_keys"]:
         raise LanguageError(
             f"model {name!r} is no causal language model: it has no weights for {sorted(info['missing_keys'])[:3]}, "
-            "which would be random; was it saved as a classifier or a judge?"
+            "which would be random; was it saved as a classifier or a reward model?"
         )
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise LanguageError(
@@ -249,7 +249,8 @@ def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, who: ob
 
 def _encoder_decoder(name: object) -> LanguageError:
     return LanguageError(
-        f"{name} is an encoder-decoder: a text world reads prompt and response as one stream of tokens, so it takes "
+        f"{name} is an encoder-decoder: a text environment reads prompt and response as one stream of tokens, so it "
+        "takes "
         "decoder-only (causal) models; GPT-2, Llama, Qwen, Gemma and their like"
     )
 

@@ -34,7 +34,7 @@ log = logging.getLogger("textrlhf")
 
 
 @dataclass(frozen=True)
-class Lesson:
+class SFTExample:
     """A text, and which of its tokens somebody wrote who is worth learning from."""
 
     tokens: Ints  # (L,)
@@ -42,7 +42,7 @@ class Lesson:
     split: str | None  # as the row says
 
 
-def read_lessons(rows: Rows, lm: CausalLM, context: int | None = None) -> list[Lesson]:
+def read_sft_examples(rows: Rows, lm: CausalLM, context: int | None = None) -> list[SFTExample]:
     """Read every row as `lm`'s tokens, at most `context` of them; no row is ever skipped or cut."""
     if isinstance(rows, str | os.PathLike):
         named, numbered = str(rows), read_jsonl(rows, "demonstrations", f"one object a line, {FORMS}")
@@ -53,14 +53,14 @@ def read_lessons(rows: Rows, lm: CausalLM, context: int | None = None) -> list[L
     parsed = [_parsed(place, row) for place, row in numbered]
     prompts = lm.encode_all([prompt for prompt, _, _ in parsed])
     every = iter(lm.encode_more_all([turn for _, turns, _ in parsed for turn in turns]))
-    lessons = []
+    examples = []
     for (place, _), (prompt, turns, split), ids in zip(numbered, parsed, prompts, strict=True):
         if not len(ids):
             raise DataError(f"{place}: the prompt {shortened(prompt)} has no tokens: a model needs one to go on from")
-        lessons.append(_lesson(place, ids, list(itertools.islice(every, len(turns))), split, lm))
-    _refuse_long([place for place, _ in numbered], lessons, lm, context)
-    _tell_unknown(named, lessons, lm)
-    return lessons
+        examples.append(_example(place, ids, list(itertools.islice(every, len(turns))), split, lm))
+    _refuse_long([place for place, _ in numbered], examples, lm, context)
+    _tell_unknown(named, examples, lm)
+    return examples
 
 
 def _parsed(place: str, row: object) -> tuple[str, list[str], str | None]:
@@ -103,7 +103,7 @@ def _text(place: str, key: str, value: object) -> str:
     raise DataError(f'{place}: "{key}" is {seen}: expected a string, in the form {FORMS}')
 
 
-def _lesson(place: str, prompt: Ints, turns: Sequence[Ints], split: str | None, lm: CausalLM) -> Lesson:
+def _example(place: str, prompt: Ints, turns: Sequence[Ints], split: str | None, lm: CausalLM) -> SFTExample:
     end = np.array(lm.eos_ids[:1], np.int64)
     parts, learned, at = [prompt], [], len(prompt)
     for i, turn in enumerate(turns):
@@ -117,20 +117,21 @@ def _lesson(place: str, prompt: Ints, turns: Sequence[Ints], split: str | None, 
                 )
         parts.append(turn)
         at += len(turn)
-    return Lesson(np.concatenate(parts), np.concatenate(learned), split)
+    return SFTExample(np.concatenate(parts), np.concatenate(learned), split)
 
 
-def _refuse_long(places: Sequence[str], lessons: Sequence[Lesson], lm: CausalLM, context: int | None) -> None:
+def _refuse_long(places: Sequence[str], examples: Sequence[SFTExample], lm: CausalLM, context: int | None) -> None:
     room = min(size for size in (context, lm.context, 2**62) if size is not None)
-    long = [i for i, lesson in enumerate(lessons) if len(lesson.tokens) > room]
+    long = [i for i, example in enumerate(examples) if len(example.tokens) > room]
     if long:
         raise DataError(
-            f"{places[long[0]]}: the text has {len(lessons[long[0]].tokens)} tokens with its end, and {room} have room "
-            f"({len(long)} of {len(lessons)} texts are too long): shorten or drop these, or raise the environment's "
+            f"{places[long[0]]}: the text has {len(examples[long[0]].tokens)} tokens with its end, and {room} have "
+            "room "
+            f"({len(long)} of {len(examples)} texts are too long): shorten or drop these, or raise the environment's "
             "context"
         )
 
 
-def _tell_unknown(named: str, lessons: Sequence[Lesson], lm: CausalLM) -> None:
-    if strange := lm.strange(lesson.tokens for lesson in lessons):
-        log.warning("%s: %d of %d texts hold words that %s does not know", named, len(strange), len(lessons), lm)
+def _tell_unknown(named: str, examples: Sequence[SFTExample], lm: CausalLM) -> None:
+    if strange := lm.strange(example.tokens for example in examples):
+        log.warning("%s: %d of %d texts hold words that %s does not know", named, len(strange), len(examples), lm)

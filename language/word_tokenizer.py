@@ -1,4 +1,4 @@
-"""A tokenizer of whole words, for the small models that ship here and for worlds of one's own."""
+"""A tokenizer of whole words, for the small models that ship here and for environments of one's own."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """The models that ship with the package, made by the package: `make assets`.
 
 reviews    the language model behind TextRLHF-v0, fitted to reviews that the grammar writes
-tasks      the one behind the smaller text worlds, fitted to their demonstrations
-judge      the judge of TextRLHF-v0, learned from 4,000 comparisons of what `reviews` writes, one in ten of them wrong
+tasks      the one behind the smaller text environments, fitted to their demonstrations
+reward model      the reward model of TextRLHF-v0, learned from 4,000 comparisons of what `reviews` writes, one in ten
+of them wrong
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from ..language.causal_lm import ASSETS
 from ..language.fit import FitConfig, NextTokens, fit, mean_loss
 from ..language.word_tokenizer import END, word_tokenizer
 from ..records.run_checkpoints import checkpoint_steps
-from ..reward_models import Ensemble, RewardModel, TrainConfig, distilled, evaluate, train
-from ..reward_models.text.folder import ASSETS as JUDGES
+from ..reward_models import Ensemble, RewardModel, TrainConfig, distill, evaluate, train
+from ..reward_models.text.folder import ASSETS as REWARD_MODEL_ASSETS
 from .simulated import simulated_rankings, write
 
-JUDGE = "judge"
+MODEL_FOLDER = "reward_model"
 COMPARISONS, SLIPS, TESTED = 4000, 0.1, 2000  # pairs to learn from, how often people err in them, pairs to test on
-MEMBERS, TAUGHT = 4, 4  # judges that teach it, and texts a prompt by which they do
+MEMBERS, TAUGHT = 4, 4  # reward models that teach it, and texts a prompt by which they do
 USER = "\nUser:"  # where the agent's turn is over
 SMALL = {"dialogue": 2, "summarize": 1, "translate": 2, "qa": 8, "arithmetic": 10}  # task: seeds' worth of prompts
 
@@ -58,7 +59,7 @@ RECIPES = {
 
 
 @dataclass
-class Material:
+class DemonstrationDataset:
     """What a model is made from: texts to learn, texts held out (each a prompt and what follows), and all words."""
 
     learned: list[tuple[str, str]]
@@ -66,7 +67,7 @@ class Material:
     words: list[str]
 
 
-def material(name: str) -> Material:
+def material(name: str) -> DemonstrationDataset:
     """Write the texts; the same every time."""
     if name == "reviews":
         from ..envs.text.tasks.reviews.grammar import words
@@ -75,7 +76,7 @@ def material(name: str) -> Material:
         alone = [word for word in words() if word[0].isalpha()]
         learned = list(corpus(0, 200_000))
         seen = {prompt + rest for prompt, rest in learned}
-        return Material(learned, [pair for pair in corpus(1, 2_000) if "".join(pair) not in seen], alone)
+        return DemonstrationDataset(learned, [pair for pair in corpus(1, 2_000) if "".join(pair) not in seen], alone)
     rng, learned, heldout, known = np.random.default_rng(0), [], [], []
     for small, seeds in SMALL.items():
         task = make_task(small, False)
@@ -85,7 +86,7 @@ def material(name: str) -> Material:
             learned += _demonstrated(another, another.prompts("train"), rng)
         heldout += _demonstrated(task, task.prompts("heldout"), rng)
         known += task.words()
-    return Material(learned, heldout, known)
+    return DemonstrationDataset(learned, heldout, known)
 
 
 def _demonstrated(task: Task, prompts: Sequence[Prompt], rng: np.random.Generator) -> list[tuple[str, str]]:
@@ -117,8 +118,10 @@ def make_language_model(name: str, folder: Path, run: Path | None = None, resume
     return {"model": name, **about}
 
 
-def make_judge(folder: Path, run: Path | None = None, resume: bool = False) -> dict[str, Any]:
-    """Train the judge of the reviews on simulated people, give its scores their scale, and write it to `folder`."""
+def make_reward_model(folder: Path, run: Path | None = None, resume: bool = False) -> dict[str, Any]:
+    """Train the reward model of the reviews on simulated people, give its scores their scale, and write it to
+    `folder`.
+    """
     task, lm = make_task("reviews", False), load("reviews", "cpu")
     learned, heldout = ([prompt.text for prompt in task.prompts(split)] for split in ("train", "heldout"))
     pairs = simulated_rankings(task, lm, learned, COMPARISONS, error_rate=SLIPS, seed=0)
@@ -129,24 +132,24 @@ def make_judge(folder: Path, run: Path | None = None, resume: bool = False) -> d
     for seed in range(MEMBERS):
         place = None if run is None else run / f"member-{seed}"
         again = resume and place is not None and bool(checkpoint_steps(place))
-        title = f"judge {seed + 1} of {MEMBERS}"
+        title = f"reward model {seed + 1} of {MEMBERS}"
         new, config = RewardModel.new(lm, seed=seed), TrainConfig(seed=seed)
-        members.append(train(new, pairs, config, run=place, resume=again, title=title).judge)
+        members.append(train(new, pairs, config, run=place, resume=again, title=title).reward_model)
     texts = [(p, r) for p, some in zip(learned, write(task, lm, learned, TAUGHT, seed=3), strict=True) for r in some]
     prompts, responses = ([text[at] for text in texts if text[1].strip()] for at in (0, 1))
     taught = None if run is None else run / "student"
     again = resume and taught is not None and bool(checkpoint_steps(taught))
-    judge = distilled(
-        RewardModel.new(lm), Ensemble(members), prompts, responses, run=taught, resume=again, title="the judge"
+    reward_model = distill(
+        RewardModel.new(lm), Ensemble(members), prompts, responses, run=taught, resume=again, title="the reward model"
     )
-    judge.network.model.half().float()  # as it will be loaded
+    reward_model.network.model.half().float()  # as it will be loaded
     responses = [text for (text,) in write(task, lm, learned, 1, seed=2)]
-    judge.normalise(learned, responses)
-    judge.network.model.half()
-    judge.save(folder)
+    reward_model.normalise(learned, responses)
+    reward_model.network.model.half()
+    reward_model.save(folder)
     saved = RewardModel.load(folder)
     return {
-        "judge": "reviews",
+        "reward_model": "reviews",
         "comparisons": COMPARISONS,
         "accuracy": round(evaluate(saved, unseen).numbers()["accuracy"], 4),
         "bytes": sum(file.stat().st_size for file in folder.iterdir()),
@@ -191,15 +194,15 @@ def tokens(lm: CausalLM, pairs: Sequence[tuple[str, str]]) -> tuple[list[np.ndar
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the shipped models."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=[*RECIPES, JUDGE], help="make just this one")
+    parser.add_argument("--only", choices=[*RECIPES, MODEL_FOLDER], help="make just this one")
     parser.add_argument("--to", type=Path, help="where to write it (default: into the package)")
     parser.add_argument("--run", type=Path, default=Path("runs/assets"), help="where training is recorded")
     parser.add_argument("--resume", action="store_true", help="go on with training that was interrupted")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)  # faster for models this small, and the same weights every time
-    for name in [given.only] if given.only else [*RECIPES, JUDGE]:
-        if name == JUDGE:
-            about = make_judge((given.to or JUDGES) / "reviews", given.run / name, given.resume)
+    for name in [given.only] if given.only else [*RECIPES, MODEL_FOLDER]:
+        if name == MODEL_FOLDER:
+            about = make_reward_model((given.to or REWARD_MODEL_ASSETS) / "reviews", given.run / name, given.resume)
         else:
             about = make_language_model(name, (given.to or ASSETS) / name, given.run / name, given.resume)
         print(json.dumps(about))

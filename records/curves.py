@@ -67,7 +67,7 @@ def draw_frontier(folder: str | Path, title: str = "") -> Path | None:
 
     folder = Path(folder)
     rows = [row for row in read_metrics(folder / "metrics.jsonl") if row.get("rollout/kl") is not None]
-    lines = {"judge's score": "rollout/score", "gold, the true score": "rollout/gold"}
+    lines = {"reward model's score": "rollout/score", "gold, the true score": "rollout/gold"}
     if not any(row.get(name) is not None for row in rows for name in lines.values()):
         return None
     figure = Figure(figsize=(7, 4.5), layout="constrained")

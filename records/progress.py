@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 
 class Stopwatch:
-    """Adds up seconds by name; each `lap` charges the time since the one before."""
+    """Adds up seconds by name; each `lap` penalties the time since the one before."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

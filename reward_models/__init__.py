@@ -1,4 +1,5 @@
-"""Judges: what a text is worth, by rule, by a learned model, or by several of either. Nothing here knows of a world.
+"""Reward models: what a text is worth, by rule, by a learned model, or by several of either. Nothing here knows of a
+environment.
 
 The names below are imported when first asked for, so that settings can be read without waiting for torch.
 """
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
     from .ensemble import Ensemble
     from .evaluation.evaluate import evaluate
     from .feedback import Labelled, Ranked, Rated, SimulatedAnnotator, read_judgements, write_judgements
-    from .reward_function import Judge, JudgeError, judged
-    from .text.reward_model import RewardModel, load_judge
-    from .training.distill import distilled
-    from .training.pretrain import practised
+    from .reward_function import RewardFunction, RewardFunctionError, call_reward
+    from .text.reward_model import RewardModel, load_reward_model
+    from .training.distill import distill
+    from .training.pretrain import pretrain_on_halves
     from .training.train import TrainConfig, train
 
 _MODULES = {
@@ -25,8 +26,8 @@ _MODULES = {
     "AtMost": "composite",
     "Composite": "composite",
     "Ensemble": "ensemble",
-    "Judge": "reward_function",
-    "JudgeError": "reward_function",
+    "RewardFunction": "reward_function",
+    "RewardFunctionError": "reward_function",
     "Labelled": "feedback",
     "Ranked": "feedback",
     "Rated": "feedback",
@@ -35,12 +36,12 @@ _MODULES = {
     "TrainConfig": "training.train",
     "best_of": "best_of_n",
     "best_of_kl": "best_of_n",
-    "distilled": "training.distill",
+    "distill": "training.distill",
     "evaluate": "evaluation.evaluate",
     "expected_best": "best_of_n",
-    "judged": "reward_function",
-    "load_judge": "text.reward_model",
-    "practised": "training.pretrain",
+    "call_reward": "reward_function",
+    "load_reward_model": "text.reward_model",
+    "pretrain_on_halves": "training.pretrain",
     "read_judgements": "feedback",
     "train": "training.train",
     "write_judgements": "feedback",
@@ -50,22 +51,22 @@ __all__ = [
     "AtMost",
     "Composite",
     "Ensemble",
-    "Judge",
-    "JudgeError",
     "Labelled",
     "Ranked",
     "Rated",
+    "RewardFunction",
+    "RewardFunctionError",
     "RewardModel",
     "SimulatedAnnotator",
     "TrainConfig",
     "best_of",
     "best_of_kl",
-    "distilled",
+    "call_reward",
+    "distill",
     "evaluate",
     "expected_best",
-    "judged",
-    "load_judge",
-    "practised",
+    "load_reward_model",
+    "pretrain_on_halves",
     "read_judgements",
     "train",
     "write_judgements",

@@ -1,6 +1,6 @@
-"""Best of n: write n texts for each prompt and keep the one a judge likes best. The baseline of every policy.
+"""Best of n: write n texts for each prompt and keep the one a reward function likes best. The baseline of every policy.
 
-best_of        writes, asks the judge, keeps the best
+best_of        writes, asks the reward function, keeps the best
 best_of_kl     how far that strays from the model that wrote
 expected_best  from N sampled scores, what the best of any n ≤ N of them is worth
 """
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..language import CausalLM, generate, load
-from .reward_function import Judge, judged
+from .reward_function import RewardFunction, call_reward
 
 Floats = NDArray[np.float64]
 
@@ -36,7 +36,7 @@ class Best:
 def best_of(
     n: int,
     model: CausalLM | str | os.PathLike[str],
-    judge: Judge,
+    reward_function: RewardFunction,
     prompts: Sequence[str],
     *,
     max_new_tokens: int,
@@ -50,8 +50,8 @@ def best_of(
     """
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise ValueError(f"n is {n!r}: expected a whole number of at least 1, the texts to choose from")
-    if not callable(judge):
-        raise TypeError(f"judge is {judge!r}: expected a callable (prompts, responses) -> scores")
+    if not callable(reward_function):
+        raise TypeError(f"reward function is {reward_function!r}: expected a callable (prompts, responses) -> scores")
     if isinstance(prompts, str) or not all(isinstance(prompt, str) for prompt in prompts):
         raise TypeError(f"prompts is {prompts!r:.80}: expected a list of strings")
     if not len(prompts):
@@ -72,7 +72,9 @@ def best_of(
     )
     known = [lm.decode(ids) for ids in tokens]
     responses = [lm.continuation(text.prompt, text.tokens, known[i]) for i, text in zip(asked, texts, strict=True)]
-    scores = judged(judge, [prompts[i] for i in asked], responses, "judge").reshape(-1, n)  # (P, n)
+    scores = call_reward(reward_function, [prompts[i] for i in asked], responses, "reward_function").reshape(
+        -1, n
+    )  # (P, n)
     found = []
     for i, prompt in enumerate(prompts):
         first, pick = i * n, int(scores[i].argmax())

@@ -1,4 +1,4 @@
-"""Several judges as one, each with a say of its own: weighted sums, and constraints with a price."""
+"""Several reward functions as one, each with a say of its own: weighted sums, and constraints with a price."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .reward_function import Judge, Named, Scores, checked_scores, judged
+from .reward_function import Named, RewardFunction, Scores, call_reward, checked_scores
 
 
 @dataclass(frozen=True)
 class _Constraint:
-    judge: Judge | Named
+    reward_function: RewardFunction | Named
     threshold: float
     penalty: float  # for each point by which the score is on the wrong side
 
@@ -45,106 +45,119 @@ class AtMost(_Constraint):
         return self.penalty * np.minimum(self.threshold - scores, 0.0)
 
 
-Part = tuple[Judge | Named, float] | AtLeast | AtMost
+Part = tuple[RewardFunction | Named, float] | AtLeast | AtMost
 
 
 class Composite:
-    """A sum of named judges, each `(judge, weight)` or a constraint.
+    """A sum of named reward functions, each `(reward_function, weight)` or a constraint.
 
-    `Composite({"polite": (judge, 1.0), "brevity": (length, -0.1), "safe": AtLeast(safety, 0.5, 10.0)})`
+    `Composite({"polite": (reward_function, 1.0), "brevity": (length, -0.1), "safe": AtLeast(safety, 0.5, 10.0)})`
 
-    Each part's own score is shown by its name in the information of the text it judged. In a text world a judge may
-    also be the string "gold", the task's own true score, or the name of a saved judge.
+    Each part's own score is shown by its name in the information of the text it judged. In a text environment a reward
+    function may also be the string "gold", the task's own true score, or the name of a saved reward function.
     """
 
-    def __init__(self, judges: Mapping[str, Part]) -> None:
-        if not isinstance(judges, Mapping):
-            raise TypeError(f"judges is {judges!r}: expected names with (judge, weight), AtLeast(…) or AtMost(…)")
-        if not judges:
-            raise ValueError(
-                "judges is empty: expected at least one name with (judge, weight), AtLeast(…) or AtMost(…)"
+    def __init__(self, reward_functions: Mapping[str, Part]) -> None:
+        if not isinstance(reward_functions, Mapping):
+            raise TypeError(
+                f"reward functions is {reward_functions!r}: expected names with (reward function, weight), "
+                "AtLeast(…) or AtMost(…)"
             )
-        for name, part in judges.items():
+        if not reward_functions:
+            raise ValueError(
+                "reward functions is empty: expected at least one name with (reward function, weight), AtLeast(…) or "
+                "AtMost(…)"
+            )
+        for name, part in reward_functions.items():
             _check(name, part)
-        self.judges: dict[str, Part] = dict(judges)
+        self.reward_functions: dict[str, Part] = dict(reward_functions)
 
     def parts(
         self, prompts: Sequence[str], responses: Sequence[str], known: Mapping[str, Scores] | None = None
     ) -> dict[str, Scores]:
-        """Each judge's scores by name, unweighted; `known` are the scores of a judge that is only named."""
+        """Each reward function's scores by name, unweighted; `known` are the scores of a reward function that is only
+        named.
+        """
         found = {}
-        for name, part in self.judges.items():
-            judge = judge_of(part)
-            if isinstance(judge, Composite):
-                found[name] = judge.combine(judge.parts(prompts, responses, known))
-            elif not isinstance(judge, str | os.PathLike):
-                found[name] = judged(judge, prompts, responses, name)
-            elif isinstance(judge, str) and known is not None and judge in known:
-                found[name] = checked_scores(known[judge], responses, name)
+        for name, part in self.reward_functions.items():
+            reward_function = function_of(part)
+            if isinstance(reward_function, Composite):
+                found[name] = reward_function.combine(reward_function.parts(prompts, responses, known))
+            elif not isinstance(reward_function, str | os.PathLike):
+                found[name] = call_reward(reward_function, prompts, responses, name)
+            elif isinstance(reward_function, str) and known is not None and reward_function in known:
+                found[name] = checked_scores(known[reward_function], responses, name)
             else:
                 raise ValueError(
-                    f"judges[{name!r}] is {judge!r}, which only a text world knows: expected a callable, such as "
-                    "textrlhf.reward_models.load_judge(name) gives"
+                    f"reward functions[{name!r}] is {reward_function!r}, which only a text environment knows: "
+                    "expected a callable, such as "
+                    "textrlhf.reward_models.load_reward_model(name) gives"
                 )
         return found
 
     def combine(self, parts: Mapping[str, Scores]) -> Scores:
         """Combine the parts' scores into one."""
-        total: Scores = np.sum([_worth(part, parts[name]) for name, part in self.judges.items()], 0)
+        total: Scores = np.sum([_worth(part, parts[name]) for name, part in self.reward_functions.items()], 0)
         return total
 
     def __call__(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
         """Score each response."""
         return self.combine(self.parts(prompts, responses))
 
-    def resolved(self, find: Callable[[str, Named], Judge | Named]) -> Composite:
-        """The same, each judge that is only named being what `find(part, judge)` gives for it."""
-        return Composite({name: _resolved(name, part, find) for name, part in self.judges.items()})
+    def resolved(self, find: Callable[[str, Named], RewardFunction | Named]) -> Composite:
+        """The same, each reward function that is only named being what `find(part, reward_function)` gives for it."""
+        return Composite({name: _resolved(name, part, find) for name, part in self.reward_functions.items()})
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Composite) and self.judges == other.judges
+        return isinstance(other, Composite) and self.reward_functions == other.reward_functions
 
     def __hash__(self) -> int:
-        return hash(frozenset(self.judges))
+        return hash(frozenset(self.reward_functions))
 
     def __repr__(self) -> str:
-        return f"Composite({self.judges!r})"
+        return f"Composite({self.reward_functions!r})"
 
 
-def judge_of(part: Part) -> Judge | Named:
-    """The judge of a part, whatever is made of its score."""
-    return part[0] if isinstance(part, tuple) else part.judge
+def function_of(part: Part) -> RewardFunction | Named:
+    """The reward function of a part, whatever is made of its score."""
+    return part[0] if isinstance(part, tuple) else part.reward_function
 
 
 def _worth(part: Part, scores: Scores) -> Scores:
     return part[1] * scores if isinstance(part, tuple) else part.worth(scores)
 
 
-def _resolved(name: str, part: Part, find: Callable[[str, Named], Judge | Named]) -> Part:
-    judge = judge_of(part)
-    if isinstance(judge, Composite):
-        judge = judge.resolved(find)
-    elif isinstance(judge, str | os.PathLike):
-        judge = find(name, judge)
-    return (judge, part[1]) if isinstance(part, tuple) else type(part)(judge, part.threshold, part.penalty)
+def _resolved(name: str, part: Part, find: Callable[[str, Named], RewardFunction | Named]) -> Part:
+    reward_function = function_of(part)
+    if isinstance(reward_function, Composite):
+        reward_function = reward_function.resolved(find)
+    elif isinstance(reward_function, str | os.PathLike):
+        reward_function = find(name, reward_function)
+    return (
+        (reward_function, part[1])
+        if isinstance(part, tuple)
+        else type(part)(reward_function, part.threshold, part.penalty)
+    )
 
 
 def _check(name: object, part: object) -> None:
     if not isinstance(name, str) or not name:
-        raise TypeError(f"judges has a part named {name!r}: expected a string, as which its score is told")
+        raise TypeError(f"reward functions has a part named {name!r}: expected a string, as which its score is told")
     if isinstance(part, AtLeast | AtMost):
-        judge = part.judge
+        reward_function = part.reward_function
     elif isinstance(part, tuple) and len(part) == 2 and _is_finite(part[1]):
-        judge = part[0]
+        reward_function = part[0]
     else:
         raise ValueError(
-            f"judges[{name!r}] is {part!r}: expected (judge, weight), the weight a finite number, or AtLeast(judge, "
+            f"reward functions[{name!r}] is {part!r}: expected (reward function, weight), the weight a finite "
+            "number, or AtLeast(reward function, "
             "threshold, penalty), or AtMost"
         )
-    if not (callable(judge) or isinstance(judge, str | os.PathLike)):
+    if not (callable(reward_function) or isinstance(reward_function, str | os.PathLike)):
         raise TypeError(
-            f"the judge of {name} is {judge!r}: expected a callable (prompts, responses) -> scores, or a name that a "
-            "text world knows"
+            f"the reward function of {name} is {reward_function!r}: expected a callable (prompts, responses) -> "
+            "scores, or a name that a "
+            "text environment knows"
         )
 
 

@@ -1,4 +1,4 @@
-"""Several judges of the same thing as one: what they agree on is worth more than what one of them says.
+"""Several reward models of the same thing as one: what they agree on is worth more than what one of them says.
 
 mean      the mean of the members' scores
 worst     the lowest of them
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..records.folder import recovered, whole_folder
 from .evaluation.metrics import sigmoid
-from .reward_function import Judge, Scores, judged
+from .reward_function import RewardFunction, Scores, call_reward
 
 COMBINE = ("mean", "worst", "cautious")
 FILE = "ensemble.json"
@@ -31,18 +31,19 @@ class EnsembleError(ValueError):
 
 
 class Ensemble:
-    """Judges whose scores are on one scale: reward models are normalised first, each by samples of the reference.
+    """Reward models whose scores are on one scale: reward models are normalised first, each by samples of the
+    reference.
 
     `combine` is "mean", "worst" or "cautious", whose λ is `penalty`. `name` is the folder it was loaded from.
     """
 
-    def __init__(self, judges: Sequence[Judge], combine: str = "mean", penalty: float = 1.0) -> None:
-        self.judges = tuple(judges)
-        if not self.judges:
-            raise ValueError("judges is empty: expected at least one judge")
-        for i, judge in enumerate(self.judges):
-            if not callable(judge):
-                raise TypeError(f"judges[{i}] is {judge!r}: expected a callable (prompts, responses) -> scores")
+    def __init__(self, models: Sequence[RewardFunction], combine: str = "mean", penalty: float = 1.0) -> None:
+        self.models = tuple(models)
+        if not self.models:
+            raise ValueError("reward models is empty: expected at least one reward model")
+        for i, model in enumerate(self.models):
+            if not callable(model):
+                raise TypeError(f"reward models[{i}] is {model!r}: expected a callable (prompts, responses) -> scores")
         _check(combine, penalty)
         self.how, self.penalty = combine, float(penalty)
         self.name: str | None = None
@@ -53,12 +54,14 @@ class Ensemble:
 
     def parts(self, prompts: Sequence[str], responses: Sequence[str]) -> dict[str, Scores]:
         """Each member's scores by name: "member_0" and so on."""
-        names = [f"member_{i}" for i in range(len(self.judges))]
-        return {name: judged(judge, prompts, responses, name) for name, judge in zip(names, self.judges, strict=True)}
+        names = [f"member_{i}" for i in range(len(self.models))]
+        return {
+            name: call_reward(model, prompts, responses, name) for name, model in zip(names, self.models, strict=True)
+        }
 
     def combine(self, parts: Mapping[str, Scores]) -> Scores:
         """Combine the members' scores into one."""
-        scores = np.stack([parts[f"member_{i}"] for i in range(len(self.judges))])
+        scores = np.stack([parts[f"member_{i}"] for i in range(len(self.models))])
         return combined(scores, self.how, self.penalty)
 
     def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
@@ -70,48 +73,48 @@ class Ensemble:
     @property
     def raw(self) -> Callable[[Sequence[str], Sequence[str]], Scores]:
         """The mean of the members' raw scores, whichever way `score` combines them; only where all have one."""
-        for i, judge in enumerate(self.judges):
-            if not callable(getattr(judge, "raw", None)):
+        for i, model in enumerate(self.models):
+            if not callable(getattr(model, "raw", None)):
                 raise AttributeError(
-                    f"the ensemble has no raw score: member_{i}, {judge!r}, has none; expected reward models alone"
+                    f"the ensemble has no raw score: member_{i}, {model!r}, has none; expected reward models alone"
                 )
         return self._raw
 
     def _raw(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
-        judges: Sequence[Any] = self.judges
-        raw = [judged(judge.raw, prompts, responses, f"member_{i}.raw") for i, judge in enumerate(judges)]
+        models: Sequence[Any] = self.models
+        raw = [call_reward(model.raw, prompts, responses, f"member_{i}.raw") for i, model in enumerate(models)]
         return combined(np.stack(raw), "mean")
 
     def probability(self, margins: Scores) -> Scores:
         """P(first is preferred) from differences of raw scores: what the members make of them, on average."""
-        likely = [getattr(judge, "probability", sigmoid) for judge in self.judges]
+        likely = [getattr(model, "probability", sigmoid) for model in self.models]
         return combined(np.stack([of(margins) for of in likely]), "mean")
 
     @property
     def lapse(self) -> float:
         """How often a person's choice is a slip: the members' mean."""
-        return float(np.mean([getattr(judge, "lapse", 0.0) for judge in self.judges]))
+        return float(np.mean([getattr(model, "lapse", 0.0) for model in self.models]))
 
     @property
     def label_offset(self) -> float:
         """What makes a raw score the log-odds of being called good: the members' mean."""
-        return float(np.mean([getattr(judge, "label_offset", 0.0) for judge in self.judges]))
+        return float(np.mean([getattr(model, "label_offset", 0.0) for model in self.models]))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a folder with each member in a folder of its own, saved as the member saves itself."""
-        judges: Sequence[Any] = self.judges
-        for i, judge in enumerate(judges):
-            if not callable(getattr(judge, "save", None)):
+        models: Sequence[Any] = self.models
+        for i, model in enumerate(models):
+            if not callable(getattr(model, "save", None)):
                 raise TypeError(
-                    f"member_{i} is {judge!r}, which has no save(folder): expected reward models; an ensemble of "
+                    f"member_{i} is {model!r}, which has no save(folder): expected reward models; an ensemble of "
                     "functions is made anew where it is needed"
                 )
         _refuse_to_replace(Path(path))
-        members = [f"member-{i}" for i in range(len(judges))]
+        members = [f"member-{i}" for i in range(len(models))]
         told = {"format": FORMAT, "members": members, "combine": self.how, "penalty": self.penalty}
         with whole_folder(path) as folder:
-            for name, judge in zip(members, judges, strict=True):
-                judge.save(folder / name)
+            for name, model in zip(members, models, strict=True):
+                model.save(folder / name)
             (folder / FILE).write_text(json.dumps(told, indent=1, allow_nan=False))
         from .text.reward_model import forget
 
@@ -120,11 +123,13 @@ class Ensemble:
             forget(name)  # what lay there before
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], load_member: Callable[[Path], Judge] | None = None) -> Ensemble:
+    def load(
+        cls, path: str | os.PathLike[str], load_member: Callable[[Path], RewardFunction] | None = None
+    ) -> Ensemble:
         """Read what `save` wrote; `load_member` reads one member's folder, by default a reward model."""
         folder = recovered(path)
         told = _read(folder)
-        judges: list[Judge] = []
+        models: list[RewardFunction] = []
         for name in told["members"]:
             if not (folder / name).is_dir():
                 raise EnsembleError(
@@ -132,15 +137,15 @@ class Ensemble:
                     "again, the whole folder"
                 )
             if (folder / name / FILE).is_file():
-                judges.append(cls.load(folder / name, load_member))
+                models.append(cls.load(folder / name, load_member))
             else:
-                judges.append((load_member or _load_reward_model)(folder / name))
-        made = cls(judges, told["combine"], told["penalty"])
+                models.append((load_member or _load_reward_model)(folder / name))
+        made = cls(models, told["combine"], told["penalty"])
         made.name = os.path.abspath(folder)
         return made
 
     def __repr__(self) -> str:
-        return f"Ensemble({list(self.judges)!r}, combine={self.how!r}, penalty={self.penalty!r})"
+        return f"Ensemble({list(self.models)!r}, combine={self.how!r}, penalty={self.penalty!r})"
 
 
 def combined(scores: NDArray[np.float64], how: str, penalty: float = 1.0) -> Scores:  # (k, n) -> (n,)
@@ -162,7 +167,7 @@ def _check(combine: object, penalty: object) -> None:
         )
 
 
-def _load_reward_model(folder: Path) -> Judge:
+def _load_reward_model(folder: Path) -> RewardFunction:
     from .text.reward_model import RewardModel
 
     return RewardModel.load(folder)

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from ...language.logprobs import rows_at_once
 from ...records.jsonl import DataError
-from ..environment.adapter import World
+from ..environment.adapter import EnvAdapter
 from ..environment.masks import unpack
 from ..environment.spaces import Leaves
 from ..experience.rollout import Minibatch, split_evenly
 from ..policies import LanguageModelPolicy, Policy
 from ..policies.language_model import tokens_at_once
-from ..policies.text_memory import Texts, goes_on
+from ..policies.text_memory import Texts, is_continuation
 from ..settings.seeding import derive
 from .demonstrations import Demonstrations, Episode, Prefixes
 
@@ -54,14 +54,14 @@ def hold_out(
     )
 
 
-class Material(ABC):
+class DemonstrationDataset(ABC):
     """Units to be learned from, loose steps or whole episodes, as the policy's memory wants them."""
 
     sizes: Ints  # (U,) steps of each unit
 
-    def __init__(self, episodes: Sequence[Episode], world: World, device: torch.device) -> None:
-        self.device, self._width = device, sum(world.codec.choices or ())
-        actions = np.concatenate([world.codec.from_env(episode.actions) for episode in episodes])
+    def __init__(self, episodes: Sequence[Episode], adapter: EnvAdapter, device: torch.device) -> None:
+        self.device, self._width = device, sum(adapter.codec.choices or ())
+        actions = np.concatenate([adapter.codec.from_env(episode.actions) for episode in episodes])
         self.actions = torch.from_numpy(actions).to(device)  # (S, …), episodes end to end
         masks = [episode.masks for episode in episodes if episode.masks is not None]
         self._masks = np.concatenate(masks) if masks else None  # (S, bytes)
@@ -113,21 +113,21 @@ class Material(ABC):
         return None if self._masks is None else unpack(self._masks[steps], self._width, self.device)
 
     def at_once(self, batch_size: int) -> int:
-        """How many steps to judge at once where nothing is learned."""
+        """How many steps to reward model at once where nothing is learned."""
         return batch_size
 
     @abstractmethod
-    def absorb(self) -> None:
+    def update_statistics(self) -> None:
         """Take the observations into the policy's statistics, where it keeps any."""
 
 
-class StepMaterial(Material):
+class StepDataset(DemonstrationDataset):
     """Observations one by one, through the policy's own log: for any policy."""
 
-    def __init__(self, policy: Policy, episodes: Sequence[Episode], world: World, device: torch.device) -> None:
-        super().__init__(episodes, world, device)
+    def __init__(self, policy: Policy, episodes: Sequence[Episode], adapter: EnvAdapter, device: torch.device) -> None:
+        super().__init__(episodes, adapter, device)
         self.policy = policy
-        seen = [_leaves(episode, world) for episode in episodes]
+        seen = [_leaves(episode, adapter) for episode in episodes]
         self.leaves: Leaves = tuple(np.concatenate(leaf) for leaf in zip(*seen, strict=True))  # each (S, …)
         self.log: Any = policy.new_log(policy.initial_memory(1))
         begins = np.isin(np.arange(self.n_steps), self.bounds)
@@ -136,27 +136,27 @@ class StepMaterial(Material):
         self.sizes = np.diff(self.bounds) if policy.by_segments else np.ones(self.n_steps, np.int64)
 
     def at_once(self, batch_size: int) -> int:
-        """See `Material.at_once`."""
+        """See `DemonstrationDataset.at_once`."""
         return batch_size if self.policy.by_segments else max(batch_size, STEPS_AT_ONCE)
 
-    def absorb(self) -> None:
-        """See `Material.absorb`."""
-        self.policy.absorb(self.log, np.ones((self.n_steps, 1), bool))
+    def update_statistics(self) -> None:
+        """See `DemonstrationDataset.update_statistics`."""
+        self.policy.update_statistics(self.log, np.ones((self.n_steps, 1), bool))
 
     def steps(self, units: Ints) -> Ints:
-        """See `Material.steps`."""
+        """See `DemonstrationDataset.steps`."""
         return _ranges(self.bounds, units) if self.policy.by_segments else units
 
     def segments(self, units: Ints) -> Ints | None:
-        """See `Material.segments`."""
+        """See `DemonstrationDataset.segments`."""
         return super().segments(units) if self.policy.by_segments else None
 
     def observations(self, units: Ints) -> Any:
-        """See `Material.observations`."""
+        """See `DemonstrationDataset.observations`."""
         return self.log.take(torch.from_numpy(self.steps(units)).to(self.device), self.segments(units))
 
     def likeliest(self, units: Ints) -> Tensor:
-        """See `Material.likeliest`."""
+        """See `DemonstrationDataset.likeliest`."""
         if not self.policy.by_segments:
             return self._act(units, self.policy.initial_memory(len(units)), np.ones(len(units), bool))[0]
         order = units[np.argsort(-self.sizes[units], kind="stable")]
@@ -179,26 +179,26 @@ class StepMaterial(Material):
         return act.action, act.memory
 
 
-class TextMaterial(Material):
-    """Texts that a language model reads once, whole: O(T) tokens, however wide the world's observations are."""
+class TextDataset(DemonstrationDataset):
+    """Texts that a language model reads once, whole: O(T) tokens, however wide the environment's observations are."""
 
     def __init__(
-        self, policy: LanguageModelPolicy, episodes: Sequence[Episode], world: World, device: torch.device
+        self, policy: LanguageModelPolicy, episodes: Sequence[Episode], adapter: EnvAdapter, device: torch.device
     ) -> None:
-        super().__init__(episodes, world, device)
+        super().__init__(episodes, adapter, device)
         self.policy = policy
         self.texts = [_texts(episode) for episode in episodes]
         self.sizes = np.diff(self.bounds)
 
-    def absorb(self) -> None:
+    def update_statistics(self) -> None:
         """Nothing: tokens have no statistics."""
 
     def steps(self, units: Ints) -> Ints:
-        """See `Material.steps`."""
+        """See `DemonstrationDataset.steps`."""
         return _ranges(self.bounds, units)
 
     def observations(self, units: Ints) -> Texts:
-        """See `Material.observations`."""
+        """See `DemonstrationDataset.observations`."""
         texts = [text for unit in units for text in self.texts[unit]]
         return Texts(
             [text.tokens[: text.lengths[-1]] for text in texts],
@@ -211,7 +211,7 @@ class TextMaterial(Material):
 
     @torch.no_grad()
     def likeliest(self, units: Ints) -> Tensor:
-        """See `Material.likeliest`."""
+        """See `DemonstrationDataset.likeliest`."""
         lm, masks = self.policy.lm, self.masks(self.steps(units))
         texts = self.observations(units)
         found = torch.empty(len(texts.rows), dtype=torch.int64, device=self.device)
@@ -224,10 +224,12 @@ class TextMaterial(Material):
         return found
 
 
-class Passes:
+class EpochSampler:
     """Minibatches of some material, pass after pass, each in an order of its own that depends on nothing before."""
 
-    def __init__(self, material: Material, batch_size: int, seed: int, epoch: int = 0, place: int = 0) -> None:
+    def __init__(
+        self, material: DemonstrationDataset, batch_size: int, seed: int, epoch: int = 0, place: int = 0
+    ) -> None:
         self.material, self.batch_size, self.seed = material, batch_size, seed
         self.epoch, self.place = epoch, place  # the pass, and the minibatch of it that comes next
         self._batches = self._shuffled()
@@ -250,24 +252,26 @@ class Passes:
         return self.material.batches(self.batch_size, np.random.default_rng(derive(self.seed, 7, self.epoch)))
 
 
-def make_material(policy: Policy, episodes: Sequence[Episode], world: World, device: torch.device) -> Material:
+def make_dataset(
+    policy: Policy, episodes: Sequence[Episode], adapter: EnvAdapter, device: torch.device
+) -> DemonstrationDataset:
     """Lay episodes out for a policy."""
     if isinstance(policy, LanguageModelPolicy):
-        return TextMaterial(policy, episodes, world, device)
-    return StepMaterial(policy, episodes, world, device)
+        return TextDataset(policy, episodes, adapter, device)
+    return StepDataset(policy, episodes, adapter, device)
 
 
 def _ranges(bounds: Ints, units: Ints) -> Ints:
     return np.concatenate([np.arange(bounds[unit], bounds[unit + 1]) for unit in units])
 
 
-def _leaves(episode: Episode, world: World) -> Leaves:
-    """What was observed as the world's arrays; a text as each step saw it."""
+def _leaves(episode: Episode, adapter: EnvAdapter) -> Leaves:
+    """What was observed as the environment's arrays; a text as each step saw it."""
     if isinstance(episode.seen, Prefixes):
-        shape = world.leaf_spaces[0].shape
+        shape = adapter.leaf_spaces[0].shape
         assert shape
         return (episode.seen.rows(shape[0]),)
-    return tuple(leaf.astype(space.dtype) for leaf, space in zip(episode.seen, world.leaf_spaces, strict=True))
+    return tuple(leaf.astype(space.dtype) for leaf, space in zip(episode.seen, adapter.leaf_spaces, strict=True))
 
 
 def _texts(episode: Episode) -> list[Prefixes]:
@@ -275,5 +279,5 @@ def _texts(episode: Episode) -> list[Prefixes]:
     if isinstance(episode.seen, Prefixes):
         return [episode.seen]
     rows = episode.seen[0]
-    anew = ~goes_on(rows[:-1], rows[1:])
+    anew = ~is_continuation(rows[:-1], rows[1:])
     return [Prefixes.of(part) for part in np.split(rows, np.flatnonzero(anew) + 1)]

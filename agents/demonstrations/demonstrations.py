@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...language import CausalLM
-from ...language.sft_examples import Rows, read_lessons
+from ...language.sft_examples import Rows, read_sft_examples
 from ...records.folder import write_file
 from ...records.jsonl import DataError, shortened
 from ..environment.spaces import Array, Leaves
@@ -112,15 +112,19 @@ class Demonstrations:
 
     @classmethod
     def from_texts(cls, rows: Rows, lm: CausalLM, context: int | None = None) -> Demonstrations:
-        """Read prompts and responses, a JSONL file or a list (see `textrlhf.language.sft_examples`), as tokens of `lm`."""
-        lessons = read_lessons(rows, lm, context)
-        heldout = np.array([lesson.split == "heldout" for lesson in lessons])
+        """Read prompts and responses, a JSONL file or a list (see `textrlhf.language.sft_examples`), as tokens of
+        `lm`.
+        """
+        examples = read_sft_examples(rows, lm, context)
+        heldout = np.array([example.split == "heldout" for example in examples])
         return cls(
             [
-                Episode(Prefixes(lesson.tokens[: lesson.learned[-1]], lesson.learned), lesson.tokens[lesson.learned])
-                for lesson in lessons
+                Episode(
+                    Prefixes(example.tokens[: example.learned[-1]], example.learned), example.tokens[example.learned]
+                )
+                for example in examples
             ],
-            heldout if any(lesson.split for lesson in lessons) else None,
+            heldout if any(example.split for example in examples) else None,
             str(rows) if isinstance(rows, str | os.PathLike) else "demonstrations",
         )
 
@@ -138,7 +142,7 @@ class Demonstrations:
         if not Path(path).is_file():
             raise DataError(
                 f"demonstrations is {str(path)!r}, where there is no file: expected a .npz that Demonstrations.save "
-                "wrote, or for a world of texts a .jsonl"
+                "wrote, or for a environment of texts a .jsonl"
             )
         try:
             file = np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False)

@@ -11,11 +11,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ..agent import Agent
-from ..environment.adapter import World
+from ..environment.adapter import EnvAdapter
 from ..environment.masks import Mask, pack
 from ..environment.spaces import ActionCodec, Array, Leaves
 from ..environment.vectorize import EnvLike, remake, vectorize
-from ..policies.text_memory import goes_on
+from ..policies.text_memory import is_continuation
 from .demonstrations import Demonstrations, Episode, Prefixes
 
 Expert = Callable[[Any], Any]  # an observation to an action, both as the environment gives and takes them
@@ -48,38 +48,38 @@ def record(
     n_envs = min(n_envs, n_episodes)
     if env is not None:
         made = vectorize(env, n_envs, env_kwargs)
-    elif not isinstance(expert, Agent) or expert.world.recipe is None:
+    elif not isinstance(expert, Agent) or expert.env.recipe is None:
         raise ValueError("env is missing: the expert's environment cannot be made from its spec; pass env=…")
     else:
-        recipe = expert.world.recipe
+        recipe = expert.env.recipe
         made = remake({**recipe, "kwargs": {**recipe["kwargs"], **(env_kwargs or {})}}, n_envs)
-    world = World(made)
-    n_envs = world.n_envs
+    adapter = EnvAdapter(made)
+    n_envs = adapter.n_envs
     share = np.full(n_envs, n_episodes // n_envs) + (np.arange(n_envs) < n_episodes % n_envs)
-    slots = [_Slot(world.reference_model is not None) for _ in range(n_envs)]
+    slots = [_Slot(adapter.reference_model is not None) for _ in range(n_envs)]
     episodes: list[Episode] = []
     with contextlib.ExitStack() as held:
-        held.callback(world.close)
+        held.callback(adapter.close)
         if isinstance(expert, Agent):
             held.enter_context(expert.threads())
             player = expert.player(n_envs, seed)
-        observation, starts = world.reset(seed), np.ones(n_envs, bool)
+        observation, starts = adapter.reset(seed), np.ones(n_envs, bool)
         while share.any():
-            masks, said = world.masks, None
+            masks, said = adapter.masks, None
             if isinstance(expert, Agent):
                 actions, said = player(observation, starts, masks, deterministic)
             else:
-                actions = _ask(expert, world, observation)
-            turn = world.step(actions, said)
-            taken = world.codec.to_env(actions)
-            for row in np.flatnonzero(turn.valid & (share > 0)).tolist():
-                slots[row].add(tuple(leaf[row] for leaf in observation), taken[row], masks, row, turn.reward[row])
-                if turn.terminated[row] or turn.truncated[row]:
-                    episodes.append(slots[row].episode(world.codec))
+                actions = _ask(expert, adapter, observation)
+            result = adapter.step(actions, said)
+            taken = adapter.codec.to_env(actions)
+            for row in np.flatnonzero(result.valid & (share > 0)).tolist():
+                slots[row].add(tuple(leaf[row] for leaf in observation), taken[row], masks, row, result.reward[row])
+                if result.terminated[row] or result.truncated[row]:
+                    episodes.append(slots[row].episode(adapter.codec))
                     share[row] -= 1
-            observation, starts = turn.observation, turn.starts
+            observation, starts = result.observation, result.starts
     if len({episode.masks is None for episode in episodes}) > 1:  # told only from some episode on
-        episodes = [_with_masks(episode, world.codec) for episode in episodes]
+        episodes = [_with_masks(episode, adapter.codec) for episode in episodes]
     return Demonstrations(episodes)
 
 
@@ -92,11 +92,11 @@ def structured(space: spaces.Space[Any], leaves: Iterator[Array]) -> Any:
     return next(leaves)
 
 
-def _ask(expert: Expert, world: World, observation: Leaves) -> Array:
+def _ask(expert: Expert, adapter: EnvAdapter, observation: Leaves) -> Array:
     """A function's actions for every slot."""
-    seen = [structured(world.observation_space, (leaf[i] for leaf in observation)) for i in range(world.n_envs)]
+    seen = [structured(adapter.observation_space, (leaf[i] for leaf in observation)) for i in range(adapter.n_envs)]
     try:
-        return world.codec.from_env(np.stack([np.asarray(expert(one)) for one in seen]))
+        return adapter.codec.from_env(np.stack([np.asarray(expert(one)) for one in seen]))
     except ValueError as error:
         raise ValueError(f"the expert returned {error}") from None
 
@@ -127,7 +127,7 @@ class _Slot:
         self.reward += reward
 
     def _grow(self, tokens: Array) -> None:
-        if self.text is not None and not goes_on(self.text, tokens):
+        if self.text is not None and not is_continuation(self.text, tokens):
             rows = self._prefixes().rows(len(tokens))  # it shows its latest tokens only: each step on its own, then
             self.seen, self.grows = [(row.astype(tokens.dtype),) for row in rows], False
             return

@@ -3,7 +3,7 @@
 Whatever is given (an id, an environment, a vector environment; any autoreset mode), the agent sees a batch of
 slots that never stops: each step says which rows were real, which episodes ended and with what, and which rows
 open a new one. The three things an environment may ask of its agent live here too and nowhere else in `agents`:
-`policy_logprob` (announced before a step), `reference_model`, and `settle()` (charges paid after the fact).
+`policy_logprob` (announced before a step), `reference_model`, and `settle()` (penalties paid after the fact).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from .attributes import Reach
-from .episode_info import Endings, Told
+from .attributes import EnvAttributes
+from .episode_info import EpisodeInfo, EpisodeInfoReader
 from .masks import Mask, MaskSource, require_an_action
 from .spaces import ActionCodec, Array, Leaves, leaf_spaces, leaves_of, stack_leaves
 from .vectorize import Vectorized, log
@@ -25,12 +25,12 @@ from .vectorize import Vectorized, log
 Flags = NDArray[np.bool_]
 
 
-class WorldError(RuntimeError):
+class EnvError(RuntimeError):
     """An environment broke its contract."""
 
 
 @dataclass(slots=True)
-class Turn:
+class StepResult:
     """What one step of all slots brought."""
 
     observation: Leaves  # to act on next, each leaf (N, ...)
@@ -39,56 +39,56 @@ class Turn:
     terminated: Flags  # (N,)
     truncated: Flags  # (N,) cut short: the learner bootstraps from `final`
     valid: Flags  # (N,) False where the step was spent on a reset (NEXT_STEP)
-    kl: NDArray[np.float64] | None  # (N,) log π − log π_ref of the actions, where the world says it at once
-    told: Told  # what the world says of the episodes that have ended
+    kl: NDArray[np.float64] | None  # (N,) log π − log π_ref of the actions, where the environment says it at once
+    told: EpisodeInfo  # what the environment says of the episodes that have ended
     final: Leaves | None  # the last observations of the truncated rows, in row order
 
 
-class World:
+class EnvAdapter:
     """A batch of environment slots in one dialect."""
 
     def __init__(self, made: Vectorized) -> None:
-        self.env, self.recipe, self.owned = made.env, made.recipe, made.owned
-        self.n_envs = self.env.num_envs
-        self.observation_space = self.env.single_observation_space
-        self.action_space = self.env.single_action_space
+        self.vector_env, self.recipe, self.owned = made.env, made.recipe, made.owned
+        self.n_envs = self.vector_env.num_envs
+        self.observation_space = self.vector_env.single_observation_space
+        self.action_space = self.vector_env.single_action_space
         self.leaf_spaces = leaf_spaces(self.observation_space)
         self.codec = ActionCodec(self.action_space)
-        if "autoreset_mode" not in self.env.metadata:
-            log.warning("%s does not say its autoreset_mode in its metadata: taken for NEXT_STEP", self.env)
-        self.autoreset = AutoresetMode(self.env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
+        if "autoreset_mode" not in self.vector_env.metadata:
+            log.warning("%s does not say its autoreset_mode in its metadata: taken for NEXT_STEP", self.vector_env)
+        self.autoreset = AutoresetMode(self.vector_env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._floats = [i for i, leaf in enumerate(self.leaf_spaces) if np.issubdtype(leaf.dtype, np.floating)]
         self._spent = np.zeros(self.n_envs, bool)  # NEXT_STEP: rows whose next step is a reset
         self.masks: Mask | None = None
-        reach = self._reach = Reach(self.env)
+        reach = self._reach = EnvAttributes(self.vector_env)
         choices = self.codec.choices
         self._mask_source = MaskSource(reach, self.n_envs, sum(choices)) if choices else None
         self.announces = reach.has("policy_logprob")
         self.settles = reach.has("settle")
         self._settles_kl = reach.has("settled_kl")
-        self._endings = Endings()
+        self._endings = EpisodeInfoReader()
         self.reference_model: Any = reach.get("reference_model") if reach.has("reference_model") else None
         self.horizon = 2 * (made.max_episode_steps or 0)  # steps in which two episodes fit, if known
         self._stateful = reach.has("get_state") and reach.has("set_state")
 
     def reset(self, seed: int | None = None, state: list[Any] | None = None) -> Leaves:
         """Begin an episode in every slot; `state` (from `get_state`) is put back after seeding."""
-        observation, info = self.env.reset(seed=seed)
-        if state is not None and self._stateful and self._reach.spread("set_state", state):
-            observation, info = self.env.reset()
+        observation, info = self.vector_env.reset(seed=seed)
+        if state is not None and self._stateful and self._reach.call_each("set_state", state):
+            observation, info = self.vector_env.reset()
         self._spent[:] = False
         self._read_masks(info)
         self._check_masks()
         return self._leaves(observation)
 
-    def step(self, actions: Array, logprobs: Array | None = None) -> Turn:
-        """Take the policy's actions (N, ...), announced with their log-probabilities where the world asks."""
+    def step(self, actions: Array, logprobs: Array | None = None) -> StepResult:
+        """Take the policy's actions (N, ...), announced with their log-probabilities where the environment asks."""
         if self.announces and logprobs is not None:
             self._reach.set("policy_logprob", logprobs)
-        observation, reward, terminated, truncated, info = self.env.step(self.codec.to_env(actions))
+        observation, reward, terminated, truncated, info = self.vector_env.step(self.codec.to_env(actions))
         reward = np.asarray(reward, np.float64)
         if not np.isfinite(reward).all():
-            raise WorldError(_not_finite("reward", np.flatnonzero(~np.isfinite(reward))))
+            raise EnvError(_not_finite("reward", np.flatnonzero(~np.isfinite(reward))))
         leaves = self._leaves(observation)
         valid, ended = ~self._spent, terminated | truncated
         same_step = self.autoreset is AutoresetMode.SAME_STEP
@@ -103,32 +103,32 @@ class World:
         if self.autoreset is AutoresetMode.NEXT_STEP:
             starts, self._spent = self._spent, ended
         elif self.autoreset is AutoresetMode.DISABLED and ended.any():
-            observation, info = self.env.reset(options={"reset_mask": ended})
+            observation, info = self.vector_env.reset(options={"reset_mask": ended})
             leaves = self._leaves(observation)
             self._read_masks(info, ended)
         self._check_masks()
-        return Turn(leaves, starts, reward, terminated, truncated, valid, kl, told, final)
+        return StepResult(leaves, starts, reward, terminated, truncated, valid, kl, told, final)
 
-    def promise_to_settle(self) -> None:
-        """Tell worlds that ask that somebody here settles, so that no reward will carry the charges."""
+    def announce_settling(self) -> None:
+        """Tell environments that ask that somebody here settles, so that no reward will carry the penalties."""
         if self.settles:
             self._reach.call("settle")
 
     def settle(self, counts: NDArray[np.int64]) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]] | None]:
-        """What each slot still owes, to be added to its rewards in order: nothing, or `counts` charges.
+        """What each slot still owes, to be added to its rewards in order: nothing, or `counts` penalties.
 
-        And the KL of each charged token, where the world says so.
+        And the KL of each penalised token, where the environment says so.
         """
-        charges = [np.asarray(slot, np.float64).reshape(-1) for slot in self._reach.call("settle")]
-        for row, (slot, due) in enumerate(zip(charges, counts, strict=True)):
+        penalties = [np.asarray(slot, np.float64).reshape(-1) for slot in self._reach.call("settle")]
+        for row, (slot, due) in enumerate(zip(penalties, counts, strict=True)):
             if len(slot) not in (0, due):
-                raise WorldError(
-                    f"settle() returned {len(slot)} charges for slot {row}: expected {due}, one for each step "
-                    "since it was last called, in order, or none where every step has been charged"
+                raise EnvError(
+                    f"settle() returned {len(slot)} penalties for slot {row}: expected {due}, one for each step "
+                    "since it was last called, in order, or none where every step has been penalised"
                 )
         if not self._settles_kl:
-            return charges, None
-        return charges, [np.asarray(slot, np.float64).reshape(-1) for slot in self._reach.call("settled_kl")]
+            return penalties, None
+        return penalties, [np.asarray(slot, np.float64).reshape(-1) for slot in self._reach.call("settled_kl")]
 
     @property
     def kl_coef(self) -> float:
@@ -140,7 +140,7 @@ class World:
         self._reach.set("kl_coef", value if self._reach.native else [value] * self.n_envs)
 
     @property
-    def charges_kl(self) -> bool:
+    def has_kl_penalty(self) -> bool:
         """Whether there is a β to set."""
         return self._reach.has("kl_coef")
 
@@ -151,22 +151,22 @@ class World:
         try:
             state: list[Any] = json.loads(json.dumps(list(self._reach.call("get_state"))))
         except TypeError as error:
-            raise WorldError(f"get_state() must return plain JSON, so that a checkpoint can keep it: {error}") from None
+            raise EnvError(f"get_state() must return plain JSON, so that a checkpoint can keep it: {error}") from None
         return state
 
     @property
-    def names_of_steps(self) -> list[str]:
+    def step_info_names(self) -> list[str]:
         """What infos tell of steps, not of episodes, as far as it has shown."""
         return sorted(self._endings.of_steps)
 
-    @names_of_steps.setter
-    def names_of_steps(self, names: list[str]) -> None:
+    @step_info_names.setter
+    def step_info_names(self, names: list[str]) -> None:
         self._endings.of_steps.update(names)
 
     def close(self) -> None:
-        """Close what this world made itself."""
+        """Close what this environment made itself."""
         if self.owned:
-            self.env.close()
+            self.vector_env.close()
 
     def _leaves(self, observation: Any) -> Leaves:
         leaves = tuple(leaf.copy() for leaf in leaves_of(self.observation_space, observation))
@@ -189,7 +189,7 @@ class World:
             finite = np.isfinite(leaves[i])
             if not finite.all():
                 broken = ~finite.reshape(len(slots), -1).all(1)
-                raise WorldError(_not_finite("observation", slots[broken]))
+                raise EnvError(_not_finite("observation", slots[broken]))
 
     def _kl(self, info: dict[str, Any], logprobs: Array, valid: Flags) -> NDArray[np.float64] | None:
         """log π − log π_ref of the actions just taken, from `ref_logprob`, wherever the autoreset mode puts it."""

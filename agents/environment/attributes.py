@@ -8,7 +8,7 @@ from typing import Any
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
 
-class Reach:
+class EnvAttributes:
     """Looks through wrappers and worker processes.
 
     A native batch answers for all its slots at once; Sync- and AsyncVectorEnv answer environment by environment.
@@ -39,7 +39,7 @@ class Reach:
         """Call a method without arguments; the answer has one entry an environment."""
         return getattr(self.base, name)() if self.native else self.base.call(name)
 
-    def spread(self, name: str, arguments: Sequence[Any]) -> bool:
+    def call_each(self, name: str, arguments: Sequence[Any]) -> bool:
         """Call a method with one argument an environment; False where that cannot be done (worker processes)."""
         if self.native:
             getattr(self.base, name)(arguments)

@@ -9,23 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 Flags = NDArray[np.bool_]
-Told = dict[int, dict[str, Any]]  # by slot
+EpisodeInfo = dict[int, dict[str, Any]]  # by slot
 
 _GYMNASIUMS = {"final_obs", "final_info", "episode", "action_mask"}
 
 
-class Endings:
+class EpisodeInfoReader:
     """Reads the infos of all slots. A name that also comes while an episode runs is about a step, not the episode."""
 
     def __init__(self) -> None:
         self.of_steps = set(_GYMNASIUMS)
 
-    def read(self, info: dict[str, Any], ended: Flags, going: Flags, *, same_step: bool) -> Told:
+    def read(self, info: dict[str, Any], ended: Flags, going: Flags, *, same_step: bool) -> EpisodeInfo:
         """What was told of the episodes that have `ended`; a slot that goes on at once has it in `final_info`."""
         for name, told in info.items():
             if name[0] == "_" and name[1:] not in self.of_steps and np.any(told & going):
                 self.of_steps.add(name[1:])
-        found: Told = {}
+        found: EpisodeInfo = {}
         if not ended.any():
             return found
         source = info.get("final_info", {}) if same_step else info

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .attributes import Reach
+from .attributes import EnvAttributes
 
 Mask = NDArray[np.bool_]  # (N, A): True where the action is allowed; A = Σn over the discrete choices
 
@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]  # (N, A): True where the action is allowed; A = Σn ov
 class MaskSource:
     """Reads masks from an `action_masks()` method or from `info["action_mask"]`, whichever there is."""
 
-    def __init__(self, reach: Reach, n_envs: int, width: int) -> None:
+    def __init__(self, reach: EnvAttributes, n_envs: int, width: int) -> None:
         self._reach, self._shape = reach, (n_envs, width)
         self._has_method = reach.has("action_masks")
         self._last: Mask | None = None

@@ -44,8 +44,8 @@ class ObservationNorm(nn.Module):
         x = x.double()
         count = self.count + len(x)
         delta = x.mean(0) - self.mean
-        spread = self.var * self.count + x.var(0, correction=0) * len(x)
-        self.var.copy_((spread + delta**2 * self.count * len(x) / count) / count)
+        call_each = self.var * self.count + x.var(0, correction=0) * len(x)
+        self.var.copy_((call_each + delta**2 * self.count * len(x) / count) / count)
         self.mean.add_(delta * len(x) / count)
         self.count.copy_(count)
         self._cache = None
@@ -77,8 +77,8 @@ class RewardNorm:
             return rewards
         count = self.count + batch.size
         delta = batch.mean() - self.mean
-        spread = self.var * self.count + batch.var() * batch.size
-        self.var = float((spread + delta**2 * self.count * batch.size / count) / count)
+        call_each = self.var * self.count + batch.var() * batch.size
+        self.var = float((call_each + delta**2 * self.count * batch.size / count) / count)
         self.mean += float(delta * batch.size / count)
         self.count = count
         scaled: NDArray[np.float64] = np.clip(rewards / np.sqrt(self.var + EPSILON), -CLIP, CLIP)

@@ -82,7 +82,7 @@ class Rollout:
     valid: Flags
     starts: Flags  # (T, N) the observation acted on opened an episode
     next_values: Floats  # (T, N)
-    kl: Floats | None = None  # (T, N) log π − log π_ref of the actions, where the world says it
+    kl: Floats | None = None  # (T, N) log π − log π_ref of the actions, where the environment says it
     masks: NDArray[np.uint8] | None = None  # (T, N, bytes) packed
     mask_width: int = 0
     advantages: Tensor = field(init=False)  # (T, N)

@@ -120,14 +120,14 @@ class ActorCritic(nn.Module):
         told = [act.value for act in acts if act.value is not None]
         return torch.stack([*told, self.value(log.last, acts[-1].memory)])
 
-    def parts(self, batch: Minibatch) -> Iterable[tuple[Minibatch, float]]:
+    def microbatches(self, batch: Minibatch) -> Iterable[tuple[Minibatch, float]]:
         """All of it: small networks take any minibatch at once."""
         return ((batch, 1.0),)
 
     def export(self, run: Path) -> None:
         """Nothing: no other library knows these networks."""
 
-    def absorb(self, log: StepLog, valid: NDArray[np.bool_]) -> None:
+    def update_statistics(self, log: StepLog, valid: NDArray[np.bool_]) -> None:
         """Move the observation normaliser on by a rollout."""
         if self.encoder.normalizes:
             steps = torch.from_numpy(np.flatnonzero(valid)).to(self.device)

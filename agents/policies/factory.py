@@ -1,11 +1,13 @@
-"""Which policy a world asks for, and the hyperparameters that shape it: shared by all who learn actor and critic."""
+"""Which policy a environment asks for, and the hyperparameters that shape it: shared by all who learn actor and
+critic.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from ..environment.adapter import World
+from ..environment.adapter import EnvAdapter
 from ..settings.config import Config
 from .gru import GRUPolicy
 from .language_model import LanguageModelPolicy
@@ -42,13 +44,13 @@ class PolicyConfig(Config):
         self.require(["net_arch"], lambda widths: all(width >= 1 for width in widths), "widths of at least 1")
 
 
-def choose_policy(world: World, config: PolicyConfig) -> Policy:
-    """Make the policy for this world and config."""
-    spaces = world.observation_space, world.action_space
-    reference = world.reference_model
+def make_policy_for(adapter: EnvAdapter, config: PolicyConfig) -> Policy:
+    """Make the policy for this environment and config."""
+    spaces = adapter.observation_space, adapter.action_space
+    reference = adapter.reference_model
     if config.policy == "lm" and reference is None:
         raise ValueError(
-            f"policy='lm' begins as the environment's reference_model, and {world.env} has none: "
+            f"policy='lm' begins as the environment's reference_model, and {adapter.vector_env} has none: "
             "accepted there are 'auto', 'mlp' and 'gru'"
         )
     if config.policy == "lm" or (config.policy == "auto" and reference is not None):

@@ -67,7 +67,7 @@ class GRUPolicy(ActorCritic):
         """Zeros (n, 2H)."""
         return torch.zeros(n, 2 * self.memory_size, device=self.device)
 
-    def refreshed(self, memory: Tensor) -> Tensor:
+    def after_update(self, memory: Tensor) -> Tensor:
         """The same: a state from slightly older weights is the usual approximation of recurrent PPO."""
         return memory
 

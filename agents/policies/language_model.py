@@ -20,7 +20,7 @@ from ..environment.spaces import Leaves
 from ..experience.rollout import Minibatch
 from .policy import Act, Evaluation
 from .text_critic import TextCritic
-from .text_memory import Reading, TextLog, Texts
+from .text_memory import TextLog, TextMemory, Texts
 
 TOKENS_AT_ONCE = {"cpu": 1 << 11, "cuda": 1 << 16}
 
@@ -66,11 +66,11 @@ class LanguageModelPolicy:
         if self.critics_lm:
             self.critics_lm.model.to(device)  # its head is no part of the network, but a model is in one place
 
-    def initial_memory(self, n: int) -> Reading:
+    def initial_memory(self, n: int) -> TextMemory:
         """Nothing read in any slot."""
-        return Reading(self.lm, n, self.context)
+        return TextMemory(self.lm, n, self.context)
 
-    def refreshed(self, memory: Reading) -> Reading:
+    def after_update(self, memory: TextMemory) -> TextMemory:
         """Nothing read: keys and values of older weights are wrong. The next step reads all texts in one forward."""
         memory.forget(np.arange(memory.n))
         return memory
@@ -79,7 +79,7 @@ class LanguageModelPolicy:
     def act(
         self,
         observation: Leaves,
-        memory: Reading,
+        memory: TextMemory,
         starts: NDArray[np.bool_],
         *,
         deterministic: bool = False,
@@ -94,7 +94,7 @@ class LanguageModelPolicy:
         )
         return Act(token, log_prob, memory)
 
-    def value(self, observation: Leaves, memory: Reading, rows: NDArray[np.int64] | None = None) -> Tensor:
+    def value(self, observation: Leaves, memory: TextMemory, rows: NDArray[np.int64] | None = None) -> Tensor:
         """See `Policy.value`; whatever was read of a text, it is read whole."""
         return self._values(Texts.at_their_ends(observation[0]))
 
@@ -119,7 +119,7 @@ class LanguageModelPolicy:
         theirs = texts.layers(self.critics_lm) if self.critics_lm else [layer.detach() for layer in layers]
         return Evaluation(log_prob, entropy, self._critic(theirs, at))
 
-    def parts(self, batch: Minibatch) -> Iterable[tuple[Minibatch, float]]:
+    def microbatches(self, batch: Minibatch) -> Iterable[tuple[Minibatch, float]]:
         """Texts of like length together, as many as are read at once: so little is padded, and little memory needed."""
         for texts, places in batch.observations.parts(tokens_at_once(self.lm)):
             steps = torch.from_numpy(places).to(batch.actions.device)
@@ -135,11 +135,11 @@ class LanguageModelPolicy:
             )
             yield part, len(places) / len(batch.actions)
 
-    def new_log(self, memory: Reading) -> TextLog:
+    def new_log(self, memory: TextMemory) -> TextLog:
         """See `Policy.new_log`."""
         return TextLog()
 
-    def absorb(self, log: TextLog, valid: NDArray[np.bool_]) -> None:
+    def update_statistics(self, log: TextLog, valid: NDArray[np.bool_]) -> None:
         """Nothing: tokens have no statistics."""
 
     def export(self, run: Path) -> None:

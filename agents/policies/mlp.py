@@ -40,7 +40,7 @@ class MLPPolicy(ActorCritic):
     def initial_memory(self, n: int) -> None:
         """None: nothing is remembered."""
 
-    def refreshed(self, memory: None) -> None:
+    def after_update(self, memory: None) -> None:
         """None: nothing is remembered."""
 
     @torch.no_grad()

@@ -84,18 +84,18 @@ class Policy(Protocol):
         """
 
     def evaluate(self, batch: Minibatch) -> Evaluation:
-        """Judge the steps of a minibatch again under the present weights."""
+        """Reward model the steps of a minibatch again under the present weights."""
 
-    def parts(self, batch: Minibatch) -> Iterable[tuple[Minibatch, float]]:
+    def microbatches(self, batch: Minibatch) -> Iterable[tuple[Minibatch, float]]:
         """A minibatch in parts that are not too much to `evaluate` at once, each with its share of the steps."""
 
     def new_log(self, memory: Memory) -> ObservationLog:
         """Begin recording a rollout that starts from `memory`."""
 
-    def refreshed(self, memory: Memory) -> Memory:
+    def after_update(self, memory: Memory) -> Memory:
         """The memory after the weights have changed: what was computed with the old ones is dropped."""
 
-    def absorb(self, log: Any, valid: Flags) -> None:
+    def update_statistics(self, log: Any, valid: Flags) -> None:
         """Take a rollout's observations into running statistics, where the policy keeps any."""
 
     def export(self, run: Path) -> None:

@@ -1,8 +1,8 @@
 """What texts are worth so far, read off the states of a trunk that was made to predict their next token.
 
-For that it need not remember how good they have been, and does not: of the built-in judge's scores a linear map of its
-last states explains a fifth, from however many texts it is learned. The states along the way tell it, token by token,
-so the critic looks at their sum over the text; and at more layers than the last, which has put all else aside.
+For that it need not remember how good they have been, and does not: of the built-in reward model's scores a linear map
+of its last states explains a fifth, from however many texts it is learned. The states along the way tell it, token by
+token, so the critic looks at their sum over the text; and at more layers than the last, which has put all else aside.
 """
 
 from __future__ import annotations

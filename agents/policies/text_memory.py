@@ -24,7 +24,7 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 
-class Reading:
+class TextMemory:
     """N texts as far as they have been read. Written in place."""
 
     def __init__(self, lm: CausalLM, n: int, context: int) -> None:
@@ -38,18 +38,18 @@ class Reading:
 
     def read(self, tokens: Ints, starts: Flags) -> Tensor:  # (N, context) -> (N, d)
         """Read what is new, or all of a text that is new, and return the states at the last tokens."""
-        ends = checked_ends(tokens)
-        self.forget(np.flatnonzero(starts | ~goes_on(self.tokens, tokens)))
+        ends = checked_lengths(tokens)
+        self.forget(np.flatnonzero(starts | ~is_continuation(self.tokens, tokens)))
         self.tokens = tokens.copy()
         return self.cache.catch_up(np.arange(self.n), tokens, ends)
 
 
-def goes_on(before: Ints, now: Ints) -> Any:  # (…, context) each -> (…,) bool
+def is_continuation(before: Ints, now: Ints) -> Any:  # (…, context) each -> (…,) bool
     """Whether texts begin with what they were before."""
     return ((before < 0) | (before == now)).all(-1)
 
 
-def checked_ends(tokens: Ints) -> Ints:  # (R, context) -> (R,)
+def checked_lengths(tokens: Ints) -> Ints:  # (R, context) -> (R,)
     """How many tokens each text has."""
     real = tokens >= 0
     ends: Ints = real.sum(1)
@@ -74,7 +74,7 @@ class Texts:
     @classmethod
     def at_their_ends(cls, tokens: Ints) -> Texts:  # (R, context)
         """Of each observation the state at its last token is wanted."""
-        ends = checked_ends(tokens)
+        ends = checked_lengths(tokens)
         return cls([text[:end] for text, end in zip(tokens, ends, strict=True)], np.arange(len(tokens)), ends - 1)
 
     def states(self, lm: CausalLM) -> Tensor:  # -> (M, d)
@@ -108,7 +108,7 @@ class TextLog:
     """Keeps of each text the tokens once, and of each step how many of them there were.
 
     An observation that does not begin with the one before it opens a text of its own, also within an episode (where a
-    world shows the latest tokens only), as it does in a `Reading`.
+    environment shows the latest tokens only), as it does in a `TextMemory`.
     """
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ class TextLog:
         tokens, t = observation[0], len(self._lengths)
         began = self._began[-1].copy() if t else np.zeros(len(tokens), np.int64)
         if t:
-            anew = starts | ~goes_on(self._last, tokens)
+            anew = starts | ~is_continuation(self._last, tokens)
             self._keep(np.flatnonzero(anew))
             began[anew] = t
         self._last, self._opens, self._stacked = tokens, starts, None

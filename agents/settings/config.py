@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 
 Schedule = Literal["constant", "linear", "cosine"]
-LANGUAGE_MODEL = "any language model"  # under this name are the settings for worlds that bring a reference model
+LANGUAGE_MODEL = "any language model"  # under this name are the settings for environments that bring a reference model
 C = TypeVar("C", bound="Config")
 
 
@@ -106,7 +106,7 @@ def tuned_settings(agent: str) -> dict[str, Tuned]:
 
 
 def language_model_settings(agent: str) -> dict[str, Any]:
-    """The hyperparameters an agent begins with in a world that brings a reference model."""
+    """The hyperparameters an agent begins with in a environment that brings a reference model."""
     known = tuned_settings(agent).get(LANGUAGE_MODEL)
     return dict(known.hyperparameters) if known else {}
 

@@ -59,7 +59,7 @@ class Evaluate(Callback):
 
     def on_start(self, agent: Agent, run: Path | None) -> None:
         """Find where the best goes, and see that there is something to evaluate in."""
-        if self.env is None and agent.world.recipe is None:
+        if self.env is None and agent.env.recipe is None:
             raise ValueError("Evaluate: the agent's environment cannot be made again from its spec: pass env=…")
         if self._next is None:
             self._next = agent.num_timesteps + self.every
@@ -136,11 +136,11 @@ class AdaptiveKL(Callback):
 
     def on_start(self, agent: Agent, run: Path | None) -> None:
         """See that there is a β, and take up the one a resumed run had."""
-        if not agent.world.charges_kl:
-            raise ValueError(f"AdaptiveKL: {agent.world.env} has no kl_coef to adapt: leave it out")
+        if not agent.env.has_kl_penalty:
+            raise ValueError(f"AdaptiveKL: {agent.env.vector_env} has no kl_coef to adapt: leave it out")
         if self._state is None:
-            self._state = {"kl_coef": agent.world.kl_coef, "finished": agent.episodes.finished}
-        agent.world.kl_coef = self._state["kl_coef"]
+            self._state = {"kl_coef": agent.env.kl_coef, "finished": agent.episodes.finished}
+        agent.env.kl_coef = self._state["kl_coef"]
 
     def on_update(self, agent: Agent, metrics: Metrics) -> bool:
         """Move it."""
@@ -152,7 +152,7 @@ class AdaptiveKL(Callback):
                 "kl_coef": self._state["kl_coef"] * (1 + error * texts / self.horizon),
                 "finished": agent.episodes.finished,
             }
-            agent.world.kl_coef = self._state["kl_coef"]
+            agent.env.kl_coef = self._state["kl_coef"]
         metrics["train/kl_coef"] = self._state["kl_coef"]
         return True
 

@@ -14,7 +14,7 @@ from ..environment.episode_info import numbers
 WINDOW = 100
 
 
-class Episodes:
+class EpisodeStatistics:
     """Adds up rewards slot by slot and remembers the last hundred episodes."""
 
     def __init__(self, n_envs: int) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...records.progress import rounded
-from ..environment.adapter import World
+from ..environment.adapter import EnvAdapter
 from ..environment.episode_info import numbers
 from ..environment.vectorize import EnvLike, remake, vectorize
 
@@ -43,9 +43,9 @@ class Scores:
         return float(np.std(self.returns))
 
     def __str__(self) -> str:
-        spread = f"{rounded(self.mean)} ± {rounded(self.std)}"
+        call_each = f"{rounded(self.mean)} ± {rounded(self.std)}"
         extremes = f"worst {rounded(min(self.returns))}, best {rounded(max(self.returns))}"
-        return f"{spread} over {len(self.returns)} episodes ({extremes})"
+        return f"{call_each} over {len(self.returns)} episodes ({extremes})"
 
 
 def evaluate(
@@ -68,30 +68,30 @@ def evaluate(
         raise ValueError(f"n_episodes={n_episodes}: accepted is at least 1")
     n_envs = min(n_envs, n_episodes)
     if env is None:
-        if agent.world.recipe is None:
+        if agent.env.recipe is None:
             raise ValueError("this agent's environment cannot be made again from its spec: pass env=…")
-        recipe = agent.world.recipe
+        recipe = agent.env.recipe
         made = remake({**recipe, "kwargs": {**recipe["kwargs"], **(env_kwargs or {})}}, n_envs)
     else:
         made = vectorize(env, n_envs, env_kwargs)
-    world = World(made)
-    n_envs = world.n_envs
+    adapter = EnvAdapter(made)
+    n_envs = adapter.n_envs
     share = np.full(n_envs, n_episodes // n_envs) + (np.arange(n_envs) < n_episodes % n_envs)
     returns, lengths = np.zeros(n_envs), np.zeros(n_envs, np.int64)
     scores = Scores([], [])
     player = agent.player(n_envs, seed)
-    observation, starts = world.reset(seed), np.ones(n_envs, bool)
-    with contextlib.closing(world), agent.threads():
+    observation, starts = adapter.reset(seed), np.ones(n_envs, bool)
+    with contextlib.closing(adapter), agent.threads():
         while share.any():
-            turn = world.step(*player(observation, starts, world.masks, deterministic))
-            returns += turn.reward * turn.valid
-            lengths += turn.valid
-            for row in np.flatnonzero(turn.terminated | turn.truncated):
+            result = adapter.step(*player(observation, starts, adapter.masks, deterministic))
+            returns += result.reward * result.valid
+            lengths += result.valid
+            for row in np.flatnonzero(result.terminated | result.truncated):
                 if share[row]:
                     scores.returns.append(float(returns[row]))
                     scores.lengths.append(int(lengths[row]))
-                    scores.told.append(turn.told.get(int(row), {}))
+                    scores.told.append(result.told.get(int(row), {}))
                     share[row] -= 1
                 returns[row], lengths[row] = 0.0, 0
-            observation, starts = turn.observation, turn.starts
+            observation, starts = result.observation, result.starts
     return scores

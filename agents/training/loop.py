@@ -71,11 +71,11 @@ def train(
                     metric_log.write(now, metrics | times | {"time/steps_per_second": speed})
             samples.take(before, last=not going)
             if plan.cut_due(before, now) or not going:
-                world_state = agent.world.get_state()
-                agent.cut(world_state)
+                env_state = agent.env.get_state()
+                agent.cut(env_state)
                 if folder:
                     states = [[type(callback).__name__, callback.state_dict()] for callback in callbacks]
-                    save(agent, checkpoint_path(folder, now), {"world": world_state, "callbacks": states})
+                    save(agent, checkpoint_path(folder, now), {"adapter": env_state, "callbacks": states})
                     prune(folder)
                     agent.policy.export(folder)
             watch.lap("other")
@@ -112,7 +112,7 @@ class Samples:
         self.bar.say(f"{now:>9,}  {in_a_line(found[0])}")
 
     def close(self) -> None:
-        """Close the world in which samples are taken."""
+        """Close the environment in which samples are taken."""
         if self.sampler:
             self.sampler.close()
 
@@ -136,7 +136,7 @@ def resume(
         if mine:
             saved.remove(mine)
             callback.load_state_dict(mine[1])
-    agent.cut(checkpoint.state["world"])
+    agent.cut(checkpoint.state["adapter"])
     train(agent, agent.plan, callbacks, run, progress)
     return agent
 
@@ -153,7 +153,7 @@ def refuse_to_overwrite(agent: Agent, run: str | os.PathLike[str]) -> None:
 
 def _open_run(agent: Agent, folder: Path) -> Path:
     """Make a run's folder, or go on in one; nothing is deleted there but metrics of steps that lie ahead."""
-    about = {"agent": agent.name, "env": agent.world.recipe, "config": agent.config.to_json()}
+    about = {"agent": agent.name, "env": agent.env.recipe, "config": agent.config.to_json()}
     write_file(folder / "config.json", json.dumps(about, indent=1))
     return folder
 

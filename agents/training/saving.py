@@ -25,9 +25,9 @@ def save(agent: Agent, path: str | os.PathLike[str], extra: Mapping[str, Any] | 
     state = {
         "agent": agent.name,
         "config": agent.config.to_json(),
-        "env": agent.world.recipe,
-        "observation_space": describe(agent.world.observation_space),
-        "action_space": describe(agent.world.action_space),
+        "env": agent.env.recipe,
+        "observation_space": describe(agent.env.observation_space),
+        "action_space": describe(agent.env.action_space),
         "plan": dataclasses.asdict(agent.plan) if agent.plan else None,
         "learning": agent.state_dict(),
         **(extra or {}),
@@ -61,7 +61,7 @@ def restore(cls: type[A], checkpoint: Checkpoint, env: EnvLike | None, device: s
     except (TypeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: its settings do not fit this version ({error})") from None
     for what in ("observation_space", "action_space"):
-        seen, expected = describe(getattr(agent.world, what)), state.get(what)
+        seen, expected = describe(getattr(agent.env, what)), state.get(what)
         if seen != expected:
             agent.close()
             raise CheckpointError(

@@ -1,4 +1,4 @@
-"""Text worlds: a text is written token by token, judged at its end, and charged for leaving its reference.
+"""Text environments: a text is written token by token, judged at its end, and penalised for leaving its reference.
 
 The names below are imported when first asked for, so that `import textrlhf` does not wait for torch.
 """

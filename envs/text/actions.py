@@ -1,4 +1,4 @@
-"""What callers hand to a text world, checked."""
+"""What callers hand to a text environment, checked."""
 
 from __future__ import annotations
 

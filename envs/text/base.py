@@ -11,7 +11,7 @@ from .options import TextOptions
 from .task import Prompt
 
 
-class TextWorld:
+class TextEnvBase:
     """A text engine behind an environment's face."""
 
     engine: TextEngine
@@ -24,7 +24,7 @@ class TextWorld:
 
     @property
     def reference_model(self) -> CausalLM:
-        """The frozen model that an agent starts from and is charged against."""
+        """The frozen model that an agent starts from and pays the penalty against."""
         return self.engine.lm
 
     @property
@@ -42,7 +42,7 @@ class TextWorld:
         self.engine.set_kl_coef(value)
 
     def get_human_feedback(self, prompt: Prompt, turns: Sequence[str]) -> float | None:
-        """Judge the agent's latest turn of a dialogue: a number, or None. Override it, or pass `feedback=`."""
+        """Reward model the agent's latest turn of a dialogue: a number, or None. Override it, or pass `feedback=`."""
         given = self.engine.options.feedback
         return given(prompt, turns) if given is not None else self.engine.task.feedback(prompt, turns)
 

@@ -19,8 +19,8 @@ def load_prompts(rows: Rows, split: str, needs: Sequence[str] = ()) -> list[Prom
     """Read the prompts of a split; `needs` names what each row must have beside its prompt.
 
     A row is `{"prompt": ..., "reference": ..., "split": ...}` (the last two optional, `split` "train" or "heldout"),
-    or in a list just a string. Whatever else a row holds becomes `facts`. Where no row names its split, every tenth
-    one is held out; fewer than ten serve both splits. `{"train": ..., "heldout": ...}` names each split's own.
+    or in a list just a string. Whatever else a row holds becomes `facts`. Where no row names its split, every
+    tenth one is held out; fewer than ten serve both splits. `{"train": ..., "heldout": ...}` names each split's own.
     """
     if isinstance(rows, Mapping):
         if split not in rows:

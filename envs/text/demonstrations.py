@@ -17,9 +17,9 @@ Row = dict[str, Any]
 def demonstrations(source: Any, n: int, *, seed: int = 0, split: str = "train") -> list[Row]:
     """Let a task demonstrate `n` good responses to the prompts of a split.
 
-    `source` is a task, its name ("reviews"), the id of a text world ("TextDialogue-v0"), or such a world, single or a
-    batch, whose own prompts are then answered, whatever `split`. Prompts come in random order, each once before any
-    comes again. With a larger `n` the first rows stay the same.
+    `source` is a task, its name ("reviews"), the id of a text environment ("TextDialogue-v0"), or such a environment,
+    single or a batch, whose own prompts are then answered, whatever `split`. Prompts come in random order, each once
+    before any comes again. With a larger `n` the first rows stay the same.
 
     Returns rows `{"prompt", "completion"}`, or of a dialogue `{"prompt", "turns"}`, the agent's and the user's in turn:
     what `textrlhf.records.jsonl.write_jsonl` writes, and `Clone(…, demonstrations=…)` learns from.
@@ -46,10 +46,12 @@ def _found(source: Any, split: str) -> tuple[Task, Sequence[Prompt]]:
     if isinstance(source, str) and source in gym.registry:
         spec = gym.registry[source]
         if not str(spec.entry_point).endswith(":TextEnv"):
-            raise ValueError(f"source is {source!r}, which is no text world: record(agent, env, …) plays its episodes")
+            raise ValueError(
+                f"source is {source!r}, which is no text environment: record(agent, env, …) plays its episodes"
+            )
         source = spec.kwargs.get("task")
     elif not isinstance(source, str | Task):
-        raise TypeError(f"source is {source!r}: expected a task, its name, or a text world or its id")
+        raise TypeError(f"source is {source!r}: expected a task, its name, or a text environment or its id")
     task = make_task(source, own_prompts=False)
     return task, task.prompts(split)
 

@@ -1,8 +1,8 @@
-"""The text world: N texts being written token by token. One environment is the case N = 1.
+"""The text environment: N texts being written token by token. One environment is the case N = 1.
 
 tokens (N, context)   what each text is so far: prompt, then whatever was written
-step                  judge the action against the reference, write it, see whether the text has ended
-ended                 hand the text to the judge, tell what is known of it
+step                  reward model the action against the reference, write it, see whether the text has ended
+ended                 hand the text to the reward model, tell what is known of it
 begin                 the slot's next prompt
 """
 
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from ...language import CausalLM, load
 from ...language.causal_lm import pick_device
-from .kl_penalty import CHARGES, Step
+from .kl_penalty import KL_PENALTIES, Step
 from .options import Feedback, TextOptions
 from .permutation import Cursor
 from .prompts import gather
 from .rules import ANY, Rules
-from .scoring import Judging
+from .scoring import Scorer
 from .task import Prompt
 from .tasks import make_task
 from .turns import Turns
@@ -50,7 +50,7 @@ class Outcome:
 
 
 class TextEngine:
-    """N texts, their prompts, their judge, and what they owe to the reference."""
+    """N texts, their prompts, their reward model, and what they owe to the reference."""
 
     def __init__(self, n: int, options: TextOptions, feedback: Feedback) -> None:
         self.n, self.options = n, options
@@ -62,19 +62,19 @@ class TextEngine:
             )
         self.kl_coef = 0.0
         self.set_kl_coef(options.kl_coef)
-        self.judging = Judging(options.reward_model, self.task, options.device)
+        self.scorer = Scorer(options.reward_model, self.task, options.device)
         self.budget = options.max_new_tokens or self.task.max_new_tokens
         self.context = _context(self.lm, options.context, self.budget)
         self.turns = Turns(n, self.task, options.turns, feedback)
         if options.feedback is not None and not self.turns.many:
             raise ValueError(
-                f"feedback judges the turns of a dialogue, and {self.task.name!r} has one turn: leave it out"
+                f"feedback reward models the turns of a dialogue, and {self.task.name!r} has one turn: leave it out"
             )
         if options.min_new_tokens > self.budget:
             raise ValueError(
                 f"min_new_tokens is {options.min_new_tokens}, above max_new_tokens ({self.budget}): no text could end"
             )
-        measured = self.judging.uses_gold or self.turns.many
+        measured = self.scorer.uses_gold or self.turns.many
         self.prompts = gather(self.task, self.lm, options, measured, self.context - self.budget)
         self.rules = Rules(self.lm.vocab_size, self.lm.eos_ids, options.allowed_tokens, options.min_new_tokens)
         self._eos = np.array(self.lm.eos_ids)
@@ -93,7 +93,7 @@ class TextEngine:
         self.rngs = [np.random.default_rng(0)] * n
         self.seeds: list[int | None] = [None] * n
         self.lm.model.eval().requires_grad_(False)  # the reference: nobody moves it, on purpose or not
-        self.charging = CHARGES[options.charge](self.lm, self)
+        self.kl_penalty = KL_PENALTIES[options.kl_penalty](self.lm, self)
 
     def set_kl_coef(self, value: float) -> None:
         """Set β."""
@@ -107,11 +107,11 @@ class TextEngine:
             self.rngs[row], self.seeds[row] = seeding.np_random(seeds[row])
             self.cursors[row] = Cursor(len(self.prompts))
         if len(rows) == self.n:
-            self.charging.forget()
+            self.kl_penalty.forget()
 
     def begin(self, rows: Ints, prompts: Sequence[int] | None = None) -> None:
         """Put the next prompt into each of these rows, or the `prompts` named by their index."""
-        self.charging.leave(rows)
+        self.kl_penalty.leave(rows)
         for i, row in enumerate(rows.tolist()):
             index = self.cursors[row].next(self.rngs[row]) if prompts is None else prompts[i]
             prompt = self.prompts.tokens[index]
@@ -124,14 +124,14 @@ class TextEngine:
         self.token_kl[rows] = np.nan
         for row in rows.tolist():
             self.turns.begin(row, int(self.lengths[row]), anew=True)
-        self.charging.begin(rows)
+        self.kl_penalty.begin(rows)
 
     def step(self, rows: Ints, actions: Ints, logprobs: Floats) -> Outcome:
         """Write one token in each of `rows`; `logprobs` are the agent's own, 0 where it did not say."""
         rules = self.rules.at(self.taken[rows])
         obeyed = self.rules.table[rules, actions]
         rules = np.where(obeyed, rules, ANY)
-        ref_logprobs = self.charging.note(Step(rows, actions, logprobs, rules, self.kl_coef))
+        ref_logprobs = self.kl_penalty.note(Step(rows, actions, logprobs, rules, self.kl_coef))
         rewards = np.zeros(len(rows))
         if ref_logprobs is not None:
             kl = logprobs - ref_logprobs
@@ -170,7 +170,7 @@ class TextEngine:
             self._tell(rows, ended, reasons, outcome)
 
     def _end_turn(self, row: int, reason: str, outcome: Outcome, i: int) -> str:
-        """Judge the turn that has just ended, and go on with the user's reply; or say why the text is over."""
+        """Reward model the turn that has just ended, and go on with the user's reply; or say why the text is over."""
         record, length = self.records[row], int(self.lengths[row])
         judgement = self.turns.end(row, record, self.lm, self.tokens[row, :length])
         if judgement is not None:
@@ -193,13 +193,13 @@ class TextEngine:
     def _tell(self, rows: Ints, ended: Ints, reasons: NDArray[np.object_], outcome: Outcome) -> None:
         """Score what was handed in, pay what is still owed, and tell what is known of each text that is over."""
         texts = [self._response(row) for row in rows[ended].tolist()]
-        owed = self.charging.close(rows[ended])
+        pending = self.kl_penalty.close(rows[ended])
         whole = [k for k, i in enumerate(ended) if outcome.terminated[i]]
         scores = np.zeros(len(ended))
         known: dict[str, Floats] = {}
         if whole:
             records, responses = [self.records[rows[ended[k]]] for k in whole], [texts[k] for k in whole]
-            scores[whole], known = self.judging(records, responses)
+            scores[whole], known = self.scorer(records, responses)
         for k, i in enumerate(ended.tolist()):
             row = int(rows[i])
             info = outcome.infos.setdefault(row, {})
@@ -214,9 +214,9 @@ class TextEngine:
                 info["score"] = float(self.judgements[row])
             if outcome.ref_logprobs is not None:
                 info["kl"] = float(self.kl[row])
-            elif owed is not None:
-                charges, kl = owed[k]
-                outcome.rewards[i] += charges.sum()
+            elif pending is not None:
+                penalties, kl = pending[k]
+                outcome.rewards[i] += penalties.sum()
                 self.token_kl[row, : len(kl)] = kl
                 info["kl"] = float(kl.sum())
             info.update(length=int(self.taken[row]), finish_reason=str(reasons[i]), eos=bool(reasons[i] == "eos"))
@@ -257,7 +257,8 @@ class TextEngine:
             raise ValueError(f"state is {str(state)[:80]}…, not one that get_state() gave ({error!r})") from None
         if cursor.n != len(self.prompts):
             raise ValueError(
-                f"state is of a world with {cursor.n} prompts, this one has {len(self.prompts)}: make the world that "
+                f"state is of a environment with {cursor.n} prompts, this one has {len(self.prompts)}: make the "
+                "environment that "
                 "it was taken from"
             )
         self.cursors[row], self.rngs[row] = cursor, rng

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...reward_models.reward_function import on_host
 from .actions import checked_actions, checked_logprobs, prompt_indices
-from .base import TextWorld
+from .base import TextEnvBase
 from .options import make_options
 from .render import Show
 
@@ -22,8 +22,8 @@ Observation = NDArray[np.int64]
 ROW = np.zeros(1, np.int64)
 
 
-class TextEnv(TextWorld, gym.Env[Observation, np.int64]):
-    """A text that is written token by token, judged at its end, and charged for leaving its reference model.
+class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
+    """A text that is written token by token, judged at its end, and penalised for leaving its reference model.
 
     All of it with examples is in docs/envs/text_rlhf.md; this is the short form. `gym.make_vec` gives the native batch.
 
@@ -36,7 +36,7 @@ class TextEnv(TextWorld, gym.Env[Observation, np.int64]):
 
     `Discrete(V)`, the next token; V is the width of the model's logits. With `min_new_tokens` or `allowed_tokens`,
     `action_masks()` and `info["action_mask"]` say which tokens may be written. Another one is not written, but uses up
-    budget and is charged; `info["forbidden"]` counts them.
+    budget and pays the penalty; `info["forbidden"]` counts them.
 
     ## Observation Space
 
@@ -49,12 +49,12 @@ class TextEnv(TextWorld, gym.Env[Observation, np.int64]):
     the user's feedback is paid at the end of each turn.
 
     `policy_logprob`: set it before `step` to log pi(a), over the allowed tokens where there is a mask. One step uses it
-    up. Unannounced it is 0: the agent is charged as one that was certain. `kl_coef` may be set at any time.
+    up. Unannounced it is 0: the agent pays the penalty as one that was certain. `kl_coef` may be set at any time.
     `reference_model` is the frozen model: copy its weights, do not train it.
 
-    With `charge="deferred"` a step pays the score alone and `settle()` returns the charges not yet paid. Call it once
-    after the first reset to say that somebody settles; else the last reward of a text pays all of them. With
-    `charge="none"` nothing is charged.
+    With `kl_penalty="deferred"` a step pays the score alone and `settle()` returns the penalties not yet paid. Call it
+    once after the first reset to say that somebody settles; else the last reward of a text pays all of them. With
+    `kl_penalty="none"` nothing pays the penalty.
 
     ## Starting State
 
@@ -69,21 +69,21 @@ class TextEnv(TextWorld, gym.Env[Observation, np.int64]):
 
     ## Information
 
-    At a reset `prompt`. Per step `ref_logprob` (with `charge="token"`), `action_mask` where there is one, `feedback` at
-    a turn's end. At the end `prompt`, `response`, `score`, `kl`, `length`, `finish_reason`, `eos`, with a mask
-    `forbidden`, the task's measures (such as `gold`, the true score, whoever judges) and the parts of a `Composite` by
-    name. Not scored: no score, no measures.
+    At a reset `prompt`. Per step `ref_logprob` (with `kl_penalty="token"`), `action_mask` where there is one,
+    `feedback` at a turn's end. At the end `prompt`, `response`, `score`, `kl`, `length`, `finish_reason`, `eos`, with
+    a mask `forbidden`, the task's measures (such as `gold`, the true score, whoever reward models) and the parts of a
+    `Composite` by name. Not scored: no score, no measures.
 
     ## Arguments
 
-    `task`, `model`, `reward_model`, `prompts`, `split`: what to write about, the reference, the judge. Prompts of your
-    own without a `task` need `model` and `reward_model`.
-    `reward_model`: a callable `(prompts, responses) -> scores`, a `Composite`, the name of a saved judge (a run, a
-    folder, a hub id, a shipped one), or "gold", the task's true score. Left out, `reviews` has the learned judge that
-    ships, "reviews", and the other tasks have "gold".
+    `task`, `model`, `reward_model`, `prompts`, `split`: what to write about, the reference, the reward model. Prompts
+    of your own without a `task` need `model` and `reward_model`.
+    `reward_model`: a callable `(prompts, responses) -> scores`, a `Composite`, the name of a saved reward model (a
+    run, a folder, a hub id, a shipped one), or "gold", the task's true score. Left out, `reviews` has the learned
+    reward model that ships, "reviews", and the other tasks have "gold".
     `max_new_tokens` (the task's), `min_new_tokens` (0), `allowed_tokens`, `context` (the model's, at most 512),
     `prompt_overflow` ("error", "drop", "truncate"): how long, and of what.
-    `kl_coef` (0.05), `charge` ("token", "deferred", "none"), `on_length` ("score", "truncate"),
+    `kl_coef` (0.05), `kl_penalty` ("token", "deferred", "none"), `on_length` ("score", "truncate"),
     `missing_eos_penalty` (0.0): what is paid.
     `turns`, `feedback`: of a dialogue. `device` ("auto"). `render_mode` (None, "ansi", "human").
 
@@ -126,7 +126,7 @@ class TextEnv(TextWorld, gym.Env[Observation, np.int64]):
         actions = checked_actions(np.asarray(action).reshape(-1), 1, self.engine.lm.vocab_size)
         logprob, self.policy_logprob = self.policy_logprob, None
         logprobs = checked_logprobs(None if logprob is None else np.reshape(on_host(logprob), -1), 1)
-        self._running = False  # should the judge fail, this text is over
+        self._running = False  # should the reward model fail, this text is over
         outcome = self.engine.step(ROW, actions, logprobs)
         info: dict[str, Any] = {} if outcome.ref_logprobs is None else {"ref_logprob": float(outcome.ref_logprobs[0])}
         info.update(outcome.infos.get(0, {}))
@@ -148,12 +148,12 @@ class TextEnv(TextWorld, gym.Env[Observation, np.int64]):
         return {"action_mask": self._action_masks().astype(np.int8)} if self.engine.rules.active else {}
 
     def settle(self) -> NDArray[np.float64]:
-        """Charge every token not yet charged; the charges, already −β·kl, in order. Empty: nothing is owed."""
-        return self.engine.charging.settle()[0]
+        """Charge every token not yet penalised; the penalties, already −β·kl, in order. Empty: nothing is owed."""
+        return self.engine.kl_penalty.settle()[0]
 
     def settled_kl(self) -> NDArray[np.float64]:
-        """log π − log π_ref of the tokens that the last `settle` charged, in order."""
-        return self.engine.charging.settled_kl()[0]
+        """log π − log π_ref of the tokens that the last `settle` penalised, in order."""
+        return self.engine.kl_penalty.settled_kl()[0]
 
     def get_state(self) -> dict[str, Any]:
         """The way through the prompts and the randomness, as plain JSON."""
@@ -170,7 +170,7 @@ class TextEnv(TextWorld, gym.Env[Observation, np.int64]):
             time.sleep(1 / self.metadata["render_fps"])
 
     def render(self) -> str | None:
-        """Show the text so far, coloured by what each token was charged for."""
+        """Show the text so far, coloured by what each token was penalised for."""
         if self.render_mode != "ansi":
             return None
         return self._show.whole(self.engine, 0)

@@ -37,8 +37,8 @@ class Step:
     kl_coef: float
 
 
-class Charging:
-    """`charge="none"`: the reference is never asked."""
+class KLPenalty:
+    """`kl_penalty="none"`: the reference is never asked."""
 
     def __init__(self, lm: CausalLM, texts: Texts) -> None:
         self.lm, self.texts, self.n = lm, texts, len(texts.lengths)
@@ -64,7 +64,7 @@ class Charging:
         return [np.empty(0) for _ in range(self.n)]
 
     def settled_kl(self) -> list[Floats]:
-        """log π − log π_ref of every token charged by the last `settle`, likewise."""
+        """log π − log π_ref of every token penalised by the last `settle`, likewise."""
         return [np.empty(0) for _ in range(self.n)]
 
     def forget(self) -> None:
@@ -78,8 +78,8 @@ class Charging:
         return lambda choices: table[held[choices]]
 
 
-class PerToken(Charging):
-    """`charge="token"`: the reference reads along, one token behind."""
+class TokenKLPenalty(KLPenalty):
+    """`kl_penalty="token"`: the reference reads along, one token behind."""
 
     def __init__(self, lm: CausalLM, texts: Texts) -> None:
         super().__init__(lm, texts)
@@ -106,8 +106,8 @@ class PerToken(Charging):
 
 
 @dataclass
-class _Owed:
-    """The tokens of one text, or of a part of it, that have not been charged."""
+class _Pending:
+    """The tokens of one text, or of a part of it, that have not been penalised."""
 
     positions: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
@@ -117,85 +117,87 @@ class _Owed:
     text: Ints = field(default_factory=lambda: np.empty(0, np.int64))  # as it stood when this was taken
 
 
-class Deferred(Charging):
-    """`charge="deferred"`: tokens are noted, and charged together when somebody settles, or at their text's end."""
+class DeferredKLPenalty(KLPenalty):
+    """`kl_penalty="deferred"`: tokens are noted, and penalised together when somebody settles, or at their text's
+    end.
+    """
 
     def __init__(self, lm: CausalLM, texts: Texts) -> None:
         super().__init__(lm, texts)
-        self.somebody_settles = False
-        self._running = [_Owed() for _ in range(self.n)]
-        self._ended: list[list[_Owed]] = [[] for _ in range(self.n)]
+        self.caller_settles = False
+        self._running = [_Pending() for _ in range(self.n)]
+        self._ended: list[list[_Pending]] = [[] for _ in range(self.n)]
         self._settled_kl: list[Floats] = [np.empty(0)] * self.n
 
     def begin(self, rows: Ints) -> None:
         """New texts lie in these rows."""
         for row in rows.tolist():
-            self._running[row] = _Owed()
+            self._running[row] = _Pending()
 
     def leave(self, rows: Ints) -> None:
         """The texts in these rows are replaced: where somebody settles, what was broken off is still owed."""
         for row in rows.tolist():
-            if self.somebody_settles and self._running[row].tokens:  # cut by a wrapper's time limit, or a reset
+            if self.caller_settles and self._running[row].tokens:  # cut by a wrapper's time limit, or a reset
                 self._ended[row].append(self._take(row))
 
     def note(self, step: Step) -> None:
-        """Take note of a step, to be charged later."""
+        """Take note of a step, to be penalised later."""
         positions = self.texts.lengths[step.rows]
         every = (step.rows, positions, step.tokens, step.logprobs, step.rules)
         for row, position, token, logprob, rule in zip(*(column.tolist() for column in every), strict=True):
-            owed = self._running[row]
-            owed.positions.append(position)
-            owed.tokens.append(token)
-            owed.logprobs.append(logprob)
-            owed.rules.append(rule)
-            owed.kl_coefs.append(step.kl_coef)
+            pending = self._running[row]
+            pending.positions.append(position)
+            pending.tokens.append(token)
+            pending.logprobs.append(logprob)
+            pending.rules.append(rule)
+            pending.kl_coefs.append(step.kl_coef)
 
     def close(self, rows: Ints) -> list[tuple[Floats, Floats]] | None:
-        """Texts in `rows` have ended: charge them now, unless somebody settles."""
+        """Texts in `rows` have ended: penalty them now, unless somebody settles."""
         ended = [self._take(row) for row in rows.tolist()]
-        if not self.somebody_settles:
-            return self._charge(ended)
-        for row, owed in zip(rows.tolist(), ended, strict=True):
-            self._ended[row].append(owed)
+        if not self.caller_settles:
+            return self._penalties(ended)
+        for row, pending in zip(rows.tolist(), ended, strict=True):
+            self._ended[row].append(pending)
         return None
 
     def settle(self) -> list[Floats]:
         """Charge all that is owed, and know from now on that somebody settles."""
-        self.somebody_settles = True
+        self.caller_settles = True
         due = [[*ended, self._take(row)] for row, ended in enumerate(self._ended)]
         self._ended = [[] for _ in range(self.n)]
-        found = iter(self._charge([owed for slot in due for owed in slot]))
+        found = iter(self._penalties([pending for slot in due for pending in slot]))
         slots = [[next(found) for _ in slot] for slot in due]
         self._settled_kl = [np.concatenate([kl for _, kl in slot]) for slot in slots]
-        return [np.concatenate([charges for charges, _ in slot]) for slot in slots]
+        return [np.concatenate([penalties for penalties, _ in slot]) for slot in slots]
 
     def settled_kl(self) -> list[Floats]:
-        """log π − log π_ref of every token charged by the last `settle`, by slot and in order."""
+        """log π − log π_ref of every token penalised by the last `settle`, by slot and in order."""
         return self._settled_kl
 
     def forget(self) -> None:
         """A new life begins: nothing is owed, and nobody has said that somebody settles."""
-        self.somebody_settles = False
-        self._running = [_Owed() for _ in range(self.n)]
+        self.caller_settles = False
+        self._running = [_Pending() for _ in range(self.n)]
         self._ended = [[] for _ in range(self.n)]
 
-    def _take(self, row: int) -> _Owed:
-        owed, self._running[row] = self._running[row], _Owed()
-        owed.text = self.texts.tokens[row, : self.texts.lengths[row]].copy()
-        return owed
+    def _take(self, row: int) -> _Pending:
+        pending, self._running[row] = self._running[row], _Pending()
+        pending.text = self.texts.tokens[row, : self.texts.lengths[row]].copy()
+        return pending
 
-    def _charge(self, every: Sequence[_Owed]) -> list[tuple[Floats, Floats]]:  # charges, KL
-        some = [owed for owed in every if owed.tokens]
-        rules = np.array([rule for owed in some for rule in owed.rules], np.int64)
-        choices = [Choices(owed.text, np.array(owed.positions), np.array(owed.tokens)) for owed in some]
+    def _penalties(self, every: Sequence[_Pending]) -> list[tuple[Floats, Floats]]:  # penalties, KL
+        some = [pending for pending in every if pending.tokens]
+        rules = np.array([rule for pending in some for rule in pending.rules], np.int64)
+        choices = [Choices(pending.text, np.array(pending.positions), np.array(pending.tokens)) for pending in some]
         found = iter(choice_logprobs(self.lm, choices, self._allowed(rules)))
-        charges = []
-        for owed in every:
-            reference = next(found) if owed.tokens else np.empty(0)
-            _check_finite(self.lm, reference, owed.tokens)
-            kl = np.array(owed.logprobs) - reference
-            charges.append((-np.array(owed.kl_coefs) * kl, kl))
-        return charges
+        penalties = []
+        for pending in every:
+            reference = next(found) if pending.tokens else np.empty(0)
+            _check_finite(self.lm, reference, pending.tokens)
+            kl = np.array(pending.logprobs) - reference
+            penalties.append((-np.array(pending.kl_coefs) * kl, kl))
+        return penalties
 
 
 def _check_finite(lm: CausalLM, logprobs: Floats, tokens: Sequence[int] | Ints) -> None:
@@ -207,4 +209,4 @@ def _check_finite(lm: CausalLM, logprobs: Floats, tokens: Sequence[int] | Ints) 
         )
 
 
-CHARGES: dict[str, type[Charging]] = {"token": PerToken, "deferred": Deferred, "none": Charging}
+KL_PENALTIES: dict[str, type[KLPenalty]] = {"token": TokenKLPenalty, "deferred": DeferredKLPenalty, "none": KLPenalty}

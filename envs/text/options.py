@@ -1,4 +1,4 @@
-"""The arguments of every text world, checked before anything is loaded."""
+"""The arguments of every text environment, checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ...language import CausalLM
-from ...reward_models import Judge
+from ...reward_models import RewardFunction
 from ...reward_models.reward_function import Named
 from .data import Rows
-from .kl_penalty import CHARGES
+from .kl_penalty import KL_PENALTIES
 from .task import SPLITS, Prompt, Task
 
 ON_LENGTH = ("score", "truncate")
@@ -23,11 +23,13 @@ Feedback = Callable[[Prompt, Sequence[str]], "float | None"]
 
 @dataclass(frozen=True)
 class TextOptions:
-    """What `gym.make` and `gym.make_vec` take for a text world, all of it optional."""
+    """What `gym.make` and `gym.make_vec` take for a text environment, all of it optional."""
 
     task: str | Task | None = None  # what to write about; None: "reviews", or with `prompts` just those
     model: str | CausalLM | None = None  # path, hub id, shipped model or handle; None: the one shipped for the task
-    reward_model: Judge | Named | None = None  # "gold": the task's true score; None: the task's usual judge
+    reward_model: RewardFunction | Named | None = (
+        None  # "gold": the task's true score; None: the task's usual reward model
+    )
     prompts: Rows | None = None  # a JSONL file or a list in place of the task's own; or by split
     split: str = "train"
     max_new_tokens: int | None = None  # the budget of a text; None: the task's
@@ -35,18 +37,20 @@ class TextOptions:
     allowed_tokens: Sequence[int] | None = None  # the only tokens that may be written, beside the end of text
     context: int | None = None  # width of the observation; None: the model's positions, at most 512
     kl_coef: float = 0.05  # β
-    charge: str = "token"
+    kl_penalty: str = "token"
     on_length: str = "score"  # what becomes of a text whose budget is used up
     missing_eos_penalty: float = 0.0  # taken from the score of a text that did not end itself
     prompt_overflow: str = "error"  # what becomes of a prompt that leaves no room for the budget
     turns: int | None = None  # of a dialogue; None: the task's
-    feedback: Feedback | None = None  # judges each turn of a dialogue; None: the task's simulated user, if it has one
+    feedback: Feedback | None = (
+        None  # reward models each turn of a dialogue; None: the task's simulated user, if it has one
+    )
     device: str = "auto"
     max_episode_steps: int | None = None
 
     def __post_init__(self) -> None:
         _one_of("split", self.split, SPLITS)
-        _one_of("charge", self.charge, tuple(CHARGES))
+        _one_of("kl_penalty", self.kl_penalty, tuple(KL_PENALTIES))
         _one_of("on_length", self.on_length, ON_LENGTH)
         _one_of("prompt_overflow", self.prompt_overflow, OVERFLOWS)
         if self.max_episode_steps == -1:  # as gymnasium says that there is no limit
@@ -64,7 +68,7 @@ def make_options(given: Mapping[str, Any]) -> TextOptions:
     known = [field.name for field in fields(TextOptions)]
     unknown = [name for name in given if name not in known]
     if unknown:
-        raise TypeError(f"unknown argument {unknown[0]!r}: a text world takes {', '.join(known)}")
+        raise TypeError(f"unknown argument {unknown[0]!r}: a text environment takes {', '.join(known)}")
     return TextOptions(**given)
 
 

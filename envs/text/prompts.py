@@ -59,7 +59,9 @@ def gather(task: Task, lm: CausalLM, options: TextOptions, measured: bool, room:
 
 
 def _encoded_once(lm: CausalLM, records: Sequence[Prompt]) -> list[NDArray[np.int64]]:
-    """Worlds are made again and again (`check_env`, `SyncVectorEnv`); built-in tasks give the same tuple each time."""
+    """Environments are made again and again (`check_env`, `SyncVectorEnv`); built-in tasks give the same tuple each
+    time.
+    """
     if not isinstance(records, tuple):
         return _encoded(lm, records)
     known = _known.setdefault(lm, {})

@@ -1,4 +1,4 @@
-"""A text as people look at it: token by token, each coloured by what it was charged for."""
+"""A text as people look at it: token by token, each coloured by what it was penalised for."""
 
 from __future__ import annotations
 

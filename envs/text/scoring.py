@@ -1,4 +1,4 @@
-"""A text's score: by the task's own measure, or by whatever judge the user names."""
+"""A text's score: by the task's own measure, or by whatever reward function the user names."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import torch
 
-from ...reward_models import Composite, Judge, JudgeError, judged
-from ...reward_models.composite import judge_of
-from ...reward_models.reward_function import Named, Parted, checked_scores, judged_parts
+from ...reward_models import Composite, RewardFunction, RewardFunctionError, call_reward
+from ...reward_models.composite import function_of
+from ...reward_models.reward_function import Named, Parted, call_reward_parts, checked_scores
 from .task import Prompt, Scores, Task
 
 GOLD = "gold"
@@ -19,70 +19,72 @@ TOLD = {"prompt", "response", "score", "kl", "length", "finish_reason", "forbidd
 TOLD |= {"ref_logprob", "eos", "action_mask", "unwritten"}
 
 
-class Judging:
+class Scorer:
     """Scores and, by name, all else that is known of each text."""
 
-    def __init__(self, judge: Judge | Named | None, task: Task, device: str = "auto") -> None:
+    def __init__(self, reward_function: RewardFunction | Named | None, task: Task, device: str = "auto") -> None:
         self.task, self.device = task, device
         self.uses_gold = False
-        if judge is None:
-            judge = GOLD if task.judge is None else task.judge
-        if isinstance(judge, Composite):
-            names = set(judge.judges)
-            if GOLD in names and judge_of(judge.judges[GOLD]) == GOLD:
+        if reward_function is None:
+            reward_function = GOLD if task.reward_model is None else task.reward_model
+        if isinstance(reward_function, Composite):
+            names = set(reward_function.reward_functions)
+            if GOLD in names and function_of(reward_function.reward_functions[GOLD]) == GOLD:
                 names.remove(GOLD)  # what is told by this name is the true score
             _check_parts("the Composite", names)
-            self.judge: Judge | Named = judge.resolved(self._found)
+            self.reward_function: RewardFunction | Named = reward_function.resolved(self._found)
         else:
-            self.judge = self._found("reward_model", judge)
+            self.reward_function = self._found("reward_model", reward_function)
 
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> tuple[Scores, dict[str, Scores]]:
-        """Scores (n,), and the task's measures and the parts of a judge that has some, by name."""
+        """Scores (n,), and the task's measures and the parts of a reward function that has some, by name."""
         with _own_precision():
-            return self._judged(prompts, responses)
+            return self._scored(prompts, responses)
 
-    def _judged(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> tuple[Scores, dict[str, Scores]]:
+    def _scored(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> tuple[Scores, dict[str, Scores]]:
         known = self._measures(prompts, responses)
         texts = [prompt.text for prompt in prompts]
         gold = {GOLD: _gold(known, responses)} if self.uses_gold else {}
-        if isinstance(self.judge, str | os.PathLike):
+        if isinstance(self.reward_function, str | os.PathLike):
             return gold[GOLD], known
-        judge: object = self.judge
-        if isinstance(judge, Composite):
-            parts = judge.parts(texts, responses, gold)
-        elif isinstance(judge, Parted):
-            parts = judged_parts(judge, texts, responses)
+        reward_function: object = self.reward_function
+        if isinstance(reward_function, Composite):
+            parts = reward_function.parts(texts, responses, gold)
+        elif isinstance(reward_function, Parted):
+            parts = call_reward_parts(reward_function, texts, responses)
             _check_parts("the reward_model", parts)
         else:
-            return judged(self.judge, texts, responses), known
-        return checked_scores(judge.combine(parts), responses), known | parts
+            return call_reward(self.reward_function, texts, responses), known
+        return checked_scores(reward_function.combine(parts), responses), known | parts
 
-    def _found(self, name: str, judge: object) -> Judge | Named:
-        """The judge that the user means: a callable as it is, a name as the judge saved there, "gold" as itself."""
-        if isinstance(judge, str) and judge == GOLD:
+    def _found(self, name: str, reward_function: object) -> RewardFunction | Named:
+        """The reward function that the user means: a callable as it is, a name as the reward function saved there,
+        "gold" as itself.
+        """
+        if isinstance(reward_function, str) and reward_function == GOLD:
             if not self.task.has_gold:
                 raise ValueError(f"{name} is missing: expected {self._accepted()}")
             self.uses_gold = True
             return GOLD
-        if isinstance(judge, str | os.PathLike):
-            from ...reward_models import load_judge
+        if isinstance(reward_function, str | os.PathLike):
+            from ...reward_models import load_reward_model
 
             try:
-                saved: Judge = load_judge(judge, device=self.device)
+                saved: RewardFunction = load_reward_model(reward_function, device=self.device)
             except ValueError as error:
                 raise ValueError(
-                    f"{name} is {judge!r}: expected {self._accepted()}. As a saved judge: {error}"
+                    f"{name} is {reward_function!r}: expected {self._accepted()}. As a saved reward function: {error}"
                 ) from error
             return saved
-        if callable(judge):
-            return judge
-        raise TypeError(f"{name} is {judge!r}: expected {self._accepted()}")
+        if callable(reward_function):
+            return reward_function
+        raise TypeError(f"{name} is {reward_function!r}: expected {self._accepted()}")
 
     def _accepted(self) -> str:
         gold = ', or "gold" for the task\'s own true score' if self.task.has_gold else ""
         return (
             "a callable (prompts, responses) -> scores, a textrlhf.reward_models.Composite of named ones, or the name "
-            f"of a saved judge{gold}"
+            f"of a saved reward function{gold}"
         )
 
     def _measures(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> dict[str, Scores]:
@@ -95,7 +97,7 @@ class Judging:
         try:
             measures = self.task.measure([prompts[i] for i in can], asked)
         except Exception as error:
-            raise JudgeError(
+            raise RewardFunctionError(
                 f"the measures of the task {self.task.name!r} raised {type(error).__name__}: {error}; asked about "
                 f"{len(asked)} responses, the first {asked[0]!r}"
             ) from error
@@ -108,7 +110,7 @@ class Judging:
 
 @contextlib.contextmanager
 def _own_precision() -> Iterator[None]:
-    """No autocast, whatever the agent that steps this world computes in."""
+    """No autocast, whatever the agent that steps this environment computes in."""
     with contextlib.ExitStack() as held:
         for device in ("cpu", "cuda"):
             if torch.is_autocast_enabled(device):

@@ -1,4 +1,4 @@
-"""What a text world is about: prompts, and what is known about a good response to them."""
+"""What a text environment is about: prompts, and what is known about a good response to them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ class Task(ABC):
     model: ClassVar[str] = "tasks"  # the shipped language model that knows this task's words
     max_new_tokens: ClassVar[int]  # enough for a good response and its end
     turns: ClassVar[int] = 1  # above 1 a dialogue: `reply` says what the user answers
-    judge: ClassVar[str | None] = None  # the saved judge used where the user names none; None: the true score
+    reward_model: ClassVar[str | None] = (
+        None  # the saved reward model used where the user names none; None: the true score
+    )
     has_gold: ClassVar[bool] = True  # whether `measure` knows the true score
     needs: ClassVar[tuple[str, ...]] = ()  # fields that `measure` cannot do without: "reference" or keys of `facts`
 
@@ -64,7 +66,9 @@ class Task(ABC):
         raise NotImplementedError(f"the task {self.name!r} is no dialogue")
 
     def feedback(self, prompt: Prompt, turns: Sequence[str]) -> float | None:
-        """In a dialogue, how a simulated user judges the agent's latest of `turns`; None where he says nothing."""
+        """In a dialogue, how a simulated user reward models the agent's latest of `turns`; None where he says
+        nothing.
+        """
         return None
 
     def over(self, prompt: Prompt, turns: Sequence[str]) -> bool:

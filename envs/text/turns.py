@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...language import CausalLM
-from ...reward_models import JudgeError
+from ...reward_models import RewardFunctionError
 from .options import Feedback
 from .task import Prompt, Task
 
@@ -40,7 +40,7 @@ class Turns:
         try:
             judgement = self.feedback(record, tuple(self.said[row]))
         except Exception as error:
-            raise JudgeError(
+            raise RewardFunctionError(
                 f"feedback raised {type(error).__name__}: {error}; it was asked about {self.said[row][-1]!r}"
             ) from error
         if judgement is None:
@@ -70,7 +70,7 @@ class Turns:
 
 
 def ask(prompt: Prompt, turns: Sequence[str]) -> float | None:
-    """Let a person at the terminal judge the latest turn: a number, or nothing."""
+    """Let a person at the terminal reward model the latest turn: a number, or nothing."""
     print(f"\n{prompt.text}{turns[-1]}")
     while True:
         answer = input("How good was that (a number, empty to say nothing)? ").strip()

@@ -1,4 +1,4 @@
-"""Many texts as one native Gymnasium batch: one reference, one judge, slots refilled as texts end."""
+"""Many texts as one native Gymnasium batch: one reference, one reward model, slots refilled as texts end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from .actions import checked_actions, checked_logprobs, checked_seeds, prompt_indices
-from .base import TextWorld
+from .base import TextEnvBase
 from .engine import Outcome
 from .options import make_options
 from .render import Show
@@ -22,7 +22,7 @@ Observations = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 
-class TextVectorEnv(TextWorld, VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
+class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
     """N texts being written; slot i is the single environment seeded `seed + i`."""
 
     def __init__(
@@ -72,7 +72,7 @@ class TextVectorEnv(TextWorld, VectorEnv[Observations, NDArray[np.int64], NDArra
         tokens = checked_actions(np.asarray(actions), n, self.engine.lm.vocab_size, ignore=self._ended)
         announced, self.policy_logprob = self.policy_logprob, None
         logprobs = checked_logprobs(announced, n, ignore=self._ended)
-        self._begun = False  # should the judge fail, these texts are over
+        self._begun = False  # should the reward model fail, these texts are over
         outcome = self.engine.step(live, tokens[live], logprobs[live])
         self._begun = True
         rewards, terminated, truncated = np.zeros(n), np.zeros(n, bool), np.zeros(n, bool)
@@ -97,12 +97,14 @@ class TextVectorEnv(TextWorld, VectorEnv[Observations, NDArray[np.int64], NDArra
         return self.engine.observation(), rewards, terminated, truncated, info
 
     def settle(self) -> list[NDArray[np.float64]]:
-        """Charge every token not yet charged; by slot the charges, already −β·kl, in order. Empty: nothing is owed."""
-        return self.engine.charging.settle()
+        """Charge every token not yet penalised; by slot the penalties, already −β·kl, in order. Empty: nothing is
+        owed.
+        """
+        return self.engine.kl_penalty.settle()
 
     def settled_kl(self) -> list[NDArray[np.float64]]:
-        """log π − log π_ref of the tokens that the last `settle` charged, by slot and in order."""
-        return self.engine.charging.settled_kl()
+        """log π − log π_ref of the tokens that the last `settle` penalised, by slot and in order."""
+        return self.engine.kl_penalty.settled_kl()
 
     def get_state(self) -> list[dict[str, Any]]:
         """By slot, the way through the prompts and the randomness, as plain JSON."""
@@ -117,7 +119,7 @@ class TextVectorEnv(TextWorld, VectorEnv[Observations, NDArray[np.int64], NDArra
         self._np_random = self.engine.rngs[0]
 
     def render(self) -> tuple[Any, ...] | None:
-        """Show the texts so far, coloured by what each token was charged for."""
+        """Show the texts so far, coloured by what each token was penalised for."""
         if self.render_mode is None:
             return None
         return tuple(show.whole(self.engine, row) for row, show in enumerate(self._shows))

@@ -1,4 +1,6 @@
-"""The text world in other clothes: strings for people, `input_ids` and `attention_mask` for Hugging Face models."""
+"""The text environment in other clothes: strings for people, `input_ids` and `attention_mask` for Hugging Face
+models.
+"""
 
 from __future__ import annotations
 
@@ -148,5 +150,5 @@ def _checked_side(side: str) -> str:
 def _lm(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> CausalLM:
     lm = getattr(env.unwrapped, "reference_model", None)
     if not isinstance(lm, CausalLM):
-        raise TypeError(f"{env} is no text world: expected one such as gym.make('TextRLHF-v0')")
+        raise TypeError(f"{env} is no text environment: expected one such as gym.make('TextRLHF-v0')")
     return lm

@@ -13,7 +13,7 @@ import tyro
 from ..console.arguments import parse
 from ..console.checks import at_least_one
 from ..console.errors import UserError
-from ..console.printing import facts, heading, line, side_by_side, try_next
+from ..console.printing import heading, key_values, line, side_by_side, try_next
 from ..runs.run_folder import Request, read_request
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ SEED = 1
 
 @dataclass
 class Options:
-    """A small language model learns from a judge to write reviews that people like, in about three minutes.
+    """A small language model learns from a reward model to write reviews that people like, in about three minutes.
 
     Example:
       textrlhf demo
@@ -52,14 +52,17 @@ def demo(argv: Sequence[str]) -> None:
 
     steps = options.steps or tuned_settings(PPO.name)[ENV].total_timesteps
     agent = PPO.tuned(ENV, seed=SEED)
-    reference = agent.world.reference_model
+    reference = agent.env.reference_model
     size = sum(parameter.numel() for parameter in reference.model.parameters())
-    heading("PPO teaches a small language model to write reviews that a learned judge likes")
-    facts(
+    heading("PPO teaches a small language model to write reviews that a learned reward model likes")
+    key_values(
         [
             ("Model", f"{reference.name}, {size:,} weights: it continues a review, good or bad as it comes"),
-            ("Judge", "learned from 4,000 comparisons of such reviews, a tenth of them wrong; 0 is usual, 1 is good"),
-            ("Gold", "how positive a review truly is, from -1 to 1; neither judge nor learner ever sees it"),
+            (
+                "RewardFunction",
+                "learned from 4,000 comparisons of such reviews, a tenth of them wrong; 0 is usual, 1 is good",
+            ),
+            ("Gold", "how positive a review truly is, from -1 to 1; neither reward model nor learner ever sees it"),
             ("KL", "how far the learner's texts have moved from the model's own, in nats; each costs reward"),
             ("Before", told(drawn_scores(agent, 200))),
         ]
@@ -70,12 +73,12 @@ def demo(argv: Sequence[str]) -> None:
     draw_frontier(run, "What the demo gained, and what it cost")
     line()
     side_by_side(("before", "after"), pairs(reference, agent.policy.lm))  # type: ignore[attr-defined]
-    facts([("After", told(evaluated(agent, run, 400))), *places(run)])
+    key_values([("After", told(evaluated(agent, run, 400))), *places(run)])
     agent.close()
     try_next(
         [
             (
-                f'textrlhf write "The film was" --run {run} -n 5 --judge reviews',
+                f'textrlhf write "The film was" --run {run} -n 5 --reward model reviews',
                 "let it write, and score what it wrote",
             ),
             (f"tensorboard --logdir {run}", "every curve, and the same prompts over time"),

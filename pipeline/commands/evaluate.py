@@ -11,7 +11,7 @@ import tyro
 
 from ..console.arguments import parse
 from ..console.checks import at_least_one
-from ..console.printing import facts
+from ..console.printing import key_values
 from ..runs.run_folder import EVALUATION_SEED, find_checkpoint, load_agent, outcome
 
 
@@ -59,7 +59,7 @@ def evaluate(argv: Sequence[str]) -> None:
         print(json.dumps({**result, "checkpoint": str(checkpoint.path)}))
         return
     how = "drawn" if options.stochastic else "the likeliest"
-    facts(
+    key_values(
         [
             ("Agent", f"{agent!r}"),
             ("Checkpoint", str(checkpoint.path)),

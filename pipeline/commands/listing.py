@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..console.arguments import parse
-from ..console.printing import console, facts, line
+from ..console.printing import console, key_values, line
 
 
 @dataclass
@@ -46,7 +46,7 @@ def envs(argv: Sequence[str]) -> None:
     from ...agents.settings.registry import AGENTS
     from ...envs.registration import ABOUT
 
-    facts(list(ABOUT.items()))
+    key_values(list(ABOUT.items()))
     line()
     for agent in AGENTS:
         table = Table(title=f"Tuned for {agent}", title_justify="left", header_style="bold")
@@ -65,7 +65,7 @@ def agents(argv: Sequence[str]) -> None:
     parse(AgentsOptions, argv, "agents")
     from ...agents.settings.registry import AGENTS, agent_class
 
-    facts([(name, (agent_class(name).__doc__ or "").strip().partition("\n")[0]) for name in AGENTS])
+    key_values([(name, (agent_class(name).__doc__ or "").strip().partition("\n")[0]) for name in AGENTS])
     line()
     line("Their hyperparameters: `textrlhf train --agent ppo --help`; with --env ID, the ones tuned for it.")
 

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from ..console.errors import UserError, nearest
 
 COMMANDS = {
-    "demo": ("demo", "a language model learns to write what a judge likes, in three minutes: start here"),
+    "demo": ("demo", "a language model learns to write what a reward model likes, in three minutes: start here"),
     "train": ("train", "teach an agent an environment"),
     "resume": ("resume", "finish a run that was interrupted"),
     "evaluate": ("evaluate", "play episodes without learning, and print the scores"),
     "watch": ("watch", "see an agent play"),
     "write": ("write", "let a taught language model go on from a prompt"),
-    "reward": ("reward.main", "train, evaluate and use judges: what people like, learned"),
+    "reward": ("reward.main", "train, evaluate and use reward models: what people like, learned"),
     "envs": ("listing", "list environments with tuned hyperparameters, or all there are"),
     "agents": ("listing", "list the agents"),
 }
@@ -59,19 +59,19 @@ def _run(words: list[str]) -> None:
 
 
 def _overview() -> None:
-    from ..console.printing import facts, heading, line
+    from ..console.printing import heading, key_values, line
 
     line("usage: textrlhf COMMAND [OPTIONS]")
     line()
     line("Learners for any Gymnasium environment, control or text.")
     line()
     heading("Commands")
-    facts([(f"  {name}", what) for name, (_, what) in COMMANDS.items()])
+    key_values([(f"  {name}", what) for name, (_, what) in COMMANDS.items()])
     line()
     heading("Examples")
     line("  textrlhf demo")
     line("  textrlhf train --agent ppo --env CartPole-v1 --steps 100000 --seed 0 --run runs/cartpole")
     line("  textrlhf evaluate runs/cartpole")
-    line("  textrlhf reward train prefs.jsonl --model reviews --run runs/my-judge")
+    line("  textrlhf reward train prefs.jsonl --model reviews --run runs/my-reward-model")
     line()
     line("textrlhf COMMAND --help tells more. With TEXTRLHF_TRACEBACK=1 an error shows where it came from.")

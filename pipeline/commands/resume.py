@@ -12,9 +12,9 @@ import tyro
 
 from ...records.progress import rounded
 from ..console.arguments import parse
-from ..console.errors import UserError, blaming_user
-from ..console.printing import facts, heading, line
-from ..runs.reward_run import is_judge_run
+from ..console.errors import UserError, as_user_error
+from ..console.printing import heading, key_values, line
+from ..runs.reward_run import is_reward_run
 from ..runs.run_folder import Request, check_checkpoint, existing, find_checkpoint, holds_run, read_request
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ def resume(argv: Sequence[str]) -> None:
     """Run `textrlhf resume`."""
     options = parse(Options, argv, "resume")
     run = existing(options.run)
-    if is_judge_run(run):
-        from .reward.train import go_on
+    if is_reward_run(run):
+        from .reward.train import resume_run
 
-        go_on(run, quiet=options.quiet)
+        resume_run(run, quiet=options.quiet)
         return
     if not holds_run(run):
         raise UserError(f"no checkpoint in {run}: name a run's folder, as given to `textrlhf train --run`")
@@ -69,7 +69,7 @@ def resume(argv: Sequence[str]) -> None:
     step, end = _progress(checkpoint)
     if not options.quiet:
         heading(f"{run} goes on from step {step:,} of {end:,}")
-    with learning(run), blaming_user(CheckpointError, gym.error.Error):
+    with learning(run), as_user_error(CheckpointError, gym.error.Error):
         agent: Agent = Agent.resume(run, callbacks=request.callbacks(), progress=not options.quiet)
     report(agent, run, request, quiet=options.quiet)
     agent.close()
@@ -89,7 +89,7 @@ def _is_over(checkpoint: Checkpoint, run: Path, request: Request | None, options
         line("To learn the other steps too, add --ignore-stop-at.")
     else:
         return False
-    facts(places(run))
+    key_values(places(run))
     return True
 
 

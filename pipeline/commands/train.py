@@ -16,10 +16,10 @@ import tyro
 from ...agents import Agent
 from ...agents.settings.config import Config, language_model_settings, make_config, tuned_for
 from ...agents.settings.registry import AGENTS, agent_class
-from ...envs.registration import TEXT_WORLDS
+from ...envs.registration import TEXT_ENVS
 from ..console.arguments import parse, peek, wants_help
 from ..console.checks import at_least_one, check_device, find_environment
-from ..console.errors import UserError, blaming_user, nearest
+from ..console.errors import UserError, as_user_error, nearest
 from ..console.printing import heading
 from ..runs.run_folder import Request, holds_run
 from ..runs.run_report import learning, report
@@ -74,7 +74,7 @@ def train(argv: Sequence[str]) -> None:
     check_device(config.device)
     run = _new_run(options, config)
     about = options.env + (f" with --env-kwargs {options.env_kwargs}" if given else "")
-    with blaming_user(gym.error.Error, ValueError, TypeError, KeyError, about=about):
+    with as_user_error(gym.error.Error, ValueError, TypeError, KeyError, about=about):
         begin, _ = starting_point(options.agent, options.env, given, tuned=options.tuned)
         changed = _changed(config, begin)
         kind = agent_class(options.agent)
@@ -124,7 +124,7 @@ def starting_point(agent: str, env: str, env_kwargs: dict[str, Any], *, tuned: b
     kind = agent_class(agent).config_class
     if tuned and (known := tuned_for(agent, env, env_kwargs)):
         return make_config(kind, **known.hyperparameters), known.total_timesteps
-    text = env.rpartition(":")[2] in TEXT_WORLDS
+    text = env.rpartition(":")[2] in TEXT_ENVS
     return make_config(kind, **(language_model_settings(agent) if text else {})), STEPS
 
 

@@ -13,7 +13,7 @@ import tyro
 from ...records.progress import rounded
 from ..console.arguments import parse
 from ..console.checks import at_least_one
-from ..console.errors import UserError, blaming_user
+from ..console.errors import UserError, as_user_error
 from ..console.printing import heading, line
 from ..runs.run_folder import find_checkpoint, load_agent
 
@@ -58,7 +58,7 @@ def watch(argv: Sequence[str]) -> None:
     heading(f"{agent!r} plays")
     with agent.threads():
         try:
-            with blaming_user(gym.error.DependencyNotInstalled):
+            with as_user_error(gym.error.DependencyNotInstalled):
                 play(agent, mode, options)
         except UserError as error:
             if "ansi" not in render_modes(agent):
@@ -79,7 +79,7 @@ def render_modes(agent: Agent) -> list[str]:
     """The ways the agent's environment can be shown."""
     import gymnasium as gym
 
-    recipe = agent.world.recipe
+    recipe = agent.env.recipe
     if recipe is None:
         raise UserError("this agent's environment cannot be made again by its id, so it cannot be watched")
     env = gym.make(recipe["id"], **{**recipe["kwargs"], "render_mode": None})
@@ -113,10 +113,10 @@ def play(agent: Agent, mode: str, options: Options) -> None:
     import numpy as np
     from gymnasium.vector import AutoresetMode
 
-    from ...agents.environment.adapter import World
+    from ...agents.environment.adapter import EnvAdapter
     from ...agents.environment.vectorize import Vectorized
 
-    recipe: Any = agent.world.recipe
+    recipe: Any = agent.env.recipe
     env = gym.make_vec(
         recipe["id"],
         num_envs=1,
@@ -124,23 +124,23 @@ def play(agent: Agent, mode: str, options: Options) -> None:
         vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},  # else the last frame is never seen
         **{**recipe["kwargs"], "render_mode": mode},
     )
-    world, player = World(Vectorized(env, recipe, owned=True)), agent.player(1, options.seed)
+    adapter, player = EnvAdapter(Vectorized(env, recipe, owned=True)), agent.player(1, options.seed)
     try:
-        observation, starts = world.reset(options.seed), np.ones(1, bool)
+        observation, starts = adapter.reset(options.seed), np.ones(1, bool)
         episode, total, steps = 1, 0.0, 0
         _show(env, mode)
         while True:
-            turn = world.step(*player(observation, starts, world.masks, not options.stochastic))
-            observation, starts = turn.observation, turn.starts
+            result = adapter.step(*player(observation, starts, adapter.masks, not options.stochastic))
+            observation, starts = result.observation, result.starts
             _show(env, mode)
-            total, steps = total + float(turn.reward[0]), steps + int(turn.valid[0])
-            if turn.terminated[0] or turn.truncated[0]:
+            total, steps = total + float(result.reward[0]), steps + int(result.valid[0])
+            if result.terminated[0] or result.truncated[0]:
                 line(f"Episode {episode}: return {rounded(total)} in {steps:,} steps")
                 if episode == options.episodes:
                     break
                 episode, total, steps = episode + 1, 0.0, 0
     finally:
-        world.close()
+        adapter.close()
 
 
 def _show(env: Any, mode: str) -> None:

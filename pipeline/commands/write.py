@@ -11,7 +11,7 @@ import tyro
 
 from ..console.arguments import parse
 from ..console.checks import at_least_one, check_device
-from ..console.errors import UserError, blaming_user
+from ..console.errors import UserError, as_user_error
 from ..console.printing import line
 from ..runs.run_folder import existing
 
@@ -42,8 +42,8 @@ class Options:
     """draw from the likeliest tokens that make up this share of the probability only"""
     seed: int = 0
     """which texts"""
-    judge: Annotated[str | None, tyro.conf.arg(metavar="JUDGE")] = None
-    """a judge that scores each text: a run, a folder, a hub id, or a shipped one by name"""
+    reward_model: Annotated[str | None, tyro.conf.arg(metavar="MODEL_FOLDER")] = None
+    """a reward model that scores each text: a run, a folder, a hub id, or a shipped one by name"""
     device: str = "auto"
     """where the model runs: auto, cpu or cuda"""
 
@@ -57,9 +57,9 @@ def write(argv: Sequence[str]) -> None:
     name = options.model or _model_of(options.run)
 
     from ...language import LanguageError, generate, load
-    from .reward.main import open_judge
+    from .reward.main import open_reward_model
 
-    with blaming_user(LanguageError):
+    with as_user_error(LanguageError):
         lm = load(name, options.device)
     tokens = lm.encode(options.prompt)
     if not len(tokens):
@@ -69,7 +69,7 @@ def write(argv: Sequence[str]) -> None:
     room = 256 if lm.context is None else min(lm.context - len(tokens), 256)
     if room < 1:
         raise UserError(f"PROMPT has {len(tokens)} tokens, all that {lm} has positions for: shorten it")
-    with blaming_user(ValueError):
+    with as_user_error(ValueError):
         texts = generate(
             lm,
             [tokens.tolist()] * options.n,
@@ -81,10 +81,12 @@ def write(argv: Sequence[str]) -> None:
         )
     responses = [lm.continuation(text.prompt, text.tokens, options.prompt) for text in texts]
     scores = None
-    if options.judge is not None:
-        from ...reward_models import judged
+    if options.reward_model is not None:
+        from ...reward_models import call_reward
 
-        scores = judged(open_judge(options.judge, options.device), [options.prompt] * options.n, responses)
+        scores = call_reward(
+            open_reward_model(options.reward_model, options.device), [options.prompt] * options.n, responses
+        )
     for i, response in enumerate(responses):
         line(f"{options.prompt}{response}" + ("" if scores is None else f"  [{scores[i]:+.2f}]"))
 
@@ -93,7 +95,7 @@ def _model_of(run: str) -> Path:
     folder = existing(run) / "model"
     if not folder.is_dir():
         raise UserError(
-            f"{run} keeps no language model: it is there from the first checkpoint of a run on a text world "
+            f"{run} keeps no language model: it is there from the first checkpoint of a run on a text environment "
             "(textrlhf train --env TextRLHF-v0 --run DIR); or name a model with --model"
         )
     return folder

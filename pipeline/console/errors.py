@@ -16,7 +16,7 @@ class UserError(Exception):
 
 
 @contextlib.contextmanager
-def blaming_user(*kinds: type[Exception], about: str = "") -> Iterator[None]:
+def as_user_error(*kinds: type[Exception], about: str = "") -> Iterator[None]:
     """Turn exceptions of these kinds into a UserError that opens with `about`.
 
     To be held around as little code as possible: whatever else goes wrong is our own fault, and keeps its traceback.

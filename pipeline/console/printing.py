@@ -22,7 +22,7 @@ def line(text: str = "", style: str = "") -> None:
     console.print(Text(text, style=style), soft_wrap=True)
 
 
-def facts(pairs: Sequence[tuple[str, str]]) -> None:
+def key_values(pairs: Sequence[tuple[str, str]]) -> None:
     """Print names and what belongs to them, aligned."""
     width = max(len(name) for name, _ in pairs) + 2
     for name, value in pairs:

@@ -1,4 +1,4 @@
-"""The scale of a judge's scores: 0 is the mean of what the reference writes, 1 one deviation above."""
+"""The scale of a reward model's scores: 0 is the mean of what the reference writes, 1 one deviation above."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...language import CausalLM, LanguageError, generate, load
-from ..console.errors import UserError, blaming_user
+from ..console.errors import UserError, as_user_error
 
 if TYPE_CHECKING:
     from ...reward_models import RewardModel
@@ -18,12 +18,12 @@ SAMPLES = 512  # texts: the deviation is then known to 3 %
 Texts = tuple[list[str], list[str]]  # prompts, responses
 
 
-def find_reference(named: str | None, model: str, judge: RewardModel, device: str) -> CausalLM | None:
-    """The model whose own texts set the scale: the one named, else the judge's own where that can write."""
+def find_reference(named: str | None, model: str, reward_model: RewardModel, device: str) -> CausalLM | None:
+    """The model whose own texts set the scale: the one named, else the reward model's own where that can write."""
     if named is not None:
-        with blaming_user(LanguageError, about="--reference"):
+        with as_user_error(LanguageError, about="--reference"):
             return load(named, device)
-    if not judge.network.causal:
+    if not reward_model.network.causal:
         return None
     try:
         return load(model, device)
@@ -32,7 +32,7 @@ def find_reference(named: str | None, model: str, judge: RewardModel, device: st
 
 
 def reference_texts(
-    lm: CausalLM, judge: RewardModel, prompts: Sequence[str], max_new_tokens: int, seed: int
+    lm: CausalLM, reward_model: RewardModel, prompts: Sequence[str], max_new_tokens: int, seed: int
 ) -> Texts | None:
     """Let the reference write after the prompts, each as often as any other; None where no prompt has a token."""
     distinct = list(dict.fromkeys(prompts))
@@ -48,13 +48,14 @@ def reference_texts(
             f"{remedy}or name a --reference with more positions"
         )
     asked = np.resize(np.random.default_rng(seed).permutation(fitting), SAMPLES).tolist()
-    with blaming_user(LanguageError):
+    with as_user_error(LanguageError):
         written = generate(lm, [tokens[i] for i in asked], max_new_tokens, seed=seed)
     responses = [lm.continuation(text.prompt, text.tokens) for text in written]
-    kept = np.flatnonzero(judge.readable([distinct[i] for i in asked], responses)).tolist()
+    kept = np.flatnonzero(reward_model.readable([distinct[i] for i in asked], responses)).tolist()
     if len(kept) < 2:
         raise UserError(
-            f"of {SAMPLES} texts that {lm} wrote the judge can read {len(kept)}, within its {judge.context} positions: "
+            f"of {SAMPLES} texts that {lm} wrote the reward model can read {len(kept)}, within its "
+            f"{reward_model.context} positions: "
             "lower --max-new-tokens, or name another --reference"
         )
     return [distinct[asked[i]] for i in kept], [responses[i] for i in kept]

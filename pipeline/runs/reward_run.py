@@ -1,8 +1,8 @@
-"""A judge's run, as the commands see it: what was asked for, and where its parts lie.
+"""A reward model's run, as the commands see it: what was asked for, and where its parts lie.
 
 RUN/command.json                     what was asked for
 RUN/metrics.jsonl, checkpoints/      of the one member; of several, each in RUN/member-0, RUN/member-1, …
-RUN/judge                            the judge, once it is trained
+RUN/reward model                            the reward model, once it is trained
 RUN/report.html, evaluation.json     how it fares on held-out judgements, where there are some
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...records.folder import write_file
-from ..console.errors import UserError, blaming_user, nearest
+from ..console.errors import UserError, as_user_error, nearest
 from .run_folder import holds_run
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from ...reward_models.feedback import Judgement
 
 COMMAND = "reward train"  # what command.json calls it
-JUDGE = "judge"  # where load_judge looks in a run's folder
+MODEL_FOLDER = "reward_model"  # where load_reward_model looks in a run's folder
 
 
 @dataclass(frozen=True)
-class JudgeRequest:
+class RewardRequest:
     """What `textrlhf reward train` was asked for, from which `resume` goes on."""
 
     data: str
@@ -52,14 +52,14 @@ class JudgeRequest:
         write_file(run / "command.json", json.dumps(told, indent=1))
 
     def folders(self, run: Path) -> list[Path]:
-        """Where each member is trained, and its judge kept."""
+        """Where each member is trained, and its reward model kept."""
         return [run] if self.members == 1 else [run / f"member-{i}" for i in range(self.members)]
 
     def config(self, member: int) -> TrainConfig:
         """How a member is trained: the first with the seed given, each other with the next."""
         from ...reward_models import TrainConfig
 
-        with blaming_user(TypeError, ValueError, about="command.json is of another version of textrlhf"):
+        with as_user_error(TypeError, ValueError, about="command.json is of another version of textrlhf"):
             config = TrainConfig(**self.training)
         return dataclasses.replace(config, seed=config.seed + member)
 
@@ -74,7 +74,7 @@ class JudgeRequest:
                     f"{file} is not what it was when the run began: put the old file back, or train anew in another "
                     "folder with --run"
                 )
-        with blaming_user(DataError):
+        with as_user_error(DataError):
             if self.heldout is None:
                 learned = read_judgements(self.data, "train", scale=self.scale)
                 return learned, read_judgements(self.data, "heldout", scale=self.scale)
@@ -84,7 +84,7 @@ class JudgeRequest:
             return learned, read_judgements(self.heldout, None, scale=same)
 
 
-def is_judge_run(folder: Path) -> bool:
+def is_reward_run(folder: Path) -> bool:
     """Whether `textrlhf reward train` began a run there."""
     try:
         return bool(json.loads((folder / "command.json").read_text())["command"] == COMMAND)
@@ -92,27 +92,29 @@ def is_judge_run(folder: Path) -> bool:
         return False
 
 
-def read_judge_request(run: Path) -> JudgeRequest:
-    """What a judge's run was begun with."""
+def read_reward_request(run: Path) -> RewardRequest:
+    """What a reward model's run was begun with."""
     file = run / "command.json"
     try:
         told = json.loads(file.read_text())
-        request = JudgeRequest(**{field.name: told[field.name] for field in dataclasses.fields(JudgeRequest)})
+        request = RewardRequest(**{field.name: told[field.name] for field in dataclasses.fields(RewardRequest)})
         low_high = request.scale  # a list, in JSON
         return request if low_high is None else dataclasses.replace(request, scale=(low_high[0], low_high[1]))
     except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise UserError(f"{file} is damaged ({error}): train the judge anew in another folder with --run") from error
+        raise UserError(
+            f"{file} is damaged ({error}): train the reward model anew in another folder with --run"
+        ) from error
 
 
-def existing_judge_run(name: str) -> Path:
-    """The folder of a judge's run that a user named."""
+def existing_reward_run(name: str) -> Path:
+    """The folder of a reward model's run that a user named."""
     run = Path(name)
-    if is_judge_run(run):
+    if is_reward_run(run):
         return run
-    siblings = [p.name for p in run.parent.iterdir() if is_judge_run(p)] if run.parent.is_dir() else []
+    siblings = [p.name for p in run.parent.iterdir() if is_reward_run(p)] if run.parent.is_dir() else []
     near = nearest(run.name, siblings)
     hint = f"did you mean {run.with_name(near)}?" if near else "`textrlhf reward train --run DIR` begins one"
-    what = "is no run of a judge" if run.exists() else "is not there"
+    what = "is no run of a reward model" if run.exists() else "is not there"
     raise UserError(f"{name} {what}: {hint}")
 
 
@@ -121,7 +123,7 @@ def check_new(run: Path) -> None:
     if run.exists() and not run.is_dir():
         raise UserError(f"--run {run} is a file: name a folder")
     places = [run, *run.glob("member-*")]
-    if any(holds_run(place) or (place / JUDGE).exists() for place in places):
+    if any(holds_run(place) or (place / MODEL_FOLDER).exists() for place in places):
         raise UserError(
             f"{run} already holds a run: finish it with `textrlhf resume {run}`, name another folder with --run, or "
             "delete it"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console.checks import check_device, import_module
-from ..console.errors import UserError, blaming_user, nearest
+from ..console.errors import UserError, as_user_error, nearest
 
 if TYPE_CHECKING:
     from ...agents import Agent, Callback
@@ -84,13 +84,15 @@ def find_checkpoint(folder: str, *, best: bool = False) -> Checkpoint:
     path = existing(folder)
     if best and not recovered(path / "best").is_dir():
         raise UserError(f"{folder} keeps no best agent: train with --evaluate-every N, or leave out --best")
-    if (path / "judge").is_dir():
-        raise UserError(f"{folder} is a judge's run: `textrlhf reward evaluate {folder} DATA` says how good it is")
+    if (path / "reward_model").is_dir():
+        raise UserError(
+            f"{folder} is a reward model's run: `textrlhf reward evaluate {folder} DATA` says how good it is"
+        )
     if not (best or holds_run(path) or (path / "state.json").exists()):
         inside = [str(run) for run in sorted(path.iterdir()) if holds_run(run)]
         hint = f"inside are {', '.join(inside)}" if inside else "`textrlhf train --run DIR` fills one"
         raise UserError(f"{folder} is neither a run nor a checkpoint: {hint}")
-    with blaming_user(CheckpointError):
+    with as_user_error(CheckpointError):
         if best:
             return load_checkpoint(path / "best")
         return last_checkpoint(path) if holds_run(path) else load_checkpoint(path)
@@ -105,7 +107,7 @@ def load_agent(checkpoint: Checkpoint, module: str | None, device: str | None) -
     from ...records.checkpoint import CheckpointError
 
     check_checkpoint(checkpoint, module, device)
-    with blaming_user(CheckpointError, gym.error.Error):
+    with as_user_error(CheckpointError, gym.error.Error):
         return restore(Agent, checkpoint, None, device)  # type: ignore[type-abstract]
 
 
@@ -131,7 +133,7 @@ def check_checkpoint(checkpoint: Checkpoint, module: str | None, device: str | N
 
 def outcome(agent: Agent, scores: Any, *, deterministic: bool, seed: int) -> dict[str, Any]:
     """An evaluation as plain JSON."""
-    recipe = agent.world.recipe
+    recipe = agent.env.recipe
     return {
         "agent": agent.name,
         "env": recipe["id"] if recipe else None,

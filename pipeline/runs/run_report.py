@@ -12,8 +12,8 @@ import numpy as np
 
 from ...records.curves import draw_frontier
 from ...records.progress import rounded
-from ..console.errors import UserError, blaming_user
-from ..console.printing import facts, line, try_next
+from ..console.errors import UserError, as_user_error
+from ..console.printing import key_values, line, try_next
 from .run_folder import EVALUATION_SEED, Request, holds_run, outcome
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ _NAMES = {"kl": "KL", "eos": "ended by itself"}
 
 @contextlib.contextmanager
 def learning(run: Path) -> Iterator[None]:
-    """Held around learning: an interruption, or a world or a loss gone wrong, ends it with what to do next."""
-    from ...agents.environment.adapter import WorldError
+    """Held around learning: an interruption, or a environment or a loss gone wrong, ends it with what to do next."""
+    from ...agents.environment.adapter import EnvError
     from ...agents.training.diagnostics import DivergedError
 
     try:
-        with blaming_user(DivergedError, WorldError, FileExistsError):
+        with as_user_error(DivergedError, EnvError, FileExistsError):
             yield
     except KeyboardInterrupt:
         remedy = f"`textrlhf resume {run}` goes on from its last checkpoint"
@@ -51,14 +51,14 @@ def evaluated(agent: Agent, run: Path, episodes: int) -> Scores:
 
 def writes(agent: Agent) -> bool:
     """Whether the agent writes texts: then it is judged by what it draws, as people will read it."""
-    return agent.world.reference_model is not None
+    return agent.env.reference_model is not None
 
 
 def drawn_scores(agent: Agent, episodes: int) -> Scores:
     """Texts drawn from held-out prompts."""
     from ...agents import evaluate
 
-    recipe = agent.world.recipe
+    recipe = agent.env.recipe
     heldout = {"split": "heldout"} if recipe and has_heldout(recipe) else {}
     return evaluate(
         agent, n_episodes=episodes, seed=EVALUATION_SEED, deterministic=False, n_envs=64, env_kwargs=heldout
@@ -66,7 +66,7 @@ def drawn_scores(agent: Agent, episodes: int) -> Scores:
 
 
 def has_heldout(recipe: Mapping[str, Any]) -> bool:
-    """Whether a world's prompts come in splits of which one was held out."""
+    """Whether a environment's prompts come in splits of which one was held out."""
     import gymnasium as gym
 
     try:
@@ -94,7 +94,7 @@ def report(agent: Agent, run: Path, request: Request, *, quiet: bool) -> None:
     scores = evaluated(agent, run, request.evaluation_episodes)
     draw_frontier(run, agent.title)
     if quiet:
-        facts([("Evaluation", str(scores)), ("Run", str(run))])
+        key_values([("Evaluation", str(scores)), ("Run", str(run))])
         return
     line()
     if agent.plan and agent.num_timesteps < agent.plan.end and request.stop_at is not None:
@@ -102,7 +102,7 @@ def report(agent: Agent, run: Path, request: Request, *, quiet: bool) -> None:
             f"It stopped at step {agent.num_timesteps:,} of {agent.plan.end:,}, having reached --stop-at "
             f"{rounded(request.stop_at)}."
         )
-    facts([("Evaluation", told(scores) if writes(agent) else str(scores)), *places(run)])
+    key_values([("Evaluation", told(scores) if writes(agent) else str(scores)), *places(run)])
     best = [(f"textrlhf evaluate {run} --best", "the best agent on the way")] if (run / "best").is_dir() else []
     try_next(
         [

@@ -1,4 +1,4 @@
-"""The pictures of a judge's report: each drawn once, as an SVG that follows the page's colours or as a PNG."""
+"""The pictures of a reward model's report: each drawn once, as an SVG that follows the page's colours or as a PNG."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def png(draw: Draw, height: float = 2.7) -> bytes:
 
 
 def reliability(of: Calibration, confidence: str, right: str) -> Draw:
-    """How often it came out so, against how probable the judge held it, and how many cases each point stands for."""
+    """How often it came out so, against how probable the reward model held it, and how many cases each point stands
+    for.
+    """
 
     def draw(figure: Any) -> None:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
@@ -122,7 +124,7 @@ def histogram(of: Histogram, better: str, worse: str) -> Draw:
 
 
 def by_rating(parts: Sequence[RatedPart]) -> Draw:
-    """What the judge gives to texts of each rating: median and quartiles."""
+    """What the reward model gives to texts of each rating: median and quartiles."""
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()

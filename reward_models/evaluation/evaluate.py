@@ -1,6 +1,7 @@
-"""How good a judge is: its scores held against people's judgements.
+"""How good a reward model is: its scores held against people's judgements.
 
-evaluate(judge, judgements) → Evaluation   comparisons, labels, ratings (what there is of them), and the worst mistakes
+evaluate(reward model, judgements) → Evaluation   comparisons, labels, ratings (what there is of them), and the worst
+mistakes
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..feedback.judgements import Judgement, Labelled, Ranked, Rated
-from ..reward_function import Judge, Scores, judged
+from ..reward_function import RewardFunction, Scores, call_reward
 from .metrics import (
     Floats,
     accuracy,
@@ -32,13 +33,15 @@ PARTS = 5  # quintiles
 COLUMNS = 24  # of a histogram
 
 
-def evaluate(judge: Judge, judgements: Iterable[Judgement], *, batch_size: int = 256, hardest: int = 20) -> Evaluation:
+def evaluate(
+    reward_model: RewardFunction, judgements: Iterable[Judgement], *, batch_size: int = 256, hardest: int = 20
+) -> Evaluation:
     """Score every distinct text once, and hold the scores against the judgements.
 
-    Where the judge has a `raw` scale of log-odds, as a `RewardModel` does, that is what it is asked for: probabilities
-    mean something only there. Of any other callable the scores are taken for log-odds. `probability`, where the judge
-    has it, says how likely a margin makes the better one; `label_offset` is added before a score becomes the
-    probability of a good label. `hardest` is how many mistakes of each kind are kept.
+    Where the reward model has a `raw` scale of log-odds, as a `RewardModel` does, that is what it is asked for:
+    probabilities mean something only there. Of any other callable the scores are taken for log-odds. `probability`,
+    where the reward model has it, says how likely a margin makes the better one; `label_offset` is added before a
+    score becomes the probability of a good label. `hardest` is how many mistakes of each kind are kept.
     """
     cases = list(judgements)
     if not cases:
@@ -48,10 +51,10 @@ def evaluate(judge: Judge, judgements: Iterable[Judgement], *, batch_size: int =
     for i, case in enumerate(cases):
         if not isinstance(case, Ranked | Labelled | Rated):
             raise TypeError(f"judgements[{i}] is {case!r}: expected Ranked, Labelled or Rated")
-    raw = getattr(judge, "raw", None)
-    scores = _ScoreOf(raw if callable(raw) else judge, cases, batch_size)
-    offset = float(getattr(judge, "label_offset", 0.0))
-    likely = getattr(judge, "probability", sigmoid) if callable(raw) else sigmoid
+    raw = getattr(reward_model, "raw", None)
+    scores = _ScoreOf(raw if callable(raw) else reward_model, cases, batch_size)
+    offset = float(getattr(reward_model, "label_offset", 0.0))
+    likely = getattr(reward_model, "probability", sigmoid) if callable(raw) else sigmoid
     comparisons, worst_pairs = _comparisons(scores, [case for case in cases if isinstance(case, Ranked)], likely)
     labels, worst_labels = _labels(scores, [case for case in cases if isinstance(case, Labelled)], offset)
     ratings, worst_ratings = _ratings(scores, [case for case in cases if isinstance(case, Rated)])
@@ -62,11 +65,13 @@ def evaluate(judge: Judge, judgements: Iterable[Judgement], *, batch_size: int =
 class _ScoreOf:
     """The score of every (prompt, response) that occurs, asked for once; those of like length share a batch."""
 
-    def __init__(self, judge: Judge, cases: list[Judgement], batch_size: int) -> None:
+    def __init__(self, reward_model: RewardFunction, cases: list[Judgement], batch_size: int) -> None:
         texts = list(dict.fromkeys((case.prompt, text) for case in cases for text in case.texts))
         texts.sort(key=lambda text: len(text[0]) + len(text[1]))
         batches = [texts[at : at + batch_size] for at in range(0, len(texts), batch_size)]
-        answers = [judged(judge, [p for p, _ in batch], [r for _, r in batch], "judge") for batch in batches]
+        answers = [
+            call_reward(reward_model, [p for p, _ in batch], [r for _, r in batch], "reward_model") for batch in batches
+        ]
         self._found: dict[tuple[str, str], float] = dict(zip(texts, np.concatenate(answers).tolist(), strict=True))
 
     def __call__(self, prompt: str, response: str) -> float:
@@ -111,7 +116,7 @@ def _comparisons(
     mistakes = []
     for i, at in worst.items():
         p, (_, chosen, rejected) = float(likely(margins[at : at + 1])[0]), rows[at]
-        said = f"the judge holds the rejected one to be better, with a probability of {100 * (1 - p):.1f} %"
+        said = f"the reward model holds the rejected one to be better, with a probability of {100 * (1 - p):.1f} %"
         two = float(better[at]), float(worse[at])
         mistakes.append(Mistake("comparison", cases[i].prompt, chosen, rejected, *two, p, cases[i].place, said))
     return found, mistakes
@@ -137,7 +142,8 @@ def _labels(score: _ScoreOf, cases: list[Labelled], offset: float) -> tuple[OfLa
     for at in np.argsort(margins, kind="stable"):
         if margins[at] < 0:
             case, p = cases[at], float(sigmoid(margins[at]))
-            said = f"labelled {'good' if case.good else 'bad'}; the judge gives that a probability of {100 * p:.1f} %"
+            label = "good" if case.good else "bad"
+            said = f"labelled {label}; the reward model gives that a probability of {100 * p:.1f} %"
             mistakes.append(_of_one_text("label", case, case.good, scores[at], p, said))
     return found, mistakes
 
@@ -169,7 +175,7 @@ def _ratings(score: _ScoreOf, cases: list[Rated]) -> tuple[OfRatings | None, lis
             said = (
                 f"rated {case.rating:g} on {case.scale[0]:g} to {case.scale[1]:g}, above {100 * people[at]:.0f} % of "
             )
-            said += f"the texts; the judge puts it above {100 * own[at]:.0f} %"
+            said += f"the texts; the reward model puts it above {100 * own[at]:.0f} %"
             mistakes.append(_of_one_text("rating", case, bool(people[at] > own[at]), scores[at], None, said))
     return found, mistakes
 

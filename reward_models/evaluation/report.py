@@ -24,15 +24,16 @@ Contributions = Sequence[tuple[str, float]]  # (token, what it adds to the score
 MEANINGS = {  # name: (how it is written, what it says)
     "comparisons": (",.0f", "pairs and rankings that were judged; each counts once"),
     "pairs": (",.0f", "pairs in them: a ranking of k has k·(k − 1)/2"),
-    "accuracy": ("%", "how often the judge prefers what people preferred; a guess has 50 %"),
+    "accuracy": ("%", "how often the reward model prefers what people preferred; a guess has 50 %"),
     "accuracy_error": ("%", "one standard error of the accuracy: differences smaller than two of them mean little"),
     "accuracy_if_longer_wins": (
         "%",
-        "how often people preferred the longer text: the accuracy of a judge that counts words",
+        "how often people preferred the longer text: the accuracy of a reward model that counts words",
     ),
     "judge_prefers_longer": (
         "%",
-        "how often the judge prefers the longer text; far more often than people do (the line above): it loves length",
+        "how often the reward model prefers the longer text; far more often than people do (the line above): it "
+        "loves length",
     ),
     "mean_margin": (".3f", "how far the preferred text scores above the other, on average"),
     "log_loss": (".3f", "surprise at what people preferred, in nats; a guess has 0.693"),
@@ -62,9 +63,9 @@ def write_report(
 ) -> Path:
     """Write the report into a folder and return the page's path.
 
-    `facts` is what a reader should know of how the judge came about, by name. `curves` are rows of `metrics.jsonl`
-    ("step", "loss", "heldout_loss"). `explain(prompt, response)` says what each token adds to the score; where it
-    gives nothing, the text stands unshaded.
+    `facts` is what a reader should know of how the reward model came about, by name. `curves` are rows of
+    `metrics.jsonl` ("step", "loss", "heldout_loss"). `explain(prompt, response)` says what each token adds to the
+    score; where it gives nothing, the text stands unshaded.
     """
     folder = Path(folder)
     shades = [_contributions(mistake, explain) for mistake in evaluation.hardest]
@@ -99,7 +100,8 @@ def summary(evaluation: Evaluation) -> list[str]:
     found = []
     if (c := evaluation.comparisons) is not None:
         found.append(
-            f"On {c.rankings:,} held-out comparison{'s' * (c.rankings != 1)} the judge agrees with the people in "
+            f"On {c.rankings:,} held-out comparison{'s' * (c.rankings != 1)} the reward model agrees with the people "
+            "in "
             f"{_percent(c.accuracy)}; always preferring the longer text would in {_percent(c.accuracy_if_longer_wins)}."
         )
     if (of := evaluation.labels) is not None:
@@ -118,7 +120,7 @@ def summary(evaluation: Evaluation) -> list[str]:
 
 def _facts(facts: Mapping[str, str]) -> str:
     rows = "".join(f"<tr><th>{escape(str(k))}</th><td>{escape(str(v))}</td></tr>" for k, v in facts.items())
-    return f'<section><h2>The judge</h2><table class="facts">{rows}</table></section>' if facts else ""
+    return f'<section><h2>The reward model</h2><table class="facts">{rows}</table></section>' if facts else ""
 
 
 def _numbers(evaluation: Evaluation) -> str:
@@ -132,7 +134,7 @@ def _numbers(evaluation: Evaluation) -> str:
         "Scores are raw log-odds: among people who never slip, the better of two would be chosen with the logistic of "
         "their difference."
         if evaluation.scale == "raw"
-        else "This judge names no scale of its own. Its scores are read as log-odds, so the log-loss and the "
+        else "This reward model names no scale of its own. Its scores are read as log-odds, so the log-loss and the "
         "calibration say something only if that is what they are."
     )
     return (
@@ -150,7 +152,7 @@ def _pictures(evaluation: Evaluation, rows: Sequence[Mapping[str, Any]]) -> str:
             f"<figcaption>{escape(note)}</figcaption></figure>"
         )
 
-    band = "The dashed line is a judge whose probabilities are true; two of three points of such a judge lie on grey."
+    band = "The dashed line is a perfectly calibrated reward model; two of three points of such a one lie on grey."
     if (c := evaluation.comparisons) is not None:
         show("reliability", "Is it as sure as it is right?", band, _confidence(evaluation), 3.6)
         show(
@@ -169,11 +171,12 @@ def _pictures(evaluation: Evaluation, rows: Sequence[Mapping[str, Any]]) -> str:
         show(
             "length",
             "Accuracy by length",
-            "Fifths of the pairs, by how much longer the chosen text is. Low bars on the left: the judge loves length.",
+            "Fifths of the pairs, by how much longer the chosen text is. Low bars on the left: the reward model "
+            "loves length.",
             charts.accuracy_bars(c.by_length, "words of the chosen less those of the rejected", signed=True),
         )
     if (of := evaluation.labels) is not None:
-        draw = charts.reliability(of.calibration, "how probably good, says the judge", "called good")
+        draw = charts.reliability(of.calibration, "how probably good, says the reward model", "called good")
         show("labels", "Are its probabilities of a good label true?", band, draw, 3.6)
         show(
             "label_scores",
@@ -190,20 +193,22 @@ def _pictures(evaluation: Evaluation, rows: Sequence[Mapping[str, Any]]) -> str:
             charts.by_rating(rated.by_rating),
         )
     if any(charts.curve(rows, name) for name in ("loss", "heldout_loss")):
-        show("curve", "Learning", "The loss while the judge was trained.", charts.learning_curve(rows))
+        show("curve", "Learning", "The loss while the reward model was trained.", charts.learning_curve(rows))
     return f'<section><h2>Pictures</h2><div class="figures">{"".join(shown)}</div></section>'
 
 
 def _confidence(evaluation: Evaluation) -> charts.Draw:
     assert evaluation.comparisons is not None
-    return charts.reliability(evaluation.comparisons.calibration, "how sure the judge is", "people agree")
+    return charts.reliability(evaluation.comparisons.calibration, "how sure the reward model is", "people agree")
 
 
 def _reliability(evaluation: Evaluation) -> charts.Draw | None:
     if evaluation.comparisons is not None:
         return _confidence(evaluation)
     if evaluation.labels is not None:
-        return charts.reliability(evaluation.labels.calibration, "how probably good, says the judge", "called good")
+        return charts.reliability(
+            evaluation.labels.calibration, "how probably good, says the reward model", "called good"
+        )
     return None
 
 

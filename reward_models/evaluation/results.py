@@ -12,7 +12,7 @@ from .metrics import Calibration
 
 @dataclass(frozen=True)
 class Part:
-    """The cases between two bounds (both are values that occur), and how many of them the judge has right."""
+    """The cases between two bounds (both are values that occur), and how many of them the reward model has right."""
 
     low: float
     high: float
@@ -31,13 +31,13 @@ class Histogram:
 
 @dataclass(frozen=True)
 class OfComparisons:
-    """The judge on pairs and rankings. A ranking counts once, through all its pairs."""
+    """The reward model on pairs and rankings. A ranking counts once, through all its pairs."""
 
     rankings: int
     pairs: int
     accuracy: float
     accuracy_error: float  # one standard error; rankings, not their pairs, are taken as independent
-    accuracy_if_longer_wins: float  # of a judge that counts words
+    accuracy_if_longer_wins: float  # of a reward model that counts words
     judge_prefers_longer: float  # the share of pairs in which this one scores the longer text higher
     mean_margin: float
     log_loss: float
@@ -49,7 +49,7 @@ class OfComparisons:
 
 @dataclass(frozen=True)
 class OfLabels:
-    """The judge on texts that were called good or bad."""
+    """The reward model on texts that were called good or bad."""
 
     labels: int
     good_share: float
@@ -62,7 +62,7 @@ class OfLabels:
 
 @dataclass(frozen=True)
 class RatedPart:
-    """The texts rated between two bounds, and what the judge gave them."""
+    """The texts rated between two bounds, and what the reward model gave them."""
 
     low: float
     high: float
@@ -72,7 +72,7 @@ class RatedPart:
 
 @dataclass(frozen=True)
 class OfRatings:
-    """The judge on ratings; where they come on several scales, each is first mapped to 0 … 1."""
+    """The reward model on ratings; where they come on several scales, each is first mapped to 0 … 1."""
 
     ratings: int
     scale: tuple[float, float]
@@ -83,10 +83,10 @@ class OfRatings:
 
 @dataclass(frozen=True)
 class Mistake:
-    """What the judge is surest of and people contradict.
+    """What the reward model is surest of and people contradict.
 
-    A label or a rating concerns one text: it stands in `chosen` where people held it to be better than the judge does,
-    else in `rejected`, and the other is None.
+    A label or a rating concerns one text: it stands in `chosen` where people held it to be better than the reward
+    model does, else in `rejected`, and the other is None.
     """
 
     kind: str  # "comparison", "label" or "rating"
@@ -95,14 +95,16 @@ class Mistake:
     rejected: str | None
     chosen_score: float | None
     rejected_score: float | None
-    probability: float | None  # that the judge gave to what people said; a rating has none
+    probability: float | None  # that the reward model gave to what people said; a rating has none
     place: str
-    said: str  # what people said, and the judge, in words
+    said: str  # what people said, and the reward model, in words
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A judge held against judgements. Scores are on the scale that `scale` names, "raw" log-odds where it has them."""
+    """A reward model held against judgements. Scores are on the scale that `scale` names, "raw" log-odds where it has
+    them.
+    """
 
     scale: str  # "raw" or "score"
     comparisons: OfComparisons | None

@@ -1,4 +1,4 @@
-"""Somebody who judges as a person would, for experiments in which the truth is known."""
+"""Somebody who reward functions as a person would, for experiments in which the truth is known."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..reward_function import Judge, Scores, judged
+from ..reward_function import RewardFunction, Scores, call_reward
 from .judgements import Labelled, Ranked, Rated, checked_scale, is_number
 
 RANK, LABEL, RATE = range(3)  # each kind of judgement errs in its own places
@@ -21,7 +21,7 @@ class SimulatedAnnotator:
     change nothing before them, and a second call errs in the same places, so give it another seed.
     """
 
-    score: Judge
+    score: RewardFunction
     error_rate: float = 0.0
     seed: int = 0
 
@@ -113,7 +113,7 @@ class SimulatedAnnotator:
         return np.random.default_rng([self.seed, *which])
 
     def _scores(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
-        return judged(self.score, prompts, responses, "score") if len(responses) else np.zeros(0)
+        return call_reward(self.score, prompts, responses, "score") if len(responses) else np.zeros(0)
 
 
 def _check_lengths(prompts: Sequence[str], others: Sequence[object], name: str) -> None:

@@ -129,7 +129,9 @@ def _check_texts(place: str, prompt: object, responses: Sequence[object]) -> Non
         if not isinstance(text, str):
             raise _wrong(place, f"{name} is {shortened(text)}: expected a string")
         if name != "prompt" and not text.strip():
-            raise _wrong(place, f"{name} is empty ({shortened(text)}): there is nothing to judge; drop the row")
+            raise _wrong(
+                place, f"{name} is empty ({shortened(text)}): there is nothing to reward function; drop the row"
+            )
         try:
             text.encode()
         except UnicodeEncodeError as error:

@@ -1,4 +1,4 @@
-"""A new judge: an untrained head on a trunk that knows the language."""
+"""A new reward model: an untrained head on a trunk that knows the language."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from ...language.causal_lm import CausalLM, LanguageError, load, no_progress_bars, pick_device, shipped
 from .heads import TokenValues
 from .network import RewardNetwork
-from .reward_model import HEADS, JudgeConfig, RewardModel
+from .reward_model import HEADS, RewardModel, RewardModelConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SMALL = 20_000_000  # weights of a trunk below which a head that sums over tokens learns from fewer judgements
 
 
-def new_judge(
+def new_reward_model(
     model: str | os.PathLike[str] | CausalLM, head: str, *, reads: str | None, end: bool, seed: int, device: str
 ) -> RewardModel:
     """Put an untrained head on a copy of a causal language model, or on an encoder."""
@@ -39,7 +39,7 @@ def new_judge(
     else:
         network = RewardNetwork(_classifier(trunk, tokenizer, end, seed))
     network.float().to(pick_device(device))
-    return RewardModel(network, tokenizer, JudgeConfig(head=head, reads=reads, end=end))
+    return RewardModel(network, tokenizer, RewardModelConfig(head=head, reads=reads, end=end))
 
 
 def _trunk(model: str | os.PathLike[str] | CausalLM, seed: int) -> tuple[Any, PreTrainedTokenizerBase]:

@@ -1,4 +1,4 @@
-"""The network of a judge: a trunk, a head, and how texts go through them."""
+"""The network of a reward model: a trunk, a head, and how texts go through them."""
 
 from __future__ import annotations
 

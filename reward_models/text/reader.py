@@ -1,4 +1,4 @@
-"""A prompt and a response as the tokens that a judge reads."""
+"""A prompt and a response as the tokens that a reward model reads."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 READS = ("text", "pair", "response")
 
 
-class Reader(Codec):
-    """How a judge's tokenizer reads.
+class TextReader(Codec):
+    """How a reward model's tokenizer reads.
 
     `reads` is "text" (the response goes on from the prompt), "pair" (two segments, as encoders are often trained) or
     "response" (that alone). `end` puts the end-of-text token behind. `apart` keeps a token from reaching over from the

@@ -1,8 +1,8 @@
-"""A learned judge: a transformer trunk with a scalar head, its tokenizer, and the scale of its scores.
+"""A learned reward model: a transformer trunk with a scalar head, its tokenizer, and the scale of its scores.
 
-judge = RewardModel.new("reviews")            on a language model, untrained
-judge = RewardModel.load("runs/my-judge")     or any sequence classifier, by folder or hub id
-judge.score(prompts, responses)               one number each; 0 and 1 are the reference's mean and deviation
+reward_model = RewardModel.new("reviews")            on a language model, untrained
+reward_model = RewardModel.load("runs/my-reward-model")     or any sequence classifier, by folder or hub id
+reward model.score(prompts, responses)               one number each; 0 and 1 are the reference's mean and deviation
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from ...language.causal_lm import pick_device
-from ..reward_function import JudgeError, Scores
+from ..reward_function import RewardFunctionError, Scores
 from .network import RewardNetwork
 from .packing import Text
-from .reader import READS, Reader
+from .reader import READS, TextReader
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,8 +35,8 @@ AT_ONCE = 4096  # texts that are read before the next are tokenised
 
 
 @dataclass(frozen=True)
-class JudgeConfig:
-    """What a judge's folder says beside its weights: how it reads, and what its scores mean."""
+class RewardModelConfig:
+    """What a reward model's folder says beside its weights: how it reads, and what its scores mean."""
 
     head: str = "last"  # "last": read at the last token, as Hugging Face's classifiers; "tokens": summed over them
     reads: str = "text"  # what of prompt and response, see Reader
@@ -63,20 +63,20 @@ class JudgeConfig:
 
 
 class RewardModel:
-    """A judge that was, or can be, trained; called like any other."""
+    """A reward model that was, or can be, trained; called like any other."""
 
     def __init__(
         self,
         network: RewardNetwork,
         tokenizer: PreTrainedTokenizerBase,
-        config: JudgeConfig,
+        config: RewardModelConfig,
         name: str | None = None,
     ) -> None:
         self.network, self.tokenizer, self.config, self.name = network, tokenizer, config, name
         self.reading: dict[str, Any] = {}  # what load() was told of how to read
         self.context = _context(network, tokenizer)
         self._told = False
-        self.reader = Reader(tokenizer, reads=config.reads, end=config.end, apart=config.head == "tokens")
+        self.reader = TextReader(tokenizer, reads=config.reads, end=config.end, apart=config.head == "tokens")
         if config.end and tokenizer.eos_token_id is None:
             raise ValueError("end=True puts the end-of-text token behind a response, and this tokenizer has none")
 
@@ -92,22 +92,22 @@ class RewardModel:
         device: str = "auto",
     ) -> RewardModel:
         """Put an untrained head on a language model (a shipped one, a path, a hub id, a handle) or an encoder."""
-        from .construction import new_judge
+        from .construction import new_reward_model
 
-        return new_judge(model, head, reads=reads, end=end, seed=seed, device=device)
+        return new_reward_model(model, head, reads=reads, end=end, seed=seed, device=device)
 
     @classmethod
     def load(cls, name: str | os.PathLike[str], *, device: str = "auto", **reading: Any) -> RewardModel:
-        """Read a judge's folder, a run's, or any sequence classifier by path or hub id.
+        """Read a reward model's folder, a run's, or any sequence classifier by path or hub id.
 
         `reads`, `end` and `label` say how a classifier from elsewhere is to be asked, where its default is not right.
         """
-        from .folder import load_reward_model
+        from .folder import read_reward_model
 
-        return load_reward_model(name, device, reading)
+        return read_reward_model(name, device, reading)
 
     def save(self, path: str | os.PathLike[str]) -> RewardModel:
-        """Write a folder, whole or not at all, and return the judge that is named by it."""
+        """Write a folder, whole or not at all, and return the reward model that is named by it."""
         from .folder import save_reward_model
 
         return save_reward_model(self, path)
@@ -144,10 +144,11 @@ class RewardModel:
         for i, text in enumerate(texts):
             place = f"{where[i]}: " if where and where[i] else ""
             if not len(text.tokens):
-                raise ValueError(f"{place}prompt and response have no tokens: expected at least one to judge")
+                raise ValueError(f"{place}prompt and response have no tokens: expected at least one to reward model")
             if self.context is not None and len(text.tokens) > self.context:
                 raise ValueError(
-                    f"{place}the text has {len(text.tokens)} tokens, the judge {self.context} positions, and it never "
+                    f"{place}the text has {len(text.tokens)} tokens, the reward model {self.context} positions, and "
+                    "it never "
                     f"cuts a text: shorten it, or train with overflow='drop' to leave such judgements out: "
                     f"{_short(prompts[i] + responses[i])}"
                 )
@@ -155,7 +156,7 @@ class RewardModel:
         return texts
 
     def _tell_unknown(self, texts: Sequence[Text]) -> None:
-        """Once: a judge is asked again and again."""
+        """Once: a reward model is asked again and again."""
         if not self._told and (strange := self.reader.strange(text.tokens for text in texts)):
             self._told = True
             first = texts[strange[0]].tokens
@@ -199,8 +200,9 @@ class RewardModel:
         """Shift and scale the scores so that these texts, the reference's own, have mean 0 and deviation 1."""
         raw = self.raw(prompts, responses)
         if len(raw) < 2 or not np.isfinite(raw).all() or raw.std() <= 1e-6 * max(abs(raw.mean()), 1e-3):
-            raise JudgeError(
-                f"the judge gives {len(raw)} texts of the reference the raw scores {raw[:3]}…, which differ too little "
+            raise RewardFunctionError(
+                f"the reward model gives {len(raw)} texts of the reference the raw scores {raw[:3]}…, which differ "
+                "too little "
                 "to set a scale: train it longer, or give texts that differ"
             )
         self.config = replace(self.config, shift=float(raw.mean()), scale=float(raw.std()))
@@ -228,24 +230,24 @@ class RewardModel:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.name is None:
-            raise JudgeError(
+            raise RewardFunctionError(
                 f"{self} was made in this process and has no name that another one could load it by: "
-                'save it first, judge = judge.save("some/folder")'
+                'save it first, reward model = reward model.save("some/folder")'
             )
-        return load_judge, (self.name, str(self.network.device), self.reading)
+        return load_reward_model, (self.name, str(self.network.device), self.reading)
 
 
 _loaded: dict[tuple[str, ...], Any] = {}
 
 
-def load_judge(name: str | os.PathLike[str], device: str = "auto", reading: dict[str, Any] | None = None) -> Any:
-    """The judge of that name, loaded once a process: a shipped one, a folder or run, an ensemble's, or a hub id.
+def load_reward_model(name: str | os.PathLike[str], device: str = "auto", reading: dict[str, Any] | None = None) -> Any:
+    """The reward model of that name, loaded once a process: a shipped one, a folder or run, an ensemble's, or a hub id.
 
     `reading` is what `RewardModel.load` takes besides.
     """
-    from .folder import find_judge
+    from .folder import find_reward_model
 
-    place, reading = find_judge(name), reading or {}
+    place, reading = find_reward_model(name), reading or {}
     key = (place, str(pick_device(device)), repr(sorted(reading.items())))
     if key not in _loaded:
         from .folder import load_any

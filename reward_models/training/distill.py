@@ -1,7 +1,7 @@
-"""One judge that says what several say, at the cost of one.
+"""One reward model that says what several say, at the cost of one.
 
-An ensemble knows more than its members; a new judge learns it from the ensemble's scores of texts that nobody has
-judged, of which there are as many as one cares to write.
+An ensemble knows more than its members; a new reward model learns it from the ensemble's scores of texts that nobody
+has judged, of which there are as many as one cares to write.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..feedback import Rated
-from ..reward_function import Scores, judged
+from ..reward_function import Scores, call_reward
 from ..text.reward_model import RewardModel
 from .train import TrainConfig, train
 
 
 class Teacher(Protocol):
-    """A judge with a scale of log-odds: a reward model, or an ensemble of such."""
+    """A reward model with a scale of log-odds: a reward model, or an ensemble of such."""
 
     def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
         """Raw scores."""
 
 
-def distilled(
+def distill(
     student: RewardModel,
     teacher: Teacher,
     prompts: Sequence[str],
@@ -39,7 +39,7 @@ def distilled(
     learned from. What else `train` takes may be given. Normalise the student anew.
     """
     config = dataclasses.replace(config or TrainConfig(dropout=0.1, batch_size=64), ratings="linear")
-    scores = judged(teacher.raw, prompts, responses, "teacher")
+    scores = call_reward(teacher.raw, prompts, responses, "teacher")
     size = float(np.abs(scores).max(initial=0.0))
     if not size:
         raise ValueError(f"teacher gives all {len(scores)} texts the score 0: expected one that has learned something")

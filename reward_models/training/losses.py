@@ -1,4 +1,4 @@
-"""What a judge pays for disagreeing with people, one term a judgement."""
+"""What a reward model pays for disagreeing with people, one term a judgement."""
 
 from __future__ import annotations
 

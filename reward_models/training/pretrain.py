@@ -1,4 +1,4 @@
-"""Practice for a new judge, on texts that nobody has judged: what one half of a text says foretells the other.
+"""Practice for a new reward model, on texts that nobody has judged: what one half of a text says foretells the other.
 
     an unjudged text ──┬── one half  ── its score by a teacher ──> good or bad? ──┐
                        └── the other <──────────── is to be told from this ───────┘
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..feedback import Labelled
-from ..reward_function import Scores, judged
+from ..reward_function import Scores, call_reward
 from ..text.reward_model import RewardModel
 from .distill import Teacher
 from .train import TrainConfig, train
@@ -32,24 +32,25 @@ _ENDS = re.compile(r"[.!?]+[\"'”’]*(?=\s)|[。！？]+|\n")
 _WORD = re.compile(r"\w")
 
 
-def practised(
-    judge: RewardModel,
+def pretrain_on_halves(
+    reward_model: RewardModel,
     teacher: Teacher,
     prompts: Sequence[str],
     responses: Sequence[str],
     config: TrainConfig | None = None,
     **training: Any,
 ) -> RewardModel:
-    """Train a new `judge` in place to tell from one half of a text what `teacher` thinks of the other, and return it.
+    """Train a new `reward_model` in place to tell from one half of a text what `teacher` thinks of the other, and
+    return it.
 
     Only for texts whose sentences share a mood, reviews for one. A prompt is part of its text: where it tells nothing
     (an instruction, a question), give empty ones. Each text is cut once, between two sentences; one of a single
-    sentence is left out. The teacher is a judge trained on the judgements at hand. Train the practised judge on the
-    same judgements next: as it is, it is worse than its teacher. The default `config` is `PRACTICE`; what else `train`
-    takes may be given.
+    sentence is left out. The teacher is a reward model trained on the judgements at hand. Train the practised reward
+    model on the same judgements next: as it is, it is worse than its teacher. The default `config` is `PRACTICE`; what
+    else `train` takes may be given.
     """
-    if any(judge is one for one in (teacher, *getattr(teacher, "judges", ()))):
-        raise ValueError("judge is its own teacher: expected a new one, as RewardModel.new() makes it")
+    if any(reward_model is one for one in (teacher, *getattr(teacher, "reward_models", ()))):
+        raise ValueError("reward model is its own teacher: expected a new one, as RewardModel.new() makes it")
     config = dataclasses.replace(config or PRACTICE, lapse=0.0)  # that is of people's choices, and here nobody chooses
     rng = np.random.default_rng([config.seed, 7])
     halves = halved(prompts, responses, rng)
@@ -58,13 +59,13 @@ def practised(
             f"{len(prompts)} texts have {len(halves.texts)} halves ({halves.left_out} texts have no two sentences), "
             f"fewer than a batch of {config.batch_size}: give more texts, longer ones, or lower batch_size"
         )
-    scores = judged(teacher.raw, [BEFORE] * len(halves.texts), halves.texts, "teacher")
+    scores = call_reward(teacher.raw, [BEFORE] * len(halves.texts), halves.texts, "teacher")
     if scores.std() <= 1e-6 * max(abs(scores.mean()), 1e-6):
         raise ValueError(f"teacher scores all {len(scores)} halves alike: expected one that has learned something")
     good = rng.random(len(scores)) < likely_good(scores)
     cases = [Labelled(BEFORE, half, bool(label)) for half, label in zip(halves.texts, good, strict=True)]
-    train(judge, cases, config, **training)
-    return judge
+    train(reward_model, cases, config, **training)
+    return reward_model
 
 
 @dataclass(frozen=True)

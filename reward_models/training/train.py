@@ -1,6 +1,7 @@
-"""Training a judge on what people said, whatever the kind: rankings, labels and ratings in one data set.
+"""Training a reward model on what people said, whatever the kind: rankings, labels and ratings in one data set.
 
-    judgements ──> Judged (tokens, and each judgement's loss) ──> language.fit ──> a judge whose scores have a scale
+    judgements ──> Judged (tokens, and each judgement's loss) ──> language.fit ──> a reward model whose scores have a
+    scale
 
 Nothing is random but by the config's seed, so a resumed run ends with the same bits.
 """
@@ -35,10 +36,12 @@ LINES = ("linear", "learned")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train a judge."""
+    """How to train a reward model."""
 
     epochs: float = 3.0
-    """how many times each judgement is learned from; more than a few, and a judge learns people's slips by heart"""
+    """how many times each judgement is learned from; more than a few, and a reward model learns people's slips by
+    heart
+    """
     batch_size: int = 32
     """judgements a step"""
     learning_rate: float | None = None
@@ -93,37 +96,37 @@ class TrainConfig:
 class Trained:
     """What came of a training."""
 
-    judge: RewardModel
+    reward_model: RewardModel
     metrics: dict[str, float]  # the last losses
     dropped: int  # judgements left out, with overflow="drop"
 
 
 def train(
-    judge: RewardModel,
+    reward_model: RewardModel,
     judgements: Sequence[Judgement],
     config: TrainConfig | None = None,
     *,
     heldout: Sequence[Judgement] = (),
     run: str | os.PathLike[str] | None = None,
     resume: bool = False,
-    title: str = "judge",
+    title: str = "reward_model",
     show: bool = True,
 ) -> Trained:
-    """Train a judge in place on `judgements`, watching the loss on `heldout` where there is some.
+    """Train a reward model in place on `judgements`, watching the loss on `heldout` where there is some.
 
     With a `run` folder, metrics and checkpoints are kept there, and `resume=True` goes on from the last of them.
     """
     config = config or TrainConfig()
-    judge.network.requires_grad_(False)
-    learner = Learner(judge.network, config).to(judge.network.device)
-    learned = Judged(judge, judgements, config, learner, noisy=True)
-    watched = Judged(judge, heldout, config, learner) if heldout else None
+    reward_model.network.requires_grad_(False)
+    learner = Learner(reward_model.network, config).to(reward_model.network.device)
+    learned = JudgementDataset(reward_model, judgements, config, learner, noisy=True)
+    watched = JudgementDataset(reward_model, heldout, config, learner) if heldout else None
     learned.check()
-    judge.name = None  # what lies there is the judge as it was
-    if config.frozen and judge.config.head == "last" and judge.network.causal:
+    reward_model.name = None  # what lies there is the reward model as it was
+    if config.frozen and reward_model.config.head == "last" and reward_model.network.causal:
         learned.read_once()
     steps = max(round(config.epochs * math.ceil(len(learned.sizes) / config.batch_size)), 1)
-    rate = usual_rate(judge.network) if config.learning_rate is None else config.learning_rate
+    rate = usual_rate(reward_model.network) if config.learning_rate is None else config.learning_rate
     metrics = fit(
         learner,
         learned,
@@ -147,14 +150,14 @@ def train(
         about=dataclasses.asdict(config),
         show=show,
     )
-    judge.config = dataclasses.replace(
-        judge.config,
+    reward_model.config = dataclasses.replace(
+        reward_model.config,
         lapse=config.lapse,
         offset=float(learner.offset.detach()),
         shift=0.0,
         scale=1.0,
     )
-    return Trained(judge, metrics, learned.dropped)
+    return Trained(reward_model, metrics, learned.dropped)
 
 
 def usual_rate(network: RewardNetwork) -> float:
@@ -164,7 +167,7 @@ def usual_rate(network: RewardNetwork) -> float:
 
 
 class Learner(nn.Module):
-    """A judge's network with what is learned beside it of the people."""
+    """A reward model's network with what is learned beside it of the people."""
 
     def __init__(self, network: RewardNetwork, config: TrainConfig) -> None:
         super().__init__()
@@ -187,25 +190,25 @@ class Learner(nn.Module):
         }
 
 
-class Judged:
+class JudgementDataset:
     """Judgements as `fit` learns from them: token counts, and the loss of any few."""
 
     def __init__(
         self,
-        judge: RewardModel,
+        reward_model: RewardModel,
         judgements: Sequence[Judgement],
         config: TrainConfig,
         learner: Learner,
         *,
         noisy: bool = False,
     ) -> None:
-        self.network, self.config, self.learner, self.noisy = judge.network, config, learner, noisy
-        self.judgements = readable(judge, judgements) if config.overflow == "drop" else list(judgements)
+        self.network, self.config, self.learner, self.noisy = reward_model.network, config, learner, noisy
+        self.judgements = readable(reward_model, judgements) if config.overflow == "drop" else list(judgements)
         self.dropped = len(judgements) - len(self.judgements)
         prompts = [one.prompt for one in self.judgements for _ in one.texts]
         responses = [text for one in self.judgements for text in one.texts]
         places = [one.place for one in self.judgements for _ in one.texts]
-        self.texts: list[Text] = judge.read(prompts, responses, places)
+        self.texts: list[Text] = reward_model.read(prompts, responses, places)
         ends = np.cumsum([len(one.texts) for one in self.judgements]).tolist()
         self.groups = [list(range(end - len(one.texts), end)) for end, one in zip(ends, self.judgements, strict=True)]
         shares = self.network.shares
@@ -227,12 +230,15 @@ class Judged:
         if labels and len({one.good for one in labels}) == 1:
             word = "good" if labels[0].good else "bad"
             raise ValueError(
-                f"all {len(labels)} labels are {word!r}: a judge learns from good and bad; add some of the other, or "
+                f"all {len(labels)} labels are {word!r}: a reward model learns from good and bad; add some of the "
+                "other, or "
                 "leave the labels out"
             )
         ratings = [one for one in self.judgements if isinstance(one, Rated)]
         if ratings and len({_on_unit(one) for one in ratings}) == 1:
-            raise ValueError(f"all {len(ratings)} ratings are {ratings[0].rating}: a judge learns from differences")
+            raise ValueError(
+                f"all {len(ratings)} ratings are {ratings[0].rating}: a reward model learns from differences"
+            )
 
     @torch.no_grad()
     def read_once(self) -> None:
@@ -296,9 +302,9 @@ def _on_unit(one: Rated) -> float:
     return 2 * (one.rating - low) / (high - low) - 1
 
 
-def readable(judge: RewardModel, judgements: Sequence[Judgement]) -> list[Judgement]:
-    """The judgements whose every text the judge can read whole."""
+def readable(reward_model: RewardModel, judgements: Sequence[Judgement]) -> list[Judgement]:
+    """The judgements whose every text the reward model can read whole."""
     prompts = [one.prompt for one in judgements for _ in one.texts]
-    can = judge.readable(prompts, [text for one in judgements for text in one.texts])
+    can = reward_model.readable(prompts, [text for one in judgements for text in one.texts])
     ends = np.cumsum([0, *(len(one.texts) for one in judgements)]).tolist()
     return [one for one, (a, b) in zip(judgements, pairwise(ends), strict=True) if can[a:b].all()]

@@ -25,7 +25,7 @@ def agent() -> PPO:
 def test_predict_takes_one_or_many(agent: PPO) -> None:
     one, state = agent.predict(np.zeros(4, np.float32), deterministic=True)
     many, _ = agent.predict(np.zeros((3, 4), np.float32), deterministic=True)
-    assert agent.world.action_space.contains(one)
+    assert agent.env.action_space.contains(one)
     assert many.tolist() == [one] * 3
     assert state is None
     assert isinstance(agent.value(np.zeros(4, np.float32)), float)
@@ -103,7 +103,7 @@ def test_stable_baselines_grades_it_as_it_is() -> None:
 def test_one_environment_is_remade_into_several_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "textrlhf"):
         agent = PPO(gym.make("Acrobot-v1"), n_envs=3, n_steps=8)
-    assert agent.world.n_envs == 3
+    assert agent.env.n_envs == 3
     assert "making 3 of Acrobot-v1 from its spec" in caplog.text
 
 

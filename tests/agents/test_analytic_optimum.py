@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from enumerable_world import END, EnumerableWorld, QuickEnv, TablePolicy, TablePPO, V, random_lm
+from enumerable_env import END, EnumerableEnv, QuickEnv, TablePolicy, TablePPO, V, random_lm
 from textrlhf.agents import PPO
-from textrlhf.envs.text.kl_penalty import Deferred, PerToken
-from textrlhf.envs.text.scoring import Judging
+from textrlhf.envs.text.kl_penalty import DeferredKLPenalty, TokenKLPenalty
+from textrlhf.envs.text.scoring import Scorer
 from textrlhf.language.memory import TokenMemory
 
 BETAS = (0.1, 0.5, 1.0)
@@ -36,112 +36,116 @@ ENOUGH = 0.998
 
 
 @pytest.fixture(scope="module")
-def world() -> EnumerableWorld:
-    return EnumerableWorld()
+def adapter() -> EnumerableEnv:
+    return EnumerableEnv()
 
 
 @pytest.fixture(scope="module")
-def small() -> EnumerableWorld:
+def small() -> EnumerableEnv:
     """Prompts of one token, texts of up to three: learned in a second."""
-    return EnumerableWorld(prompts=("a", "b"), length=3, seed=0)
+    return EnumerableEnv(prompts=("a", "b"), length=3, seed=0)
 
 
-def any_table(world: EnumerableWorld, seed: int) -> np.ndarray:
+def any_table(adapter: EnumerableEnv, seed: int) -> np.ndarray:
     """Some policy, not far from the reference."""
-    logits = world.reference + np.random.default_rng(seed).standard_normal(world.reference.shape)
+    logits = adapter.reference + np.random.default_rng(seed).standard_normal(adapter.reference.shape)
     return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
 
 
-def trained(env, world: EnumerableWorld, updates: int, *, kind=TablePPO, policy=TablePolicy, **changes) -> np.ndarray:
+def trained(env, adapter: EnumerableEnv, updates: int, *, kind=TablePPO, policy=TablePolicy, **changes) -> np.ndarray:
     """log π of every text after learning, by a table."""
-    ppo = type("Learner", (kind,), {"world_of_texts": world, "policy_class": policy})
+    ppo = type("Learner", (kind,), {"world_of_texts": adapter, "policy_class": policy})
     agent = ppo(env, **{**TABLE, **changes})
     agent.learn(updates * env.num_envs * agent.config.n_steps, progress=False)
-    return world.log_probs(agent.policy.table)
+    return adapter.log_probs(agent.policy.table)
 
 
 # What is enumerated is right.
 
 
 @pytest.mark.parametrize("beta", BETAS)
-def test_what_a_policy_lacks_is_beta_times_its_divergence_from_the_optimum(world: EnumerableWorld, beta: float) -> None:
+def test_what_a_policy_lacks_is_beta_times_its_divergence_from_the_optimum(adapter: EnumerableEnv, beta: float) -> None:
     """J(p*) − J(π) = β·KL(π ‖ p*): wrong where a text is missed, counted twice, or p_ref and p* do not sum to 1."""
-    best = world.optimum(beta)
+    best = adapter.optimum(beta)
     for seed in range(5):
-        log_p = world.log_probs(any_table(world, seed))
-        lacking = world.objective(best, beta) - world.objective(log_p, beta)
-        assert abs(lacking - beta * world.kl(log_p, beta)) < 1e-6
+        log_p = adapter.log_probs(any_table(adapter, seed))
+        lacking = adapter.objective(best, beta) - adapter.objective(log_p, beta)
+        assert abs(lacking - beta * adapter.kl(log_p, beta)) < 1e-6
         assert lacking > 0.01
     assert np.allclose(np.exp(best).sum(1), 1)
-    assert np.allclose(np.exp(world.log_probs(world.reference)).sum(1), 1)
+    assert np.allclose(np.exp(adapter.log_probs(adapter.reference)).sum(1), 1)
 
 
 @pytest.mark.parametrize("beta", BETAS)
-def test_the_optimum_is_what_going_backwards_finds(world: EnumerableWorld, beta: float) -> None:
+def test_the_optimum_is_what_going_backwards_finds(adapter: EnumerableEnv, beta: float) -> None:
     """The optimal value of a prefix is β·log Σ_a p_ref(a)·exp(Q(a)/β); at the prompt it is J(p*)."""
 
     def value(prompt: int, text: tuple[int, ...]) -> float:
-        row = prefixes[world.starts[prompt] + text]
+        row = prefixes[adapter.starts[prompt] + text]
         after = [ends.get((*text, a)) for a in range(V)]
-        q = [value(prompt, (*text, a)) if i is None else world.scores[prompt, i] for a, i in enumerate(after)]
-        return float(beta * np.logaddexp.reduce(world.reference[row] + np.array(q) / beta))
+        q = [value(prompt, (*text, a)) if i is None else adapter.scores[prompt, i] for a, i in enumerate(after)]
+        return float(beta * np.logaddexp.reduce(adapter.reference[row] + np.array(q) / beta))
 
-    prefixes = {prefix: row for row, prefix in enumerate(world.prefixes)}
-    ends = {tuple(text[text >= 0].tolist()): i for i, text in enumerate(world.tokens)}
-    values = [value(prompt, ()) for prompt in range(len(world.starts))]
-    assert abs(np.mean(values) - world.objective(world.optimum(beta), beta)) < 1e-9
+    prefixes = {prefix: row for row, prefix in enumerate(adapter.prefixes)}
+    ends = {tuple(text[text >= 0].tolist()): i for i, text in enumerate(adapter.tokens)}
+    values = [value(prompt, ()) for prompt in range(len(adapter.starts))]
+    assert abs(np.mean(values) - adapter.objective(adapter.optimum(beta), beta)) < 1e-9
 
 
-def paid(world: EnumerableWorld, env, table: np.ndarray, *, settles: bool = False) -> np.ndarray:  # (P, Y)
+def paid(adapter: EnumerableEnv, env, table: np.ndarray, *, settles: bool = False) -> np.ndarray:  # (P, Y)
     """What an environment pays for each text, every one of them written once."""
-    shape, every = world.scores.shape, np.arange(world.scores.size)
+    shape, every = adapter.scores.shape, np.arange(adapter.scores.size)
     prompt, text = np.divmod(every, shape[1])
     observation, _ = env.reset(seed=0, options={"prompt": prompt})
     if settles:
         env.unwrapped.settle()
     found = np.zeros(len(every))
-    for t in range(world.length):
-        actions = np.maximum(world.tokens[text, t], END)  # after its end a slot writes another text: not looked at
-        env.unwrapped.policy_logprob = table[world.row(observation), actions]
+    for t in range(adapter.length):
+        actions = np.maximum(adapter.tokens[text, t], END)  # after its end a slot writes another text: not looked at
+        env.unwrapped.policy_logprob = table[adapter.row(observation), actions]
         observation, rewards, *_ = env.step(actions)
-        found += np.where(world.tokens[text, t] >= 0, rewards, 0.0)
+        found += np.where(adapter.tokens[text, t] >= 0, rewards, 0.0)
     if settles:
-        owed = env.unwrapped.settle()
-        found += [charges[:n].sum() for charges, n in zip(owed, world.lengths[text], strict=True)]
+        pending = env.unwrapped.settle()
+        found += [penalties[:n].sum() for penalties, n in zip(pending, adapter.lengths[text], strict=True)]
     return found.reshape(shape)
 
 
-def worst_payment(world: EnumerableWorld, charge: str, *, settles: bool = False) -> float:
-    table = any_table(world, 0)
-    found = paid(world, world.make(world.scores.size, 0.5, charge=charge), table, settles=settles)
-    return float(np.abs(found - world.returns(world.log_probs(table), 0.5)).max())
+def worst_payment(adapter: EnumerableEnv, kl_penalty: str, *, settles: bool = False) -> float:
+    table = any_table(adapter, 0)
+    found = paid(adapter, adapter.make(adapter.scores.size, 0.5, kl_penalty=kl_penalty), table, settles=settles)
+    return float(np.abs(found - adapter.returns(adapter.log_probs(table), 0.5)).max())
 
 
-@pytest.mark.parametrize(("charge", "settles"), [("token", False), ("deferred", False), ("deferred", True)])
-def test_the_environment_pays_every_text_what_is_enumerated(world: EnumerableWorld, charge: str, settles: bool) -> None:
-    assert worst_payment(world, charge, settles=settles) < 1e-5
+@pytest.mark.parametrize(("kl_penalty", "settles"), [("token", False), ("deferred", False), ("deferred", True)])
+def test_the_environment_pays_every_text_what_is_enumerated(
+    adapter: EnumerableEnv, kl_penalty: str, settles: bool
+) -> None:
+    assert worst_payment(adapter, kl_penalty, settles=settles) < 1e-5
 
 
-def test_looked_up_rewards_are_those_of_the_environment(world: EnumerableWorld) -> None:
-    table = any_table(world, 0)
-    found = paid(world, QuickEnv(world, world.scores.size, 0.5), table)
-    assert np.abs(found - world.returns(world.log_probs(table), 0.5)).max() < 1e-12
+def test_looked_up_rewards_are_those_of_the_environment(adapter: EnumerableEnv) -> None:
+    table = any_table(adapter, 0)
+    found = paid(adapter, QuickEnv(adapter, adapter.scores.size, 0.5), table)
+    assert np.abs(found - adapter.returns(adapter.log_probs(table), 0.5)).max() < 1e-12
 
 
 def drop_a_charge(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = PerToken.note
+    whole = TokenKLPenalty.note
 
     def note(self, step):
         found = whole(self, step)
         return np.where(self.texts.taken[step.rows] == 0, step.logprobs, found)
 
-    monkeypatch.setattr(PerToken, "note", note)
+    monkeypatch.setattr(TokenKLPenalty, "note", note)
 
 
 def owe_one_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Deferred._charge
+    whole = DeferredKLPenalty._penalties
     monkeypatch.setattr(
-        Deferred, "_charge", lambda self, due: [(np.r_[c[:-1], 0.0 * c[-1:]], kl) for c, kl in whole(self, due)]
+        DeferredKLPenalty,
+        "_penalties",
+        lambda self, due: [(np.r_[c[:-1], 0.0 * c[-1:]], kl) for c, kl in whole(self, due)],
     )
 
 
@@ -153,54 +157,54 @@ def read_one_behind(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def score_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Judging.__call__
+    whole = Scorer.__call__
 
     def score(self, prompts, responses):
         scores, known = whole(self, prompts, responses)
         return 2 * scores, known
 
-    monkeypatch.setattr(Judging, "__call__", score)
+    monkeypatch.setattr(Scorer, "__call__", score)
 
 
 @pytest.mark.parametrize(
-    ("sabotage", "charge"),
+    ("sabotage", "kl_penalty"),
     [(drop_a_charge, "token"), (read_one_behind, "token"), (owe_one_less, "deferred"), (score_twice, "token")],
 )
-def test_a_sabotaged_environment_pays_something_else(small, monkeypatch, sabotage, charge: str) -> None:
-    assert worst_payment(small, charge) < 1e-5
+def test_a_sabotaged_environment_pays_something_else(small, monkeypatch, sabotage, kl_penalty: str) -> None:
+    assert worst_payment(small, kl_penalty) < 1e-5
     sabotage(monkeypatch)
-    assert worst_payment(small, charge) > 0.1
+    assert worst_payment(small, kl_penalty) > 0.1
 
 
 # PPO reaches the optimum.
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_ppo_reaches_the_optimum_of_a_small_world(small: EnumerableWorld, seed: int) -> None:
+def test_ppo_reaches_the_optimum_of_a_small_world(small: EnumerableEnv, seed: int) -> None:
     """The measure by which the sabotaged ones below are judged."""
     assert small.share(trained(QuickEnv(small, 256, 1.0), small, 45, seed=seed, n_steps=12), 1.0) > ENOUGH
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("beta", "updates", "kl"), [(0.1, 80, 0.03), (0.5, 140, 0.005), (1.0, 140, 0.005)])
-def test_a_table_reaches_the_optimum_with_every_seed(world: EnumerableWorld, beta: float, updates: int, kl) -> None:
+def test_a_table_reaches_the_optimum_with_every_seed(adapter: EnumerableEnv, beta: float, updates: int, kl) -> None:
     for seed in range(5):
-        log_p = trained(QuickEnv(world, 512, beta), world, updates, seed=seed)
-        assert world.share(log_p, beta) >= ENOUGH, seed
-        assert world.kl(log_p, beta) <= kl, seed
+        log_p = trained(QuickEnv(adapter, 512, beta), adapter, updates, seed=seed)
+        assert adapter.share(log_p, beta) >= ENOUGH, seed
+        assert adapter.kl(log_p, beta) <= kl, seed
 
 
 @pytest.mark.slow
-def test_a_table_reaches_the_optimum_in_the_environment_itself(world: EnumerableWorld) -> None:
-    log_p = trained(world.make(256, 0.1, charge="deferred"), world, 50, seed=0, n_epochs=16)
-    assert world.share(log_p, 0.1) >= ENOUGH
-    assert world.kl(log_p, 0.1) <= 0.03
+def test_a_table_reaches_the_optimum_in_the_environment_itself(adapter: EnumerableEnv) -> None:
+    log_p = trained(adapter.make(256, 0.1, kl_penalty="deferred"), adapter, 50, seed=0, n_epochs=16)
+    assert adapter.share(log_p, 0.1) >= ENOUGH
+    assert adapter.kl(log_p, 0.1) <= 0.03
 
 
 # A sabotaged PPO does not.
 
 
-def missed(small: EnumerableWorld, **changes) -> bool:
+def missed(small: EnumerableEnv, **changes) -> bool:
     return (
         small.share(trained(QuickEnv(small, 256, 1.0), small, 45, seed=0, n_steps=12, **changes), 1.0) < ENOUGH - 0.003
     )
@@ -225,26 +229,26 @@ def score_paid_a_step_early(rollout, beta: float) -> None:
 
 
 @pytest.mark.parametrize("harm", [first_charge_dropped, last_charge_dropped, score_paid_twice, score_paid_a_step_early])
-def test_wrong_rewards_miss_the_optimum(small: EnumerableWorld, harm) -> None:
+def test_wrong_rewards_miss_the_optimum(small: EnumerableEnv, harm) -> None:
     class Harmed(TablePPO):
         def collect(self, watch):
             rollout = super().collect(watch)
-            harm(rollout, self.world.kl_coef)
+            harm(rollout, self.env.kl_coef)
             return rollout
 
     assert missed(small, kind=Harmed)
 
 
-def test_an_agent_that_does_not_say_how_likely_it_was_misses_the_optimum(small: EnumerableWorld) -> None:
+def test_an_agent_that_does_not_say_how_likely_it_was_misses_the_optimum(small: EnumerableEnv) -> None:
     class Silent(TablePPO):
         def _build(self):
             super()._build()
-            self.world.announces = False
+            self.env.announces = False
 
     assert missed(small, kind=Silent)
 
 
-def test_a_discount_misses_the_optimum(small: EnumerableWorld) -> None:
+def test_a_discount_misses_the_optimum(small: EnumerableEnv) -> None:
     assert missed(small, gamma=0.9)
 
 
@@ -255,7 +259,7 @@ class OneBehind(TablePolicy):
         super().read(memory, texts)
         ends = (texts >= 0).sum(1)
         late = np.where((np.arange(texts.shape[1]) < np.maximum(ends - 1, 1)[:, None]), texts, -1)
-        return torch.from_numpy(self.world.row(late))
+        return torch.from_numpy(self.env.row(late))
 
 
 class Stale(TablePolicy):
@@ -267,7 +271,7 @@ class Stale(TablePolicy):
 
 
 @pytest.mark.parametrize("policy", [OneBehind, Stale])
-def test_a_memory_off_by_one_misses_the_optimum(small: EnumerableWorld, policy: type[TablePolicy]) -> None:
+def test_a_memory_off_by_one_misses_the_optimum(small: EnumerableEnv, policy: type[TablePolicy]) -> None:
     assert missed(small, policy=policy)
 
 
@@ -275,9 +279,9 @@ def test_a_memory_off_by_one_misses_the_optimum(small: EnumerableWorld, policy: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("beta", "charge", "updates"), [(0.5, "token", 80), (1.0, "deferred", 160)])
-def test_a_transformer_comes_near_the_optimum(beta: float, charge: str, updates: int) -> None:
-    world = EnumerableWorld(random_lm(width=64, layers=2, entropy=1.0))
-    agent = PPO(world.make(128, beta, charge=charge), **TRANSFORMER, seed=0)
+@pytest.mark.parametrize(("beta", "kl_penalty", "updates"), [(0.5, "token", 80), (1.0, "deferred", 160)])
+def test_a_transformer_comes_near_the_optimum(beta: float, kl_penalty: str, updates: int) -> None:
+    adapter = EnumerableEnv(random_lm(width=64, layers=2, entropy=1.0))
+    agent = PPO(adapter.make(128, beta, kl_penalty=kl_penalty), **TRANSFORMER, seed=0)
     agent.learn(updates * 128 * agent.config.n_steps, progress=False)
-    assert world.share(world.log_probs(world.table(agent.policy.lm)), beta) >= 0.95
+    assert adapter.share(adapter.log_probs(adapter.table(agent.policy.lm)), beta) >= 0.95

@@ -11,15 +11,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clone_worlds import ROWS, TALK, some_episodes, texts
+from clone_envs import ROWS, TALK, some_episodes, texts
 from slot_policy import SlotPolicy
 from textrlhf.agents import Clone, Demonstrations, Episode, record
 from textrlhf.agents.demonstrations.demonstrations import Prefixes
 from textrlhf.language.fit import NextTokens, mean_loss
 from textrlhf.records.progress import Stopwatch
+from tiny_envs import Chatting, text_env
 from tiny_models import tiny_lm
-from tiny_worlds import Chatting, world
-from token_world import CONTEXT, TokenEnv
+from token_env import CONTEXT, TokenEnv
 
 
 def gradients(agent: Clone, monkeypatch: pytest.MonkeyPatch) -> tuple[float, dict[str, torch.Tensor]]:
@@ -145,10 +145,10 @@ def test_before_training_it_is_the_loss_of_next_tokens() -> None:
     """The same texts through language/fit, which pads and reads them another way."""
     agent = texts(heldout=0.4, seed=3)
     lm = tiny_lm()
-    assert len(agent._lessons().heldout.texts) == 1
+    assert len(agent._training_data().heldout.texts) == 1
     for policy_loss, episodes in (
-        (agent.heldout_metrics()["heldout/loss"], agent._lessons().heldout.texts),
-        (agent.advance(1.0, Stopwatch())["train/loss"], agent._lessons().passes.material.texts),
+        (agent.heldout_metrics()["heldout/loss"], agent._training_data().heldout.texts),
+        (agent.advance(1.0, Stopwatch())["train/loss"], agent._training_data().passes.material.texts),
     ):
         whole = [np.append(text.tokens, lm.eos_ids[0]) for ((text),) in episodes]
         starts = [int(text.lengths[0]) for ((text),) in episodes]
@@ -199,7 +199,7 @@ def test_a_language_models_accuracy_is_that_of_its_own_steps() -> None:
     """Teacher-forced and whole, the likeliest tokens are those that it would write step by step."""
     agent = texts([*ROWS, *ROWS], heldout=0.4, seed=1)
     right, count = 0, 0
-    for ((text),) in agent._lessons().heldout.texts:
+    for ((text),) in agent._training_data().heldout.texts:
         state, rows = None, text.rows(24)
         wanted = [*text.tokens[text.lengths[:-1]], 1]
         for row, token in zip(rows, wanted, strict=True):
@@ -209,13 +209,13 @@ def test_a_language_models_accuracy_is_that_of_its_own_steps() -> None:
 
 
 def test_a_dialogues_world_shows_what_its_demonstrations_hold() -> None:
-    """The tokens that are learned, sent one by one, lead the world through the very text that was read."""
+    """The tokens that are learned, sent one by one, lead the environment through the very text that was read."""
 
     class Chat(Chatting):
         def reply(self, prompt, turns, rng):
             return " a5 a6"
 
-    env = gym.make("TextRLHF-v0", **world(Chat()))
+    env = gym.make("TextRLHF-v0", **text_env(Chat()))
     seen, _ = env.reset(seed=0)
     prompt = env.unwrapped.reference_model.decode(seen[seen >= 0])
     rows = [{"prompt": prompt, "turns": [" a7", " a5 a6", " a8 a9"]}]
@@ -227,7 +227,7 @@ def test_a_dialogues_world_shows_what_its_demonstrations_hold() -> None:
 
 
 def test_a_window_on_a_text_is_learned_window_by_window() -> None:
-    """A world that shows its latest tokens only: each window is a text of its own, the first steps share one."""
+    """A environment that shows its latest tokens only: each window is a text of its own, the first steps share one."""
     lm, ids = tiny_lm(), [5, 9, 12, 7, 20, 31]
     windows = [ids[max(0, t - 2) : t + 1] for t in range(5)]
     seen = np.array([window + [-1] * (24 - len(window)) for window in windows])

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 
 import killed_clone
-from clone_worlds import pole_expert, some_episodes, texts
+from clone_envs import pole_expert, some_episodes, texts
 from textrlhf.agents import Clone, Demonstrations, Episode, evaluate, record
 from textrlhf.agents.demonstrations.dataset import hold_out
 from textrlhf.agents.environment.masks import pack
@@ -138,11 +138,11 @@ def test_a_pass_takes_every_step_once_in_an_order_of_its_own() -> None:
     for _ in range(2):
         seen.append([])
         while len(seen[-1]) < agent.epoch_steps:
-            batch = agent._lessons().passes.next()
+            batch = agent._training_data().passes.next()
             assert 0 < len(batch.actions) <= 50
             seen[-1] += [row.numpy().tobytes() for row in batch.observations[0]]
     learned = {row.tobytes() for e in agent.demonstrations.episodes for row in e.seen[0]}
-    heldout = agent._lessons().heldout
+    heldout = agent._training_data().heldout
     held = {row.numpy().tobytes() for row in heldout.take(np.arange(heldout.n_steps)).observations[0]}
     assert len(held) > 0
     assert set(seen[0]) == set(seen[1]) == learned - held
@@ -160,7 +160,7 @@ def test_texts_from_one_prompt_are_held_out_together_and_rows_may_say_so() -> No
     assert len(heldout) == 9
     assert not prompts[0] & prompts[1]
     named = texts([{**row, "split": "heldout"} if i == 4 else row for i, row in enumerate(many)], heldout=0.0)
-    assert named._lessons().heldout.n_steps == 2
+    assert named._training_data().heldout.n_steps == 2
     with pytest.raises(DataError, match="holds out every episode"):
         texts([{**row, "split": "heldout"} for row in many])
 
@@ -202,7 +202,7 @@ def test_observation_statistics_are_those_of_what_is_learned() -> None:
     made = killed_clone.demonstrations()
     agent = Clone("CartPole-v1", demonstrations=made, seed=0, normalize_observation=True, heldout=0.2)
     agent.learn(2000, progress=False)
-    material = agent._lessons().passes.material
+    material = agent._training_data().passes.material
     norm = agent.policy.encoder.parts[0].norm
     torch.testing.assert_close(norm.mean, torch.from_numpy(material.leaves[0].astype(np.float64).mean(0)))
     assert int(norm.count) == material.n_steps < made.n_steps

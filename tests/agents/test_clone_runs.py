@@ -17,15 +17,15 @@ import pytest
 import torch
 
 import killed_clone
-from clone_worlds import ROWS, pole_expert, some_episodes, texts
+from clone_envs import ROWS, pole_expert, some_episodes, texts
 from interrupted import Interrupt, final_bytes, killed, learned_rows
 from textrlhf.agents import PPO, Callback, Clone, CloneConfig, record
 from textrlhf.pipeline.commands.main import main
 from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.jsonl import DataError, write_jsonl
 from textrlhf.records.metrics import read_metrics
+from tiny_envs import text_env
 from tiny_models import tiny_lm
-from tiny_worlds import world
 
 
 def test_the_reference_stays_and_the_model_it_leaves_opens_a_world(tmp_path: Path) -> None:
@@ -33,9 +33,9 @@ def test_the_reference_stays_and_the_model_it_leaves_opens_a_world(tmp_path: Pat
     before = tiny_lm().fingerprint()
     agent = texts(learning_rate=1e-2).learn(40, run=tmp_path / "sft", progress=False)
     assert tiny_lm().fingerprint() == before
-    env = gym.make("TextRLHF-v0", **world(), split="heldout")
+    env = gym.make("TextRLHF-v0", **text_env(), split="heldout")
     env.close()
-    settings = {**world(), "model": str(tmp_path / "sft" / "model")}
+    settings = {**text_env(), "model": str(tmp_path / "sft" / "model")}
     again = gym.make("TextRLHF-v0", **settings).unwrapped.reference_model
     for ours, theirs in zip(agent.policy.lm.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
@@ -82,7 +82,7 @@ def test_fine_tuning_resumes_to_the_same_bits(tmp_path: Path) -> None:
     write_jsonl(file, [{"prompt": f"a{i}", "completion": f" a{i + 1} a{i + 2}"} for i in range(2, 22)])
 
     def env() -> Any:
-        return gym.make_vec("TextRLHF-v0", num_envs=1, **world())
+        return gym.make_vec("TextRLHF-v0", num_envs=1, **text_env())
 
     def learn(run: Path, *callbacks: Callback) -> Clone:
         agent = Clone(env(), demonstrations=file, seed=0, batch_size=10, checkpoint_every=45, learning_rate=1e-3)
@@ -133,7 +133,7 @@ def test_a_mistyped_file_loses_no_place(tmp_path: Path) -> None:
     back = Clone.load(tmp_path / "agent")
     with pytest.raises(DataError, match="no file"):
         back.demonstrations = tmp_path / "dmeos.npz"
-    assert 0 < back._lessons().passes.place
+    assert 0 < back._training_data().passes.place
 
 
 def test_a_loaded_agent_acts_without_its_demonstrations_and_learns_from_others(tmp_path: Path) -> None:

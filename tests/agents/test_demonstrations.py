@@ -16,12 +16,12 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from textrlhf.agents import PPO, Demonstrations, Episode, record
 from textrlhf.agents.demonstrations.demonstrations import Prefixes
 from textrlhf.agents.demonstrations.loading import check
-from textrlhf.agents.environment.adapter import World
+from textrlhf.agents.environment.adapter import EnvAdapter
 from textrlhf.agents.environment.masks import pack
 from textrlhf.agents.environment.vectorize import vectorize
 from textrlhf.records.jsonl import DataError
-from token_world import CONTEXT, TokenEnv, TokenVectorEnv
-from token_world import V as TOKENS
+from token_env import CONTEXT, TokenEnv, TokenVectorEnv
+from token_env import V as TOKENS
 
 MODES = list(AutoresetMode)
 
@@ -376,39 +376,39 @@ def cartpole(**parts: Any) -> Demonstrations:
 )
 def test_demonstrations_of_another_world_are_refused(made: Demonstrations, said: str) -> None:
     with pytest.raises(DataError, match=f"demonstrations, episode 0: .*({said})"):
-        check(made, World(vectorize("CartPole-v1", 1)))
+        check(made, EnvAdapter(vectorize("CartPole-v1", 1)))
 
 
 def test_what_fits_is_accepted() -> None:
-    world = World(vectorize("CartPole-v1", 1))
-    check(cartpole(), world)
-    check(cartpole(masks=pack(np.array([[1, 0], [1, 1], [1, 0]]))), world)
+    adapter = EnvAdapter(vectorize("CartPole-v1", 1))
+    check(cartpole(), adapter)
+    check(cartpole(masks=pack(np.array([[1, 0], [1, 1], [1, 0]]))), adapter)
 
 
 def test_actions_outside_a_box_name_the_remedy() -> None:
-    world = World(vectorize("Pendulum-v1", 1))
+    adapter = EnvAdapter(vectorize("Pendulum-v1", 1))
     made = Demonstrations([Episode((np.zeros((2, 3), np.float32),), np.array([[0.0], [2.5]]))])
     with pytest.raises(DataError, match=r"action \[2.5\] at step 1: the action space is Box.*np.clip"):
-        check(made, world)
+        check(made, adapter)
     with pytest.raises(DataError, match="it has action masks, which Box"):
-        check(Demonstrations([Episode((np.zeros((2, 3)),), np.zeros((2, 1)), np.zeros((2, 1), np.uint8))]), world)
+        check(Demonstrations([Episode((np.zeros((2, 3)),), np.zeros((2, 1)), np.zeros((2, 1), np.uint8))]), adapter)
 
 
 def test_discrete_observations_are_checked() -> None:
-    world = World(vectorize("FrozenLake-v1", 1))
-    check(Demonstrations([Episode((np.array([0, 15]),), np.array([1, 2]))]), world)
+    adapter = EnvAdapter(vectorize("FrozenLake-v1", 1))
+    check(Demonstrations([Episode((np.array([0, 15]),), np.array([1, 2]))]), adapter)
     with pytest.raises(DataError, match=r"observation 16 at step 1: the environment's are Discrete\(16\)"):
-        check(Demonstrations([Episode((np.array([0, 16]),), np.array([1, 2]))]), world)
+        check(Demonstrations([Episode((np.array([0, 16]),), np.array([1, 2]))]), adapter)
 
 
 def test_texts_of_another_tokenizer_are_refused() -> None:
-    world = World(vectorize(TokenEnv(), 1))
+    adapter = EnvAdapter(vectorize(TokenEnv(), 1))
     for text in (
         Prefixes(np.array([1, 2, TOKENS]), np.array([2, 3])),
         Prefixes(np.ones(CONTEXT + 1, int), np.array([2, 3])),
     ):
         with pytest.raises(DataError, match="another model's tokenizer"):
-            check(Demonstrations([Episode(text, np.array([0, 0]))]), world)
+            check(Demonstrations([Episode(text, np.array([0, 0]))]), adapter)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from textrlhf.agents.environment.adapter import World
-from textrlhf.agents.environment.episode_info import Endings, numbers
+from textrlhf.agents.environment.adapter import EnvAdapter
+from textrlhf.agents.environment.episode_info import EpisodeInfoReader, numbers
 from textrlhf.agents.environment.vectorize import Vectorized
 
 
@@ -37,11 +37,11 @@ class Telling(gym.Env):
 def test_what_is_told_at_the_end_and_only_there_is_found(mode: AutoresetMode) -> None:
     """Guards against the infos of the next episode, of other slots, and of every step."""
     env = SyncVectorEnv([lambda n=n: Telling(n) for n in (2, 3)], autoreset_mode=mode)
-    world = World(Vectorized(env, None, owned=True))
-    world.reset(0)
+    adapter = EnvAdapter(Vectorized(env, None, owned=True))
+    adapter.reset(0)
     found = []
     for _ in range(6):
-        turn = world.step(np.zeros(2, np.int64))
+        turn = adapter.step(np.zeros(2, np.int64))
         assert set(turn.told) == set(np.flatnonzero(turn.terminated).tolist())
         found += list(turn.told.items())
     assert len(found) >= 3
@@ -53,7 +53,7 @@ def test_what_is_told_at_the_end_and_only_there_is_found(mode: AutoresetMode) ->
 
 
 def test_of_a_single_slot_names_of_steps_are_learnt_as_it_goes() -> None:
-    endings = Endings()
+    endings = EpisodeInfoReader()
     no, yes = np.array([False]), np.array([True])
     step = {"speed": np.array([1.0]), "_speed": yes}
     assert endings.read(step, no, yes, same_step=False) == {}

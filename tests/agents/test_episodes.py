@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from textrlhf.agents.training.episode_statistics import WINDOW, Episodes
+from textrlhf.agents.training.episode_statistics import WINDOW, EpisodeStatistics
 
 
 def steps(seed: int, total: int = 120, slots: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -39,7 +39,7 @@ def by_hand(rewards: np.ndarray, ended: np.ndarray, valid: np.ndarray) -> list[t
 @pytest.mark.parametrize("pieces", [1, 4, 120], ids=lambda n: f"{n} rollouts")
 def test_episodes_add_up_slot_by_slot_and_across_rollouts(pieces: int) -> None:
     rewards, ended, valid = steps(0)
-    episodes = Episodes(3)
+    episodes = EpisodeStatistics(3)
     for part in np.array_split(np.arange(120), pieces):
         episodes.add(rewards[part], ended[part], valid[part])
     expected = by_hand(rewards, ended, valid)
@@ -51,7 +51,7 @@ def test_episodes_add_up_slot_by_slot_and_across_rollouts(pieces: int) -> None:
 
 def test_what_is_told_and_what_it_diverged_are_averaged_over_the_episodes_that_have_it() -> None:
     """KL adds up over an episode, across rollouts and not through a reset; words are no numbers."""
-    episodes = Episodes(2)
+    episodes = EpisodeStatistics(2)
     one = np.ones((1, 2))
     episodes.add(one, one < 0, one > 0, kl=np.array([[0.5, 0.25]]))
     told = {(0, 0): {"score": np.float64(2.0), "is_success": True, "response": "words"}}
@@ -61,14 +61,14 @@ def test_what_is_told_and_what_it_diverged_are_averaged_over_the_episodes_that_h
     assert metrics["rollout/kl"] == pytest.approx((1.0 + 3.0 + 1.25) / 3)
     assert (metrics["rollout/score"], metrics["rollout/is_success"]) == (2.0, 1.0)
     assert "rollout/response" not in metrics
-    again = Episodes(2)
+    again = EpisodeStatistics(2)
     again.load_state_dict(json.loads(json.dumps(episodes.state_dict())))
     assert again.metrics() == metrics
 
 
 def test_only_the_last_hundred_count() -> None:
     """An average over all of training would hide for ever how well the agent does now."""
-    episodes = Episodes(1)
+    episodes = EpisodeStatistics(1)
     yes = np.ones((250, 1), bool)
     episodes.add(np.arange(250.0)[:, None], yes, yes)
     assert WINDOW == 100
@@ -77,13 +77,13 @@ def test_only_the_last_hundred_count() -> None:
 
 
 def test_before_the_first_end_nothing_is_claimed() -> None:
-    episodes = Episodes(2)
+    episodes = EpisodeStatistics(2)
     episodes.add(np.ones((5, 2)), np.zeros((5, 2), bool), np.ones((5, 2), bool))
     assert episodes.metrics() == {}
 
 
 def test_a_cut_forgets_what_is_under_way_and_keeps_what_is_finished() -> None:
-    episodes = Episodes(1)
+    episodes = EpisodeStatistics(1)
     yes, no = np.ones((1, 1), bool), np.zeros((1, 1), bool)
     episodes.add(np.full((1, 1), 3.0), yes, yes)
     episodes.add(np.full((1, 1), 50.0), no, yes)
@@ -93,7 +93,7 @@ def test_a_cut_forgets_what_is_under_way_and_keeps_what_is_finished() -> None:
 
 
 def test_state_survives_json() -> None:
-    episodes, copy = Episodes(3), Episodes(3)
+    episodes, copy = EpisodeStatistics(3), EpisodeStatistics(3)
     episodes.add(*steps(1))
     episodes.cut()  # as a checkpoint does
     copy.load_state_dict(json.loads(json.dumps(episodes.state_dict())))

@@ -60,7 +60,7 @@ def agent(recipe: Any = None) -> Any:
 
         return play
 
-    return SimpleNamespace(world=SimpleNamespace(recipe=recipe), player=player, threads=contextlib.nullcontext)
+    return SimpleNamespace(adapter=SimpleNamespace(recipe=recipe), player=player, threads=contextlib.nullcontext)
 
 
 def batch(*lengths: int, mode: AutoresetMode = AutoresetMode.SAME_STEP, grow: int = 0) -> SyncVectorEnv:

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textrlhf.agents.environment.attributes import Reach
+from textrlhf.agents.environment.attributes import EnvAttributes
 from textrlhf.agents.environment.masks import MaskSource, pack, require_an_action, unpack
 
 WIDTH = 5
@@ -95,10 +95,10 @@ KINDS = {
 
 
 def follow(kind: str, mode: AutoresetMode, steps: int = 40) -> None:
-    """Step as `World` does; the masks read must be those of the states the environments stand in."""
+    """Step as `EnvAdapter` does; the masks read must be those of the states the environments stand in."""
     lengths = (2, 3, 5)
     envs = SyncVectorEnv([lambda n=n: KINDS[kind](n) for n in lengths], autoreset_mode=mode)
-    source = MaskSource(Reach(envs), len(lengths), WIDTH)
+    source = MaskSource(EnvAttributes(envs), len(lengths), WIDTH)
 
     def compare(masks: np.ndarray | None) -> None:
         truth = np.stack([env.unwrapped.truth() for env in envs.envs])
@@ -128,7 +128,7 @@ def test_masks_are_those_of_the_present_states(kind: str, mode: AutoresetMode) -
 
 def test_an_environment_that_says_nothing_has_no_masks() -> None:
     envs = SyncVectorEnv([lambda: Counting(3, "never")] * 2)
-    source = MaskSource(Reach(envs), 2, WIDTH)
+    source = MaskSource(EnvAttributes(envs), 2, WIDTH)
     assert source.read(envs.reset()[1]) is None
     assert source.read(envs.step(np.zeros(2, np.int64))[-1]) is None
 
@@ -143,7 +143,7 @@ class Native(VectorEnv[Any, Any, Any]):
 
 
 def test_a_native_batch_is_asked_once_for_all_slots() -> None:
-    masks = MaskSource(Reach(Native()), 3, WIDTH).read({})
+    masks = MaskSource(EnvAttributes(Native()), 3, WIDTH).read({})
     assert masks is not None
     assert masks.dtype == bool
     np.testing.assert_array_equal(masks, np.eye(3, WIDTH, dtype=bool))
@@ -152,7 +152,7 @@ def test_a_native_batch_is_asked_once_for_all_slots() -> None:
 def test_masks_of_several_choices_lie_side_by_side() -> None:
     """(N, K, n) from an environment is (N, K·n) for a policy."""
     envs = SyncVectorEnv([lambda: Counting(3, "never")] * 2)
-    source = MaskSource(Reach(envs), 2, 6)
+    source = MaskSource(EnvAttributes(envs), 2, 6)
     grid = np.arange(12).reshape(2, 2, 3) % 5 != 0
     masks = source.read({"action_mask": grid})
     np.testing.assert_array_equal(masks, grid.reshape(2, 6))
@@ -161,7 +161,7 @@ def test_masks_of_several_choices_lie_side_by_side() -> None:
 @pytest.mark.parametrize("kind", ["info", "method"])
 def test_a_mask_of_another_width_is_refused_with_both_shapes(kind: str) -> None:
     envs = SyncVectorEnv([lambda: KINDS[kind](3)] * 2)
-    source = MaskSource(Reach(envs), 2, WIDTH + 1)
+    source = MaskSource(EnvAttributes(envs), 2, WIDTH + 1)
     with pytest.raises(ValueError, match=r"action mask of shape \(2, 5\): expected \(2, 6\)"):
         source.read(envs.reset()[1])
 

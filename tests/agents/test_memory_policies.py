@@ -1,4 +1,4 @@
-"""A policy whose memory is written in place, on a world of tokens: PPO must not need to know."""
+"""A policy whose memory is written in place, on a environment of tokens: PPO must not need to know."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from slot_policy import SlotPolicy
 from textrlhf.agents import PPO
 from textrlhf.records.progress import Stopwatch
-from token_world import CONTEXT, TokenEnv, TokenVectorEnv
+from token_env import CONTEXT, TokenEnv, TokenVectorEnv
 
 MODES = list(AutoresetMode)
 
@@ -54,7 +54,7 @@ class ReadsTwice(SlotPolicy):
 
 
 class LosesTokens(SlotPolicy):
-    """Reads one token a step, whatever the world added."""
+    """Reads one token a step, whatever the environment added."""
 
     def feed(self, memory, rows, tokens):
         lengths = (tokens >= 0).sum(1)
@@ -72,7 +72,7 @@ class NeverForgets(SlotPolicy):
 class KeepsStaleState(SlotPolicy):
     """Goes on after an update with what the old weights computed."""
 
-    def refreshed(self, memory):
+    def after_update(self, memory):
         return memory
 
 

@@ -16,10 +16,10 @@ from text_learner import DISABLED, NEXT_STEP, SAME_STEP, WORLDS, N, batch, learn
 from textrlhf.agents import PPO
 from textrlhf.agents.policies import LanguageModelPolicy
 from textrlhf.agents.policies import language_model as module
-from textrlhf.agents.policies.text_memory import Reading, goes_on
+from textrlhf.agents.policies.text_memory import TextMemory, is_continuation
 from textrlhf.records.progress import Stopwatch
+from tiny_envs import text_env
 from tiny_models import V, tiny_lm
-from tiny_worlds import world
 
 MODES = {"gpt2": SAME_STEP, "llama": NEXT_STEP, "opt": DISABLED, "bloom": SAME_STEP, "gemma2": NEXT_STEP}
 
@@ -68,7 +68,7 @@ class Latest(gym.ObservationWrapper):
 
 def test_ratio_is_one_where_only_the_latest_tokens_are_shown() -> None:
     def single():
-        return Latest(gym.make("TextRLHF-v0", **world()))
+        return Latest(gym.make("TextRLHF-v0", **text_env()))
 
     agent = learner(SyncVectorEnv([single] * N, autoreset_mode=SAME_STEP))
     assert 0 < worst_first_ratio(agent) < 1e-5
@@ -77,7 +77,7 @@ def test_ratio_is_one_where_only_the_latest_tokens_are_shown() -> None:
 class KeepsStaleKeys(LanguageModelPolicy):
     """Goes on after an update with the keys and values of the old weights."""
 
-    def refreshed(self, memory):
+    def after_update(self, memory):
         return memory
 
 
@@ -88,17 +88,17 @@ class Unmasked(LanguageModelPolicy):
         return super().evaluate(dataclasses.replace(batch, masks=None))
 
 
-class MissesTheReply(Reading):
-    """Reads one token a step, whatever the world added."""
+class MissesTheReply(TextMemory):
+    """Reads one token a step, whatever the environment added."""
 
     def read(self, tokens, starts):
         lengths = self.cache.lengths
-        going = (lengths > 0) & ~starts & goes_on(self.tokens, tokens)
+        going = (lengths > 0) & ~starts & is_continuation(self.tokens, tokens)
         self.tokens[going], lengths[going] = tokens[going], (tokens[going] >= 0).sum(1) - 1
         return super().read(tokens, starts)
 
 
-class TakesItForTheOldText(Reading):
+class TakesItForTheOldText(TextMemory):
     """Reads on in a new text where the old one stood."""
 
     def read(self, tokens, starts):
@@ -124,8 +124,8 @@ def test_sabotage_is_caught(sabotage: type, kind: str, monkeypatch: pytest.Monke
                 policy.__class__ = sabotage
             return policy
 
-    if issubclass(sabotage, Reading):
-        monkeypatch.setattr(module, "Reading", sabotage)
+    if issubclass(sabotage, TextMemory):
+        monkeypatch.setattr(module, "TextMemory", sabotage)
     assert worst_first_ratio(learner(batch(kind), Sabotaged), updates=12) > 1e-3
 
 
@@ -172,36 +172,36 @@ def test_what_bf16_leaves_of_the_ratio() -> None:
         assert float(off.max()) < BF16_LARGEST
 
 
-@pytest.mark.parametrize("charge", ["token", "deferred"])
-def test_rounding_is_no_kl(charge: str) -> None:
-    """In bfloat16 too a policy equal to its reference is charged next to nothing: both compute in it, alike."""
+@pytest.mark.parametrize("kl_penalty", ["token", "deferred"])
+def test_rounding_is_no_kl(kl_penalty: str) -> None:
+    """In bfloat16 too a policy equal to its reference pays the penalty next to nothing: both compute in it, alike."""
     scores: list[torch.dtype] = []
 
-    def judge(prompts, responses):
+    def reward_model(prompts, responses):
         scores.append((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
         return np.zeros(len(prompts))
 
-    env_kwargs = {"charge": charge, "reward_model": judge}
+    env_kwargs = {"kl_penalty": kl_penalty, "reward_model": reward_model}
     agent = PPO("TextRLHF-v0", env_kwargs=env_kwargs, seed=0, bf16=True, n_envs=8, n_steps=32)
     agent.cut(None)
     for rollout in rollouts(agent, 1, learn=False):
-        assert np.abs(rollout.kl).mean() < (1e-6 if charge == "token" else BF16_MEAN)
-        assert np.abs(rollout.kl).max() < (1e-5 if charge == "token" else BF16_LARGEST)
-    assert set(scores) == {torch.float32}  # a judge computes as it always does
+        assert np.abs(rollout.kl).mean() < (1e-6 if kl_penalty == "token" else BF16_MEAN)
+        assert np.abs(rollout.kl).max() < (1e-5 if kl_penalty == "token" else BF16_LARGEST)
+    assert set(scores) == {torch.float32}  # a reward model computes as it always does
 
 
 def test_a_rollout_drops_what_it_has_seen() -> None:
     """Design §4: O(T) tokens a text, not O(T²). An observation is as wide as the context."""
     agent = learner(batch(), n_steps=20)
     seen: list[weakref.ref] = []
-    step = agent.world.step
+    step = agent.env.step
 
     def watched(*args):
         turn = step(*args)
         seen.append(weakref.ref(turn.observation[0]))
         return turn
 
-    agent.world.step = watched
+    agent.env.step = watched
     rollout = agent.collect(Stopwatch())
     assert len(seen) == rollout.valid.shape[0] == 20
     assert sum(one() is not None for one in seen) == 1  # that on which it will go on
@@ -258,9 +258,9 @@ def test_predict_draws_as_likely_as_the_model_says() -> None:
 
 def test_the_reference_stays_as_it_is() -> None:
     before = copy.deepcopy(tiny_lm().fingerprint())
-    agent = learner(batch(charge="deferred"), separate_critic=True)
+    agent = learner(batch(kl_penalty="deferred"), separate_critic=True)
     agent.learn(4 * 7 * N, progress=False)
-    assert agent.world.reference_model.fingerprint() == before == tiny_lm().fingerprint()
+    assert agent.env.reference_model.fingerprint() == before == tiny_lm().fingerprint()
     assert agent.policy.lm.fingerprint() != before
 
 

@@ -110,7 +110,7 @@ def test_callbacks_carry_on(tmp_path: Path) -> None:
 
 
 class Prompts(gym.Env):
-    """Walks through prompts of its own, as text worlds will: its place must survive cuts and kills."""
+    """Walks through prompts of its own, as text environments will: its place must survive cuts and kills."""
 
     metadata = {"render_modes": []}
     observation_space = spaces.Box(0, 1e9, (1,), np.float32)
@@ -144,9 +144,9 @@ def test_a_worlds_own_state_survives(tmp_path: Path) -> None:
         )
 
     whole = learn(tmp_path / "whole")
-    assert whole.world.env.envs[0].place > 300  # cuts did not send it back to the first prompt
+    assert whole.env.vector_env.envs[0].place > 300  # cuts did not send it back to the first prompt
     with pytest.raises(KeyboardInterrupt):
         learn(tmp_path / "cut", Interrupt(23))
     resumed = PPO.resume(tmp_path / "cut", Prompts(), progress=False)
-    assert resumed.world.env.envs[0].place == whole.world.env.envs[0].place
+    assert resumed.env.vector_env.envs[0].place == whole.env.vector_env.envs[0].place
     assert torch.equal(resumed.optimizer.flat, whole.optimizer.flat)

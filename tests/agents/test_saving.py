@@ -82,7 +82,7 @@ def test_an_environment_that_cannot_be_made_again(tmp_path: Path) -> None:
     PPO(env, n_envs=1, n_steps=16, seed=0).save(tmp_path / "c")
     with pytest.raises(CheckpointError, match="cannot be made again by id: pass env="):
         PPO.load(tmp_path / "c")
-    assert PPO.load(tmp_path / "c", env=env).world.n_envs == 1
+    assert PPO.load(tmp_path / "c", env=env).env.n_envs == 1
 
 
 def test_a_strangers_module_is_not_imported(saved: Path, tmp_path: Path) -> None:

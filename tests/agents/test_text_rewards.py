@@ -1,4 +1,6 @@
-"""What an agent on text is paid, and learns from: whoever charges when, whatever the autoreset (design §7.2, §7.3)."""
+"""What an agent on text is paid, and learns from: whoever penalties when, whatever the autoreset (design §7.2,
+§7.3).
+"""
 
 from __future__ import annotations
 
@@ -14,29 +16,31 @@ from textrlhf.agents import PPO
 from textrlhf.agents.policies import language_model as module
 from textrlhf.records.progress import Stopwatch
 
-CHARGES = ["token", "deferred"]
+KL_PENALTIES = ["token", "deferred"]
 BETA = 0.3
 
 
-@pytest.mark.parametrize("charge", CHARGES)
+@pytest.mark.parametrize("kl_penalty", KL_PENALTIES)
 @pytest.mark.parametrize(
     ("family", "kind"),
     [*(("gpt2", kind) for kind in WORLDS), ("llama", "dialogue"), ("opt", "masks"), ("bloom", "cut")],
 )
-def test_a_policy_that_is_the_reference_is_charged_nothing(family: str, kind: str, charge: str) -> None:
-    agent = learner(batch(kind, family, charge=charge, kl_coef=1.0), n_steps=16)
+def test_a_policy_that_is_the_reference_is_charged_nothing(family: str, kind: str, kl_penalty: str) -> None:
+    agent = learner(batch(kind, family, kl_penalty=kl_penalty, kl_coef=1.0), n_steps=16)
     first, second = (rollout.kl for rollout in rollouts(agent, 2, learn=True))
     assert 0 < float(np.abs(first).max()) < 1e-5
     assert float(np.abs(second).max()) > 1e-3, "still nothing after an update"
 
 
-@pytest.mark.parametrize("charge", CHARGES)
+@pytest.mark.parametrize("kl_penalty", KL_PENALTIES)
 @pytest.mark.parametrize("kind", WORLDS)
-def test_a_texts_rewards_sum_to_its_score_less_its_charges(kind: str, charge: str) -> None:
-    """As the agent sees them, across rollouts and cuts; `score` and `kl` as the world tells them at the text's end."""
-    agent, turns = learner(batch(kind, charge=charge, kl_coef=BETA), moved=0.1), []
-    step = agent.world.step
-    agent.world.step = lambda *args: turns.append(step(*args)) or turns[-1]
+def test_a_texts_rewards_sum_to_its_score_less_its_charges(kind: str, kl_penalty: str) -> None:
+    """As the agent sees them, across rollouts and cuts; `score` and `kl` as the environment tells them at the text's
+    end.
+    """
+    agent, turns = learner(batch(kind, kl_penalty=kl_penalty, kl_coef=BETA), moved=0.1), []
+    step = agent.env.step
+    agent.env.step = lambda *args: turns.append(step(*args)) or turns[-1]
     parts = list(rollouts(agent, 6, learn=True))
     rewards, kl = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rewards", "kl"))
     first, ends = np.zeros(N, np.int64), 0
@@ -46,7 +50,7 @@ def test_a_texts_rewards_sum_to_its_score_less_its_charges(kind: str, charge: st
             total = told.get("score", 0.0) - BETA * kl[text].sum()
             assert rewards[text].sum() == pytest.approx(total, abs=1e-5)
             assert told["length"] == t + 1 - first[slot]
-            if charge == "token":  # the other does not know it yet
+            if kl_penalty == "token":  # the other does not know it yet
                 assert told["kl"] == pytest.approx(kl[text].sum(), abs=1e-5)
             first[slot], ends = t + 1, ends + 1
     assert ends > N
@@ -57,7 +61,9 @@ def test_a_texts_rewards_sum_to_its_score_less_its_charges(kind: str, charge: st
 @pytest.mark.parametrize("kind", WORLDS)
 def test_charged_at_once_or_later_it_learns_the_same(kind: str, mode: AutoresetMode) -> None:
     """Charges put at other steps or slots, lost where a text is cut or goes on, or at resets."""
-    agents = [learner(batch(kind, charge=charge, mode=mode, kl_coef=BETA), moved=0.1) for charge in CHARGES]
+    agents = [
+        learner(batch(kind, kl_penalty=kl_penalty, mode=mode, kl_coef=BETA), moved=0.1) for kl_penalty in KL_PENALTIES
+    ]
     cuts = 0
     for at_once, later in zip(*(rollouts(agent, 4, learn=False) for agent in agents), strict=True):
         assert torch.equal(at_once.actions, later.actions)
@@ -78,7 +84,7 @@ def test_a_step_of_resets_alone_does_not_hide_the_kl() -> None:
 
 @pytest.mark.parametrize("kind", WORLDS)
 def test_with_autoreset_disabled_it_is_the_same_run(kind: str) -> None:
-    same, disabled = (learner(batch(kind, mode=mode, charge="deferred")) for mode in (SAME_STEP, DISABLED))
+    same, disabled = (learner(batch(kind, mode=mode, kl_penalty="deferred")) for mode in (SAME_STEP, DISABLED))
     for _ in range(3):
         for agent in (same, disabled):
             agent.advance(1.0, Stopwatch())
@@ -108,13 +114,13 @@ def texts_of(agent: PPO, monkeypatch: pytest.MonkeyPatch) -> list[list[list[np.n
     return found
 
 
-@pytest.mark.parametrize("charge", CHARGES)
+@pytest.mark.parametrize("kl_penalty", KL_PENALTIES)
 @pytest.mark.parametrize("kind", ["cut", "masks", "dialogue"])
 def test_next_step_autoreset_tells_the_same_of_every_text(
-    kind: str, charge: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, kl_penalty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It spends steps on resets, and nothing else is different."""
-    env = {"charge": charge, "kl_coef": BETA}
+    env = {"kl_penalty": kl_penalty, "kl_coef": BETA}
     agents = [learner(batch(kind, mode=mode, **env), moved=0.1, n_steps=40) for mode in (SAME_STEP, NEXT_STEP)]
     same, spent = (texts_of(agent, monkeypatch) for agent in agents)
     for mine, theirs in zip(same, spent, strict=True):

@@ -15,11 +15,12 @@ import torch
 
 from interrupted import Interrupt
 from text_learner import N, batch, learner
-from textrlhf.agents import PPO, Callback, training
+from textrlhf.agents import PPO, Callback
+from textrlhf.agents.training import loop as training
 from textrlhf.language import CausalLM
 from textrlhf.records.checkpoint import CheckpointError
+from tiny_envs import Counting
 from tiny_models import tiny_lm, tiny_model, word_tokenizer
-from tiny_worlds import Counting
 
 UPDATES, EVERY = 9, 3 * 7 * N  # three updates from one checkpoint to the next
 
@@ -30,7 +31,7 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "kind", "charge", "critic"),
+    ("family", "kind", "kl_penalty", "critic"),
     [
         ("gpt2", "cut", "token", False),
         ("llama", "dialogue", "deferred", True),
@@ -40,19 +41,19 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_interrupted_and_resumed_is_never_interrupted(
-    family: str, kind: str, charge: str, critic: bool, tmp_path: Path
+    family: str, kind: str, kl_penalty: str, critic: bool, tmp_path: Path
 ) -> None:
     """Also that a folder, its checkpoints and its samples change nothing: the whole run has none."""
 
     def fresh() -> PPO:
-        return learner(batch(kind, family, charge=charge), separate_critic=critic, checkpoint_every=EVERY)
+        return learner(batch(kind, family, kl_penalty=kl_penalty), separate_critic=critic, checkpoint_every=EVERY)
 
     whole = fresh().learn(UPDATES * 7 * N, progress=False)
     with pytest.raises(KeyboardInterrupt):
         fresh().learn(UPDATES * 7 * N, run=tmp_path, progress=False, callbacks=Interrupt(5))
     with pytest.raises(KeyboardInterrupt):
-        PPO.resume(tmp_path, batch(kind, family, charge=charge), progress=False, callbacks=Interrupt(8))
-    resumed = PPO.resume(tmp_path, batch(kind, family, charge=charge), progress=False)
+        PPO.resume(tmp_path, batch(kind, family, kl_penalty=kl_penalty), progress=False, callbacks=Interrupt(8))
+    resumed = PPO.resume(tmp_path, batch(kind, family, kl_penalty=kl_penalty), progress=False)
     assert resumed.n_updates == UPDATES
     assert torch.equal(resumed.optimizer.flat, whole.optimizer.flat)
     assert torch.equal(resumed.optimizer.square, whole.optimizer.square)
@@ -69,7 +70,7 @@ def without_feedback(agent: PPO) -> dict:
 
 
 def test_a_resumed_run_tells_the_same_of_its_episodes(tmp_path: Path) -> None:
-    dialogue = {"kind": "dialogue", "family": "llama", "charge": "deferred"}
+    dialogue = {"kind": "dialogue", "family": "llama", "kl_penalty": "deferred"}
 
     def told(*callbacks: Callback, run: Path | None = None) -> list:
         if run and not callbacks:
@@ -115,10 +116,10 @@ def test_killed_and_resumed_with_the_shipped_model(tmp_path: Path) -> None:
     assert resumed.state_dict() == whole.state_dict()
 
 
-@pytest.mark.parametrize("charge", ["token", "deferred"])
-def test_one_seed_is_one_run(charge: str) -> None:
+@pytest.mark.parametrize("kl_penalty", ["token", "deferred"])
+def test_one_seed_is_one_run(kl_penalty: str) -> None:
     weights = [
-        learner(batch("dialogue", charge=charge), seed=seed).learn(3 * 7 * N, progress=False).optimizer.flat
+        learner(batch("dialogue", kl_penalty=kl_penalty), seed=seed).learn(3 * 7 * N, progress=False).optimizer.flat
         for seed in (5, 5, 6)
     ]
     assert torch.equal(weights[0], weights[1])
@@ -126,7 +127,7 @@ def test_one_seed_is_one_run(charge: str) -> None:
 
 
 def named(model, folder: Path):
-    """The usual world with a model that has a name."""
+    """The usual environment with a model that has a name."""
     lm = CausalLM(model, word_tokenizer()).save(folder)
     return gym.make_vec("TextRLHF-v0", N, task=Counting(), model=lm, context=24)
 
@@ -140,7 +141,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def test_another_reference_of_the_same_shape_is_refused(saved: Path, tmp_path: Path) -> None:
-    """Else texts would be charged for leaving a model that the agent never was."""
+    """Else texts would be penalised for leaving a model that the agent never was."""
     with pytest.raises(CheckpointError, match=r"other weights than the one this agent began from.*pass env="):
         PPO.load(saved, named(tiny_model("gpt2", seed=1), tmp_path / "other"))
 

@@ -12,10 +12,10 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from slot_policy import SlotPolicy
 from textrlhf.agents import PPO, evaluate
-from textrlhf.agents.environment.adapter import World, WorldError
+from textrlhf.agents.environment.adapter import EnvAdapter, EnvError
 from textrlhf.agents.environment.vectorize import vectorize
 from textrlhf.records.progress import Stopwatch
-from token_world import DROPPED, REFERENCE, TokenEnv, TokenVectorEnv, V
+from token_env import DROPPED, REFERENCE, TokenEnv, TokenVectorEnv, V
 
 MODES = list(AutoresetMode)
 N, KL = 3, 0.1
@@ -34,52 +34,52 @@ def vector_envs(mode: AutoresetMode):
     }
 
 
-def charged(world: World, steps: int = 60) -> None:
+def penalised(adapter: EnvAdapter, steps: int = 60) -> None:
     """Play with made-up log-probs and hold every middle reward against −β(log π − log π_ref)."""
     rng = np.random.default_rng(0)
-    world.reset(0)
+    adapter.reset(0)
     seen = 0
     for _ in range(steps):
         actions, logprobs = rng.integers(DROPPED, V, N), rng.normal(-2, 1, N)
-        turn = world.step(actions, logprobs)
-        expected = np.where(turn.valid, -KL * (logprobs - REFERENCE[actions]), 0.0)
-        np.testing.assert_allclose(turn.reward, expected, atol=1e-6)
-        seen += int(turn.truncated.sum())
+        result = adapter.step(actions, logprobs)
+        expected = np.where(result.valid, -KL * (logprobs - REFERENCE[actions]), 0.0)
+        np.testing.assert_allclose(result.reward, expected, atol=1e-6)
+        seen += int(result.truncated.sum())
     assert seen > N
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_kind_of_environment_hears_the_announcement(mode: AutoresetMode) -> None:
     for name, env in vector_envs(mode).items():
-        world = World(vectorize(env, 1))
-        assert world.announces, name
-        assert world.settles, name
-        assert world.reference_model == "the fixed distribution", name
-        charged(world)
+        adapter = EnvAdapter(vectorize(env, 1))
+        assert adapter.announces, name
+        assert adapter.settles, name
+        assert adapter.reference_model == "the fixed distribution", name
+        penalised(adapter)
 
 
 def test_worker_processes_hear_it_too() -> None:
     env = AsyncVectorEnv([TokenEnv] * N, context="spawn", autoreset_mode=AutoresetMode.SAME_STEP)
     try:
-        charged(World(vectorize(env, 1)), steps=30)
+        penalised(EnvAdapter(vectorize(env, 1)), steps=30)
     finally:
         env.close()
 
 
 def test_an_announcement_is_for_one_step_only() -> None:
-    world = World(vectorize(TokenVectorEnv(N, kl_coef=KL), 1))
-    world.reset(0)
+    adapter = EnvAdapter(vectorize(TokenVectorEnv(N, kl_coef=KL), 1))
+    adapter.reset(0)
     actions = np.full(N, DROPPED)
-    world.step(actions, np.full(N, -1.0))
-    unannounced = world.env.step(actions)[1]
+    adapter.step(actions, np.full(N, -1.0))
+    unannounced = adapter.vector_env.step(actions)[1]
     np.testing.assert_allclose(unannounced, KL * REFERENCE[DROPPED])  # as of one certain of its token
 
 
 def test_an_environment_that_asks_nothing_is_told_nothing() -> None:
-    world = World(vectorize("CartPole-v1", 2))
-    assert not world.announces
-    assert not world.settles
-    assert world.reference_model is None
+    adapter = EnvAdapter(vectorize("CartPole-v1", 2))
+    assert not adapter.announces
+    assert not adapter.settles
+    assert adapter.reference_model is None
 
 
 class SlotPPO(PPO):
@@ -99,10 +99,10 @@ def rollouts(env, n: int = 4):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("native", [True, False])
 def test_settled_advantages_equal_those_charged_at_once(mode: AutoresetMode, native: bool) -> None:
-    def make(charge: str):
+    def make(kl_penalty: str):
         if native:
-            return TokenVectorEnv(N, mode, charge=charge, kl_coef=KL)
-        return SyncVectorEnv([lambda: TokenEnv(charge, KL)] * N, autoreset_mode=mode)
+            return TokenVectorEnv(N, mode, kl_penalty=kl_penalty, kl_coef=KL)
+        return SyncVectorEnv([lambda: TokenEnv(kl_penalty, KL)] * N, autoreset_mode=mode)
 
     cuts = 0
     for at_once, settled in zip(rollouts(make("token")), rollouts(make("deferred")), strict=True):
@@ -114,14 +114,14 @@ def test_settled_advantages_equal_those_charged_at_once(mode: AutoresetMode, nat
 
 def test_a_plain_loop_that_never_settles_sees_the_right_return() -> None:
     returns = {}
-    for charge in ("token", "deferred"):
-        env = TokenEnv(charge, KL)
+    for kl_penalty in ("token", "deferred"):
+        env = TokenEnv(kl_penalty, KL)
         env.reset(seed=0)
         rng, total, done = np.random.default_rng(1), 0.0, False
         while not done:
             _, reward, terminated, truncated, _ = env.step(rng.integers(V))
             total, done = total + reward, terminated or truncated
-        returns[charge] = total
+        returns[kl_penalty] = total
     assert returns["deferred"] == pytest.approx(returns["token"], abs=1e-9)
 
 
@@ -130,8 +130,8 @@ def test_a_wrong_number_of_charges_is_refused() -> None:
         def settle(self):
             return [np.zeros(7) for _ in super().settle()]
 
-    with pytest.raises(WorldError, match="7 charges for slot 0: expected 16"):
-        list(rollouts(Miscounts(N, charge="deferred"), 1))
+    with pytest.raises(EnvError, match="7 penalties for slot 0: expected 16"):
+        list(rollouts(Miscounts(N, kl_penalty="deferred"), 1))
 
 
 class Counting(gym.Env):
@@ -162,15 +162,15 @@ class Counting(gym.Env):
 @pytest.mark.parametrize("mode", MODES)
 def test_the_three_autoreset_modes_tell_the_same_story(mode: AutoresetMode) -> None:
     """Leaving out NEXT_STEP's spent rows, all modes show the same episodes, ends and final observations."""
-    world = World(vectorize(SyncVectorEnv([Counting], autoreset_mode=mode), 1))
-    observation, starts = world.reset(0), np.array([True])
+    adapter = EnvAdapter(vectorize(SyncVectorEnv([Counting], autoreset_mode=mode), 1))
+    observation, starts = adapter.reset(0), np.array([True])
     story = []
     while len(story) < 12:
-        turn = world.step(np.zeros(1, np.int64))
-        if turn.valid[0]:
-            final = None if turn.final is None else turn.final[0][0].tolist()
-            story.append((observation[0][0].tolist(), bool(starts[0]), bool(turn.terminated[0]), final))
-        observation, starts = turn.observation, turn.starts
+        result = adapter.step(np.zeros(1, np.int64))
+        if result.valid[0]:
+            final = None if result.final is None else result.final[0][0].tolist()
+            story.append((observation[0][0].tolist(), bool(starts[0]), bool(result.terminated[0]), final))
+        observation, starts = result.observation, result.starts
     assert story[:6] == [
         ([0, 0], True, False, None),
         ([0, 1], False, False, None),
@@ -203,7 +203,7 @@ def test_nan_from_an_environment_stops_before_learning(where: str) -> None:
     env = SyncVectorEnv([Counting, lambda: Broken(where)], autoreset_mode=AutoresetMode.SAME_STEP)
     agent = PPO(env, n_steps=8, seed=0)
     before = {name: value.clone() for name, value in agent.policy.state_dict().items()}
-    with pytest.raises(WorldError, match=f"NaN or infinite {where} in slot 1"):
+    with pytest.raises(EnvError, match=f"NaN or infinite {where} in slot 1"):
         agent.learn(100, progress=False)
     assert all((before[name] == value).all() for name, value in agent.policy.state_dict().items())
 
@@ -216,7 +216,7 @@ def test_infinite_observations_never_reach_the_statistics(tmp_path) -> None:
             return super()._observe() if self.t < 5 else np.array([0, np.inf], np.float32)
 
     agent = PPO(Infinite(((100, "terminated"),)), n_envs=1, n_steps=4, normalize_observation=True, seed=0)
-    with pytest.raises(WorldError, match="infinite observation in slot 0"):
+    with pytest.raises(EnvError, match="infinite observation in slot 0"):
         agent.learn(64, run=tmp_path, progress=False)
 
 
@@ -226,24 +226,25 @@ def test_a_nan_final_observation_is_named_too() -> None:
             return super()._observe() if self.t < 2 else np.array([np.nan, 0], np.float32)
 
     for mode in MODES:
-        world = World(vectorize(SyncVectorEnv([lambda: BrokenEnd(((2, "truncated"),))], autoreset_mode=mode), 1))
-        world.reset(0)
-        world.step(np.zeros(1, np.int64))
-        with pytest.raises(WorldError, match="NaN or infinite observation in slot 0"):
-            world.step(np.zeros(1, np.int64))
+        adapter = EnvAdapter(vectorize(SyncVectorEnv([lambda: BrokenEnd(((2, "truncated"),))], autoreset_mode=mode), 1))
+        adapter.reset(0)
+        adapter.step(np.zeros(1, np.int64))
+        with pytest.raises(EnvError, match="NaN or infinite observation in slot 0"):
+            adapter.step(np.zeros(1, np.int64))
 
 
 def test_evaluation_sees_every_charge() -> None:
-    """Nobody settles there, so a deferred world must pay in its texts' last rewards."""
+    """Nobody settles there, so a deferred environment must pay in its texts' last rewards."""
     agent = SlotPPO(TokenVectorEnv(N), seed=0)
     at_once, deferred = (
-        evaluate(agent, TokenVectorEnv(N, charge=charge, kl_coef=KL), 30).returns for charge in ("token", "deferred")
+        evaluate(agent, TokenVectorEnv(N, kl_penalty=kl_penalty, kl_coef=KL), 30).returns
+        for kl_penalty in ("token", "deferred")
     )
     np.testing.assert_allclose(deferred, at_once, atol=1e-6)
 
 
 class Cursor(Counting):
-    """Keeps a cursor of its own, as text worlds keep their place among the prompts."""
+    """Keeps a cursor of its own, as text environments keep their place among the prompts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -263,13 +264,13 @@ class Cursor(Counting):
 
 
 def test_a_worlds_own_state_outlives_a_reset() -> None:
-    world = World(vectorize(SyncVectorEnv([Cursor] * 2, autoreset_mode=AutoresetMode.SAME_STEP), 1))
-    world.reset(0)
+    adapter = EnvAdapter(vectorize(SyncVectorEnv([Cursor] * 2, autoreset_mode=AutoresetMode.SAME_STEP), 1))
+    adapter.reset(0)
     for _ in range(6):
-        world.step(np.zeros(2, np.int64))
-    state = world.get_state()
+        adapter.step(np.zeros(2, np.int64))
+    state = adapter.get_state()
     assert state == [4, 4]
-    (observation,) = world.reset(1, state)
+    (observation,) = adapter.reset(1, state)
     assert observation[:, 0].tolist() == [5, 5]  # the next one, not the first again
 
 
@@ -278,8 +279,8 @@ def test_a_state_that_is_not_json_is_refused() -> None:
         def get_state(self):
             return {"place": np.int64(3)}
 
-    with pytest.raises(WorldError, match="get_state.. must return plain JSON"):
-        World(vectorize(Binary(), 1)).get_state()
+    with pytest.raises(EnvError, match="get_state.. must return plain JSON"):
+        EnvAdapter(vectorize(Binary(), 1)).get_state()
 
 
 def test_masks_may_come_late() -> None:
@@ -299,5 +300,5 @@ def test_mujocos_set_state_is_not_mistaken_for_ours() -> None:
         def set_state(self, qpos, qvel):
             raise AssertionError("not ours to call")
 
-    world = World(vectorize(Simulator(), 1))
-    assert world.get_state() is None
+    adapter = EnvAdapter(vectorize(Simulator(), 1))
+    assert adapter.get_state() is None

@@ -7,7 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 import textrlhf
-from clone_worlds import some_episodes
+from clone_envs import some_episodes
 from textrlhf.agents import Clone
 from textrlhf.pipeline.commands.main import main
 from textrlhf.records.progress import Stopwatch

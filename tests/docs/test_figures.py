@@ -29,7 +29,7 @@ def row(words: str) -> str:
     return found[0]
 
 
-TEXT = {"reviews": "shipped model and learned judge |"}
+TEXT = {"reviews": "shipped model and learned reward model |"}
 TEXT |= {"dialogue": "`TextDialogue-v0` after", "qa": "`TextQA-v0` after", "arithmetic": "`TextArithmetic-v0` after"}
 
 

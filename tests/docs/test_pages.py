@@ -1,4 +1,6 @@
-"""The pages of environments and judges: what they show runs and prints what they say, and nothing is left out."""
+"""The pages of environments and reward models: what they show runs and prints what they say, and nothing is left
+out.
+"""
 
 import ast
 import dataclasses
@@ -20,15 +22,15 @@ from textrlhf.envs.text.tasks import make_task
 from textrlhf.language.causal_lm import shipped
 from textrlhf.reward_models import TrainConfig
 from textrlhf.reward_models.evaluation.report import MEANINGS
-from textrlhf.reward_models.text.folder import shipped_judges
-from textrlhf.reward_models.text.reward_model import JudgeConfig
+from textrlhf.reward_models.text.folder import shipped_reward_models
+from textrlhf.reward_models.text.reward_model import RewardModelConfig
 
 DOCS = Path(textrlhf.__file__).parent / "docs"
-JUDGES = DOCS / "reward_models.md"
-PAGES = [*sorted((DOCS / "envs").glob("*.md")), DOCS / "own_prompts.md", DOCS / "ppo_on_text.md", JUDGES]
+REWARD_MODEL_ASSETS = DOCS / "reward_models.md"
+PAGES = [*sorted((DOCS / "envs").glob("*.md")), DOCS / "own_prompts.md", DOCS / "ppo_on_text.md", REWARD_MODEL_ASSETS]
 ENTRIES = {env_id: str(spec.entry_point) for env_id, spec in gym.registry.items()}
 IDS = sorted(env_id for env_id, entry in ENTRIES.items() if entry.startswith("textrlhf.envs."))
-TASKS = {  # by id, what a text world is about where nobody says otherwise
+TASKS = {  # by id, what a text environment is about where nobody says otherwise
     env_id: gym.spec(env_id).kwargs.get("task") for env_id in IDS if ENTRIES[env_id].endswith(":TextEnv")
 }
 HEADINGS = [
@@ -68,13 +70,21 @@ def models(code):
     return named | {name for name in ("reviews", "tasks") if f'"{name}"' in code}
 
 
-def judges(code):
-    """The shipped judges that a piece of code needs."""
-    return {judge for task in TASKS if task in code if (judge := make_task(TASKS[task], False).judge) is not None}
+def reward_models(code):
+    """The shipped reward models that a piece of code needs."""
+    return {
+        reward_model
+        for task in TASKS
+        if task in code
+        if (reward_model := make_task(TASKS[task], False).reward_model) is not None
+    }
 
 
 def skip_unless_shipped(code):
-    for kind, missing in (("model", models(code) - set(shipped())), ("judge", judges(code) - set(shipped_judges()))):
+    for kind, missing in (
+        ("model", models(code) - set(shipped())),
+        ("reward_model", reward_models(code) - set(shipped_reward_models())),
+    ):
         if missing:
             pytest.skip(
                 f"the shipped {kind} {min(missing)!r} is not there yet: python -m textrlhf.pipeline.assets makes it"
@@ -142,10 +152,10 @@ def test_the_classifier_of_the_how_to_judges(tmp_path):
     model = GPT2ForSequenceClassification(config).eval()
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    (code,) = [code for code, _ in blocks(DOCS / "own_prompts.md") if "def judge_from" in code]
+    (code,) = [code for code, _ in blocks(DOCS / "own_prompts.md") if "def reward_model_from" in code]
     names = {}
     exec(code, names)
-    scores = names["judge_from"](tmp_path)(["a2 a3", "a4"], [" a5", " a6 a7"])
+    scores = names["reward_model_from"](tmp_path)(["a2 a3", "a4"], [" a5", " a6 a7"])
     logits = [model(**tokenizer(text, return_tensors="pt")).logits[0].detach() for text in ("a2 a3 a5", "a4 a6 a7")]
     assert scores == pytest.approx([float(bad_good[1] - bad_good[0]) for bad_good in logits], abs=1e-5)
 
@@ -172,13 +182,15 @@ def test_the_table_of_arguments_is_whole_and_true():
     assert named == true
 
 
-@pytest.mark.parametrize(("heading", "settings"), [("Training", TrainConfig), ("Reading and scoring", JudgeConfig)])
+@pytest.mark.parametrize(
+    ("heading", "settings"), [("Training", TrainConfig), ("Reading and scoring", RewardModelConfig)]
+)
 def test_the_settings_of_a_judge_are_whole_and_true(heading, settings):
-    assert table(JUDGES, heading) == defaults(settings)
+    assert table(REWARD_MODEL_ASSETS, heading) == defaults(settings)
 
 
 def test_every_number_of_an_evaluation_is_explained():
-    cells = re.findall(r"^\| (`.*?`) \|", section(JUDGES, "Evaluation"), re.M)
+    cells = re.findall(r"^\| (`.*?`) \|", section(REWARD_MODEL_ASSETS, "Evaluation"), re.M)
     assert sorted(re.findall(r"`(\w+)`", " ".join(cells))) == sorted(MEANINGS)
 
 

@@ -35,12 +35,14 @@ def test_a_judge_from_your_own_comparisons(tmp_path, monkeypatch, capsys):
     prompts = [prompt.text for prompt in task.prompts("train")[:64]]
     monkeypatch.chdir(tmp_path)
     write_judgements("mine.jsonl", simulated_rankings(task, lm, prompts, 64))
-    section = README.split("## A judge from your own comparisons")[1].split("\n## ")[0]
+    section = README.split("## A reward model from your own comparisons")[1].split("\n## ")[0]
     for line in re.findall(r"```\n(.*?)```", section, re.S)[0].splitlines():
         main(shlex.split(line, comments=True)[1:])
     names = {}
     for block in re.findall(r"```python\n(.*?)```", section, re.S):
         exec(block, names)
-    assert names["env"].unwrapped.engine.judging.judge.name == str(tmp_path / "runs" / "my-judge" / "judge")
+    assert names["env"].unwrapped.engine.scorer.reward_model.name == str(
+        tmp_path / "runs" / "my-reward-model" / "reward_model"
+    )
     assert "accuracy" in capsys.readouterr().out
-    assert (tmp_path / "runs" / "my-judge" / "report.html").is_file()
+    assert (tmp_path / "runs" / "my-reward-model" / "report.html").is_file()

@@ -6,12 +6,12 @@ import sys
 import gymnasium as gym
 
 import textrlhf  # noqa: F401
-from textrlhf.envs.registration import ABOUT, TEXT_WORLDS
+from textrlhf.envs.registration import ABOUT, TEXT_ENVS
 
 
 def test_every_id_is_registered_and_described():
     assert all(env_id in gym.registry for env_id in ABOUT)
-    assert all(gym.spec(env_id).vector_entry_point for env_id in TEXT_WORLDS)
+    assert all(gym.spec(env_id).vector_entry_point for env_id in TEXT_ENVS)
 
 
 def test_registering_imports_neither_torch_nor_transformers():

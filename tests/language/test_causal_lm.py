@@ -194,7 +194,7 @@ class TestWhatIsRefused:
             load(tmp_path)
 
     def test_a_classifier(self, tmp_path):
-        """Guards against a judge taken for a writer, its language-model head fresh and random."""
+        """Guards against a reward model taken for a writer, its language-model head fresh and random."""
         LlamaForSequenceClassification(tiny_model("llama").config).save_pretrained(tmp_path)
         word_tokenizer().save_pretrained(tmp_path)
         with pytest.raises(LanguageError, match=r"no weights for \['lm_head\.weight'\]"):

@@ -187,14 +187,14 @@ def test_flags_are_given_back_after_an_error():
 
 def test_a_run_tells_what_else_it_is_about_and_goes_on_with_the_same_only(tmp_path):
     """Also with a tuple in it, which comes back from the disk as a list."""
-    config, about = FitConfig(steps=4, batch_size=8), {"judge": {"lapse": 0.1, "scale": (0.0, 1.0)}}
+    config, about = FitConfig(steps=4, batch_size=8), {"reward_model": {"lapse": 0.1, "scale": (0.0, 1.0)}}
     module = two_layers()
     fit(module, Slope(module), config, run=tmp_path, about=about, show=False)
     told = json.loads((tmp_path / "config.json").read_text())
-    assert told["judge"] == {"lapse": 0.1, "scale": [0.0, 1.0]}
+    assert told["reward_model"] == {"lapse": 0.1, "scale": [0.0, 1.0]}
     assert told["steps"] == 4
     fit(module, Slope(module), config, run=tmp_path, about=about, resume=True, show=False)
-    for other in ({"judge": {"lapse": 0.2, "scale": (0.0, 1.0)}}, None):
+    for other in ({"reward_model": {"lapse": 0.2, "scale": (0.0, 1.0)}}, None):
         with pytest.raises(CheckpointError, match="other settings or examples"):
             fit(module, Slope(module), config, run=tmp_path, about=other, resume=True, show=False)
 

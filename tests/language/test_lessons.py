@@ -1,4 +1,4 @@
-"""Rows of prompts and responses become the tokens a world would show, and a wrong row is named with its place."""
+"""Rows of prompts and responses become the tokens a environment would show, and a wrong row is named with its place."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from typing import Any
 import numpy as np
 import pytest
 
-from textrlhf.language.sft_examples import read_lessons
+from textrlhf.language.sft_examples import read_sft_examples
 from textrlhf.records.jsonl import DataError
 from tiny_models import V, tiny_lm
 
 EOS = 1
 
 
-def lessons(*rows: Any, context: int | None = None) -> list[Any]:
-    return read_lessons(rows, tiny_lm(), context)
+def examples(*rows: Any, context: int | None = None) -> list[Any]:
+    return read_sft_examples(rows, tiny_lm(), context)
 
 
 @pytest.mark.parametrize("key", ["completion", "response", "chosen"])
 def test_a_response_is_learned_with_its_end_and_the_prompt_is_not(key: str) -> None:
-    (lesson,) = lessons({"prompt": "a2 a3", key: " a4 a5", "rejected": " a6", "turns": None})
-    np.testing.assert_array_equal(lesson.tokens, [2, 3, 4, 5, EOS])
-    np.testing.assert_array_equal(lesson.learned, [2, 3, 4])
-    assert lesson.split is None
+    (example,) = examples({"prompt": "a2 a3", key: " a4 a5", "rejected": " a6", "turns": None})
+    np.testing.assert_array_equal(example.tokens, [2, 3, 4, 5, EOS])
+    np.testing.assert_array_equal(example.learned, [2, 3, 4])
+    assert example.split is None
 
 
 def test_of_a_dialogue_the_agents_turns_are_learned_each_with_its_end() -> None:
-    (lesson,) = lessons({"prompt": "a2", "turns": [" a3", " a4 a5", " a6 a7"], "split": "heldout"})
-    np.testing.assert_array_equal(lesson.tokens, [2, 3, EOS, 4, 5, 6, 7, EOS])
-    np.testing.assert_array_equal(lesson.learned, [1, 2, 5, 6, 7])
-    assert lesson.split == "heldout"
+    (example,) = examples({"prompt": "a2", "turns": [" a3", " a4 a5", " a6 a7"], "split": "heldout"})
+    np.testing.assert_array_equal(example.tokens, [2, 3, EOS, 4, 5, 6, 7, EOS])
+    np.testing.assert_array_equal(example.learned, [1, 2, 5, 6, 7])
+    assert example.split == "heldout"
 
 
 def test_an_end_that_is_written_already_is_not_doubled() -> None:
-    (lesson,) = lessons({"prompt": "a2", "completion": " a3 <eos>"})
-    np.testing.assert_array_equal(lesson.tokens, [2, 3, EOS])
+    (example,) = examples({"prompt": "a2", "completion": " a3 <eos>"})
+    np.testing.assert_array_equal(example.tokens, [2, 3, EOS])
 
 
 def test_a_file_is_read_row_by_row(tmp_path: Path) -> None:
     file = tmp_path / "demos.jsonl"
     rows = [{"prompt": f"a{i}", "completion": f" a{i + 1}"} for i in range(2, 9)]
     file.write_text("\n\n".join(map(json.dumps, rows)))
-    found = read_lessons(file, tiny_lm())
-    assert [lesson.tokens.tolist() for lesson in found] == [[i, i + 1, EOS] for i in range(2, 9)]
+    found = read_sft_examples(file, tiny_lm())
+    assert [example.tokens.tolist() for example in found] == [[i, i + 1, EOS] for i in range(2, 9)]
 
 
 GOOD = {"prompt": "a2", "completion": " a3"}
@@ -73,35 +73,35 @@ GOOD = {"prompt": "a2", "completion": " a3"}
 )
 def test_a_wrong_row_is_named_with_its_line(row: Any, said: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=rf"demonstrations\[1\]: .*{said}"):
-        lessons(GOOD, row)
+        examples(GOOD, row)
     file = tmp_path / "demos.jsonl"
     file.write_text(json.dumps(GOOD) + "\n" + json.dumps(row))
     with pytest.raises(DataError, match=rf"{file}, line 2: .*{said}"):
-        read_lessons(file, tiny_lm())
+        read_sft_examples(file, tiny_lm())
 
 
 def test_texts_without_room_are_counted_and_none_is_cut() -> None:
     long = {"prompt": "a2", "completion": " a3" * 6}
-    assert len(lessons(long, context=8)[0].tokens) == 8
+    assert len(examples(long, context=8)[0].tokens) == 8
     with pytest.raises(DataError, match=r"\[1\]: the text has 8 tokens with its end, and 7 have room \(2 of 3 texts"):
-        lessons(GOOD, long, long, context=7)
+        examples(GOOD, long, long, context=7)
     with pytest.raises(DataError, match="and 128 have room"):
-        lessons({"prompt": "a2", "completion": " a3" * 127})
+        examples({"prompt": "a2", "completion": " a3" * 127})
 
 
 def test_nothing_is_no_demonstration(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="demonstrations holds no rows"):
-        lessons()
+        examples()
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(DataError, match=r"empty.jsonl holds no rows"):
-        read_lessons(tmp_path / "empty.jsonl", tiny_lm())
+        read_sft_examples(tmp_path / "empty.jsonl", tiny_lm())
     with pytest.raises(DataError, match="where there is no file"):
-        read_lessons(tmp_path / "gone.jsonl", tiny_lm())
+        read_sft_examples(tmp_path / "gone.jsonl", tiny_lm())
     (tmp_path / "bad.jsonl").write_text('{"prompt": ')
     with pytest.raises(DataError, match="bad.jsonl, line 1: not JSON"):
-        read_lessons(tmp_path / "bad.jsonl", tiny_lm())
+        read_sft_examples(tmp_path / "bad.jsonl", tiny_lm())
 
 
 def test_words_the_model_does_not_know_are_told(caplog: pytest.LogCaptureFixture) -> None:
-    lessons(GOOD, {"prompt": "a2", "completion": f" a{V + 1}"})
+    examples(GOOD, {"prompt": "a2", "completion": f" a{V + 1}"})
     assert "1 of 2 texts hold words that" in caplog.text

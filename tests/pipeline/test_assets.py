@@ -14,18 +14,20 @@ from textrlhf.language.causal_lm import ASSETS, shipped
 from textrlhf.language.fit import FitConfig, NextTokens, mean_loss
 from textrlhf.pipeline import assets
 from textrlhf.pipeline.simulated import gold, simulated_rankings, write
-from textrlhf.reward_models import evaluate, load_judge
+from textrlhf.reward_models import evaluate, load_reward_model
 from textrlhf.reward_models.evaluation.metrics import pearson
-from textrlhf.reward_models.text.folder import ASSETS as JUDGES
-from textrlhf.reward_models.text.folder import shipped_judges
+from textrlhf.reward_models.text.folder import ASSETS as REWARD_MODEL_ASSETS
+from textrlhf.reward_models.text.folder import shipped_reward_models
 
 PERPLEXITY = {"reviews": 3.4, "tasks": 1.9}  # on held-out texts; a little above what was reached when they were made
 
 
 def test_all_are_shipped_and_small():
     assert shipped() == ["reviews", "tasks"]
-    assert shipped_judges() == ["reviews"]
-    size = sum(file.stat().st_size for folder in (ASSETS, JUDGES) for file in folder.rglob("*") if file.is_file())
+    assert shipped_reward_models() == ["reviews"]
+    size = sum(
+        file.stat().st_size for folder in (ASSETS, REWARD_MODEL_ASSETS) for file in folder.rglob("*") if file.is_file()
+    )
     assert size <= 6 * 2**20
 
 
@@ -52,20 +54,20 @@ def test_reviews_are_grammatical_and_of_every_mood():
 
 def test_the_judge_agrees_with_gold_on_what_it_has_not_seen():
     """In 87 of 100 pairs, and its probabilities are those of people who err one time in ten."""
-    task, lm, judge = make_task("reviews", False), load("reviews"), load_judge("reviews")
+    task, lm, reward_model = make_task("reviews", False), load("reviews"), load_reward_model("reviews")
     prompts = [prompt.text for prompt in task.prompts("heldout")]
     clean, noisy = (simulated_rankings(task, lm, prompts, 1500, error_rate=rate, seed=11) for rate in (0.0, 0.1))
-    assert evaluate(judge, clean).numbers()["accuracy"] >= 0.865
-    assert evaluate(judge, noisy).numbers()["ece"] <= 0.05
+    assert evaluate(reward_model, clean).numbers()["accuracy"] >= 0.865
+    assert evaluate(reward_model, noisy).numbers()["ece"] <= 0.05
     texts = [(pair.prompt, text) for pair in clean for text in pair.texts]
     prompts, responses = [p for p, _ in texts], [r for _, r in texts]
-    assert pearson(judge.raw(prompts, responses), gold(task, prompts, responses)) >= 0.88
+    assert pearson(reward_model.raw(prompts, responses), gold(task, prompts, responses)) >= 0.88
 
 
 def test_the_judges_scale_is_that_of_the_model():
-    task, lm, judge = make_task("reviews", False), load("reviews"), load_judge("reviews")
+    task, lm, reward_model = make_task("reviews", False), load("reviews"), load_reward_model("reviews")
     prompts = [prompt.text for prompt in task.prompts("train")][:1000]
-    scores = judge.score(prompts, [text for (text,) in write(task, lm, prompts, 1, seed=5)])
+    scores = reward_model.score(prompts, [text for (text,) in write(task, lm, prompts, 1, seed=5)])
     assert abs(scores.mean()) < 0.1
     assert abs(scores.std() - 1) < 0.1
 
@@ -79,8 +81,8 @@ def test_the_judge_serves_where_none_is_named():
         while not over:
             _, reward, terminated, truncated, info = env.step(env.unwrapped.reference_model.encode(" good")[0])
             over = terminated or truncated
-        judge = load_judge("reviews")
-        expected = judge([info["prompt"]], [info["response"]])[0] if name == "score" else info["gold"]
+        reward_model = load_reward_model("reviews")
+        expected = reward_model([info["prompt"]], [info["response"]])[0] if name == "score" else info["gold"]
         assert reward == info["score"] == pytest.approx(expected, abs=1e-5)
 
 
@@ -95,7 +97,7 @@ def test_every_prompt_is_made_of_known_words(name):
 
 def test_the_command_makes_a_model(tmp_path, monkeypatch, capsys):
     """Guards against a `make assets` that nobody has run for long."""
-    small = assets.Material([("The film was", " good.")] * 8, [("The film was", " good.")] * 2, ["hotel"])
+    small = assets.DemonstrationDataset([("The film was", " good.")] * 8, [("The film was", " good.")] * 2, ["hotel"])
     monkeypatch.setattr(assets, "material", lambda name: small)
     monkeypatch.setitem(assets.RECIPES, "reviews", assets.Recipe(16, FitConfig(steps=4, batch_size=4), hidden=16))
     for _ in range(2):  # the second time over what the first has left
@@ -115,12 +117,12 @@ def test_the_command_makes_a_judge(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(assets, "make_task", lambda *_: Few())
     for name, few in (("COMPARISONS", 64), ("TESTED", 64), ("MEMBERS", 2), ("TAUGHT", 1)):
         monkeypatch.setattr(assets, name, few)
-    arguments = ["--only", "judge", "--to", str(tmp_path / "made"), "--run", str(tmp_path / "run")]
+    arguments = ["--only", "reward_model", "--to", str(tmp_path / "made"), "--run", str(tmp_path / "run")]
     assets.main(arguments)
-    before = load_judge(tmp_path / "made" / "reviews").network.state_dict()
+    before = load_reward_model(tmp_path / "made" / "reviews").network.state_dict()
     assets.main([*arguments, "--resume"])  # over what is finished
     about = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert about["comparisons"] == 64
-    judge = load_judge(tmp_path / "made" / "reviews")
-    assert judge.config.scale != 1
-    assert all(torch.equal(before[name], weights) for name, weights in judge.network.state_dict().items())
+    reward_model = load_reward_model(tmp_path / "made" / "reviews")
+    assert reward_model.config.scale != 1
+    assert all(torch.equal(before[name], weights) for name, weights in reward_model.network.state_dict().items())

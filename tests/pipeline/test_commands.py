@@ -16,7 +16,7 @@ import pytest
 
 from textrlhf.agents import PPO, Callback, PPOConfig
 from textrlhf.agents.settings.config import tuned_settings
-from textrlhf.pipeline import watch as watch_module
+from textrlhf.pipeline.commands import watch as watch_module
 from textrlhf.pipeline.commands.main import COMMANDS, main
 from textrlhf.pipeline.commands.train import parse_options
 from textrlhf.pipeline.runs.run_folder import Request

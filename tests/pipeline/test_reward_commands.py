@@ -17,15 +17,16 @@ import pytest
 from transformers import BertConfig, BertModel
 
 from textrlhf.language import fit, load
-from textrlhf.pipeline import reward_reference, reward_train
 from textrlhf.pipeline.commands.main import main
+from textrlhf.pipeline.commands.reward import train as reward_train
 from textrlhf.pipeline.commands.reward.evaluate import _learned_from
 from textrlhf.pipeline.commands.reward.main import WORDS
 from textrlhf.pipeline.console.errors import UserError
+from textrlhf.pipeline.runs import reference_texts as reward_reference
 from textrlhf.pipeline.runs.reference_texts import reference_texts
-from textrlhf.pipeline.runs.reward_run import JudgeRequest, digest
+from textrlhf.pipeline.runs.reward_run import RewardRequest, digest
 from textrlhf.records.metrics import read_metrics
-from textrlhf.reward_models import Ensemble, RewardModel, TrainConfig, load_judge
+from textrlhf.reward_models import Ensemble, RewardModel, TrainConfig, load_reward_model
 from tiny_models import V, word_tokenizer
 
 GOOD, BAD = " wonderful.", " dull."
@@ -44,7 +45,7 @@ def pairs(n: int = 60) -> list[dict[str, object]]:
     return [{"prompt": prompt, "chosen": GOOD, "rejected": BAD} for prompt in PROMPTS[:n]]
 
 
-def quick_page(folder: Path, evaluation: object, judge: object, *told: object) -> None:
+def quick_page(folder: Path, evaluation: object, reward_model: object, *told: object) -> None:
     """A report without its pictures, which take a second."""
     (folder / "evaluation.json").write_text(json.dumps([evaluation.as_json(), *told]))  # type: ignore[attr-defined]
     (folder / "report.html").touch()
@@ -60,7 +61,7 @@ def few_samples() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `prefs.jsonl` and the run that learned from it, `critic`."""
-    folder = tmp_path_factory.mktemp("judges")
+    folder = tmp_path_factory.mktemp("reward_models")
     main(["reward", "train", write_rows(folder / "prefs.jsonl", pairs()), *TRAIN, "--run", f"{folder / 'critic'}"])
     return folder
 
@@ -88,27 +89,27 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 def test_train_writes_a_judge_that_knows_good_from_bad(made: Path) -> None:
     run = made / "critic"
-    judge = load_judge(run)
-    good, bad = judge(PROMPTS[:2] * 2, [GOOD, GOOD, BAD, BAD]).reshape(2, 2)
+    reward_model = load_reward_model(run)
+    good, bad = reward_model(PROMPTS[:2] * 2, [GOOD, GOOD, BAD, BAD]).reshape(2, 2)
     assert (good > bad + 0.5).all()
     evaluation = json.loads((run / "evaluation.json").read_text())
     assert evaluation["numbers"]["comparisons"] == 6  # every tenth prompt
     assert evaluation["numbers"]["accuracy"] == 1
-    assert evaluation["facts"]["Learned from"] == f"54 pairs of {made / 'prefs.jsonl'}"
+    assert evaluation["key_values"]["Learned from"] == f"54 pairs of {made / 'prefs.jsonl'}"
     assert [row["step"] for row in evaluation["curves"]] == list(range(1, 29))
-    assert "The judge critic" in (run / "report.html").read_text()
+    assert "The reward model critic" in (run / "report.html").read_text()
     assert (run / "reliability.png").read_bytes().startswith(b"\x89PNG")
     assert read_metrics(run / "metrics.jsonl")[-1]["heldout_loss"] < 0.69
 
 
 def test_the_references_own_texts_have_mean_0_and_deviation_1(made: Path) -> None:
-    judge, learned = load_judge(made / "critic"), [p for i, p in enumerate(PROMPTS) if i % 10 != 9]
-    texts = reference_texts(load("reviews"), judge, learned, 8, 0)
+    reward_model, learned = load_reward_model(made / "critic"), [p for i, p in enumerate(PROMPTS) if i % 10 != 9]
+    texts = reference_texts(load("reviews"), reward_model, learned, 8, 0)
     assert texts is not None
     assert len(set(texts[0])) == SAMPLES  # a prompt is asked again only after all others
-    scores = judge(*texts)
+    scores = reward_model(*texts)
     assert (scores.mean(), scores.std()) == (pytest.approx(0, abs=1e-5), pytest.approx(1, abs=1e-5))
-    assert judge.config.scale != 1
+    assert reward_model.config.scale != 1
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -118,11 +119,11 @@ def test_train_says_what_it_found_and_what_to_do_next(tmp_path: Path, capsys: py
     main(["reward", "train", data, *TRAIN, "--epochs", "1", "--run", f"{run}"])
     said = capsys.readouterr().out
     assert f"27 pairs and 2 labels to learn from, 3 pairs held out, from {data}" in said
-    assert re.search(r"accuracy +\d+\.\d %  how often the judge prefers", said)
+    assert re.search(r"accuracy +\d+\.\d %  how often the reward model prefers", said)
     assert f"textrlhf reward evaluate {run} {data} --split heldout" in said
     assert f'gym.make("TextRLHF-v0", reward_model="{run}")' in said
-    main(["resume", f"{run}"])  # textrlhf resume knows a judge's run, too
-    assert f"{run} is finished: its judge is trained and evaluated." in capsys.readouterr().out
+    main(["resume", f"{run}"])  # textrlhf resume knows a reward model's run, too
+    assert f"{run} is finished: its reward model is trained and evaluated." in capsys.readouterr().out
 
 
 def kept(run: Path) -> dict[str, bytes]:
@@ -208,12 +209,12 @@ def test_an_interrupted_run_ends_with_the_same_bits(
 
 
 def test_members_differ_and_judge_together(whole: Path) -> None:
-    judge = load_judge(whole)
-    assert isinstance(judge, Ensemble)
-    one, two = judge.members(PROMPTS[:4], [BAD] * 4)
+    reward_model = load_reward_model(whole)
+    assert isinstance(reward_model, Ensemble)
+    one, two = reward_model.members(PROMPTS[:4], [BAD] * 4)
     assert np.abs(one - two).min() > 1e-4
-    assert judge(PROMPTS[:4], [BAD] * 4) == pytest.approx((one + two) / 2)
-    assert load_judge(whole / "member-1")(PROMPTS[:4], [BAD] * 4) == pytest.approx(two)  # each serves alone
+    assert reward_model(PROMPTS[:4], [BAD] * 4) == pytest.approx((one + two) / 2)
+    assert load_reward_model(whole / "member-1")(PROMPTS[:4], [BAD] * 4) == pytest.approx(two)  # each serves alone
     curve = json.loads((whole / "evaluation.json").read_text())[-1]
     last = [read_metrics(whole / f"member-{i}" / "metrics.jsonl")[-1]["loss"] for i in (0, 1)]
     assert curve[-1]["loss"] == pytest.approx(sum(last) / 2)
@@ -241,7 +242,7 @@ def test_what_could_not_begin_leaves_the_folder_free(
     assert "Nothing is held out" in capsys.readouterr().out
     assert not Path(run, "report.html").exists()
     main(["reward", "resume", run])
-    assert "is finished: its judge is trained.\n" in capsys.readouterr().out
+    assert "is finished: its reward model is trained.\n" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -258,10 +259,13 @@ def test_an_encoder_keeps_log_odds_unless_a_reference_is_named(
     begin = ["reward", "train", data, "--model", f"{tmp_path / 'encoder'}", *TRAIN[2:], "--quiet"]
     main([*begin, "--run", f"{tmp_path / 'plain'}"])
     assert "The scores keep the scale of log-odds" in capsys.readouterr().out
-    assert (load_judge(tmp_path / "plain").config.shift, load_judge(tmp_path / "plain").config.scale) == (0, 1)
+    assert (load_reward_model(tmp_path / "plain").config.shift, load_reward_model(tmp_path / "plain").config.scale) == (
+        0,
+        1,
+    )
     main([*begin, "--run", f"{tmp_path / 'measured'}", "--reference", "reviews"])
     assert "log-odds" not in capsys.readouterr().out
-    assert load_judge(tmp_path / "measured").config.scale != 1
+    assert load_reward_model(tmp_path / "measured").config.scale != 1
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -279,9 +283,9 @@ def test_judgements_beyond_the_models_positions_are_dropped_where_asked(
     assert json.loads(Path(run, "evaluation.json").read_text())[0]["numbers"]["comparisons"] == 2
 
 
-def request(**given: object) -> JudgeRequest:
-    empty = dict.fromkeys([field.name for field in dataclasses.fields(JudgeRequest)])
-    return JudgeRequest(**{**empty, "sha256": {}, **given})  # type: ignore[arg-type]
+def request(**given: object) -> RewardRequest:
+    empty = dict.fromkeys([field.name for field in dataclasses.fields(RewardRequest)])
+    return RewardRequest(**{**empty, "sha256": {}, **given})  # type: ignore[arg-type]
 
 
 def test_a_file_of_its_own_is_held_out(tmp_path: Path) -> None:
@@ -331,7 +335,7 @@ def test_texts_that_the_judge_cannot_read_set_no_scale(untrained: RewardModel) -
     assert 2 <= len(prompts) < SAMPLES
     narrow.raw(prompts, responses)  # none is too long
     narrow.context = 3  # as many as the prompt has
-    with pytest.raises(UserError, match="the judge can read 0"):
+    with pytest.raises(UserError, match="the reward model can read 0"):
         reference_texts(load("reviews"), narrow, ["The film was"], 32, seed=0)
 
 
@@ -344,7 +348,7 @@ def test_evaluate_says_the_numbers_and_what_they_mean(
     assert numbers == json.loads((made / "critic" / "evaluation.json").read_text())["numbers"]
     main(["reward", "evaluate", run, data, "--out", f"{tmp_path / 'page'}"])
     said = capsys.readouterr().out
-    assert re.search(r"accuracy +100\.0 %  how often the judge prefers what people preferred", said)
+    assert re.search(r"accuracy +100\.0 %  how often the reward model prefers what people preferred", said)
     assert "learned from this file" in said
     assert json.loads((tmp_path / "page" / "evaluation.json").read_text())["numbers"]["comparisons"] == 60
     assert (tmp_path / "page" / "report.html").is_file()
@@ -366,7 +370,7 @@ def test_score_adds_scores_to_the_rows_of_a_file(
     file, run = write_rows(tmp_path / "texts.jsonl", rows), f"{made / 'critic'}"
     main(["reward", "score", run, file])
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    expected = load_judge(run)(["The film was"] * 2, [GOOD, BAD])
+    expected = load_reward_model(run)(["The film was"] * 2, [GOOD, BAD])
     assert printed == [{**row, "score": score} for row, score in zip(rows, expected, strict=True)]
     main(["reward", "score", run, file, "--out", f"{tmp_path / 'scored.jsonl'}"])
     assert [json.loads(line) for line in (tmp_path / "scored.jsonl").read_text().splitlines()] == printed
@@ -381,7 +385,7 @@ def test_score_of_one_text_says_which_tokens_matter(made: Path, capsys: pytest.C
     for response, word in ((GOOD, r"Raised by +wonderful \+"), (BAD, r"Lowered by +dull -")):
         main(["reward", "score", run, "--prompt", "The film was", "--response", response])
         said = capsys.readouterr().out
-        (score,) = load_judge(run)(["The film was"], [response])
+        (score,) = load_reward_model(run)(["The film was"], [response])
         assert f"Score  {score:+.3f}" in said
         assert f"The film was{response}" in said
         assert re.search(word, said)
@@ -407,8 +411,8 @@ def test_score_of_one_text_says_which_tokens_matter(made: Path, capsys: pytest.C
         ("train DIR/prefs.jsonl --model reviews --run DIR/prefs.jsonl", "is a file: name a folder"),
         ("train DIR/broken.jsonl --model reviews --run DIR/x", "DIR/broken.jsonl, line 2: not JSON"),
         ("resume DIR/crtic", "did you mean DIR/critic?"),
-        ("resume DIR", "is no run of a judge"),
-        ("evaluate DIR/none DIR/prefs.jsonl", "no judge at DIR/none"),
+        ("resume DIR", "is no run of a reward model"),
+        ("evaluate DIR/none DIR/prefs.jsonl", "no reward model at DIR/none"),
         ("evaluate DIR/critic DIR/none.jsonl", "there is no file DIR/none.jsonl"),
         ("evaluate DIR/critic DIR/few.jsonl --split heldout", "leave --split away"),
         ("evaluate DIR/critic DIR/long.jsonl", "64 positions"),

@@ -1,4 +1,4 @@
-"""The commands on a text world: learn, look at samples, write, take the model elsewhere."""
+"""The commands on a text environment: learn, look at samples, write, take the model elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from textrlhf.agents.settings.config import LANGUAGE_MODEL, tuned_settings
-from textrlhf.envs.registration import TEXT_WORLDS
+from textrlhf.envs.registration import TEXT_ENVS
 from textrlhf.language import load
 from textrlhf.pipeline.commands.main import main
 from textrlhf.pipeline.commands.train import parse_options
@@ -67,7 +67,7 @@ def test_the_model_loads_in_transformers_and_has_learnt(run: Path) -> None:
 
 
 def test_write_continues_a_prompt_with_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["write", "The film was", "--run", f"{run}", "-n", "3", "--judge", "reviews"])
+    main(["write", "The film was", "--run", f"{run}", "-n", "3", "--reward model", "reviews"])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert all(re.fullmatch(r"The film was .*  \[[+-]\d\.\d\d\]", line) for line in lines)
@@ -86,7 +86,7 @@ def test_write_continues_a_prompt_with_it(run: Path, capsys: pytest.CaptureFixtu
         ("'The zyzzyva was' --model reviews", "holds words that .* does not know"),
         ("'The film was' --model reviews --max-new-tokens 500", "exceeds the 64 positions"),
         ("'The film was' --model reviews --temperature -1", "temperature is -1"),
-        ("'The film was' --model reviews --judge nobody-here/at-all", "nobody-here/at-all"),
+        ("'The film was' --model reviews --reward model nobody-here/at-all", "nobody-here/at-all"),
     ],
 )
 def test_write_says_what_is_wrong(
@@ -110,7 +110,7 @@ def test_a_model_of_ones_own_is_not_taught_by_what_was_tuned_for_the_shipped_one
     assert careful < shipped
     _, config = parse_options(["--env", "TextRLHF-v0"])
     assert config.learning_rate == shipped  # type: ignore[attr-defined]
-    for env in TEXT_WORLDS:
+    for env in TEXT_ENVS:
         _, config = parse_options(["--env", env, "--env-kwargs", '{"model": "gpt2"}'])
         assert config.learning_rate == careful  # type: ignore[attr-defined]
     _, config = parse_options(["--env", "TextQA-v0", "--agent", "clone", "--demonstrations", "some.jsonl"])
@@ -120,7 +120,7 @@ def test_a_model_of_ones_own_is_not_taught_by_what_was_tuned_for_the_shipped_one
 def test_a_world_that_nobody_has_tuned_is_learned_as_its_agent_would(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A world of somebody's own that brings a model: the command told the agent what suits CartPole."""
+    """A environment of somebody's own that brings a model: the command told the agent what suits CartPole."""
     monkeypatch.setitem(gym.registry, "Mine-v0", copy.deepcopy(gym.spec("TextRLHF-v0")))
     gym.registry["Mine-v0"].name = "Mine"
     gym.registry["Mine-v0"].id = "Mine-v0"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from textrlhf.language import generate
-from textrlhf.reward_models import JudgeError
+from textrlhf.reward_models import RewardFunctionError
 from textrlhf.reward_models.best_of_n import best_of, best_of_kl, expected_best
 from tiny_models import tiny_lm
 
@@ -25,11 +25,11 @@ class TestBestOf:
     def test_keeps_the_best_of_what_is_written(self):
         asked = []
 
-        def judge(prompts, responses):
+        def reward_function(prompts, responses):
             asked.append((list(prompts), list(responses)))
             return last_word(prompts, responses)
 
-        found = best_of(5, tiny_lm(), judge, PROMPTS, max_new_tokens=6, seed=3)
+        found = best_of(5, tiny_lm(), reward_function, PROMPTS, max_new_tokens=6, seed=3)
         assert [best.prompt for best in found] == PROMPTS
         assert len(asked) == 1  # in one go
         assert asked[0][0] == [prompt for prompt in PROMPTS for _ in range(5)]
@@ -80,19 +80,27 @@ class TestBestOf:
             ({"n": 0}, ValueError, "n is 0: expected a whole number of at least 1"),
             ({"n": 1.5}, ValueError, "n is 1.5"),
             ({"n": True}, ValueError, "n is True"),
-            ({"judge": "runs/judge"}, TypeError, "judge is 'runs/judge': expected a callable"),
+            (
+                {"reward_function": "runs/reward-model"},
+                TypeError,
+                "reward function is 'runs/reward-model': expected a callable",
+            ),
             ({"prompts": "a3 a4"}, TypeError, "prompts is 'a3 a4': expected a list of strings"),
             ({"prompts": ["a3", 4]}, TypeError, r"prompts is \['a3', 4\]"),
             ({"prompts": ["a3", ""]}, ValueError, r"prompts\[1\] is '', which has no tokens"),
             ({"prompts": ["a3"] + [" a4" * 125]}, ValueError, r"prompts\[1\] has 125 tokens, .* exceeds the 128"),
             ({"max_new_tokens": 0}, ValueError, "max_new_tokens is 0"),
             ({"temperature": -1.0}, ValueError, "temperature is -1.0"),
-            ({"judge": lambda p, r: [math.nan] * len(r)}, JudgeError, "judge returned nan for the response"),
-            ({"judge": lambda p, r: [1.0]}, JudgeError, r"shape \(1,\): expected \(6,\)"),
+            (
+                {"reward_function": lambda p, r: [math.nan] * len(r)},
+                RewardFunctionError,
+                "reward function returned nan for the response",
+            ),
+            ({"reward_function": lambda p, r: [1.0]}, RewardFunctionError, r"shape \(1,\): expected \(6,\)"),
         ],
     )
     def test_what_is_refused(self, changes, error, message):
-        kwargs = {"n": 3, "model": tiny_lm(), "judge": last_word, "prompts": PROMPTS[:2], "max_new_tokens": 4}
+        kwargs = {"n": 3, "model": tiny_lm(), "reward_function": last_word, "prompts": PROMPTS[:2], "max_new_tokens": 4}
         with pytest.raises(error, match=message):
             best_of(**{**kwargs, **changes})
 

@@ -1,4 +1,4 @@
-"""Several judges as one sum: weights, constraints, names, and what is no composite."""
+"""Several reward functions as one sum: weights, constraints, names, and what is no composite."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textrlhf.reward_models import Composite, JudgeError
+from textrlhf.reward_models import Composite, RewardFunctionError
 from textrlhf.reward_models.composite import AtLeast, AtMost
 
 PROMPTS, RESPONSES = ["a", "b"], [" x", " y z"]
@@ -24,7 +24,7 @@ def scores(*values):
 
 
 class Same:
-    """A judge with a state, equal where that is."""
+    """A reward function with a state, equal where that is."""
 
     def __init__(self, value):
         self.value = value
@@ -40,12 +40,12 @@ class Same:
 
 class TestWeights:
     def test_is_the_weighted_sum_of_its_parts(self):
-        judge = Composite({"one": (scores(1.0, 2.0), 2.0), "words": (words, -0.5)})
-        assert judge(PROMPTS, RESPONSES).tolist() == [1.5, 3.0]
-        assert judge.parts(PROMPTS, RESPONSES)["words"].tolist() == [1, 2]
+        reward_function = Composite({"one": (scores(1.0, 2.0), 2.0), "words": (words, -0.5)})
+        assert reward_function(PROMPTS, RESPONSES).tolist() == [1.5, 3.0]
+        assert reward_function.parts(PROMPTS, RESPONSES)["words"].tolist() == [1, 2]
 
     def test_a_part_that_fails_is_named(self):
-        with pytest.raises(JudgeError, match="broken returned nan"):
+        with pytest.raises(RewardFunctionError, match="broken returned nan"):
             Composite({"broken": (scores(float("nan"), 0.0), 1.0)})(PROMPTS, RESPONSES)
 
 
@@ -53,13 +53,20 @@ class TestConstraints:
     @pytest.mark.parametrize(("kind", "expected"), [(AtLeast, [-6.0, -1.0, 0.0, 0.0]), (AtMost, [0.0, 0.0, 0.0, -4.0])])
     def test_cost_what_lies_on_the_wrong_side(self, kind, expected):
         """Guards against a sign turned round, a step in place of a slope, and a reward for the right side."""
-        judge = Composite({"bound": kind(scores(-2.0, 0.5, 1.0, 3.0), 1.0, 2.0)})
-        assert judge(["p"] * 4, ["r"] * 4).tolist() == expected
-        assert judge.parts(["p"] * 4, ["r"] * 4)["bound"].tolist() == [-2.0, 0.5, 1.0, 3.0]  # the score, not the cost
+        reward_function = Composite({"bound": kind(scores(-2.0, 0.5, 1.0, 3.0), 1.0, 2.0)})
+        assert reward_function(["p"] * 4, ["r"] * 4).tolist() == expected
+        assert reward_function.parts(["p"] * 4, ["r"] * 4)["bound"].tolist() == [
+            -2.0,
+            0.5,
+            1.0,
+            3.0,
+        ]  # the score, not the cost
 
     def test_add_to_the_sum(self):
-        judge = Composite({"size": (words, 1.0), "short": AtMost(words, 1.0, 3.0), "long": AtLeast(words, 2.0, 0.5)})
-        assert judge(PROMPTS, RESPONSES).tolist() == [1 + 0 - 0.5, 2 - 3 + 0]
+        reward_function = Composite(
+            {"size": (words, 1.0), "short": AtMost(words, 1.0, 3.0), "long": AtLeast(words, 2.0, 0.5)}
+        )
+        assert reward_function(PROMPTS, RESPONSES).tolist() == [1 + 0 - 0.5, 2 - 3 + 0]
 
     @pytest.mark.parametrize("kind", [AtLeast, AtMost])
     @pytest.mark.parametrize(
@@ -82,16 +89,16 @@ class TestConstraints:
 @pytest.mark.parametrize(
     ("parts", "error", "message"),
     [
-        ({}, ValueError, "judges is empty"),
-        ([(words, 1.0)], TypeError, "judges is .*expected names with"),
-        ({"a": 1.0}, ValueError, r"judges\['a'\] is 1.0: expected \(judge, weight\)"),
-        ({"a": words}, ValueError, r"expected \(judge, weight\).* or AtLeast"),
+        ({}, ValueError, "reward functions is empty"),
+        ([(words, 1.0)], TypeError, "reward functions is .*expected names with"),
+        ({"a": 1.0}, ValueError, r"reward functions\['a'\] is 1.0: expected \(reward function, weight\)"),
+        ({"a": words}, ValueError, r"expected \(reward function, weight\).* or AtLeast"),
         ({"a": (words, float("nan"))}, ValueError, "the weight a finite number"),
         ({"a": (words, "1")}, ValueError, "the weight a finite number"),
         ({"a": (words, True)}, ValueError, "the weight a finite number"),
-        ({"a": (words, 1.0, 2.0)}, ValueError, r"expected \(judge, weight\)"),
-        ({"a": (3, 1.0)}, TypeError, "the judge of a is 3: expected a callable"),
-        ({"a": AtLeast(None, 0.0, 1.0)}, TypeError, "the judge of a is None: expected a callable"),
+        ({"a": (words, 1.0, 2.0)}, ValueError, r"expected \(reward function, weight\)"),
+        ({"a": (3, 1.0)}, TypeError, "the reward function of a is 3: expected a callable"),
+        ({"a": AtLeast(None, 0.0, 1.0)}, TypeError, "the reward function of a is None: expected a callable"),
         ({3: (words, 1.0)}, TypeError, "a part named 3: expected a string"),
         ({"": (words, 1.0)}, TypeError, "a part named ''"),
     ],
@@ -103,15 +110,18 @@ def test_what_is_no_composite(parts, error, message):
 
 class TestNames:
     def test_are_known_in_a_text_world_only(self):
-        for name in ("gold", "runs/judge", Path("runs/judge")):
-            with pytest.raises(ValueError, match=r"judges\['it'\] is .*, which only a text world knows: .*load_judge"):
+        for name in ("gold", "runs/reward-model", Path("runs/reward-model")):
+            with pytest.raises(
+                ValueError,
+                match=r"reward functions\['it'\] is .*, which only a text environment knows: .*load_reward_model",
+            ):
                 Composite({"it": (name, 1.0)})(PROMPTS, RESPONSES)
 
     def test_are_known_where_the_caller_says(self):
-        judge = Composite({"truth": ("gold", 2.0), "floor": AtLeast("gold", 2.0, 1.0), "words": (words, 1.0)})
-        parts = judge.parts(PROMPTS, RESPONSES, {"gold": np.array([1.0, 3.0])})
+        reward_function = Composite({"truth": ("gold", 2.0), "floor": AtLeast("gold", 2.0, 1.0), "words": (words, 1.0)})
+        parts = reward_function.parts(PROMPTS, RESPONSES, {"gold": np.array([1.0, 3.0])})
         assert parts["truth"].tolist() == parts["floor"].tolist() == [1, 3]
-        assert judge.combine(parts).tolist() == [2 - 1 + 1, 6 - 0 + 2]
+        assert reward_function.combine(parts).tolist() == [2 - 1 + 1, 6 - 0 + 2]
 
     def test_are_replaced_and_nothing_else(self):
         asked = []
@@ -121,53 +131,57 @@ class TestNames:
             return "gold" if name == "gold" else scores(5.0, 6.0)
 
         inner = Composite({"deep": ("runs/deep", 1.0)})
-        judge = Composite(
+        reward_function = Composite(
             {"truth": ("gold", 1.0), "cap": AtMost(Path("runs/cap"), 5.0, 2.0), "in": (inner, 3.0), "w": (words, 1.0)}
         )
-        found = judge.resolved(find)
+        found = reward_function.resolved(find)
         assert asked == [("truth", "gold"), ("cap", Path("runs/cap")), ("deep", "runs/deep")]
         parts = found.parts(PROMPTS, RESPONSES, {"gold": np.array([1.0, 2.0])})
         assert found.combine(parts).tolist() == [1 + 0 + 15 + 1, 2 - 2 + 18 + 2]
-        assert judge.judges["in"] == (inner, 3.0)  # the one that was asked is as it was
-        assert inner.judges["deep"] == ("runs/deep", 1.0)
+        assert reward_function.reward_functions["in"] == (inner, 3.0)  # the one that was asked is as it was
+        assert inner.reward_functions["deep"] == ("runs/deep", 1.0)
 
     def test_reach_a_composite_within(self):
-        judge = Composite({"in": (Composite({"truth": ("gold", 2.0)}), 3.0)})
-        assert judge.parts(PROMPTS, RESPONSES, {"gold": np.array([1.0, 2.0])})["in"].tolist() == [2, 4]
+        reward_function = Composite({"in": (Composite({"truth": ("gold", 2.0)}), 3.0)})
+        assert reward_function.parts(PROMPTS, RESPONSES, {"gold": np.array([1.0, 2.0])})["in"].tolist() == [2, 4]
 
 
-@pytest.mark.parametrize("how", [copy.deepcopy, lambda judge: pickle.loads(pickle.dumps(judge))])
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda reward_function: pickle.loads(pickle.dumps(reward_function))])
 def test_a_copy_judges_alike_and_is_equal(how):
     """Gymnasium copies an environment's arguments, and sends them to other processes."""
-    judge = Composite({"same": (Same(2.0), 1.5), "size": AtMost(words, 1.0, 3.0), "truth": ("runs/judge", 1.0)})
-    other = how(judge)
-    assert other == judge
-    assert hash(other) == hash(judge)
-    assert other.judges["same"][0] is not judge.judges["same"][0]
-    known = {"runs/judge": np.zeros(2)}
+    reward_function = Composite(
+        {"same": (Same(2.0), 1.5), "size": AtMost(words, 1.0, 3.0), "truth": ("runs/reward-model", 1.0)}
+    )
+    other = how(reward_function)
+    assert other == reward_function
+    assert hash(other) == hash(reward_function)
+    assert other.reward_functions["same"][0] is not reward_function.reward_functions["same"][0]
+    known = {"runs/reward-model": np.zeros(2)}
     np.testing.assert_array_equal(
-        other.combine(other.parts(PROMPTS, RESPONSES, known)), judge.combine(judge.parts(PROMPTS, RESPONSES, known))
+        other.combine(other.parts(PROMPTS, RESPONSES, known)),
+        reward_function.combine(reward_function.parts(PROMPTS, RESPONSES, known)),
     )
 
 
 def test_composites_of_other_parts_are_not_equal():
-    judge = Composite({"a": (words, 1.0), "b": AtLeast(words, 0.0, 1.0)})
-    assert judge == Composite({"b": AtLeast(words, 0.0, 1.0), "a": (words, 1.0)})
-    assert judge != Composite({"a": (words, 2.0), "b": AtLeast(words, 0.0, 1.0)})
-    assert judge != Composite({"a": (words, 1.0), "b": AtMost(words, 0.0, 1.0)})
-    assert judge != words
+    reward_function = Composite({"a": (words, 1.0), "b": AtLeast(words, 0.0, 1.0)})
+    assert reward_function == Composite({"b": AtLeast(words, 0.0, 1.0), "a": (words, 1.0)})
+    assert reward_function != Composite({"a": (words, 2.0), "b": AtLeast(words, 0.0, 1.0)})
+    assert reward_function != Composite({"a": (words, 1.0), "b": AtMost(words, 0.0, 1.0)})
+    assert reward_function != words
 
 
 def test_the_repr_says_how_to_make_it():
-    judge = Composite({"truth": ("gold", 1.0), "cap": AtMost("runs/judge", 2.0, 0.5)})
-    assert repr(judge) == (
-        "Composite({'truth': ('gold', 1.0), 'cap': AtMost(judge='runs/judge', threshold=2.0, penalty=0.5)})"
+    reward_function = Composite({"truth": ("gold", 1.0), "cap": AtMost("runs/reward-model", 2.0, 0.5)})
+    assert repr(reward_function) == (
+        "Composite({'truth': ('gold', 1.0), "
+        "'cap': AtMost(reward_function='runs/reward-model', threshold=2.0, penalty=0.5)})"
     )
-    assert eval(repr(judge)) == judge
+    assert eval(repr(reward_function)) == reward_function
 
 
 def test_the_mapping_it_was_made_of_may_change():
-    judges = {"a": (words, 1.0)}
-    judge = Composite(judges)
-    judges["b"] = (words, 1.0)
-    assert judge(PROMPTS, RESPONSES).tolist() == [1, 2]
+    reward_functions = {"a": (words, 1.0)}
+    reward_function = Composite(reward_functions)
+    reward_functions["b"] = (words, 1.0)
+    assert reward_function(PROMPTS, RESPONSES).tolist() == [1, 2]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from textrlhf.reward_models import Ensemble, RewardModel, TrainConfig, distilled
+from textrlhf.reward_models import Ensemble, RewardModel, TrainConfig, distill
 from tiny_models import tiny_lm
 
 RNG = np.random.default_rng(0)
@@ -26,7 +26,7 @@ class Values:
 
 @pytest.mark.parametrize("head", ["tokens", "last"])
 def test_a_student_learns_its_teachers_scores(head):
-    student = distilled(RewardModel.new(tiny_lm(), head=head), Values(), PROMPTS, RESPONSES, QUICK, show=False)
+    student = distill(RewardModel.new(tiny_lm(), head=head), Values(), PROMPTS, RESPONSES, QUICK, show=False)
     seen, expected = student.raw(PROMPTS, RESPONSES), Values().raw(PROMPTS, RESPONSES)
     assert np.corrcoef(seen, expected)[0, 1] > (0.98 if head == "tokens" else 0.7)
     assert np.polyfit(expected, seen, 1)[0] == pytest.approx(1, abs=0.1 if head == "tokens" else 0.6)
@@ -41,7 +41,7 @@ def test_an_ensemble_teaches_what_its_members_say_on_average():
             return 2 * super().raw(prompts, responses)
 
     both = Ensemble([Values(), Twice()])
-    student = distilled(RewardModel.new(tiny_lm()), both, PROMPTS, RESPONSES, QUICK, show=False)
+    student = distill(RewardModel.new(tiny_lm()), both, PROMPTS, RESPONSES, QUICK, show=False)
     expected = 1.5 * Values().raw(PROMPTS, RESPONSES)
     assert np.abs(student.raw(PROMPTS, RESPONSES) - expected).mean() < 0.4
     assert student.lapse == pytest.approx(0.15)
@@ -53,4 +53,4 @@ def test_a_teacher_that_knows_nothing():
             return np.zeros(len(responses))
 
     with pytest.raises(ValueError, match="teacher gives all 160 texts the score 0"):
-        distilled(RewardModel.new(tiny_lm()), Zero(), PROMPTS, RESPONSES)
+        distill(RewardModel.new(tiny_lm()), Zero(), PROMPTS, RESPONSES)

@@ -1,4 +1,4 @@
-"""Several judges of one thing: three ways to combine them, their names, and their folder."""
+"""Several reward models of one thing: three ways to combine them, their names, and their folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pickle
 import numpy as np
 import pytest
 
-from textrlhf.reward_models import JudgeError
+from textrlhf.reward_models import RewardFunctionError
 from textrlhf.reward_models.ensemble import FILE, Ensemble, EnsembleError, combined
 
 PROMPTS, RESPONSES = ["a", "b"], [" x", " y z"]
@@ -18,7 +18,7 @@ LOST = {"format": 1, "members": ["member-0"], "combine": "mean", "penalty": 1.0}
 
 
 class Fixed:
-    """A judge that gives the same scores whatever it is asked, and writes them into a file."""
+    """A reward model that gives the same scores whatever it is asked, and writes them into a file."""
 
     def __init__(self, *scores, shift=0.0):
         self.scores, self.shift = np.array(scores, float), shift
@@ -71,49 +71,53 @@ class TestCombined:
 class TestScores:
     @pytest.mark.parametrize("how", ["mean", "worst", "cautious"])
     def test_are_the_combined_ones(self, how):
-        judge = ensemble(how, 0.5)
-        for scores in (judge(PROMPTS, RESPONSES), judge.score(PROMPTS, RESPONSES)):
+        model = ensemble(how, 0.5)
+        for scores in (model(PROMPTS, RESPONSES), model.score(PROMPTS, RESPONSES)):
             np.testing.assert_array_equal(scores, combined(SCORES, how, 0.5))
 
     def test_of_members_come_by_number(self):
-        judge = ensemble()
-        np.testing.assert_array_equal(judge.members(PROMPTS, RESPONSES), SCORES)
-        parts = judge.parts(PROMPTS, RESPONSES)
+        model = ensemble()
+        np.testing.assert_array_equal(model.members(PROMPTS, RESPONSES), SCORES)
+        parts = model.parts(PROMPTS, RESPONSES)
         assert list(parts) == ["member_0", "member_1", "member_2"]
         assert parts["member_2"].tolist() == [2, 6]
 
     def test_parts_are_combined_by_their_names(self):
         """Guards against reading the parts in whatever order they come, which eleven sorted names would change."""
-        judge = Ensemble([Fixed(float(i)) for i in range(11)], "worst")
-        parts = dict(sorted(judge.parts(["a"], [" x"]).items()))
+        model = Ensemble([Fixed(float(i)) for i in range(11)], "worst")
+        parts = dict(sorted(model.parts(["a"], [" x"]).items()))
         assert list(parts)[2] == "member_10"
-        assert judge.combine(parts).tolist() == [0]
+        assert model.combine(parts).tolist() == [0]
         del parts["member_0"]
         with pytest.raises(KeyError, match="member_0"):
-            judge.combine(parts)
+            model.combine(parts)
 
     def test_raw_ones_are_averaged_however_the_others_are_combined(self):
         for how in ("mean", "worst", "cautious"):
             assert ensemble(how, shift=10.0).raw(PROMPTS, RESPONSES).tolist() == [12, 12]
 
     def test_raw_ones_need_members_that_have_some(self):
-        judge = Ensemble([Fixed(1.0), lambda prompts, responses: [0.0]])
-        assert not hasattr(judge, "raw")
+        model = Ensemble([Fixed(1.0), lambda prompts, responses: [0.0]])
+        assert not hasattr(model, "raw")
         with pytest.raises(AttributeError, match=r"no raw score: member_1, <function .*expected reward models"):
-            judge.raw(["a"], [" x"])
+            model.raw(["a"], [" x"])
         assert hasattr(Ensemble([Ensemble([Fixed(1.0)])]), "raw")
-        assert not hasattr(Ensemble([judge]), "raw")
+        assert not hasattr(Ensemble([model]), "raw")
 
     def test_a_member_that_fails_is_named(self):
-        with pytest.raises(JudgeError, match=r"^member_1 returned nan for the response ' x'"):
+        with pytest.raises(RewardFunctionError, match=r"^member_1 returned nan for the response ' x'"):
             Ensemble([Fixed(1.0, 1.0), Fixed(np.nan, 1.0)])(PROMPTS, RESPONSES)
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (([],), ValueError, "judges is empty: expected at least one judge"),
-        (([Fixed(1.0), "runs/judge"],), TypeError, r"judges\[1\] is 'runs/judge': expected a callable"),
+        (([],), ValueError, "reward models is empty: expected at least one reward model"),
+        (
+            ([Fixed(1.0), "runs/reward-model"],),
+            TypeError,
+            r"reward models\[1\] is 'runs/reward-model': expected a callable",
+        ),
         (([Fixed(1.0)], "median"), ValueError, "combine is 'median': expected one of 'mean', 'worst', 'cautious'"),
         (([Fixed(1.0)], "cautious", -1.0), ValueError, "penalty is -1.0: expected a finite number of at least 0"),
         (([Fixed(1.0)], "cautious", np.nan), ValueError, "penalty is nan"),
@@ -125,33 +129,33 @@ def test_what_is_no_ensemble(arguments, error, message):
         Ensemble(*arguments)
 
 
-@pytest.mark.parametrize("how", [copy.deepcopy, lambda judge: pickle.loads(pickle.dumps(judge))])
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 def test_a_copy_judges_alike(how):
-    judge = ensemble("cautious", 0.5)
-    other = how(judge)
-    np.testing.assert_array_equal(other(PROMPTS, RESPONSES), judge(PROMPTS, RESPONSES))
+    model = ensemble("cautious", 0.5)
+    other = how(model)
+    np.testing.assert_array_equal(other(PROMPTS, RESPONSES), model(PROMPTS, RESPONSES))
     assert (other.how, other.penalty, other.name) == ("cautious", 0.5, None)
 
 
 class TestFolder:
     def test_is_read_as_it_was_written(self, tmp_path):
-        judge = ensemble("cautious", 0.5, shift=3.0)
-        judge.save(tmp_path / "runs" / "judge")
-        assert sorted(file.name for file in (tmp_path / "runs" / "judge").iterdir()) == [
+        model = ensemble("cautious", 0.5, shift=3.0)
+        model.save(tmp_path / "runs" / "model")
+        assert sorted(file.name for file in (tmp_path / "runs" / "model").iterdir()) == [
             FILE,
             "member-0",
             "member-1",
             "member-2",
         ]
-        again = Ensemble.load(tmp_path / "runs" / "judge", Fixed.load)
-        np.testing.assert_array_equal(again(PROMPTS, RESPONSES), judge(PROMPTS, RESPONSES))
-        np.testing.assert_array_equal(again.raw(PROMPTS, RESPONSES), judge.raw(PROMPTS, RESPONSES))
+        again = Ensemble.load(tmp_path / "runs" / "model", Fixed.load)
+        np.testing.assert_array_equal(again(PROMPTS, RESPONSES), model(PROMPTS, RESPONSES))
+        np.testing.assert_array_equal(again.raw(PROMPTS, RESPONSES), model.raw(PROMPTS, RESPONSES))
         assert (again.how, again.penalty) == ("cautious", 0.5)
-        assert again.name == str(tmp_path / "runs" / "judge")
+        assert again.name == str(tmp_path / "runs" / "model")
 
     def test_says_what_it_holds(self, tmp_path):
-        ensemble("worst", 2).save(tmp_path / "judge")
-        assert json.loads((tmp_path / "judge" / FILE).read_text()) == {
+        ensemble("worst", 2).save(tmp_path / "model")
+        assert json.loads((tmp_path / "model" / FILE).read_text()) == {
             "format": 1,
             "members": ["member-0", "member-1", "member-2"],
             "combine": "worst",
@@ -159,14 +163,14 @@ class TestFolder:
         }
 
     def test_may_hold_ensembles(self, tmp_path):
-        judge = Ensemble([ensemble("worst"), Fixed(4.0, 4.0)])
-        judge.save(tmp_path / "judge")
-        again = Ensemble.load(tmp_path / "judge", Fixed.load)
-        assert again(PROMPTS, RESPONSES).tolist() == judge(PROMPTS, RESPONSES).tolist() == [2.5, 2.0]
+        model = Ensemble([ensemble("worst"), Fixed(4.0, 4.0)])
+        model.save(tmp_path / "model")
+        again = Ensemble.load(tmp_path / "model", Fixed.load)
+        assert again(PROMPTS, RESPONSES).tolist() == model(PROMPTS, RESPONSES).tolist() == [2.5, 2.0]
 
     def test_of_members_that_cannot_be_saved_is_not_begun(self, tmp_path):
         with pytest.raises(TypeError, match=r"member_1 is <built-in function len>, which has no save\(folder\)"):
-            Ensemble([Fixed(1.0), len]).save(tmp_path / "judge")
+            Ensemble([Fixed(1.0), len]).save(tmp_path / "model")
         assert not list(tmp_path.iterdir())
 
     def test_stays_as_it_was_when_a_member_fails_to_be_saved(self, tmp_path):
@@ -174,31 +178,31 @@ class TestFolder:
             def save(self, path):
                 raise OSError("no space left")
 
-        ensemble().save(tmp_path / "judge")
+        ensemble().save(tmp_path / "model")
         with pytest.raises(OSError, match="no space left"):
-            Ensemble([Fixed(9.0), Full(9.0)]).save(tmp_path / "judge")
-        assert [file.name for file in tmp_path.iterdir()] == ["judge"]
-        assert Ensemble.load(tmp_path / "judge", Fixed.load)(PROMPTS, RESPONSES).tolist() == [2, 2]
+            Ensemble([Fixed(9.0), Full(9.0)]).save(tmp_path / "model")
+        assert [file.name for file in tmp_path.iterdir()] == ["model"]
+        assert Ensemble.load(tmp_path / "model", Fixed.load)(PROMPTS, RESPONSES).tolist() == [2, 2]
 
     def test_replaces_an_ensemble_and_nothing_else(self, tmp_path):
         """Guards against a run, or somebody's work, that lies where an ensemble is to be saved."""
-        ensemble().save(tmp_path / "judge")
-        Ensemble([Fixed(9.0)]).save(tmp_path / "judge")
-        assert not (tmp_path / "judge" / "member-1").exists()
-        (tmp_path / "judge" / "report.html").write_text("seen")
+        ensemble().save(tmp_path / "model")
+        Ensemble([Fixed(9.0)]).save(tmp_path / "model")
+        assert not (tmp_path / "model" / "member-1").exists()
+        (tmp_path / "model" / "report.html").write_text("seen")
         (tmp_path / "work").mkdir()
         (tmp_path / "work" / "member-0").write_text("mine")
         (tmp_path / "file").write_text("mine")
-        for name, seen in (("judge", "it holds report.html"), ("work", f"it has no {FILE}"), ("file", "it is a file")):
+        for name, seen in (("model", "it holds report.html"), ("work", f"it has no {FILE}"), ("file", "it is a file")):
             with pytest.raises(FileExistsError, match=f"is not an ensemble .{seen}"):
                 ensemble().save(tmp_path / name)
-        assert (tmp_path / "judge" / "report.html").read_text() == "seen"
+        assert (tmp_path / "model" / "report.html").read_text() == "seen"
         assert (tmp_path / "work" / "member-0").read_text() == "mine"
 
     def test_that_a_writer_died_in_is_taken_back(self, tmp_path):
-        ensemble().save(tmp_path / "judge")
-        (tmp_path / "judge").rename(tmp_path / ".judge.previous")
-        assert len(Ensemble.load(tmp_path / "judge", Fixed.load).judges) == 3
+        ensemble().save(tmp_path / "model")
+        (tmp_path / "model").rename(tmp_path / ".model.previous")
+        assert len(Ensemble.load(tmp_path / "model", Fixed.load).models) == 3
 
     @pytest.mark.parametrize(
         ("content", "message"),

@@ -1,4 +1,4 @@
-"""Practice on halves: where texts are cut, whose score labels which half, and what a judge learns of it."""
+"""Practice on halves: where texts are cut, whose score labels which half, and what a reward model learns of it."""
 
 import dataclasses
 import re
@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from textrlhf.reward_models import Ensemble, JudgeError, RewardModel, TrainConfig, halves, practised
+from textrlhf.reward_models import Ensemble, RewardFunctionError, RewardModel, TrainConfig, pretrain_on_halves
+from textrlhf.reward_models.training import pretrain as halves
 from tiny_models import tiny_lm
 
 QUICK = TrainConfig(epochs=4, batch_size=16, dropout=0.0, token_learning_rate=0.05)
@@ -39,7 +40,7 @@ def texts(n, known=1.0, seed=0):
     return ["a20 a21 "] * n, found
 
 
-def judge(seed=0):
+def reward_model(seed=0):
     return RewardModel.new(tiny_lm(), seed=seed)
 
 
@@ -55,7 +56,9 @@ def same(one, other):
 def learned(monkeypatch):
     """What practice would have learned from, in place of learning it."""
     found = []
-    monkeypatch.setattr(halves, "train", lambda judge, cases, config, **more: found.append((cases, config, more)))
+    monkeypatch.setattr(
+        halves, "train", lambda reward_model, cases, config, **more: found.append((cases, config, more))
+    )
     return found
 
 
@@ -87,7 +90,7 @@ def test_a_text_without_two_halves_is_left_out_and_counted_and_the_others_stay_i
 
 def test_a_half_is_labelled_by_the_score_of_the_other_and_not_by_its_own(learned):
     mixed = ["a2 a9 ! a3 a9"] * 100  # the first half good, the second bad
-    practised(judge(), Teacher(), [""] * 100, mixed, QUICK)
+    pretrain_on_halves(reward_model(), Teacher(), [""] * 100, mixed, QUICK)
     ((cases, *_),) = learned
     assert {case.response for case in cases} == {" a2 a9 !", " a3 a9"}
     assert all(case.prompt == halves.BEFORE for case in cases)
@@ -107,7 +110,7 @@ def test_labels_are_drawn_and_none_is_certain():
 
 def test_how_high_and_how_far_apart_the_teacher_scores_is_all_one(learned):
     for teacher in (Teacher(), Teacher(times=40.0, plus=-500.0)):
-        practised(judge(), teacher, *texts(64), QUICK)
+        pretrain_on_halves(reward_model(), teacher, *texts(64), QUICK)
     (plain, *_), (shifted, *_) = learned
     assert plain == shifted
     assert 0.3 < np.mean([case.good for case in plain]) < 0.7
@@ -116,19 +119,19 @@ def test_how_high_and_how_far_apart_the_teacher_scores_is_all_one(learned):
 def test_the_seed_draws_cuts_and_labels(learned):
     teacher, many = Teacher(), (["", ""] * 20, ["a2 ! a2 ! a9 ! a3", "a3 ! a9 ! a2"] * 20)
     for seed in (0, 0, 1):
-        practised(judge(), teacher, *many, dataclasses.replace(QUICK, seed=seed))
+        pretrain_on_halves(reward_model(), teacher, *many, dataclasses.replace(QUICK, seed=seed))
     (first, *_), (again, *_), (other, *_) = learned
     assert first == again
     assert [case.response for case in first] != [case.response for case in other]
-    practised(judge(), teacher, [""] * 40, ["a2 ! a9"] * 40, QUICK)  # a single place to cut
-    practised(judge(), teacher, [""] * 40, ["a2 ! a9"] * 40, dataclasses.replace(QUICK, seed=1))
+    pretrain_on_halves(reward_model(), teacher, [""] * 40, ["a2 ! a9"] * 40, QUICK)  # a single place to cut
+    pretrain_on_halves(reward_model(), teacher, [""] * 40, ["a2 ! a9"] * 40, dataclasses.replace(QUICK, seed=1))
     labels = [[case.good for case in cases] for cases, *_ in learned[3:]]
     assert labels[0] != labels[1]
 
 
 def test_settings_reach_training_and_the_lapse_of_choices_does_not(learned):
-    practised(judge(), Teacher(), *texts(64), title="practice")
-    practised(judge(), Teacher(), *texts(64), QUICK)
+    pretrain_on_halves(reward_model(), Teacher(), *texts(64), title="practice")
+    pretrain_on_halves(reward_model(), Teacher(), *texts(64), QUICK)
     (_, default, more), (_, own, _) = learned
     assert default == dataclasses.replace(halves.PRACTICE, lapse=0.0)
     assert own == dataclasses.replace(QUICK, lapse=0.0)
@@ -136,7 +139,7 @@ def test_settings_reach_training_and_the_lapse_of_choices_does_not(learned):
 
 
 def test_a_judge_learns_words_that_its_teacher_does_not_know():
-    pupil = practised(judge(), Teacher(), *texts(300, known=0.2), QUICK, show=False)
+    pupil = pretrain_on_halves(reward_model(), Teacher(), *texts(300, known=0.2), QUICK, show=False)
     good, bad = pupil.raw([halves.BEFORE] * 2, [" a4", " a5"])
     assert good > 0.3
     assert bad < -0.3
@@ -144,45 +147,49 @@ def test_a_judge_learns_words_that_its_teacher_does_not_know():
 
 
 def test_practice_is_the_same_each_time_and_its_teachers_stay_as_they_are():
-    teachers = [judge(seed) for seed in (1, 2)]
+    teachers = [reward_model(seed) for seed in (1, 2)]
     for teacher, word in zip(teachers, (2, 3), strict=True):
         with torch.no_grad():
             teacher.network.values.values[word] = 5 - 2 * word
     before, configs = [weights(one) for one in teachers], [one.config for one in teachers]
     quick = dataclasses.replace(QUICK, epochs=0.5)
     first, again, other = (
-        weights(practised(judge(), Ensemble(teachers), *texts(64), dataclasses.replace(quick, seed=seed), show=False))
+        weights(
+            pretrain_on_halves(
+                reward_model(), Ensemble(teachers), *texts(64), dataclasses.replace(quick, seed=seed), show=False
+            )
+        )
         for seed in (0, 0, 1)
     )
     assert same(first, again)
     assert not same(first, other)
-    assert not same(first, weights(judge()))
+    assert not same(first, weights(reward_model()))
     assert all(same(weights(one), was) for one, was in zip(teachers, before, strict=True))
     assert [one.config for one in teachers] == configs
 
 
 def test_a_judge_cannot_teach_itself():
-    one = judge()
-    for teacher in (one, Ensemble([judge(1), one])):
-        with pytest.raises(ValueError, match=r"judge is its own teacher.*RewardModel.new"):
-            practised(one, teacher, *texts(64), QUICK)
+    one = reward_model()
+    for teacher in (one, Ensemble([reward_model(1), one])):
+        with pytest.raises(ValueError, match=r"reward model is its own teacher.*RewardModel.new"):
+            pretrain_on_halves(one, teacher, *texts(64), QUICK)
 
 
 def test_too_few_texts_with_two_halves():
     prompts, responses = texts(5)
     with pytest.raises(ValueError, match=r"8 texts have 10 halves \(3 texts have no two .*fewer than a batch of 16"):
-        practised(judge(), Teacher(), [*prompts, "", "", ""], [*responses, "a2", "", "a3 !"], QUICK)
+        pretrain_on_halves(reward_model(), Teacher(), [*prompts, "", "", ""], [*responses, "a2", "", "a3 !"], QUICK)
     with pytest.raises(ValueError, match=r"0 texts have 0 halves"):
-        practised(judge(), Teacher(), [], [])
+        pretrain_on_halves(reward_model(), Teacher(), [], [])
 
 
 def test_prompts_and_responses_that_do_not_match():
     with pytest.raises(ValueError, match="2 prompts and 1 responses"):
-        practised(judge(), Teacher(), ["", ""], ["a2 ! a3"])
+        pretrain_on_halves(reward_model(), Teacher(), ["", ""], ["a2 ! a3"])
 
 
 def test_a_teacher_that_knows_nothing_or_fails():
     with pytest.raises(ValueError, match="teacher scores all 128 halves alike"):
-        practised(judge(), Teacher(times=0.0, plus=0.1), *texts(64), QUICK)
-    with pytest.raises(JudgeError, match="teacher returned nan"):
-        practised(judge(), Teacher(plus=np.nan), *texts(64), QUICK)
+        pretrain_on_halves(reward_model(), Teacher(times=0.0, plus=0.1), *texts(64), QUICK)
+    with pytest.raises(RewardFunctionError, match="teacher returned nan"):
+        pretrain_on_halves(reward_model(), Teacher(plus=np.nan), *texts(64), QUICK)

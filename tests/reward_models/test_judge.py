@@ -1,12 +1,12 @@
-"""What a judge may answer, and what it may not."""
+"""What a reward function may answer, and what it may not."""
 
 import numpy as np
 import pytest
 import torch
 
-from textrlhf.reward_models import Composite, JudgeError, judged
+from textrlhf.reward_models import Composite, RewardFunctionError, call_reward
 from textrlhf.reward_models.ensemble import Ensemble
-from textrlhf.reward_models.reward_function import Parted, judged_parts
+from textrlhf.reward_models.reward_function import Parted, call_reward_parts
 
 PROMPTS, RESPONSES = ["a", "b"], [" x", " y z"]
 
@@ -21,7 +21,7 @@ PROMPTS, RESPONSES = ["a", "b"], [" x", " y z"]
     ],
 )
 def test_numbers_of_any_kind_are_scores(answer):
-    scores = judged(lambda p, r: answer, PROMPTS, RESPONSES)
+    scores = call_reward(lambda p, r: answer, PROMPTS, RESPONSES)
     assert scores.dtype == np.float64
     assert scores.tolist() == [1, 2]
 
@@ -38,34 +38,36 @@ def test_numbers_of_any_kind_are_scores(answer):
     ],
 )
 def test_what_is_no_score_is_refused(answer, message):
-    with pytest.raises(JudgeError, match=message):
-        judged(lambda p, r: answer, PROMPTS, RESPONSES)
+    with pytest.raises(RewardFunctionError, match=message):
+        call_reward(lambda p, r: answer, PROMPTS, RESPONSES)
 
 
 def test_what_a_judge_raises_comes_with_the_text():
-    def judge(prompts, responses):
+    def reward_function(prompts, responses):
         raise ZeroDivisionError("no")
 
-    with pytest.raises(JudgeError, match=r"raised ZeroDivisionError: no; .* ' x' to the prompt 'a'"):
-        judged(judge, PROMPTS, RESPONSES)
+    with pytest.raises(RewardFunctionError, match=r"raised ZeroDivisionError: no; .* ' x' to the prompt 'a'"):
+        call_reward(reward_function, PROMPTS, RESPONSES)
 
 
 def test_a_judge_that_fails_on_no_texts_at_all_is_named_too():
-    def judge(prompts, responses):
+    def reward_function(prompts, responses):
         raise ZeroDivisionError("no")
 
-    with pytest.raises(JudgeError, match="reward_model raised ZeroDivisionError: no; it was asked about 0 responses"):
-        judged(judge, [], [])
+    with pytest.raises(
+        RewardFunctionError, match="reward_model raised ZeroDivisionError: no; it was asked about 0 responses"
+    ):
+        call_reward(reward_function, [], [])
 
 
 def test_a_part_that_failed_is_not_blamed_on_the_whole():
     whole = Composite({"broken": (lambda p, r: [float("nan")] * 2, 1.0)})
-    with pytest.raises(JudgeError, match=r"^broken returned nan"):
-        judged(whole, PROMPTS, RESPONSES)
+    with pytest.raises(RewardFunctionError, match=r"^broken returned nan"):
+        call_reward(whole, PROMPTS, RESPONSES)
 
 
 class Halves:
-    """A judge of two parts that knows nothing of this library."""
+    """A reward function of two parts that knows nothing of this library."""
 
     def parts(self, prompts, responses):
         return {"left": [1, 2], "right": torch.tensor([3.0, 4.0])}
@@ -76,7 +78,7 @@ class Halves:
 
 class TestParts:
     def test_come_checked_and_as_floats(self):
-        parts = judged_parts(Halves(), PROMPTS, RESPONSES)
+        parts = call_reward_parts(Halves(), PROMPTS, RESPONSES)
         assert {name: (scores.tolist(), scores.dtype) for name, scores in parts.items()} == {
             "left": ([1, 2], np.float64),
             "right": ([3, 4], np.float64),
@@ -87,16 +89,18 @@ class TestParts:
             def parts(self, prompts, responses):
                 return {"left": [1.0, 2.0], "right": [1.0]}
 
-        with pytest.raises(JudgeError, match=r"^right returned scores of shape \(1,\)"):
-            judged_parts(Broken(), PROMPTS, RESPONSES)
+        with pytest.raises(RewardFunctionError, match=r"^right returned scores of shape \(1,\)"):
+            call_reward_parts(Broken(), PROMPTS, RESPONSES)
 
     def test_what_they_raise_comes_with_the_text(self):
         class Broken(Halves):
             def parts(self, prompts, responses):
                 raise KeyError("lost")
 
-        with pytest.raises(JudgeError, match=r"reward_model raised KeyError: 'lost'; .* ' x' to the prompt 'a'"):
-            judged_parts(Broken(), PROMPTS, RESPONSES)
+        with pytest.raises(
+            RewardFunctionError, match=r"reward_model raised KeyError: 'lost'; .* ' x' to the prompt 'a'"
+        ):
+            call_reward_parts(Broken(), PROMPTS, RESPONSES)
 
     def test_who_has_them(self):
         assert isinstance(Halves(), Parted)

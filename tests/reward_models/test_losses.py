@@ -104,7 +104,9 @@ class TestPlackettLuce:
         assert torch.isfinite(slope).all()
 
     def test_a_lapse_lets_a_wrong_label_pull_no_longer(self):
-        """What a lapse is for: a judgement the judge is sure to be a slip moves it little, without one most of all."""
+        """What a lapse is for: a judgement the reward model is sure to be a slip moves it little, without one most of
+        all.
+        """
         pulls = [
             gradient(lambda s, q=q: plackett_luce(s, lapse=q), torch.tensor([[-8.0, 0.0]]))[1][0] for q in (0, 0.1)
         ]

@@ -1,4 +1,4 @@
-"""A judge's network: what texts are read together with changes nothing about their scores, for any family."""
+"""A reward model's network: what texts are read together with changes nothing about their scores, for any family."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from textrlhf.reward_models import network as network_module
+from textrlhf.reward_models.text import network as network_module
 from textrlhf.reward_models.text.heads import Noise, TokenValues, margin
 from textrlhf.reward_models.text.network import RewardNetwork, state_width
 from textrlhf.reward_models.text.packing import Text
@@ -46,7 +46,7 @@ def classifier(config, labels=1):
 
 
 @functools.cache
-def judge(family, head, changes=()):
+def reward_model(family, head, changes=()):
     model = tiny_model(family, **dict(changes))
     return on_tokens(model.base_model) if head == "tokens" else RewardNetwork(classifier(model.config))
 
@@ -109,7 +109,7 @@ def assert_scores(network, texts, groups):
 @pytest.mark.parametrize(("family", "changes", "shares"), FAMILIES, ids=NAMES)
 def test_scores_are_those_of_each_text_alone(family, changes, shares, head):
     """Padding, order, batch and company in the row change nothing, in families that share prompts and that cannot."""
-    network = judge(family, head, tuple(changes.items()))
+    network = reward_model(family, head, tuple(changes.items()))
     assert network.causal
     assert network.shares == shares
     assert_scores(network, *some_texts(longest=26))
@@ -117,7 +117,7 @@ def test_scores_are_those_of_each_text_alone(family, changes, shares, head):
 
 def test_texts_of_a_prompt_are_read_in_one_row():
     """Guards against sharing that is never done: scores would be right, and training half as fast."""
-    network, (texts, groups), seen = judge("llama", "last"), some_texts(), []
+    network, (texts, groups), seen = reward_model("llama", "last"), some_texts(), []
     hook = network.trunk.register_forward_pre_hook(
         lambda _, __, inputs: seen.append(inputs["input_ids"]), with_kwargs=True
     )
@@ -130,7 +130,7 @@ def test_texts_of_a_prompt_are_read_in_one_row():
 @pytest.mark.parametrize("head", ["last", "tokens"])
 def test_attention_that_wants_its_masks_as_numbers(head):
     """Without fused attention a mask is added to the logits, not a table of yes and no."""
-    network = copy.deepcopy(judge("llama", head))
+    network = copy.deepcopy(reward_model("llama", head))
     network.trunk.set_attn_implementation("eager")
     network = RewardNetwork(network.model, network.values)
     assert network.shares
@@ -141,7 +141,7 @@ def test_attention_that_wants_its_masks_as_numbers(head):
 def test_batches_of_a_few_tokens(head, monkeypatch):
     """Guards against scores given to other texts where a forward does not take them all."""
     monkeypatch.setattr(network_module, "TOKENS_AT_ONCE", {"cpu": 40})
-    assert_scores(judge("gpt2", head), *some_texts())
+    assert_scores(reward_model("gpt2", head), *some_texts())
 
 
 @pytest.mark.parametrize("head", ["last", "tokens"])
@@ -159,7 +159,7 @@ def test_an_encoder(head):
 
 def test_gradients_are_those_of_the_texts_alone():
     """Guards against a prompt shared by two that is learned from once."""
-    network, (texts, groups) = copy.deepcopy(judge("llama", "tokens")), some_texts()
+    network, (texts, groups) = copy.deepcopy(reward_model("llama", "tokens")), some_texts()
     weights = torch.randn(len(texts), generator=torch.Generator().manual_seed(3))
     found = []
     for parts in (groups, [[i] for i in range(len(texts))]):
@@ -175,7 +175,7 @@ class TestHeads:
     @torch.no_grad()
     def test_contributions_add_up_to_the_score(self):
         texts, _ = some_texts()
-        for network in (judge("gpt2", "tokens"), judge("bloom", "tokens"), encoder("tokens")):
+        for network in (reward_model("gpt2", "tokens"), reward_model("bloom", "tokens"), encoder("tokens")):
             for text in texts:
                 added = network.contributions(text)
                 assert len(added) == text.end - text.start
@@ -184,7 +184,7 @@ class TestHeads:
     @torch.no_grad()
     def test_a_response_of_no_tokens_adds_nothing(self):
         texts = [Text(np.array([3, 4]), 2, 2), Text(np.array([3, 4, 5]), 2, 3)]
-        network = judge("gpt2", "tokens")
+        network = reward_model("gpt2", "tokens")
         scores = network(texts, [[0, 1]])
         assert float(scores[0]) == 0
         assert float(scores[1]) == pytest.approx(alone(network, texts[1]), abs=1e-5)
@@ -214,7 +214,7 @@ class TestHeads:
     @pytest.mark.parametrize("head", ["last", "tokens"])
     @torch.no_grad()
     def test_noise_is_drawn_anew_and_by_its_seed(self, head):
-        network, (texts, groups) = judge("gpt2", head), some_texts()
+        network, (texts, groups) = reward_model("gpt2", head), some_texts()
         seeds = (1, 1, 2)
         first, again, other = [
             network(texts, groups, Noise(0.5, torch.Generator().manual_seed(seed))) for seed in seeds

@@ -35,7 +35,7 @@ def sees(row, place):
 @pytest.mark.parametrize("share", [True, False])
 @pytest.mark.parametrize("seed", range(5))
 def test_each_text_is_there_once_and_sees_itself_alone(seed, share):
-    """Guards against a place on a path too many or too few: the whole of what a judge reads rests on this."""
+    """Guards against a place on a path too many or too few: the whole of what a reward model reads rests on this."""
     texts, groups = some_groups(seed)
     rows = pack(texts, groups, share)
     assert sorted(i for row in rows for i in row.texts) == list(range(len(texts)))

@@ -1,4 +1,4 @@
-"""A judge held against judgements: what is counted, and how."""
+"""A reward model held against judgements: what is counted, and how."""
 
 import itertools
 import json
@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from textrlhf.reward_models import JudgeError
+from textrlhf.reward_models import RewardFunctionError
 from textrlhf.reward_models.evaluation.evaluate import evaluate
 from textrlhf.reward_models.feedback.judgements import Labelled, Ranked, Rated
 
 
 class Reads:
-    """A judge whose raw score of a text is its first word, a number; it keeps what it was asked."""
+    """A reward model whose raw score of a text is its first word, a number; it keeps what it was asked."""
 
     def __init__(self):
         self.asked = []
@@ -54,11 +54,11 @@ def test_a_ranking_counts_once_and_through_all_its_pairs():
 
 
 def test_each_text_is_asked_about_once_in_batches_of_like_length():
-    judge = Reads()
+    reward_model = Reads()
     cases = [pair("1", "2"), pair("1", "3 and so on and on"), Labelled("p", "1", True), Labelled("q", "1", True)]
-    evaluate(judge, iter(cases), batch_size=3)
-    assert [len(batch) for batch in judge.asked] == [3, 1]
-    texts = [text for batch in judge.asked for text in batch]
+    evaluate(reward_model, iter(cases), batch_size=3)
+    assert [len(batch) for batch in reward_model.asked] == [3, 1]
+    texts = [text for batch in reward_model.asked for text in batch]
     assert sorted(texts) == [("p", "1"), ("p", "2"), ("p", "3 and so on and on"), ("q", "1")]
     assert texts[-1] == ("p", "3 and so on and on")
 
@@ -96,11 +96,11 @@ def test_tables_hold_every_pair_once_and_equal_values_together():
 
 def test_labels_in_closed_form_and_the_offset_is_added():
     cases = [Labelled("p", "2", True), Labelled("p", "1", False), Labelled("p", "-1", True), Labelled("p", "-3", False)]
-    judge = Reads()
-    plain = evaluate(judge, cases).numbers()
+    reward_model = Reads()
+    plain = evaluate(reward_model, cases).numbers()
     assert (plain["labels"], plain["good_share"], plain["auroc"], plain["label_accuracy"]) == (4, 0.5, 0.75, 0.5)
-    judge.label_offset = 1.5
-    moved = evaluate(judge, cases).numbers()
+    reward_model.label_offset = 1.5
+    moved = evaluate(reward_model, cases).numbers()
     assert (moved["auroc"], moved["label_accuracy"]) == (0.75, 0.75)
     assert moved["label_log_loss"] == pytest.approx(expected_log_loss([3.5, -2.5, 0.5, 1.5]))
     assert not {"accuracy", "ece", "spearman"} & moved.keys()
@@ -135,9 +135,9 @@ def test_the_hardest_are_the_surest_and_wrong_each_ranking_once():
     assert (first.chosen, first.rejected, first.chosen_score, first.rejected_score) == ("0", "8", 0, 8)
     assert first.probability == pytest.approx(1 / (1 + math.exp(8)))
     assert (label.chosen, label.rejected, label.chosen_score) == ("-4", None, -4)
-    assert "labelled good; the judge gives that a probability of 1.8 %" in label.said
+    assert "labelled good; the reward model gives that a probability of 1.8 %" in label.said
     assert (rating.rejected, rating.probability) == ("10", None)
-    assert "rated 1 on 1 to 5, above 25 % of the texts; the judge puts it above 75 %" in rating.said
+    assert "rated 1 on 1 to 5, above 25 % of the texts; the reward model puts it above 75 %" in rating.said
     assert [m.place for m in evaluate(Reads(), cases, hardest=1).hardest] == ["d", "f", "h"]
 
 
@@ -159,5 +159,5 @@ def test_what_cannot_be_evaluated_is_refused():
         evaluate(Reads(), [pair("1", "2")], batch_size=0)
     with pytest.raises(TypeError, match=r"judgements\[1\] is 'good': expected Ranked"):
         evaluate(Reads(), [pair("1", "2"), "good"])
-    with pytest.raises(JudgeError, match="judge returned nan for the response 'nan'"):
+    with pytest.raises(RewardFunctionError, match="reward model returned nan for the response 'nan'"):
         evaluate(Reads(), [pair("1", "nan")])

@@ -1,4 +1,6 @@
-"""Reward models as callers see them: what is read, what a score means, what is refused, how judges are copied."""
+"""Reward models as callers see them: what is read, what a score means, what is refused, how reward models are
+copied.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from transformers import AutoModelForSequenceClassification, BertForMaskedLM, Pr
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from textrlhf.language import CausalLM, LanguageError
-from textrlhf.reward_models import JudgeError, RewardModel, judged, load_judge
-from textrlhf.reward_models.text.reward_model import JudgeConfig
+from textrlhf.reward_models import RewardFunctionError, RewardModel, call_reward, load_reward_model
+from textrlhf.reward_models.text.reward_model import RewardModelConfig
 from tiny_models import V, noisy, tiny_lm, tiny_model, word_tokenizer
 
 PROMPTS = ["a9 a10 a11", "a5 a6", "a9 a10 a11", "", "a5 a6", "a9 a10 a11", "a12"]
@@ -42,8 +44,8 @@ ENCODERS = {
 }
 
 
-def judge(family="gpt2", head="tokens", tokenizer=None, **options):
-    """An untrained judge whose scores differ all the same."""
+def reward_model(family="gpt2", head="tokens", tokenizer=None, **options):
+    """An untrained reward model whose scores differ all the same."""
     tokenizer = tokenizer or word_tokenizer()
     made = RewardModel.new(CausalLM(tiny_model(family, vocab_size=len(tokenizer)), tokenizer), head, **options)
     noisy(made.network.values or made.network.model.score)
@@ -110,7 +112,7 @@ class TestScores:
     @pytest.mark.parametrize("head", ["last", "tokens"])
     @pytest.mark.parametrize("family", ["gpt2", "bloom"])
     def test_company_order_and_batch_change_nothing(self, family, head, monkeypatch):
-        one = judge(family, head)
+        one = reward_model(family, head)
         alone = [float(one.raw([p], [r])[0]) for p, r in zip(PROMPTS, RESPONSES, strict=True)]
         assert np.ptp(alone) > 0.3
         together = one.raw(PROMPTS, RESPONSES)
@@ -121,24 +123,26 @@ class TestScores:
         np.testing.assert_allclose(one.raw(PROMPTS, RESPONSES), alone, atol=1e-5)
 
     def test_of_nothing_there_are_none(self):
-        assert judge().score([], []).shape == (0,)
+        assert reward_model().score([], []).shape == (0,)
 
     @pytest.mark.parametrize("head", ["last", "tokens"])
     def test_padding_is_never_read_nor_the_end_taken_for_padding(self, head):
-        """Guards against a tokenizer that pads left, or with its end-of-text token, moving where a judge reads."""
-        expected = judge(head=head, end=True).raw(PROMPTS, RESPONSES)
-        assert np.abs(expected - judge(head=head).raw(PROMPTS, RESPONSES)).max() > 0.01  # the end is read
+        """Guards against a tokenizer that pads left, or with its end-of-text token, moving where a reward model
+        reads.
+        """
+        expected = reward_model(head=head, end=True).raw(PROMPTS, RESPONSES)
+        assert np.abs(expected - reward_model(head=head).raw(PROMPTS, RESPONSES)).max() > 0.01  # the end is read
         for side in ("left", "right"):
             tokenizer = word_tokenizer()
             tokenizer.padding_side, tokenizer.pad_token = side, tokenizer.eos_token
             tokenizer.backend_tokenizer.enable_padding(length=32, pad_id=1, pad_token="<eos>", direction=side)
             tokenizer.backend_tokenizer.enable_truncation(3)
-            seen = judge(head=head, tokenizer=tokenizer, end=True).raw(PROMPTS, RESPONSES)
+            seen = reward_model(head=head, tokenizer=tokenizer, end=True).raw(PROMPTS, RESPONSES)
             np.testing.assert_allclose(seen, expected, atol=1e-6)
 
     def test_it_reads_the_last_token(self):
         """Against a forward over the text's tokens and nothing else."""
-        one = judge("llama", "last")
+        one = reward_model("llama", "last")
         ids = torch.tensor([one.tokenizer("a9 a10 a11 a7 a8")["input_ids"]])
         with torch.no_grad():
             expected = float(one.network.model.score(one.network.trunk(ids).last_hidden_state)[0, -1, 0])
@@ -167,7 +171,7 @@ class TestScores:
 
 class TestScale:
     def test_chosen_and_rejected_changed_over_negate_the_margin(self):
-        one = judge()
+        one = reward_model()
         responses, others = RESPONSES, RESPONSES[::-1]
         first = one.raw(PROMPTS, responses) - one.raw(PROMPTS, others)
         together = one.raw(PROMPTS * 2, others + responses)
@@ -175,8 +179,8 @@ class TestScale:
 
     @pytest.mark.parametrize("lapse", [0.0, 0.1, 0.3])
     def test_probabilities(self, lapse):
-        one = judge()
-        one.config = JudgeConfig(head="tokens", lapse=lapse)
+        one = reward_model()
+        one.config = RewardModelConfig(head="tokens", lapse=lapse)
         margins = np.array([-1e5, -30.0, -2.0, 0.0, 0.7, 40.0, 1e5])
         seen = one.probability(margins)
         np.testing.assert_allclose(one.probability(-margins), 1 - seen, atol=1e-15)
@@ -186,7 +190,7 @@ class TestScale:
         assert seen[4] == pytest.approx(lapse + (1 - 2 * lapse) / (1 + np.exp(-0.7)))
 
     def test_normalised_scores_have_mean_0_and_deviation_1(self):
-        one = judge()
+        one = reward_model()
         raw = one.raw(PROMPTS, RESPONSES)
         assert one.normalise(PROMPTS, RESPONSES) is one
         scores = one.score(PROMPTS, RESPONSES)
@@ -200,9 +204,9 @@ class TestScale:
 
     @pytest.mark.parametrize(("prompts", "responses"), [([], []), (["a5"], [" a6"]), (["a5"] * 3, [" a6"] * 3)])
     def test_texts_that_set_no_scale(self, prompts, responses):
-        one = judge()
+        one = reward_model()
         before = one.config
-        with pytest.raises(JudgeError, match=rf"{len(prompts)} texts.*differ too little"):
+        with pytest.raises(RewardFunctionError, match=rf"{len(prompts)} texts.*differ too little"):
             one.normalise(prompts, responses)
         assert one.config == before
 
@@ -213,7 +217,7 @@ class TestExplain:
     @pytest.mark.parametrize("end", [False, True])
     def test_it_adds_up_and_reads_as_the_response(self, make, reads, end):
         """Guards against characters of several tokens shown in halves, also right after one in the prompt."""
-        one = judge(tokenizer=make(), reads=reads, end=end)
+        one = reward_model(tokenizer=make(), reads=reads, end=end)
         for prompt, responses in {
             "the cat": (" sat 🙂 ok", "🙂日本語", "the cat", " ", "x\ufffd y", "\ufffd"),
             "the 🙂": (" sat 🙂 ok", "🙂日本語", "\ufffd"),
@@ -226,14 +230,14 @@ class TestExplain:
                 assert sum(added for _, added in told) == pytest.approx(raw, abs=1e-5)
 
     def test_each_token_has_what_it_adds(self):
-        one = judge()
+        one = reward_model()
         told = one.explain("a9", " a10 a11")
         assert [text for text, _ in told] == [" a10", " a11"]
         assert told[0][1] == pytest.approx(float(one.raw(["a9"], [" a10"])[0]), abs=1e-6)
 
     def test_what_cannot_be_told_apart_is_not(self):
-        assert judge(head="last").explain("a9", " a10") == []
-        assert judge().explain("a9", "") == []
+        assert reward_model(head="last").explain("a9", " a10") == []
+        assert reward_model().explain("a9", "") == []
 
     def test_an_encoder(self, tmp_path):
         saved_encoder(tmp_path, "bert")
@@ -246,7 +250,7 @@ class TestExplain:
 
 class TestNew:
     def test_a_model_has_its_own_copy(self):
-        """Guards against a judge whose training changes the language model that it was made from."""
+        """Guards against a reward model whose training changes the language model that it was made from."""
         lm = CausalLM(tiny_model("gpt2"), word_tokenizer())
         before = lm.fingerprint()
         for head in ("last", "tokens"):
@@ -286,7 +290,7 @@ class TestNew:
 
     def test_states_that_are_projected_down(self):
         """Guards against a gate as wide as the model, where OPT's smallest give narrower states."""
-        assert np.ptp(judge("opt").raw(PROMPTS, RESPONSES)) > 0.1
+        assert np.ptp(reward_model("opt").raw(PROMPTS, RESPONSES)) > 0.1
 
     def test_bad_input(self, tmp_path):
         saved_encoder(tmp_path, "bert")
@@ -310,11 +314,13 @@ class TestBadInput:
     @pytest.mark.parametrize("head", ["last", "tokens"])
     def test_a_text_beyond_the_context_is_never_cut(self, head):
         """Guards against a truncation that no one hears of, and an error one token too early."""
-        one = judge(head=head)
+        one = reward_model(head=head)
         assert one.context == 128
         fitting = " a5" * 124
         assert np.isfinite(one.raw(["a9 a10 a11 a12"], [fitting])).all()
-        with pytest.raises(ValueError, match=r"the text has 129 tokens, the judge 128 positions.*overflow='drop'"):
+        with pytest.raises(
+            ValueError, match=r"the text has 129 tokens, the reward model 128 positions.*overflow='drop'"
+        ):
             one.raw(["a5", "a9 a10 a11 a12"], [" a6", fitting + " a7"])
         with pytest.raises(ValueError, match="^file, line 3: the text has 132 tokens"):
             one.read(["a5", "a9"], [" a6", " a5" * 131], ["file, line 2", "file, line 3"])
@@ -325,29 +331,29 @@ class TestBadInput:
         one = RewardModel.load(tmp_path)
         assert one.context == 62
         assert np.isfinite(one.raw(["a5", "a5"], [" a6" * 57, " a6"])).all()
-        with pytest.raises(ValueError, match="63 tokens, the judge 62 positions"):
+        with pytest.raises(ValueError, match="63 tokens, the reward model 62 positions"):
             one.raw(["a5"], [" a6" * 58])
 
     def test_a_tokenizer_that_knows_a_smaller_limit(self):
         tokenizer = word_tokenizer()
         tokenizer.model_max_length = 20
-        assert judge(tokenizer=tokenizer).context == 20
+        assert reward_model(tokenizer=tokenizer).context == 20
 
     def test_a_text_of_nothing(self):
         with pytest.raises(ValueError, match="prompt and response have no tokens"):
-            judge().raw(["a5", ""], [" a6", ""])
+            reward_model().raw(["a5", ""], [" a6", ""])
 
     def test_numbers_of_texts_that_differ(self):
         with pytest.raises(ValueError, match="1 prompts and 2 responses"):
-            judge().raw(["a5"], [" a6", " a7"])
+            reward_model().raw(["a5"], [" a6", " a7"])
 
     @pytest.mark.parametrize("head", ["last", "tokens"])
     def test_weights_that_are_no_numbers(self, head):
-        one = judge(head=head)
+        one = reward_model(head=head)
         next(one.network.trunk.parameters()).data.fill_(float("nan"))
-        with pytest.raises(JudgeError, match="returned nan for the response ' a7 a8'"):
-            judged(one, PROMPTS, RESPONSES)
-        with pytest.raises(JudgeError, match="nan"):
+        with pytest.raises(RewardFunctionError, match="returned nan for the response ' a7 a8'"):
+            call_reward(one, PROMPTS, RESPONSES)
+        with pytest.raises(RewardFunctionError, match="nan"):
             one.normalise(PROMPTS, RESPONSES)
 
     @pytest.mark.parametrize(
@@ -362,29 +368,29 @@ class TestBadInput:
     )
     def test_settings(self, wrong, said):
         with pytest.raises(ValueError, match=said):
-            JudgeConfig(**wrong)
+            RewardModelConfig(**wrong)
 
 
 class TestCopies:
     def test_one_without_a_name_stays_in_its_process(self):
-        one = judge()
+        one = reward_model()
         assert copy.copy(one) is one
         assert copy.deepcopy({"reward_model": [one]})["reward_model"][0] is one
-        with pytest.raises(JudgeError, match=r"no name that another one could load it by.*judge\.save"):
+        with pytest.raises(RewardFunctionError, match=r"no name that another one could load it by.*reward model\.save"):
             pickle.dumps(one)
 
     def test_one_with_a_name_goes_by_it(self, tmp_path):
         """Guards against weights in every pickle that is sent to a worker."""
-        saved = judge().save(tmp_path / "judge")
+        saved = reward_model().save(tmp_path / "reward_model")
         sent = pickle.dumps(saved)
         assert len(sent) < 1000
         got = pickle.loads(sent)
-        assert got is load_judge(tmp_path / "judge")
+        assert got is load_reward_model(tmp_path / "reward_model")
         np.testing.assert_allclose(got.raw(PROMPTS, RESPONSES), saved.raw(PROMPTS, RESPONSES), atol=1e-6)
         assert copy.deepcopy(saved) is saved
 
     def test_what_loading_was_told_goes_with_it(self, tmp_path):
-        """Guards against a worker whose judge reads another label, or not at all."""
+        """Guards against a worker whose reward model reads another label, or not at all."""
         saved_encoder(tmp_path, "bert", num_labels=3)
         one = RewardModel.load(tmp_path, label=0, reads="response")
         got = pickle.loads(pickle.dumps(one))
@@ -393,31 +399,31 @@ class TestCopies:
         assert np.abs(other.raw(PROMPTS, RESPONSES) - one.raw(PROMPTS, RESPONSES)).max() > 0.01
 
     def test_one_that_was_changed_has_no_name(self, tmp_path):
-        """Guards against a pickle that brings back the judge as it was before."""
-        saved = judge().save(tmp_path / "judge")
+        """Guards against a pickle that brings back the reward model as it was before."""
+        saved = reward_model().save(tmp_path / "reward_model")
         saved.normalise(PROMPTS, RESPONSES)
         assert saved.name is None
-        with pytest.raises(JudgeError, match="no name"):
+        with pytest.raises(RewardFunctionError, match="no name"):
             pickle.dumps(saved)
 
     def test_saved_again_it_is_loaded_anew(self, tmp_path):
-        judge().save(tmp_path / "judge")
-        before = load_judge(tmp_path / "judge")
-        assert load_judge(str(tmp_path / "judge")) is before
-        other = judge()
+        reward_model().save(tmp_path / "reward_model")
+        before = load_reward_model(tmp_path / "reward_model")
+        assert load_reward_model(str(tmp_path / "reward_model")) is before
+        other = reward_model()
         noisy(other.network.values, seed=5)
-        other.save(tmp_path / "judge")
-        after = load_judge(tmp_path / "judge")
+        other.save(tmp_path / "reward_model")
+        after = load_reward_model(tmp_path / "reward_model")
         np.testing.assert_allclose(after.raw(PROMPTS, RESPONSES), other.raw(PROMPTS, RESPONSES), atol=1e-6)
         assert np.abs(after.raw(PROMPTS, RESPONSES) - before.raw(PROMPTS, RESPONSES)).max() > 0.1
 
 
 def test_words_it_does_not_know_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """A judge of two hundred words says nothing of a user's own texts."""
-    judge = RewardModel.new("reviews", device="cpu")
-    judge.raw(["The film was"], [" good."])
+    """A reward model of two hundred words says nothing of a user's own texts."""
+    reward_model = RewardModel.new("reviews", device="cpu")
+    reward_model.raw(["The film was"], [" good."])
     assert not caplog.records
     for _ in range(2):
-        judge.raw(["The film was", "The film was"], [" good.", " zyzzyva."])
+        reward_model.raw(["The film was", "The film was"], [" good.", " zyzzyva."])
     (told,) = caplog.messages
     assert told.startswith("1 of 2 texts hold words that")

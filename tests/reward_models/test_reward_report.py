@@ -1,4 +1,4 @@
-"""The page a judge's evaluation becomes: whole, safe to open, and nothing in it that the JSON lacks."""
+"""The page a reward model's evaluation becomes: whole, safe to open, and nothing in it that the JSON lacks."""
 
 import json
 import re
@@ -41,7 +41,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def judge(prompts, responses):
+def reward_model(prompts, responses):
     return [len(text.split()) / 4 for text in responses]
 
 
@@ -60,7 +60,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    evaluation = evaluate(judge, CASES)
+    evaluation = evaluate(reward_model, CASES)
     curves = [{"step": i, "loss": 1 / i, "learning_rate": 0.1} for i in range(1, 20)]
     curves += [{"step": 19, "heldout_loss": 0.2}, {"step": 20, "loss": None}]
     facts = {f"model {EVIL}": EVIL, "seed": "1", "odd": "half \ud83d a pair {body}"}
@@ -136,18 +136,19 @@ def test_tokens_are_shaded_by_what_they_add(written):
 
 
 def test_the_summary_says_it_plainly():
-    found = evaluate(judge, [Ranked("p", ("a b", "a")), Ranked("p", ("a", "b c")), Ranked("p", ("a b c", "b"))])
+    found = evaluate(reward_model, [Ranked("p", ("a b", "a")), Ranked("p", ("a", "b c")), Ranked("p", ("a b c", "b"))])
     assert summary(found) == [
-        "On 3 held-out comparisons the judge agrees with the people in 66.7 %; always preferring the longer text would "
+        "On 3 held-out comparisons the reward model agrees with the people in 66.7 %; always preferring the longer "
+        "text would "
         "in 66.7 %."
     ]
-    assert "nothing can be said" in summary(evaluate(judge, [Rated("p", "a", 1, (1, 5))]))[0]
-    assert summary(evaluate(judge, [Labelled("p", "a", True)]))[0].endswith("calls 100.0 % as the people did.")
+    assert "nothing can be said" in summary(evaluate(reward_model, [Rated("p", "a", 1, (1, 5))]))[0]
+    assert summary(evaluate(reward_model, [Labelled("p", "a", True)]))[0].endswith("calls 100.0 % as the people did.")
 
 
 def test_a_report_of_ratings_leaves_no_older_reliability_picture(tmp_path):
     (tmp_path / "reliability.png").write_bytes(b"old")
-    path = write_report(tmp_path, evaluate(judge, [Rated("p", "a", 1, (1, 5))]), title="t", facts={})
+    path = write_report(tmp_path, evaluate(reward_model, [Rated("p", "a", 1, (1, 5))]), title="t", facts={})
     assert sorted(file.name for file in tmp_path.iterdir()) == ["evaluation.json", "report.html"]
     assert Page(path.read_text()).tags.count("svg") == 1
 

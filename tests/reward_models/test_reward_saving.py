@@ -1,4 +1,6 @@
-"""Judges' folders: the same scores here and in plain transformers, nothing half-written, nothing of others lost."""
+"""Reward models' folders: the same scores here and in plain transformers, nothing half-written, nothing of others
+lost.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from textrlhf.language import CausalLM, load
 from textrlhf.language.fit import FitConfig, NextTokens, fit
-from textrlhf.reward_models import RewardModel, load_judge
-from textrlhf.reward_models.text.folder import JudgeFolderError, find_judge
+from textrlhf.reward_models import RewardModel, load_reward_model
+from textrlhf.reward_models.text.folder import RewardModelFolderError, find_reward_model
 from tiny_models import ON_SLOTS, V, noisy, tiny_model, word_tokenizer
 
 PROMPTS = ["a9 a10 a11", "a5 a6", "a9 a10 a11", "a5 a6", "a12"]
@@ -65,7 +67,7 @@ def there(folder, texts=WHOLE, pairs=None):
     return model(**tokenizer(texts, pairs, padding=True, return_tensors="pt")).logits.double().numpy()
 
 
-def judge(family="gpt2", head="tokens", **options):
+def reward_model(family="gpt2", head="tokens", **options):
     made = RewardModel.new(CausalLM(tiny_model(family), tokenizer_of()), head, **options)
     noisy(made.network.values or made.network.model.score)
     return made
@@ -105,10 +107,10 @@ class TestFromElsewhere:
     def test_three_labels_need_to_be_told_which(self, tmp_path):
         foreign(tmp_path, num_labels=3, id2label={0: "bad", 1: "fair", 2: "good"})
         with pytest.raises(
-            JudgeFolderError, match=r"3 labels \(0 bad, 1 fair, 2 good\).*RewardModel\.load\(…, label=…\)"
+            RewardModelFolderError, match=r"3 labels \(0 bad, 1 fair, 2 good\).*RewardModel\.load\(…, label=…\)"
         ):
             RewardModel.load(tmp_path)
-        with pytest.raises(JudgeFolderError, match="label is 3: .* has the labels 0 to 2"):
+        with pytest.raises(RewardModelFolderError, match="label is 3: .* has the labels 0 to 2"):
             RewardModel.load(tmp_path, label=3)
         p = np.exp(there(tmp_path))
         p /= p.sum(1, keepdims=True)
@@ -128,19 +130,19 @@ class TestFromElsewhere:
 class TestOurs:
     @pytest.mark.parametrize("family", ["gpt2", "llama", "opt"])
     def test_it_scores_the_same_there(self, family, tmp_path):
-        one = judge(family, "last").normalise(PROMPTS, RESPONSES)
-        one.save(tmp_path / "judge")
-        np.testing.assert_allclose(there(tmp_path / "judge")[:, 0], one.raw(PROMPTS, RESPONSES), atol=1e-5)
+        one = reward_model(family, "last").normalise(PROMPTS, RESPONSES)
+        one.save(tmp_path / "reward_model")
+        np.testing.assert_allclose(there(tmp_path / "reward_model")[:, 0], one.raw(PROMPTS, RESPONSES), atol=1e-5)
 
     def test_with_an_end_that_could_be_padding(self, tmp_path):
         """Guards against an end that transformers takes for padding: without padding it reads the end, or refuses."""
-        one = judge("gpt2", "last", end=True)
-        one.save(tmp_path / "judge")
-        seen = [there(tmp_path / "judge", [text + " <eos>"])[0, 0] for text in WHOLE]
+        one = reward_model("gpt2", "last", end=True)
+        one.save(tmp_path / "reward_model")
+        seen = [there(tmp_path / "reward_model", [text + " <eos>"])[0, 0] for text in WHOLE]
         np.testing.assert_allclose(seen, one.raw(PROMPTS, RESPONSES), atol=1e-5)
         with pytest.raises(ValueError, match="no padding token is defined"):
-            there(tmp_path / "judge")
-        assert_same(RewardModel.load(tmp_path / "judge"), one)
+            there(tmp_path / "reward_model")
+        assert_same(RewardModel.load(tmp_path / "reward_model"), one)
 
     def test_an_encoders(self, tmp_path):
         torch.manual_seed(0)
@@ -159,12 +161,12 @@ class TestOurs:
             one = RewardModel.new(tmp_path / "theirs", head, reads="response")
             noisy(one.network.values or one.network.model.classifier, size=1.0)
         else:
-            one = judge(family, head, end=True)
+            one = reward_model(family, head, end=True)
         one.normalise(PROMPTS, RESPONSES)
         one.config = dataclasses.replace(one.config, lapse=0.12, offset=-0.4)
-        saved = one.save(tmp_path / "judge")
-        again = RewardModel.load(tmp_path / "judge")
-        assert saved.name == again.name == str(tmp_path / "judge")
+        saved = one.save(tmp_path / "reward_model")
+        again = RewardModel.load(tmp_path / "reward_model")
+        assert saved.name == again.name == str(tmp_path / "reward_model")
         assert again.config == one.config
         assert_same(again, one)
         scores = again(PROMPTS, RESPONSES)
@@ -174,22 +176,27 @@ class TestOurs:
 
     def test_its_files(self, tmp_path):
         """Nothing that runs code when it is loaded, nothing left of the writing, readable for others."""
-        judge().save(tmp_path / "new" / "judge")
-        files = list((tmp_path / "new" / "judge").iterdir())
+        reward_model().save(tmp_path / "new" / "reward_model")
+        files = list((tmp_path / "new" / "reward_model").iterdir())
         assert {file.suffix for file in files} == {".json", ".safetensors"}
         assert all(stat.S_IMODE(file.stat().st_mode) == 0o644 for file in files)
-        assert [folder.name for folder in (tmp_path / "new").iterdir()] == ["judge"]
+        assert [folder.name for folder in (tmp_path / "new").iterdir()] == ["reward_model"]
 
     def test_names(self, tmp_path, monkeypatch):
-        """A judge is found by its folder, by its run's, and from a folder relative to here."""
-        judge().save(tmp_path / "run" / "judge")
+        """A reward model is found by its folder, by its run's, and from a folder relative to here."""
+        reward_model().save(tmp_path / "run" / "reward_model")
         monkeypatch.chdir(tmp_path)
-        place = str(tmp_path / "run" / "judge")
-        assert find_judge("run") == find_judge(Path("run/judge")) == find_judge(tmp_path / "run") == place
-        assert load_judge("run") is load_judge(place)
+        place = str(tmp_path / "run" / "reward_model")
+        assert (
+            find_reward_model("run")
+            == find_reward_model(Path("run/reward model"))
+            == find_reward_model(tmp_path / "run")
+            == place
+        )
+        assert load_reward_model("run") is load_reward_model(place)
         assert RewardModel.load("run").name == place
         monkeypatch.chdir(place)
-        assert find_judge(".") == place
+        assert find_reward_model(".") == place
 
 
 class TestNothingIsLost:
@@ -199,14 +206,14 @@ class TestNothingIsLost:
     def refused(self, folder, match):
         before = self.contents(folder)
         with pytest.raises(FileExistsError, match=match):
-            judge().save(folder)
+            reward_model().save(folder)
         assert self.contents(folder) == before
 
     def test_a_judge_may_be_saved_over_one(self, tmp_path):
-        judge(head="last").save(tmp_path / "judge")
-        other = judge()
-        other.save(tmp_path / "judge")
-        assert_same(RewardModel.load(tmp_path / "judge"), other)
+        reward_model(head="last").save(tmp_path / "reward_model")
+        other = reward_model()
+        other.save(tmp_path / "reward_model")
+        assert_same(RewardModel.load(tmp_path / "reward_model"), other)
 
     def test_somebodys_folder(self, tmp_path):
         (tmp_path / "thesis.txt").write_text("three years")
@@ -216,19 +223,19 @@ class TestNothingIsLost:
         """It has a config.json too."""
         (tmp_path / "config.json").write_text('{"name": "thesis"}')
         (tmp_path / "thesis.txt").write_text("three years")
-        self.refused(tmp_path, "something else than a judge")
+        self.refused(tmp_path, "something else than a reward model")
         (tmp_path / "config.json").write_text("half a f")
-        self.refused(tmp_path, "something else than a judge")
+        self.refused(tmp_path, "something else than a reward model")
 
     def test_a_language_model(self, tmp_path):
-        """Guards against the model that a judge was made from, gone."""
+        """Guards against the model that a reward model was made from, gone."""
         CausalLM(tiny_model("gpt2"), word_tokenizer()).save(tmp_path / "lm")
-        self.refused(tmp_path / "lm", "something else than a judge")
+        self.refused(tmp_path / "lm", "something else than a reward model")
         assert load(tmp_path / "lm").context == 128
 
     def test_a_classifier_from_elsewhere(self, tmp_path):
         foreign(tmp_path)
-        self.refused(tmp_path, "something else than a judge")
+        self.refused(tmp_path, "something else than a reward model")
 
     @pytest.mark.parametrize("steps", [1, 2])
     def test_a_run(self, steps, tmp_path):
@@ -243,29 +250,29 @@ class TestNothingIsLost:
         self.refused(tmp_path / "run", "name a new folder")
 
     def test_a_file(self, tmp_path):
-        (tmp_path / "judge").write_text("a file")
+        (tmp_path / "reward_model").write_text("a file")
         with pytest.raises(FileExistsError, match="is a file"):
-            judge().save(tmp_path / "judge")
+            reward_model().save(tmp_path / "reward_model")
 
     def test_a_writing_that_fails_leaves_what_was_there(self, tmp_path, monkeypatch):
-        one = judge()
-        one.save(tmp_path / "judge")
-        other = judge("llama")
+        one = reward_model()
+        one.save(tmp_path / "reward_model")
+        other = reward_model("llama")
 
         def full(*args, **kwargs):
             raise OSError("no space left on device")
 
         monkeypatch.setattr(other.tokenizer, "save_pretrained", full)
         with pytest.raises(OSError, match="no space left"):
-            other.save(tmp_path / "judge")
-        assert [file.name for file in tmp_path.iterdir()] == ["judge"]
-        assert_same(RewardModel.load(tmp_path / "judge"), one)
+            other.save(tmp_path / "reward_model")
+        assert [file.name for file in tmp_path.iterdir()] == ["reward_model"]
+        assert_same(RewardModel.load(tmp_path / "reward_model"), one)
 
 
 class TestBadInput:
     def saved(self, tmp_path, head="tokens"):
-        judge(head=head).save(tmp_path / "judge")
-        return tmp_path / "judge"
+        reward_model(head=head).save(tmp_path / "reward_model")
+        return tmp_path / "reward_model"
 
     @pytest.mark.parametrize("of", ["width", "vocabulary", "names"])
     def test_a_head_of_another_width(self, of, tmp_path):
@@ -277,7 +284,9 @@ class TestBadInput:
             name = "gate" if of == "width" else "values"
             head[name] = head[name][:-1].clone()
         save_file(head, folder / "head.safetensors")
-        with pytest.raises(JudgeFolderError, match=r"head\.safetensors has a head of the shapes.*expected .*gate.*32"):
+        with pytest.raises(
+            RewardModelFolderError, match=r"head\.safetensors has a head of the shapes.*expected .*gate.*32"
+        ):
             RewardModel.load(folder)
 
     def test_a_classifiers_head_of_another_width(self, tmp_path):
@@ -285,7 +294,7 @@ class TestBadInput:
         weights = load_file(folder / "model.safetensors")
         weights["score.weight"] = torch.zeros(1, 16)
         save_file(weights, folder / "model.safetensors", {"format": "pt"})
-        with pytest.raises(JudgeFolderError, match=r"score\.weight of the shape \(1, 16\): expected \(1, 32\)"):
+        with pytest.raises(RewardModelFolderError, match=r"score\.weight of the shape \(1, 16\): expected \(1, 32\)"):
             RewardModel.load(folder)
 
     @pytest.mark.parametrize(
@@ -296,13 +305,13 @@ class TestBadInput:
             ("model.safetensors", None, "cannot be loaded: its folder gave: .*no file named"),
             ("model.safetensors", b"not weights", "cannot be loaded: its folder gave: "),
             ("config.json", b"{", "cannot be loaded: its folder gave: .*not a valid JSON"),
-            ("config.json", None, "no judge at .*judge: expected a folder"),
+            ("config.json", None, "no reward model at .*reward model: expected a folder"),
         ],
     )
     def test_a_file_that_is_missing_or_damaged(self, file, content, said, tmp_path):
         folder = self.saved(tmp_path)
         (folder / file).unlink() if content is None else (folder / file).write_bytes(content)
-        with pytest.raises(JudgeFolderError, match=said):
+        with pytest.raises(RewardModelFolderError, match=said):
             RewardModel.load(folder)
 
     @pytest.mark.parametrize(
@@ -319,28 +328,32 @@ class TestBadInput:
         config = json.loads((folder / "config.json").read_text())
         assert config["textrlhf"]["format"] == 1
         (folder / "config.json").write_text(json.dumps({**config, "textrlhf": told}))
-        with pytest.raises(JudgeFolderError, match='under "textrlhf".*train the judge again'):
+        with pytest.raises(RewardModelFolderError, match='under "textrlhf".*train the reward model again'):
             RewardModel.load(folder)
 
     def test_a_language_model(self, tmp_path):
-        """Guards against a head of random numbers that judges all the same."""
+        """Guards against a head of random numbers that reward models all the same."""
         for family in ("gpt2", "llama"):
             CausalLM(tiny_model(family), word_tokenizer()).save(tmp_path / family)
-            with pytest.raises(JudgeFolderError, match=r"no judge: it has no weights for \['score\.weight'\].*train"):
+            with pytest.raises(
+                RewardModelFolderError, match=r"no reward model: it has no weights for \['score\.weight'\].*train"
+            ):
                 RewardModel.load(tmp_path / family)
 
     @pytest.mark.parametrize("name", ["nowhere", "./nowhere", "a/b/nowhere", "~/nowhere-at-all", ""])
     def test_no_such_folder(self, name, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        for loading in (RewardModel.load, load_judge):
-            with pytest.raises(JudgeFolderError, match="no judge at .*expected a folder"):
+        for loading in (RewardModel.load, load_reward_model):
+            with pytest.raises(RewardModelFolderError, match="no reward model at .*expected a folder"):
                 loading(name)
 
     def test_no_such_run(self, tmp_path, monkeypatch):
         """Guards against a mistyped run of which only a hub is said not to answer."""
         monkeypatch.chdir(tmp_path)
-        with pytest.raises(JudgeFolderError, match="'runs/my-judge' cannot be loaded: it is no folder here"):
-            RewardModel.load("runs/my-judge")
+        with pytest.raises(
+            RewardModelFolderError, match="'runs/my-reward-model' cannot be loaded: it is no folder here"
+        ):
+            RewardModel.load("runs/my-reward-model")
 
     def test_what_loading_does_not_take(self, tmp_path):
         folder = self.saved(tmp_path, "last")

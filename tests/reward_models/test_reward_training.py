@@ -1,4 +1,6 @@
-"""Training judges: what people say is learned, whichever way they say it, and nothing else; a kill changes nothing."""
+"""Training reward models: what people say is learned, whichever way they say it, and nothing else; a kill changes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from textrlhf.language import CausalLM
 from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.metrics import read_metrics
 from textrlhf.reward_models import Labelled, Ranked, Rated, RewardModel, TrainConfig, train
-from textrlhf.reward_models.training.train import Judged, Learner, usual_rate
+from textrlhf.reward_models.training.train import JudgementDataset, Learner, usual_rate
 from tiny_models import V, tiny_model, word_tokenizer
 
 QUICK = TrainConfig(epochs=6, batch_size=16, dropout=0.1)
@@ -24,7 +26,7 @@ GOOD, FAIR, BAD = "a5", "a6", "a7"  # the word that decides
 SCALE = (1.0, 5.0)
 
 
-def judge(head="tokens", family="gpt2", **options):
+def reward_model(head="tokens", family="gpt2", **options):
     return RewardModel.new(CausalLM(tiny_model(family), word_tokenizer()), head, **options)
 
 
@@ -95,14 +97,14 @@ def bert(folder):
 class TestLearning:
     @pytest.mark.parametrize("what", ["pairs", "rankings", "labels", "ratings", "mix"])
     def test_the_word_that_decides(self, what):
-        one = judge()
+        one = reward_model()
         assert accuracy(one) < 0.7
         train(one, judgements(what), QUICK, show=False)
         assert accuracy(one) > 0.95
 
     @pytest.mark.parametrize("what", ["pairs", "mix"])
     def test_from_the_last_token(self, what):
-        one = judge("last", "llama")
+        one = reward_model("last", "llama")
         config = dataclasses.replace(QUICK, epochs=12, learning_rate=3e-3, head_learning_rate=3e-3)
         train(one, judgements(what, 160), config, show=False)
         assert accuracy(one) > 0.9
@@ -125,7 +127,7 @@ class TestLearning:
                 shuffled.append(dataclasses.replace(one, good=bool(rng.integers(2))))
             else:
                 shuffled.append(dataclasses.replace(one, rating=float(rng.choice([1, 3, 5]))))
-        one = judge()
+        one = reward_model()
         train(one, shuffled, QUICK, show=False)
         assert accuracy(one) < 0.9
 
@@ -140,7 +142,7 @@ class TestLearning:
                     turned.append(dataclasses.replace(one, good=not one.good))
                 else:
                     turned.append(dataclasses.replace(one, rating=6 - one.rating))
-            other = judge()
+            other = reward_model()
             train(other, turned, QUICK, show=False)
             assert accuracy(other) < 0.05
 
@@ -148,7 +150,7 @@ class TestLearning:
         pairs = judgements("pairs")
         leads = []
         for by in (0.0, 4.0):
-            one = judge()
+            one = reward_model()
             config = dataclasses.replace(QUICK, lapse=0, token_learning_rate=0.1, epochs=8)
             train(one, [dataclasses.replace(pair, margin=by) for pair in pairs], config, show=False)
             prompts = [pair.prompt for pair in pairs]
@@ -157,7 +159,7 @@ class TestLearning:
         assert leads[1] > leads[0] + 1
 
     def test_in_half_precision(self):
-        one = judge("last", "llama")
+        one = reward_model("last", "llama")
         trained = train(one, judgements("mix", 32), dataclasses.replace(QUICK, epochs=1, bf16=True), show=False)
         assert math.isfinite(trained.metrics["loss"])
         assert one.network.trunk.dtype == torch.float32
@@ -165,19 +167,19 @@ class TestLearning:
 
 class TestWhatIsKept:
     def test_the_scale_of_before_does_not_stay(self):
-        one, data = judge(), judgements("mix")
+        one, data = reward_model(), judgements("mix")
         texts = [data[0].prompt] * 3, data[1].responses
         one.network.values.values.data.normal_(generator=torch.Generator().manual_seed(0))
         one.normalise(*texts)
         trained = train(one, data, dataclasses.replace(QUICK, lapse=0.2), show=False)
-        assert trained.judge is one
+        assert trained.reward_model is one
         assert (one.config.shift, one.config.scale, one.config.lapse) == (0.0, 1.0, 0.2)
         assert one.config.offset != 0
         assert not any(parameter.requires_grad for parameter in one.network.parameters())
 
     def test_a_name_is_not_that_of_what_lies_there(self, tmp_path):
-        """Guards against a pickle of a trained judge that brings back the untrained one."""
-        one = judge().save(tmp_path / "judge")
+        """Guards against a pickle of a trained reward model that brings back the untrained one."""
+        one = reward_model().save(tmp_path / "reward_model")
         train(one, judgements("pairs", 16), dataclasses.replace(QUICK, epochs=1), show=False)
         assert one.name is None
 
@@ -185,12 +187,12 @@ class TestWhatIsKept:
         """Four in five are good whatever is in them: the scores say nothing, the offset all of it."""
         rng = np.random.default_rng(0)
         data = [Labelled("a9", responses(rng, (FAIR,))[0], bool(i % 5)) for i in range(160)]
-        one = judge()
+        one = reward_model()
         train(one, data, dataclasses.replace(QUICK, epochs=12, token_learning_rate=1e-5), show=False)
         assert one.config.offset == pytest.approx(math.log(4), abs=0.2)
 
     def test_the_held_out_loss_is_what_the_judge_itself_says(self, tmp_path):
-        one, pairs = judge(), judgements("pairs", 40, seed=7)
+        one, pairs = reward_model(), judgements("pairs", 40, seed=7)
         config = dataclasses.replace(QUICK, lapse=0.2, checkpoints=3)
         trained = train(one, judgements("pairs"), config, heldout=pairs, run=tmp_path, show=False)
         prompts = [pair.prompt for pair in pairs]
@@ -206,7 +208,7 @@ class TestSameAgain:
     @pytest.mark.parametrize("head", ["last", "tokens"])
     def test_the_same_seed_gives_the_same_weights(self, head):
         data, config = judgements("mix", 48), dataclasses.replace(QUICK, epochs=2)
-        one, same, other = judge(head), judge(head), judge(head)
+        one, same, other = reward_model(head), reward_model(head), reward_model(head)
         for made, seed in ((one, 3), (same, 3), (other, 4)):
             before = torch.get_rng_state()
             train(made, data, dataclasses.replace(config, seed=seed), show=False)
@@ -221,13 +223,13 @@ class TestSameAgain:
         """To the bit, with words and states left out at random on the way."""
         data, heldout = judgements("mix", 72), judgements("mix", 12, seed=5)
         config = TrainConfig(epochs=4, batch_size=16, checkpoints=5, frozen=frozen)  # 20 steps, dropout as it is
-        whole = judge(head)
+        whole = reward_model(head)
         metrics = train(whole, data, config, heldout=heldout, run=tmp_path / "whole", show=False).metrics
 
         class Killed(Exception):
             pass
 
-        loss, calls = Judged.loss, []
+        loss, calls = JudgementDataset.loss, []
 
         def mortal(self, which):
             calls.append(which)
@@ -236,9 +238,9 @@ class TestSameAgain:
             return loss(self, which)
 
         with monkeypatch.context() as patched, pytest.raises(Killed):
-            patched.setattr(Judged, "loss", mortal)
-            train(judge(head), data, config, heldout=heldout, run=tmp_path / "run", show=False)
-        again = judge(head)
+            patched.setattr(JudgementDataset, "loss", mortal)
+            train(reward_model(head), data, config, heldout=heldout, run=tmp_path / "run", show=False)
+        again = reward_model(head)
         seen = train(again, data, config, heldout=heldout, run=tmp_path / "run", resume=True, show=False).metrics
         assert_same_weights(whole, again)
         assert whole.config == again.config
@@ -254,21 +256,21 @@ class TestSameAgain:
 
     def test_a_run_goes_on_with_the_same_settings_only(self, tmp_path):
         data = judgements("pairs", 32)
-        train(judge(), data, QUICK, run=tmp_path, show=False)
+        train(reward_model(), data, QUICK, run=tmp_path, show=False)
         with pytest.raises(FileExistsError, match="already holds a run"):
-            train(judge(), data, QUICK, run=tmp_path, show=False)
+            train(reward_model(), data, QUICK, run=tmp_path, show=False)
         for changed, examples in ((dataclasses.replace(QUICK, lapse=0.2), data), (QUICK, data[:-1])):
             with pytest.raises(CheckpointError, match="other settings or examples"):
-                train(judge(), examples, changed, run=tmp_path, resume=True, show=False)
+                train(reward_model(), examples, changed, run=tmp_path, resume=True, show=False)
         with pytest.raises(CheckpointError, match="another model"):
-            train(judge("last"), data, QUICK, run=tmp_path, resume=True, show=False)
+            train(reward_model("last"), data, QUICK, run=tmp_path, resume=True, show=False)
 
 
 class TestFrozen:
     @pytest.mark.parametrize("head", ["last", "tokens"])
     def test_nothing_of_the_trunk_changes(self, head):
         for frozen in (True, False):
-            one = judge(head)
+            one = reward_model(head)
             before = {name: tensor.clone() for name, tensor in one.network.trunk.state_dict().items()}
             config = dataclasses.replace(QUICK, epochs=1, frozen=frozen)
             train(one, judgements("mix", 48), config, show=False)
@@ -277,7 +279,7 @@ class TestFrozen:
 
     def test_it_is_logistic_regression_on_the_states(self):
         """Against Newton's method in float64 on the same features, where no line parts good from bad."""
-        one, rng = judge("last", "llama"), np.random.default_rng(2)
+        one, rng = reward_model("last", "llama"), np.random.default_rng(2)
         pairs = [
             Ranked("a9", pair[:: -1 if rng.random() < 0.3 else 1])
             for pair in (responses(rng, (GOOD, BAD)) for _ in range(300))
@@ -313,10 +315,10 @@ class TestFrozen:
 
     @pytest.mark.parametrize("family", ["llama", "bloom"])
     def test_states_read_once_give_the_same_loss(self, family):
-        one, data = judge("last", family), judgements("mix", 30)
+        one, data = reward_model("last", family), judgements("mix", 30)
         config = TrainConfig(frozen=True, dropout=0, batch_size=4)
         learner = Learner(one.network, config)
-        kept, read = (Judged(one, data, config, learner, noisy=True) for _ in range(2))
+        kept, read = (JudgementDataset(one, data, config, learner, noisy=True) for _ in range(2))
         kept.read_once()
         for which in (range(30), [3, 17, 4], [29]):
             (total, count), (expected, as_many) = kept.loss(which), read.loss(which)
@@ -326,8 +328,8 @@ class TestFrozen:
 
 class TestLoss:
     def test_a_mixed_batch_costs_what_each_kind_does(self):
-        """Against the formulas, from the scores the judge gives each text: guards against one of another row."""
-        one, data = judge(), judgements("mix", 24)
+        """Against the formulas, from the scores the reward model gives each text: guards against one of another row."""
+        one, data = reward_model(), judgements("mix", 24)
         data[0] = dataclasses.replace(data[0], margin=0.7)
         data[4] = Ranked("a9", (" a10", " a11 a12", " a13", " a14"))
         for parameter in one.network.values.parameters():
@@ -350,15 +352,15 @@ class TestLoss:
             else:
                 term = (0.2 + math.exp(-0.5) * s[0] - (said.rating - 3) / 2) ** 2
             terms.append(term + 0.3 * (2 * s.mean()) ** 2)
-        judged = Judged(one, data, config, learner)
-        total, count = judged.loss(which)
+        call_reward = JudgementDataset(one, data, config, learner)
+        total, count = call_reward.loss(which)
         assert count == 24
         assert float(total.detach()) == pytest.approx(sum(terms), rel=1e-5)
-        assert [float(judged.loss([i])[0].detach()) for i in which] == pytest.approx(terms, rel=1e-4, abs=1e-4)
+        assert [float(call_reward.loss([i])[0].detach()) for i in which] == pytest.approx(terms, rel=1e-4, abs=1e-4)
 
     def test_ratings_on_a_line_that_stands(self):
         """With "linear" a score is a rating on [−1, 1]."""
-        one = judge()
+        one = reward_model()
         config = dataclasses.replace(QUICK, epochs=30, ratings="linear", dropout=0.0)
         train(one, judgements("ratings"), config, show=False)
         rng = np.random.default_rng(8)
@@ -367,20 +369,20 @@ class TestLoss:
             assert one.raw(["a9"] * 40, texts).mean() == pytest.approx(expected, abs=0.25)
 
     def test_what_is_left_out_at_random_is_so_while_learning_only(self):
-        one, data = judge(), judgements("mix", 16)
+        one, data = reward_model(), judgements("mix", 16)
         for parameter in one.network.values.parameters():
             parameter.data.normal_(generator=torch.Generator().manual_seed(0))
         config = TrainConfig(dropout=0.5)
         learner = Learner(one.network, config)
-        noisy, plain = (Judged(one, data, config, learner, noisy=on) for on in (True, False))
+        noisy, plain = (JudgementDataset(one, data, config, learner, noisy=on) for on in (True, False))
         seen = [float(kind.loss(range(16))[0].detach()) for kind in (noisy, noisy, plain, plain)]
         assert seen[0] == seen[1] != seen[2] == seen[3]
-        other = Judged(one, data, dataclasses.replace(config, seed=1), learner, noisy=True)
+        other = JudgementDataset(one, data, dataclasses.replace(config, seed=1), learner, noisy=True)
         assert float(other.loss(range(16))[0].detach()) != seen[0]
 
     def test_each_part_has_its_rate(self):
         config = TrainConfig(head_learning_rate=1e-2, token_learning_rate=0.1)
-        one = judge("last")
+        one = reward_model("last")
         rates = Learner(one.network, config).rates(1e-3)
         names = [name for name, _ in Learner(one.network, config).named_parameters()]
         assert all(any(name.startswith(part) for name in names) for part in ("network.model.score", "offset", "line"))
@@ -393,7 +395,7 @@ class TestLoss:
 
 class TestBadInput:
     def refused(self, data, match, config=QUICK, **options):
-        one = judge()
+        one = reward_model()
         before = weights(one)
         with pytest.raises(ValueError, match=match):
             train(one, data, config, show=False, **options)
@@ -418,12 +420,14 @@ class TestBadInput:
     def test_ratings_that_are_all_the_same(self):
         rng = np.random.default_rng(0)
         same = [Rated("a9", responses(rng, (GOOD,))[0], 4.0, SCALE) for _ in range(20)]
-        self.refused(same, "all 20 ratings are 4.0: a judge learns from differences")
+        self.refused(same, "all 20 ratings are 4.0: a reward model learns from differences")
 
     def test_a_text_beyond_the_context(self):
         data = judgements("pairs", 20)
         data[7] = dataclasses.replace(data[7], responses=(data[7].responses[0], " a9" * 128))
-        self.refused(data, r"^some\.jsonl, line 8: the text has 1\d\d tokens, the judge 128 positions.*overflow='drop'")
+        self.refused(
+            data, r"^some\.jsonl, line 8: the text has 1\d\d tokens, the reward model 128 positions.*overflow='drop'"
+        )
         self.refused(judgements("pairs", 20), r"^some\.jsonl, line 8: the text has", heldout=data)
 
     def test_texts_beyond_the_context_are_dropped_and_counted(self):
@@ -431,7 +435,7 @@ class TestBadInput:
         data, long = judgements("mix", 40), " a9" * 130
         data += [Ranked("a9", (" a5", long)), Labelled("a9", long, True), Rated(long, " a5", 2.0, SCALE)]
         config = dataclasses.replace(QUICK, epochs=1, overflow="drop")
-        one, same = judge(), judge()
+        one, same = reward_model(), reward_model()
         trained = train(one, data, config, heldout=data[38:], show=False)
         assert trained.dropped == 3
         assert train(same, data[:40], config, heldout=data[38:40], show=False).metrics == trained.metrics
@@ -469,7 +473,7 @@ class TestBadInput:
         )
 
     def test_weights_that_are_no_numbers(self, tmp_path):
-        one = judge()
+        one = reward_model()
         next(one.network.trunk.parameters()).data.fill_(math.nan)
         with pytest.raises(FloatingPointError, match="the loss is nan at step 0"):
             train(one, judgements("pairs"), QUICK, run=tmp_path, show=False)

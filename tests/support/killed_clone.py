@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from killed_run import killing
-from textrlhf.agents import Clone, Demonstrations, Episode, flat
+from textrlhf.agents import Clone, Demonstrations, Episode
+from textrlhf.agents.training import optimizer as flat
 from textrlhf.records import folder
 
 STEPS = 1000

@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from textrlhf.agents import PPO, world
+from textrlhf.agents import PPO
 from textrlhf.records import folder
 
 SETTINGS = {
@@ -49,7 +49,7 @@ def killing(owner: object, name: str, at: int) -> None:
 
 if __name__ == "__main__":
     run, where, at = sys.argv[1:]
-    owner, name = {"step": (world.World, "step"), "sync": (folder, "_sync"), "rename": (Path, "rename")}[where]
+    owner, name = {"step": (adapter.EnvAdapter, "step"), "sync": (folder, "_sync"), "rename": (Path, "rename")}[where]
     killing(owner, name, int(at))
     fresh().learn(STEPS, run=run, progress=False)
     raise SystemExit("was not killed")

@@ -12,7 +12,7 @@ from torch import nn
 
 from textrlhf.agents.policies import Act, Evaluation
 from textrlhf.agents.policies.distributions import Categorical
-from token_world import CONTEXT, V
+from token_env import CONTEXT, V
 
 H = 16
 
@@ -123,15 +123,15 @@ class SlotPolicy(nn.Module):
         log_prob, entropy = self.distribution.evaluate(self.actor(features), batch.actions)
         return Evaluation(log_prob, entropy, self.critic(features).squeeze(-1))
 
-    def parts(self, batch):
+    def microbatches(self, batch):
         return ((batch, 1.0),)
 
     def new_log(self, memory: SlotMemory) -> ContextLog:
         return ContextLog(memory)
 
-    def refreshed(self, memory: SlotMemory) -> SlotMemory:
+    def after_update(self, memory: SlotMemory) -> SlotMemory:
         self.forget(memory, slice(None))  # all that was computed with the old weights
         return memory
 
-    def absorb(self, log, valid) -> None:
+    def update_statistics(self, log, valid) -> None:
         pass

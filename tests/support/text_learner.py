@@ -1,4 +1,4 @@
-"""PPO on tiny text worlds of every kind, and rollouts of it one by one."""
+"""PPO on tiny text environments of every kind, and rollouts of it one by one."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import gymnasium as gym
 import torch
 from gymnasium.vector import AutoresetMode
 
-import textrlhf  # noqa: F401  (registers the worlds)
+import textrlhf  # noqa: F401  (registers the environments)
 from textrlhf.agents import PPO
 from textrlhf.agents.experience.rollout import Rollout
 from textrlhf.records.progress import Stopwatch
-from tiny_worlds import Chatting, world
+from tiny_envs import Chatting, text_env
 
 SAME_STEP, NEXT_STEP, DISABLED = AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED
 WORLDS = {
@@ -26,7 +26,7 @@ N = 4
 
 def batch(kind: str = "plain", family: str = "gpt2", mode: AutoresetMode = SAME_STEP, **options):
     """A native batch of `N` texts, with prompts of different lengths."""
-    return gym.make_vec("TextRLHF-v0", N, autoreset_mode=mode, **world(family=family, **{**WORLDS[kind], **options}))
+    return gym.make_vec("TextRLHF-v0", N, autoreset_mode=mode, **text_env(family=family, **{**WORLDS[kind], **options}))
 
 
 def learner(env, kind: type[PPO] = PPO, *, moved: float = 0.0, **hyperparameters) -> PPO:
@@ -50,4 +50,4 @@ def rollouts(agent: PPO, n: int, *, learn: bool) -> Iterator[Rollout]:
         if learn:
             with agent.precision():
                 agent.update(rollout, 1.0)
-            agent.memory = agent.policy.refreshed(agent.memory)
+            agent.memory = agent.policy.after_update(agent.memory)

@@ -1,4 +1,4 @@
-"""What the built-in worlds are about."""
+"""What the built-in environments are about."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TASKS = {
 
 
 class OwnPrompts(Task):
-    """The user's prompts and nothing else: the judge is the user's too."""
+    """The user's prompts and nothing else: the reward model is the user's too."""
 
     name = "own prompts"
     model = ""

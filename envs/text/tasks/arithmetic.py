@@ -15,8 +15,8 @@ FORMS = ("{} =", "What is {}?", "Compute {}.")
 class TextArithmetic(SeededTask):
     """A calculation with +, - and *, written as `17 + 5 =`, `What is 17 + 5?` or `Compute 17 + 5.`
 
-    `facts["level"]`: 1 is two one-digit numbers, 2 adds or subtracts numbers up to 99, 3 multiplies one of two digits
-    by one of one digit or has three terms. What is held out is held out in all three forms.
+    `facts["level"]`: 1 is two one-digit numbers, 2 adds or subtracts numbers up to 99, 3 multiplies one of two
+    digits by one of one digit or has three terms. What is held out is held out in all three forms.
 
     `measure`: "gold" is 1 where the response is the result and nothing else (a final full stop is allowed), else 0.
     "close" is 1 / (1 + distance to the result), 0 for a response that is no number. The result is worked out from the

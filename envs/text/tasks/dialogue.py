@@ -35,7 +35,7 @@ USER, ASSISTANT = "\nUser:", "\nAssistant:"
 Wanted = Mapping[str, str]  # slot -> value
 
 
-class Turn(NamedTuple):
+class StepResult(NamedTuple):
     """What a turn of the agent does."""
 
     act: str  # a key of FEEDBACK
@@ -46,8 +46,8 @@ class Turn(NamedTuple):
 class TextDialogue(SeededTask):
     """A customer wants an item in a colour and a size, but says only some of it; the agent asks, then confirms.
 
-    `prompt.facts` has what the customer wants: "item", "colour", "size". What the prompt's text says of it is known
-    from the start, and the customer answers every question. A turn of the agent
+    `prompt.facts` has what the customer wants: "item", "colour", "size". What the prompt's text says of it is
+    known from the start, and the customer answers every question. A turn of the agent
 
     - with a question mark is a question about those of item, colour and size that it names: it "asks" if it names
       some, and none that is known already; if one is known, it "repeats";
@@ -55,13 +55,13 @@ class TextDialogue(SeededTask):
       known by then and it names all that is wanted and none of the shop's other values, else it "errs";
     - otherwise, or where it speaks for the user too ("User:"), it "idles".
 
-    A turn that confirms ends the dialogue. `feedback` judges a turn: asks +1, confirms +1, repeats -0.5, idles -0.5,
-    errs -1.
+    A turn that confirms ends the dialogue. `feedback` reward models a turn: asks +1, confirms +1, repeats -0.5, idles
+    -0.5, errs -1.
 
-    `measure` judges a whole dialogue: a response is all that follows the prompt, the user's turns and the markers too.
-    "gold", from 0 to 1, is 0 where no turn confirms. Else it is 1, less 1/4 for each turn before that beyond one
-    question for each missing slot, and less 1/4 for each that errs. "slots", from 0 to 1, is the share of the slots
-    that the last confirmation names rightly, 0 without one. "turns" counts the agent's turns, at least 1.
+    `measure` reward models a whole dialogue: a response is all that follows the prompt, the user's turns and the
+    markers too. "gold", from 0 to 1, is 0 where no turn confirms. Else it is 1, less 1/4 for each turn before that
+    beyond one question for each missing slot, and less 1/4 for each that errs. "slots", from 0 to 1, is the share of
+    the slots that the last confirmation names rightly, 0 without one. "turns" counts the agent's turns, at least 1.
     """
 
     name = "dialogue"
@@ -82,7 +82,7 @@ class TextDialogue(SeededTask):
         return Prompt(text, "".join(asked) + CONFIRMATIONS[0].format(_thing(wanted)), wanted)
 
     def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
-        """Judge each dialogue: "gold", "slots" and "turns"."""
+        """Reward model each dialogue: "gold", "slots" and "turns"."""
         return {
             "gold": score_each(_gold, prompts, responses),
             "slots": score_each(_slots, prompts, responses),
@@ -140,30 +140,30 @@ def agent_turns(response: str) -> list[str]:
     return [part.split(USER)[0] for part in response.split(ASSISTANT)]
 
 
-def read_turns(prompt: Prompt, turns: Sequence[str]) -> list[Turn]:
+def read_turns(prompt: Prompt, turns: Sequence[str]) -> list[StepResult]:
     """Return what each of the agent's turns does."""
-    wanted, read = _wanted(prompt), list[Turn]()
+    wanted, read = _wanted(prompt), list[StepResult]()
     for turn in turns:
         read.append(_read(turn, wanted, _known(prompt, read)))
     return read
 
 
-def _read(turn: str, wanted: Wanted, known: set[str]) -> Turn:
+def _read(turn: str, wanted: Wanted, known: set[str]) -> StepResult:
     heard = set(words(turn))
     if {"user", "assistant"} & heard:
-        return Turn("idles", frozenset(), 0.0)
+        return StepResult("idles", frozenset(), 0.0)
     if "?" in turn:
         asked = frozenset(heard & set(SLOTS))
-        return Turn("idles" if not asked else "repeats" if asked & known else "asks", asked, 0.0)
+        return StepResult("idles" if not asked else "repeats" if asked & known else "asks", asked, 0.0)
     if not heard & {"order", "orders", "ordered"}:
-        return Turn("idles", frozenset(), 0.0)
+        return StepResult("idles", frozenset(), 0.0)
     named = [slot for slot, value in wanted.items() if heard.issuperset(words(value))]
     others = VALUES.difference(*(words(value) for value in wanted.values()))
     right = len(named) == len(known) == len(SLOTS) and not heard & others
-    return Turn("confirms" if right else "errs", frozenset(), len(named) / len(SLOTS))
+    return StepResult("confirms" if right else "errs", frozenset(), len(named) / len(SLOTS))
 
 
-def _known(prompt: Prompt, read: Sequence[Turn]) -> set[str]:
+def _known(prompt: Prompt, read: Sequence[StepResult]) -> set[str]:
     """Slots that the customer has told by now."""
     heard = set(words(prompt.text))
     told = {slot for slot, value in _wanted(prompt).items() if heard.issuperset(words(value))}

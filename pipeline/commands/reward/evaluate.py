@@ -1,4 +1,4 @@
-"""`textrlhf reward evaluate`: hold a judge against people's judgements."""
+"""`textrlhf reward evaluate`: hold a reward model against people's judgements."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from ...console.arguments import parse
-from ...console.errors import UserError, blaming_user
-from ...console.printing import facts, line
-from ...runs.reward_run import digest, existing_file, is_judge_run, read_judge_request
-from .main import open_judge
+from ...console.errors import UserError, as_user_error
+from ...console.printing import key_values, line
+from ...runs.reward_run import digest, existing_file, is_reward_run, read_reward_request
+from .main import open_reward_model
 
 if TYPE_CHECKING:
     from ....reward_models.evaluation.evaluate import Evaluation
@@ -23,24 +23,26 @@ if TYPE_CHECKING:
 
 @dataclass
 class Options:
-    """Hold a judge against people's judgements: how often it agrees with them, and how sure it rightly is.
+    """Hold a reward model against people's judgements: how often it agrees with them, and how sure it rightly is.
 
     Example:
-      textrlhf reward evaluate runs/my-judge prefs.jsonl --split heldout
+      textrlhf reward evaluate runs/my-reward-model prefs.jsonl --split heldout
     """
 
-    judge: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="JUDGE")]
-    """a judge's run, a saved judge, a shipped one by name, or any sequence classifier (a folder or hub id)"""
+    reward_model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL_FOLDER")]
+    """a reward model's run, a saved reward model, a shipped one by name, or any sequence classifier (a folder or hub
+    id)
+    """
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     """JSONL, one judgement a line, in the forms that reward train reads"""
     split: Literal["all", "train", "heldout"] = "all"
-    """which of them; a judge's own training file is evaluated on its heldout split"""
+    """which of them; a reward model's own training file is evaluated on its heldout split"""
     scale: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LOW HIGH")] = None
     """ends of the scale of ratings, for rows that name none; by default the lowest and the highest rating"""
     out: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
     """where to write report.html, with pictures and the hardest mistakes, and evaluation.json"""
     device: str = "auto"
-    """where the judge runs: auto, cpu or cuda"""
+    """where the reward model runs: auto, cpu or cuda"""
     json: bool = False
     """print one line of JSON"""
 
@@ -54,7 +56,7 @@ def evaluate(argv: Sequence[str]) -> None:
 
     from ....reward_models import read_judgements
 
-    with blaming_user(ValueError):
+    with as_user_error(ValueError):
         split = None if options.split == "all" else options.split
         judgements = read_judgements(options.data, split, scale=options.scale)
     if not judgements:
@@ -62,46 +64,48 @@ def evaluate(argv: Sequence[str]) -> None:
             f"{options.data} holds nothing out: it has fewer than ten prompts and none of the split 'heldout'; leave "
             "--split away to take all rows"
         )
-    judge = open_judge(options.judge, options.device)
-    evaluation = evaluated(judge, judgements)
+    reward_model = open_reward_model(options.reward_model, options.device)
+    evaluation = evaluated(reward_model, judgements)
     if options.json:
         print(json.dumps(evaluation.numbers()))
     else:
-        facts([("Judge", f"{judge!r}"), ("Judgements", f"{told(judgements)} of {options.data}")])
+        key_values([("RewardFunction", f"{reward_model!r}"), ("Judgements", f"{told(judgements)} of {options.data}")])
         line()
-        facts(figures(evaluation))
-        if options.split != "heldout" and _learned_from(options.judge, options.data):
+        key_values(figures(evaluation))
+        if options.split != "heldout" and _learned_from(options.reward_model, options.data):
             line()
-            line("The judge learned from this file: only --split heldout says how it fares on what is new to it.")
+            line(
+                "The reward model learned from this file: only --split heldout says how it fares on what is new to it."
+            )
     if options.out is not None:
-        about = {"Judge": options.judge, "Judgements": f"{told(judgements)} of {options.data}"}
-        page = write_page(options.out, evaluation, judge, f"The judge {options.judge}", about)
+        about = {"RewardFunction": options.reward_model, "Judgements": f"{told(judgements)} of {options.data}"}
+        page = write_page(options.out, evaluation, reward_model, f"The reward model {options.reward_model}", about)
         if not options.json:
             line()
-            facts([("Report", str(page))])
+            key_values([("Report", str(page))])
 
 
-def evaluated(judge: Any, judgements: Sequence[Judgement]) -> Evaluation:
-    """Evaluate a judge; what it cannot read is the user's to put right."""
-    from ....reward_models import JudgeError
+def evaluated(reward_model: Any, judgements: Sequence[Judgement]) -> Evaluation:
+    """Evaluate a reward model; what it cannot read is the user's to put right."""
+    from ....reward_models import RewardFunctionError
     from ....reward_models import evaluate as hold_against
 
-    with blaming_user(JudgeError):
-        return hold_against(judge, judgements)
+    with as_user_error(RewardFunctionError):
+        return hold_against(reward_model, judgements)
 
 
 def write_page(
     folder: str | Path,
     evaluation: Evaluation,
-    judge: Any,
+    reward_model: Any,
     title: str,
     about: dict[str, str],
     curves: Sequence[dict[str, float]] = (),
 ) -> Path:
-    """Write an evaluation's report, the tokens of its texts shaded where the judge can say what each adds."""
+    """Write an evaluation's report, the tokens of its texts shaded where the reward model can say what each adds."""
     from ....reward_models.evaluation.report import write_report
 
-    explain = getattr(judge, "explain", None)
+    explain = getattr(reward_model, "explain", None)
     return write_report(folder, evaluation, title=title, facts=about, curves=curves, explain=explain)
 
 
@@ -126,9 +130,9 @@ def told(judgements: Sequence[Judgement]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts) or "nothing"
 
 
-def _learned_from(judge: str, data: str) -> bool:
-    run = Path(judge)
-    if not is_judge_run(run):
+def _learned_from(reward_model: str, data: str) -> bool:
+    run = Path(reward_model)
+    if not is_reward_run(run):
         return False
-    request = read_judge_request(run)
+    request = read_reward_request(run)
     return request.sha256.get(request.data) == digest(data)

@@ -1,4 +1,4 @@
-"""`textrlhf reward …`: which word runs which module, and how any judge is opened."""
+"""`textrlhf reward …`: which word runs which module, and how any reward model is opened."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...console.errors import UserError, blaming_user, nearest
-from ...console.printing import facts, heading, line
+from ...console.errors import UserError, as_user_error, nearest
+from ...console.printing import heading, key_values, line
 
 WORDS = {
-    "train": ("train", "train", "learn a judge from what people prefer, call good or rate"),
-    "resume": ("train", "resume", "finish a judge whose training was interrupted"),
-    "evaluate": ("evaluate", "evaluate", "hold a judge against people's judgements"),
+    "train": ("train", "train", "learn a reward model from what people prefer, call good or rate"),
+    "resume": ("train", "resume", "finish a reward model whose training was interrupted"),
+    "evaluate": ("evaluate", "evaluate", "hold a reward model against people's judgements"),
     "score": ("score", "score", "score texts, one or a file of them"),
 }
 """word -> the module here and its function (imported only when called), and what it does"""
@@ -34,31 +34,36 @@ def reward(argv: Sequence[str]) -> None:
         raise UserError(f"reward has no command {word!r}: {hint} (textrlhf reward --help)")
 
 
-def open_judge(name: str, device: str) -> Any:
-    """Load a judge: a run's, a saved one, a shipped one or any sequence classifier."""
-    from ....reward_models import load_judge
+def open_reward_model(name: str, device: str) -> Any:
+    """Load a reward model: a run's, a saved one, a shipped one or any sequence classifier."""
+    from ....reward_models import load_reward_model
     from ...console.checks import check_device
-    from ...runs.reward_run import JUDGE, is_judge_run
+    from ...runs.reward_run import MODEL_FOLDER, is_reward_run
 
     check_device(device)
-    if is_judge_run(Path(name)) and not (Path(name) / JUDGE).is_dir():
-        raise UserError(f"{name} has no judge yet, its training was interrupted: `textrlhf reward resume {name}`")
-    with blaming_user(ValueError):
-        return load_judge(name, device)
+    if is_reward_run(Path(name)) and not (Path(name) / MODEL_FOLDER).is_dir():
+        raise UserError(
+            f"{name} has no reward model yet, its training was interrupted: `textrlhf reward resume {name}`"
+        )
+    with as_user_error(ValueError):
+        return load_reward_model(name, device)
 
 
 def _overview() -> None:
     line("usage: textrlhf reward COMMAND [OPTIONS]")
     line()
-    line("Judges say what a text is worth. One that has learned what people like is the reward of a text world.")
+    line(
+        "Reward models say what a text is worth. One that has learned what people like is the reward of a text "
+        "environment."
+    )
     line()
     heading("Commands")
-    facts([(f"  {word}", what) for word, (_, _, what) in WORDS.items()])
+    key_values([(f"  {word}", what) for word, (_, _, what) in WORDS.items()])
     line()
     heading("Example:")
-    line("  textrlhf reward train prefs.jsonl --model reviews --run runs/my-judge")
-    line("  textrlhf reward evaluate runs/my-judge prefs.jsonl --split heldout")
-    line("  textrlhf reward score runs/my-judge --prompt 'The film was' --response ' wonderful.'")
+    line("  textrlhf reward train prefs.jsonl --model reviews --run runs/my-reward-model")
+    line("  textrlhf reward evaluate runs/my-reward-model prefs.jsonl --split heldout")
+    line("  textrlhf reward score runs/my-reward-model --prompt 'The film was' --response ' wonderful.'")
     line()
-    line("In Python: gym.make('TextRLHF-v0', reward_model='runs/my-judge').")
+    line("In Python: gym.make('TextRLHF-v0', reward_model='runs/my-reward-model').")
     line("textrlhf reward COMMAND --help tells more.")

@@ -1,4 +1,4 @@
-"""`textrlhf reward score`: what a judge says of texts."""
+"""`textrlhf reward score`: what a reward model says of texts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from rich.text import Text
 
 from ....records.jsonl import DataError, read_jsonl, shortened, write_jsonl
 from ...console.arguments import parse
-from ...console.errors import UserError, blaming_user
-from ...console.printing import console, facts, line
+from ...console.errors import UserError, as_user_error
+from ...console.printing import console, key_values, line
 from ...runs.reward_run import existing_file
-from .main import open_judge
+from .main import open_reward_model
 
 EXPECTED = 'one object a line with "prompt" and "response" (or "completion")'
 SHOWN = 5  # tokens that are named
@@ -30,14 +30,16 @@ class Options:
     """Score texts: one that is given here, or those of a file.
 
     Example:
-      textrlhf reward score runs/my-judge --prompt 'The film was' --response ' wonderful.'
+      textrlhf reward score runs/my-reward-model --prompt 'The film was' --response ' wonderful.'
 
     Of a file each line is printed again, with its "score" added:
-      textrlhf reward score runs/my-judge texts.jsonl --out scored.jsonl
+      textrlhf reward score runs/my-reward-model texts.jsonl --out scored.jsonl
     """
 
-    judge: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="JUDGE")]
-    """a judge's run, a saved judge, a shipped one by name, or any sequence classifier (a folder or hub id)"""
+    reward_model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL_FOLDER")]
+    """a reward model's run, a saved reward model, a shipped one by name, or any sequence classifier (a folder or hub
+    id)
+    """
     file: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")] = None
     """JSONL, one object a line with "prompt" and "response" (or "completion"); - for standard input"""
     prompt: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
@@ -47,7 +49,7 @@ class Options:
     out: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """write the lines there, instead of printing them"""
     device: str = "auto"
-    """where the judge runs: auto, cpu or cuda"""
+    """where the reward model runs: auto, cpu or cuda"""
 
 
 def score(argv: Sequence[str]) -> None:
@@ -61,28 +63,28 @@ def score(argv: Sequence[str]) -> None:
     if one:
         if options.out is not None:
             raise UserError("--out is for the lines of a FILE: leave it out")
-        _score_one(open_judge(options.judge, options.device), str(options.prompt), str(options.response))
+        _score_one(open_reward_model(options.reward_model, options.device), str(options.prompt), str(options.response))
         return
     if options.out is not None and Path(options.out).is_dir():
         raise UserError(f"--out {options.out} is a folder: name a file")
-    with blaming_user(DataError):
+    with as_user_error(DataError):
         rows = _read(str(options.file))
-    judge = open_judge(options.judge, options.device)
-    scores = _scores(judge, [row["prompt"] for row in rows], [_response(row) for row in rows])
+    reward_model = open_reward_model(options.reward_model, options.device)
+    scores = _scores(reward_model, [row["prompt"] for row in rows], [_response(row) for row in rows])
     scored = [{**row, "score": float(score)} for row, score in zip(rows, scores, strict=True)]
     if options.out is not None:
-        with blaming_user(DataError):
+        with as_user_error(DataError):
             write_jsonl(options.out, scored)
     else:
         for row in scored:
             print(json.dumps(row, ensure_ascii=False))
 
 
-def _scores(judge: Any, prompts: Sequence[str], responses: Sequence[str]) -> Any:
-    from ....reward_models import JudgeError, judged
+def _scores(reward_model: Any, prompts: Sequence[str], responses: Sequence[str]) -> Any:
+    from ....reward_models import RewardFunctionError, call_reward
 
-    with blaming_user(JudgeError):
-        return judged(judge, prompts, responses, "the judge")
+    with as_user_error(RewardFunctionError):
+        return call_reward(reward_model, prompts, responses, "the reward model")
 
 
 def _read(file: str) -> list[Row]:
@@ -117,10 +119,10 @@ def _response(row: Row) -> Any:
     return row.get("completion") if row.get("response") is None else row["response"]
 
 
-def _score_one(judge: Any, prompt: str, response: str) -> None:
-    (found,) = _scores(judge, [prompt], [response])
-    facts([("Score", f"{found:+.3f}")])
-    explain = getattr(judge, "explain", None)
+def _score_one(reward_model: Any, prompt: str, response: str) -> None:
+    (found,) = _scores(reward_model, [prompt], [response])
+    key_values([("Score", f"{found:+.3f}")])
+    explain = getattr(reward_model, "explain", None)
     tokens = explain(prompt, response) if explain is not None else []
     if not tokens:
         return
@@ -133,7 +135,7 @@ def _score_one(judge: Any, prompt: str, response: str) -> None:
     raised = [token for token in ordered[::-1] if token[1] > 0][:SHOWN]
     lowered = [token for token in ordered if token[1] < 0][:SHOWN]
     line()
-    facts(
+    key_values(
         [
             (name, ", ".join(f"{token.strip()} {value:+.2f}" for token, value in some))
             for name, some in (("Raised by", raised), ("Lowered by", lowered))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from textrlhf.agents.policies.text_memory import Reading, TextLog, Texts
+from textrlhf.agents.policies.text_memory import TextLog, TextMemory, Texts
 from textrlhf.language import CausalLM
 from tiny_models import V, noisy, tiny_lm, tiny_model, word_tokenizer
 
@@ -18,7 +18,7 @@ N, CONTEXT = 4, 40
 
 
 class Life:
-    """Texts as a world might show them; an observation may have none, one or many new tokens, or another text."""
+    """Texts as a environment might show them; an observation may have none, one or many new tokens, or another text."""
 
     def __init__(self, seed: int = 0) -> None:
         self.rng = np.random.default_rng(seed)
@@ -33,7 +33,7 @@ class Life:
         self.tokens[row, at:] = -1
         self.tokens[row, at : at + len(new)] = new
 
-    def go_on(self, rows=range(N), *, quietly: bool = True) -> np.ndarray:
+    def resume_run(self, rows=range(N), *, quietly: bool = True) -> np.ndarray:
         """Change the texts of `rows`, and say which of them open an episode."""
         starts = np.zeros(N, bool)
         for row in rows:
@@ -67,17 +67,17 @@ def expect(states: torch.Tensor, lm: CausalLM, texts: np.ndarray) -> None:
 def test_reading_equals_whole_forwards(family: str) -> None:
     """Tokens lost, read twice, or left over from the text before; texts replaced without a word."""
     lm, life = tiny_lm(family), Life()
-    reading, starts = Reading(lm, N, CONTEXT), np.ones(N, bool)
+    reading, starts = TextMemory(lm, N, CONTEXT), np.ones(N, bool)
     for _ in range(18):
         expect(reading.read(life.tokens, starts), lm, life.tokens)
-        starts = life.go_on()
+        starts = life.resume_run()
 
 
 @pytest.mark.parametrize("family", ["gpt2", "bloom"])
 def test_what_is_forgotten_is_read_again_with_the_present_weights(family: str) -> None:
     lm = CausalLM(tiny_model(family), word_tokenizer())
     life = Life(3)
-    reading = Reading(lm, N, CONTEXT)
+    reading = TextMemory(lm, N, CONTEXT)
     reading.read(life.tokens, np.ones(N, bool))
     noisy(lm.model, seed=1)
     reading.forget(np.array([0, 2]))
@@ -88,7 +88,7 @@ def test_what_is_forgotten_is_read_again_with_the_present_weights(family: str) -
 @pytest.mark.parametrize("text", [[-1] * CONTEXT, [-1, 5, 6], [5, -1, 6]])
 def test_what_is_no_text_is_refused(text: list[int]) -> None:
     life = Life()
-    reading = Reading(tiny_lm(), N, CONTEXT)
+    reading = TextMemory(tiny_lm(), N, CONTEXT)
     life.tokens[2] = text + [-1] * (CONTEXT - len(text))
     message = "observation 2 is .*: accepted is a text of at least one token, padded on the right with -1"
     with pytest.raises(ValueError, match=message):
@@ -105,7 +105,7 @@ def lived(steps: int, seed: int, *, quietly: bool = True):
         log.add((life.tokens.copy(),), starts)
         seen.append(life.tokens.copy())
         opens.append(starts)
-        starts = life.go_on(quietly=quietly)
+        starts = life.resume_run(quietly=quietly)
     opens[0][:] = True
     bounds = [[*np.flatnonzero(row), steps] for row in np.stack(opens).T]
     segments = [(slot, *pair) for slot, row in enumerate(bounds) for pair in itertools.pairwise(row)]

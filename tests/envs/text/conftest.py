@@ -1,4 +1,4 @@
-"""What the tests of the text world share: a second opinion on its charges, and a way to write random texts."""
+"""What the tests of the text environment share: a second opinion on its penalties, and a way to write random texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-import textrlhf  # noqa: F401  (registers the worlds)
+import textrlhf  # noqa: F401  (registers the environments)
 from tiny_models import V, tiny_lm
 
 
@@ -140,13 +140,13 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def text():
-    """Make a world of one text, or with `num_envs` a native batch."""
-    from tiny_worlds import world
+    """Make a environment of one text, or with `num_envs` a native batch."""
+    from tiny_envs import text_env
 
     made = []
 
     def make(num_envs=None, autoreset_mode="SameStep", **changes):
-        kwargs = world(**changes)
+        kwargs = text_env(**changes)
         if num_envs is None:
             made.append(gym.make("TextRLHF-v0", **kwargs))
         else:

@@ -11,8 +11,8 @@ import pytest
 from textrlhf.envs.text.demonstrations import demonstrations
 from textrlhf.envs.text.tasks import make_task
 from textrlhf.language import load
-from textrlhf.language.sft_examples import read_lessons
-from tiny_worlds import Chatting, Counting, world
+from textrlhf.language.sft_examples import read_sft_examples
+from tiny_envs import Chatting, Counting, text_env
 
 TASKS = ["reviews", "dialogue", "summarize", "translate", "qa", "arithmetic"]
 
@@ -22,7 +22,7 @@ def test_what_every_task_demonstrates_can_be_read_and_is_good(name: str) -> None
     task = make_task(name, False)
     rows = demonstrations(name, 30, seed=3)
     lm = load(task.model)
-    assert len(read_lessons(rows, lm, 96)) == 30
+    assert len(read_sft_examples(rows, lm, 96)) == 30
     prompts = {prompt.text: prompt for prompt in task.prompts("train")}
     responses = ["".join(row.get("turns") or [row["completion"]]) for row in rows]
     measured = task.measure([prompts[row["prompt"]] for row in rows], responses)
@@ -45,8 +45,8 @@ def test_every_prompt_comes_once_before_any_comes_again() -> None:
 def test_a_world_is_answered_on_its_own_prompts_by_its_own_task() -> None:
     mine = [{"prompt": "a2 a3", "reference": " a4"}, {"prompt": "a5", "reference": " a6"}]
     expected = {("a2 a3", " a4"), ("a5", " a6")}
-    single = gym.make("TextRLHF-v0", **world(), prompts=mine, reward_model=len_of)
-    batch = gym.make_vec("TextRLHF-v0", num_envs=2, **world(), prompts=mine, reward_model=len_of)
+    single = gym.make("TextRLHF-v0", **text_env(), prompts=mine, reward_model=len_of)
+    batch = gym.make_vec("TextRLHF-v0", num_envs=2, **text_env(), prompts=mine, reward_model=len_of)
     for env in (single, batch):
         assert {(row["prompt"], row["completion"]) for row in demonstrations(env, 4)} == expected
         env.close()
@@ -86,7 +86,7 @@ def test_what_cannot_be_demonstrated_says_why() -> None:
         demonstrations(Counting(), 1)
     with pytest.raises(NotImplementedError, match="a dialogue without demonstrate_turn"):
         demonstrations(Chatting(), 1)
-    with pytest.raises(ValueError, match="'CartPole-v1', which is no text world"):
+    with pytest.raises(ValueError, match="'CartPole-v1', which is no text environment"):
         demonstrations("CartPole-v1", 1)
     with pytest.raises(ValueError, match="task is 'review': expected one of"):
         demonstrations("review", 1)

@@ -8,14 +8,14 @@ import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 
+from tiny_envs import Chatting, Counting, text_env
 from tiny_models import tiny_lm
-from tiny_worlds import Chatting, Counting, world
 
 EOS = 1
 
 
 def test_by_default_a_slot_begins_anew_in_the_step_that_ends_its_text(text):
-    env = gym.make_vec("TextRLHF-v0", num_envs=3, **world())
+    env = gym.make_vec("TextRLHF-v0", num_envs=3, **text_env())
     assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     env.reset(seed=0)
     before, *_ = env.step(np.array([5, 5, 5]))
@@ -52,10 +52,10 @@ def test_next_step_spends_a_step_on_the_beginning(text):
     np.testing.assert_array_equal(info["_ref_logprob"], [False, True])
 
 
-@pytest.mark.parametrize("charge", ["token", "deferred", "none"])
+@pytest.mark.parametrize("kl_penalty", ["token", "deferred", "none"])
 @pytest.mark.parametrize("num_envs", [1, 3])
-def test_next_step_where_all_texts_begin_anew_at_once(text, num_envs, charge):
-    env = text(num_envs, "NextStep", charge=charge, max_new_tokens=2)
+def test_next_step_where_all_texts_begin_anew_at_once(text, num_envs, kl_penalty):
+    env = text(num_envs, "NextStep", kl_penalty=kl_penalty, max_new_tokens=2)
     env.reset(seed=0)
     ends = [env.step(np.full(num_envs, 5))[2].all() for _ in range(9)]
     assert ends == [False, True, False] * 3
@@ -176,7 +176,7 @@ def test_a_reset_without_a_seed_goes_on_in_the_order(text):
 @pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize("num_envs", [None, 3])
 def test_a_state_restores_the_future(text, num_envs, fresh):
-    """Prompts to come and what the user will say; also in a world that has never been reset."""
+    """Prompts to come and what the user will say; also in a environment that has never been reset."""
 
     def future(env):
         shown = []

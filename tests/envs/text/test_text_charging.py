@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from tiny_envs import Chatting, Counting, text_env
 from tiny_models import tiny_lm
-from tiny_worlds import Chatting, Counting, world
 
 EOS = 1
 MODES = ["SameStep", "NextStep", "Disabled"]
@@ -55,16 +55,16 @@ class Learner:
 
     def settle(self, promise=False):
         env = self.env
-        charges = env.call("settle") if isinstance(env, SyncVectorEnv) else env.unwrapped.settle()
-        for slot, (charged, rewards) in enumerate(zip(charges, self.rewards, strict=True)):
+        penalties = env.call("settle") if isinstance(env, SyncVectorEnv) else env.unwrapped.settle()
+        for slot, (penalised, rewards) in enumerate(zip(penalties, self.rewards, strict=True)):
             start = 0 if not self.open else self.open[slot]
             if promise:
-                assert charged.shape == (0,)
+                assert penalised.shape == (0,)
                 continue
-            assert charged.dtype == np.float64
-            assert charged.shape in ((0,), (len(rewards) - start,))
-            for i, charge in enumerate(charged):
-                rewards[start + i] += charge
+            assert penalised.dtype == np.float64
+            assert penalised.shape in ((0,), (len(rewards) - start,))
+            for i, kl_penalty in enumerate(penalised):
+                rewards[start + i] += kl_penalty
         self.open = [len(rewards) for rewards in self.rewards]
 
 
@@ -96,7 +96,9 @@ CASES = {
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("case", CASES)
 def test_settled_rewards_equal_those_charged_at_once(text, mode, case):
-    at_once, later = (learnt(text(3, mode, charge=charge, **CASES[case]), mode) for charge in ("token", "deferred"))
+    at_once, later = (
+        learnt(text(3, mode, kl_penalty=kl_penalty, **CASES[case]), mode) for kl_penalty in ("token", "deferred")
+    )
     for slot, expected in zip(later, at_once, strict=True):
         np.testing.assert_allclose(slot, expected, atol=1e-5)
     assert sum(map(len, at_once)) > 90
@@ -105,7 +107,7 @@ def test_settled_rewards_equal_those_charged_at_once(text, mode, case):
 @pytest.mark.parametrize("mode", MODES)
 def test_a_changing_beta_is_the_one_that_held_at_the_step(text, mode):
     betas = [0.0, 0.3, 1.5, 0.05, 0.7]
-    at_once, later = (learnt(text(3, mode, charge=charge), mode, betas) for charge in ("token", "deferred"))
+    at_once, later = (learnt(text(3, mode, kl_penalty=kl_penalty), mode, betas) for kl_penalty in ("token", "deferred"))
     for slot, expected in zip(later, at_once, strict=True):
         np.testing.assert_allclose(slot, expected, atol=1e-5)
 
@@ -113,16 +115,16 @@ def test_a_changing_beta_is_the_one_that_held_at_the_step(text, mode):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("limit", [None, 4])
 def test_single_environments_settle_alike(text, mode, limit):
-    """Also under gym.make's TimeLimit, a wrapper that cuts texts behind the world's back."""
+    """Also under gym.make's TimeLimit, a wrapper that cuts texts behind the environment's back."""
 
-    def made(charge):
+    def made(kl_penalty):
         extra = {} if limit is None else {"max_episode_steps": limit}
-        make = lambda: gym.make("TextRLHF-v0", **world(charge=charge), **extra)  # noqa: E731
+        make = lambda: gym.make("TextRLHF-v0", **text_env(kl_penalty=kl_penalty), **extra)  # noqa: E731
         return SyncVectorEnv([make] * 3, autoreset_mode=AutoresetMode(mode))
 
     native = {} if limit is None else {"max_episode_steps": limit}
     at_once, later = learnt(made("token"), mode), learnt(made("deferred"), mode)
-    batch = learnt(text(3, mode, charge="deferred", **native), mode)
+    batch = learnt(text(3, mode, kl_penalty="deferred", **native), mode)
     for slot, other, expected in zip(later, batch, at_once, strict=True):
         np.testing.assert_allclose(slot, expected, atol=1e-5)
         np.testing.assert_allclose(other, expected, atol=1e-5)
@@ -130,7 +132,7 @@ def test_single_environments_settle_alike(text, mode, limit):
 
 @pytest.mark.parametrize("every", [1, 3, 7])
 def test_settling_in_the_midst_of_a_text_pays_each_token_once(text, oracle, every):
-    env, lm = text(charge="deferred", kl_coef=0.4, max_new_tokens=16, context=22), tiny_lm()
+    env, lm = text(kl_penalty="deferred", kl_coef=0.4, max_new_tokens=16, context=22), tiny_lm()
     rng = np.random.default_rng(every)
     seen, _ = env.reset(seed=0)
     assert len(env.unwrapped.settle()) == 0
@@ -158,16 +160,16 @@ def test_where_nobody_settles_the_last_reward_pays_all(text, write, rng, oracle,
     kwargs = CASES[case]
     lm = tiny_lm(kwargs.get("family", "gpt2"))
     if num_envs is None:
-        env = text(charge="deferred", kl_coef=0.4, **kwargs)
+        env = text(kl_penalty="deferred", kl_coef=0.4, **kwargs)
         for episode in range(6):
             one = write(env, rng, seed=episode, forbid=0.2)
             kl, last = one.kl(oracle, lm), one.infos[-1]
-            judged = [info.get("feedback", 0.0) for info in one.infos]
-            np.testing.assert_allclose(one.rewards[:-1], judged[:-1])
+            call_reward = [info.get("feedback", 0.0) for info in one.infos]
+            np.testing.assert_allclose(one.rewards[:-1], call_reward[:-1])
             assert last["kl"] == pytest.approx(kl.sum(), abs=1e-5)
             assert sum(one.rewards) == pytest.approx(last.get("score", 0.0) - 0.4 * kl.sum(), abs=1e-5)
         return
-    env, sums = text(2, charge="deferred", kl_coef=0.4, **kwargs), np.zeros(2)
+    env, sums = text(2, kl_penalty="deferred", kl_coef=0.4, **kwargs), np.zeros(2)
     env.reset(seed=0)
     for _ in range(60):
         _, rewards, terminated, truncated, info = env.step(np.where(rng.random(2) < 0.2, EOS, rng.integers(2, 40, 2)))
@@ -179,7 +181,7 @@ def test_where_nobody_settles_the_last_reward_pays_all(text, write, rng, oracle,
 
 
 def test_a_new_life_asks_anew_whether_somebody_settles(text):
-    env = text(2, charge="deferred", kl_coef=1.0)
+    env = text(2, kl_penalty="deferred", kl_coef=1.0)
     env.reset(seed=0)
     env.unwrapped.settle()
     env.step(np.array([5, 5]))
@@ -190,7 +192,7 @@ def test_a_new_life_asks_anew_whether_somebody_settles(text):
 
 
 def test_a_promise_outlives_the_resets_between_texts(text):
-    env = text(charge="deferred", kl_coef=1.0)
+    env = text(kl_penalty="deferred", kl_coef=1.0)
     env.reset(seed=0)
     env.unwrapped.settle()
     for _ in range(3):
@@ -200,37 +202,37 @@ def test_a_promise_outlives_the_resets_between_texts(text):
     assert len(env.unwrapped.settle()) == 3
 
 
-@pytest.mark.parametrize("charge", ["token", "none"])
-def test_where_nothing_is_deferred_nothing_is_owed(text, charge):
-    env, batch = text(charge=charge), text(2, charge=charge)
+@pytest.mark.parametrize("kl_penalty", ["token", "none"])
+def test_where_nothing_is_deferred_nothing_is_owed(text, kl_penalty):
+    env, batch = text(kl_penalty=kl_penalty), text(2, kl_penalty=kl_penalty)
     env.reset(seed=0)
     batch.reset(seed=0)
     env.step(5)
     batch.step(np.array([5, 5]))
-    owed = env.unwrapped.settle()
-    assert isinstance(owed, np.ndarray)
-    assert owed.shape == (0,)
-    owed = batch.unwrapped.settle()
-    assert isinstance(owed, list)
-    assert [slot.shape for slot in owed] == [(0,), (0,)]
+    pending = env.unwrapped.settle()
+    assert isinstance(pending, np.ndarray)
+    assert pending.shape == (0,)
+    pending = batch.unwrapped.settle()
+    assert isinstance(pending, list)
+    assert [slot.shape for slot in pending] == [(0,), (0,)]
 
 
 def test_deferred_charges_are_one_array_or_a_list_of_them(text):
-    env, batch = text(charge="deferred"), text(3, charge="deferred")
+    env, batch = text(kl_penalty="deferred"), text(3, kl_penalty="deferred")
     env.reset(seed=0)
     batch.reset(seed=0)
     for _ in range(2):
         env.step(5)
         batch.step(np.array([5, 5, 5]))
     assert isinstance(env.unwrapped.settle(), np.ndarray)
-    owed = batch.unwrapped.settle()
-    assert isinstance(owed, list)
-    assert [slot.shape for slot in owed] == [(2,)] * 3
+    pending = batch.unwrapped.settle()
+    assert isinstance(pending, list)
+    assert [slot.shape for slot in pending] == [(2,)] * 3
 
 
 def test_a_text_is_settled_by_what_it_was_and_not_by_what_lies_there_now(text):
     """The slot's next text may be longer, shorter, or have the same length."""
-    env, token = text(charge="deferred", kl_coef=1.0), text(kl_coef=1.0, reward_model=zero)
+    env, token = text(kl_penalty="deferred", kl_coef=1.0), text(kl_coef=1.0, reward_model=zero)
     for one in (env, token):
         one.reset(seed=0)
     env.unwrapped.settle()
@@ -248,7 +250,7 @@ def test_without_charges_only_the_score_is_paid_and_the_reference_never_asked(te
     def never(*args, **kwargs):
         raise AssertionError("the reference was asked")
 
-    env, batch = text(charge="none", min_new_tokens=2), text(2, charge="none", task=Chatting())
+    env, batch = text(kl_penalty="none", min_new_tokens=2), text(2, kl_penalty="none", task=Chatting())
     monkeypatch.setattr(type(tiny_lm().trunk), "forward", never)
     monkeypatch.setattr(type(tiny_lm().model), "forward", never)
     for episode in range(5):
@@ -263,19 +265,19 @@ def test_without_charges_only_the_score_is_paid_and_the_reference_never_asked(te
 
 
 def test_announcements_are_checked_whatever_is_charged(text):
-    for charge in ("deferred", "none"):
-        env = text(charge=charge)
+    for kl_penalty in ("deferred", "none"):
+        env = text(kl_penalty=kl_penalty)
         env.reset(seed=0)
         env.unwrapped.policy_logprob = np.nan
         with pytest.raises(ValueError, match="policy_logprob"):
             env.step(5)
 
 
-@pytest.mark.parametrize("charge", ["token", "deferred"])
-def test_settled_charges_are_cheap_on_the_reference(text, charge):
+@pytest.mark.parametrize("kl_penalty", ["token", "deferred"])
+def test_settled_charges_are_cheap_on_the_reference(text, kl_penalty):
     """A rollout is settled in one forward, whatever its length; by token there is one forward a step."""
     calls = []
-    env = text(4, charge=charge)
+    env = text(4, kl_penalty=kl_penalty)
     handle = env.unwrapped.reference_model.trunk.register_forward_hook(lambda *args: calls.append(1))
     try:
         env.reset(seed=0)
@@ -286,7 +288,9 @@ def test_settled_charges_are_cheap_on_the_reference(text, charge):
         env.unwrapped.settle()
     finally:
         handle.remove()
-    assert len(calls) in ((6, 7) if charge == "token" else (1,))  # prompts of one token are read beside the longer ones
+    assert len(calls) in (
+        (6, 7) if kl_penalty == "token" else (1,)
+    )  # prompts of one token are read beside the longer ones
 
 
 def zero(prompts, responses):

@@ -1,4 +1,4 @@
-"""What Gymnasium, its wrappers and vector environments, and Stable-Baselines3 expect of a world."""
+"""What Gymnasium, its wrappers and vector environments, and Stable-Baselines3 expect of a environment."""
 
 import copy
 import functools
@@ -13,12 +13,12 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from textrlhf.language import LanguageError, load
+from tiny_envs import Chatting, Counting, text_env
 from tiny_models import tiny_lm
-from tiny_worlds import Chatting, Counting, world
 
 EOS = 1
 ARGUMENTS = {
-    "charge": ["token", "deferred", "none"],
+    "kl_penalty": ["token", "deferred", "none"],
     "on_length": ["score", "truncate"],
     "min_new_tokens": [0, 3],
     "allowed_tokens": [None, (3, 4, 5, 6)],
@@ -81,7 +81,7 @@ def test_native_batches_equal_sync_vector_envs(text, same, combination):
 
 
 def single(kwargs):
-    return gym.make("textrlhf:TextRLHF-v0", **world(**kwargs))
+    return gym.make("textrlhf:TextRLHF-v0", **text_env(**kwargs))
 
 
 @pytest.mark.slow
@@ -133,14 +133,14 @@ def agree(envs, same, mode, steps):
 
 
 @pytest.mark.parametrize("how", ["pickle", "deepcopy"])
-@pytest.mark.parametrize("charge", ["token", "deferred", "none"])
+@pytest.mark.parametrize("kl_penalty", ["token", "deferred", "none"])
 @pytest.mark.parametrize("num_envs", [None, 3])
-def test_a_copy_in_the_midst_of_a_text_has_the_same_future(text, saved, same, rng, how, charge, num_envs):
-    env = text(num_envs, model=saved, charge=charge, task=Chatting(), min_new_tokens=1, render_mode="ansi")
+def test_a_copy_in_the_midst_of_a_text_has_the_same_future(text, saved, same, rng, how, kl_penalty, num_envs):
+    env = text(num_envs, model=saved, kl_penalty=kl_penalty, task=Chatting(), min_new_tokens=1, render_mode="ansi")
     env.reset(seed=3)
     size = () if num_envs is None else num_envs
     act = lambda: np.where(rng.random(size) < 0.3, EOS, rng.integers(2, 40, size))  # noqa: E731
-    if charge == "deferred":
+    if kl_penalty == "deferred":
         env.unwrapped.settle()
     for _ in range(5):
         _, _, terminated, truncated, _ = env.step(act())
@@ -194,9 +194,9 @@ def test_a_model_named_by_its_path_is_loaded_once(text, saved):
     assert one.unwrapped.reference_model is two.unwrapped.reference_model is load(saved)
 
 
-@pytest.mark.parametrize("charge", ["token", "deferred"])
-def test_the_reference_stays_as_it_was(text, rng, saved, charge):
-    env = text(4, model=saved, charge=charge)
+@pytest.mark.parametrize("kl_penalty", ["token", "deferred"])
+def test_the_reference_stays_as_it_was(text, rng, saved, kl_penalty):
+    env = text(4, model=saved, kl_penalty=kl_penalty)
     lm = env.unwrapped.reference_model
     before = lm.fingerprint()
     assert not any(parameter.requires_grad for parameter in lm.model.parameters())
@@ -238,8 +238,8 @@ def test_record_episode_statistics_of_a_batch(text, rng, mode):
 
 
 def test_a_time_limit_cuts(text, oracle):
-    env = gym.make("TextRLHF-v0", max_episode_steps=3, **world(kl_coef=1.0))
-    batch = gym.make_vec("TextRLHF-v0", num_envs=2, max_episode_steps=3, **world(kl_coef=1.0))
+    env = gym.make("TextRLHF-v0", max_episode_steps=3, **text_env(kl_coef=1.0))
+    batch = gym.make_vec("TextRLHF-v0", num_envs=2, max_episode_steps=3, **text_env(kl_coef=1.0))
     env.reset(seed=0)
     batch.reset(seed=0)
     for t in range(3):
@@ -252,9 +252,9 @@ def test_a_time_limit_cuts(text, oracle):
     assert infos["final_info"]["finish_reason"].tolist() == ["time_limit"] * 2
 
 
-@pytest.mark.parametrize("charge", ["token", "deferred"])
-def test_a_batch_pays_what_a_cut_text_owes(charge):
-    env = gym.make_vec("TextRLHF-v0", num_envs=2, max_episode_steps=3, **world(kl_coef=1.0, charge=charge))
+@pytest.mark.parametrize("kl_penalty", ["token", "deferred"])
+def test_a_batch_pays_what_a_cut_text_owes(kl_penalty):
+    env = gym.make_vec("TextRLHF-v0", num_envs=2, max_episode_steps=3, **text_env(kl_coef=1.0, kl_penalty=kl_penalty))
     env.reset(seed=0)
     total = sum(env.step(np.array([5, 6]))[1] for _ in range(2))
     _, rewards, *_, info = env.step(np.array([5, 6]))
@@ -273,7 +273,9 @@ def test_ordinary_wrappers_go_on_working(text):
 
 
 def test_vectorization_modes_by_name(saved):
-    envs = [gym.make_vec("TextRLHF-v0", 2, mode, **world(model=saved)) for mode in ("sync", "vector_entry_point", None)]
+    envs = [
+        gym.make_vec("TextRLHF-v0", 2, mode, **text_env(model=saved)) for mode in ("sync", "vector_entry_point", None)
+    ]
     firsts = [env.reset(seed=0)[0] for env in envs]
     for first in firsts:
         np.testing.assert_array_equal(first, firsts[0])

@@ -7,8 +7,8 @@ from gymnasium import spaces
 
 from textrlhf.envs.text import Prompt
 from textrlhf.language import CausalLM
+from tiny_envs import Counting, plain
 from tiny_models import V, tiny_lm, tiny_model, word_tokenizer
-from tiny_worlds import Counting, plain
 
 EOS, PER_STEP = 1, {"ref_logprob"}
 AT_END = {"prompt", "response", "score", "kl", "length", "finish_reason", "eos", "gold", "words", "ref_logprob"}
@@ -210,7 +210,7 @@ def test_a_used_up_budget_hands_the_text_in_as_it_stands(text):
         assert not truncated
         assert info["finish_reason"] == "length"
         assert reward == info["score"] == pytest.approx(1.0 - penalty)
-        assert info["gold"] == 1.0  # the penalty is the score's, not the judge's
+        assert info["gold"] == 1.0  # the penalty is the score's, not the reward model's
 
 
 def test_an_end_of_text_on_the_last_token_of_the_budget_is_an_end_of_text(text):
@@ -231,7 +231,7 @@ def test_a_text_that_is_cut_is_not_scored(text):
     env.step(4)
     _, reward, terminated, truncated, info = env.step(4)
     assert (terminated, truncated, info["finish_reason"]) == (False, True, "length")
-    assert reward == pytest.approx(info["ref_logprob"])  # charged, and nothing else
+    assert reward == pytest.approx(info["ref_logprob"])  # penalised, and nothing else
     assert not {"score", "gold", "words"} & set(info)
     assert not asked
     assert info["kl"] > 0
@@ -336,10 +336,10 @@ def test_facts_reach_the_tasks_measure(text):
 
 
 def spy(asked):
-    """A judge that remembers what it was asked and pays 1 for the first text, 2 for the second."""
+    """A reward model that remembers what it was asked and pays 1 for the first text, 2 for the second."""
 
-    def judge(prompts, responses):
+    def reward_model(prompts, responses):
         asked.append((list(prompts), list(responses)))
         return np.arange(len(prompts)) + 1.0
 
-    return judge
+    return reward_model

@@ -1,11 +1,11 @@
-"""Dialogues: who pays for what, who judges when, and how they end."""
+"""Dialogues: who pays for what, who reward models when, and how they end."""
 
 import numpy as np
 import pytest
 
 from textrlhf.envs.text import Prompt, TextEnv, TextVectorEnv
+from tiny_envs import Chatting, text_env
 from tiny_models import tiny_lm
-from tiny_worlds import Chatting, world
 
 EOS = 1
 
@@ -43,15 +43,15 @@ def test_replies_are_context_that_the_agent_sees(text):
 
 
 @pytest.mark.parametrize("family", ["gpt2", "bloom"])
-@pytest.mark.parametrize("charge", ["token", "deferred"])
-def test_only_the_agents_own_tokens_are_charged(text, oracle, write, rng, family, charge):
-    env, lm, turns = text(task=Chatting(), family=family, charge=charge, kl_coef=0.5), tiny_lm(family), 0
+@pytest.mark.parametrize("kl_penalty", ["token", "deferred"])
+def test_only_the_agents_own_tokens_are_charged(text, oracle, write, rng, family, kl_penalty):
+    env, lm, turns = text(task=Chatting(), family=family, kl_penalty=kl_penalty, kl_coef=0.5), tiny_lm(family), 0
     for episode in range(8):
         one = write(env, rng, seed=episode, eos=0.4)
         kl, last = one.kl(oracle, lm), one.infos[-1]
         judgements = [info.get("feedback", 0.0) for info in one.infos]
         expected = np.array(judgements) - 0.5 * kl
-        if charge == "deferred":
+        if kl_penalty == "deferred":
             expected = np.array(judgements)
             expected[-1] -= 0.5 * kl.sum()
         expected[-1] += last.get("gold", 0.0)
@@ -129,9 +129,9 @@ def test_a_dialogue_cut_at_its_budget_keeps_what_its_turns_earned(text):
     assert last["score"] == pytest.approx(0.1) == pytest.approx(sum(rewards) + reward)
 
 
-@pytest.mark.parametrize("charge", ["token", "deferred"])
-def test_a_reply_that_no_longer_fits_cuts_the_text(text, charge):
-    env = text(task=Talkative(), context=17, charge=charge, kl_coef=0.0, turns=9, max_new_tokens=12)
+@pytest.mark.parametrize("kl_penalty", ["token", "deferred"])
+def test_a_reply_that_no_longer_fits_cuts_the_text(text, kl_penalty):
+    env = text(task=Talkative(), context=17, kl_penalty=kl_penalty, kl_coef=0.0, turns=9, max_new_tokens=12)
     prompt, _ = env.reset(seed=0, options={"prompt": 0})
     length, cut = int((prompt >= 0).sum()), False
     while not cut:
@@ -189,7 +189,7 @@ def test_feedback_may_be_overridden(base):
             return -float(len(turns))
 
     batch = {} if base is TextEnv else {"num_envs": 2}
-    env = Strict(**batch, **world(task=Talkative(), kl_coef=0.0))
+    env = Strict(**batch, **text_env(task=Talkative(), kl_coef=0.0))
     env.reset(seed=0)
     rewards = [env.step(EOS if not batch else np.array([EOS, EOS]))[1] for _ in range(2)]
     np.testing.assert_allclose(rewards[0], -1.0)

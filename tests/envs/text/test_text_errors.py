@@ -14,15 +14,23 @@ from transformers import T5Config, T5ForConditionalGeneration
 from textrlhf.envs.text import Prompt, TextVectorEnv
 from textrlhf.envs.text.data import DataError
 from textrlhf.language import CausalLM, LanguageError
-from textrlhf.reward_models import Composite, JudgeError
+from textrlhf.reward_models import Composite, RewardFunctionError
+from tiny_envs import Counting, text_env
 from tiny_models import V, tiny_lm, tiny_model, word_tokenizer
-from tiny_worlds import Counting, world
 
 EOS = 1
 
 WRONG = {  # by argument: a value, the error, and what it must say
-    "unknown name": ({"temprature": 1.0}, TypeError, "unknown argument 'temprature': a text world takes task, model"),
-    "charge": ({"charge": "later"}, ValueError, "charge is 'later': expected one of 'token', 'deferred', 'none'"),
+    "unknown name": (
+        {"temprature": 1.0},
+        TypeError,
+        "unknown argument 'temprature': a text environment takes task, model",
+    ),
+    "kl_penalty": (
+        {"kl_penalty": "later"},
+        ValueError,
+        "penalty is 'later': expected one of 'token', 'deferred', 'none'",
+    ),
     "on_length": ({"on_length": "cut"}, ValueError, "on_length is 'cut': expected one of 'score', 'truncate'"),
     "split": ({"split": "test"}, ValueError, "split is 'test': expected one of 'train', 'heldout'"),
     "overflow": ({"prompt_overflow": "cut"}, ValueError, "prompt_overflow is 'cut': expected one of 'error', 'drop'"),
@@ -37,8 +45,12 @@ WRONG = {  # by argument: a value, the error, and what it must say
     "wide context": ({"context": 129}, ValueError, "context is 129: .* has 128 positions"),
     "narrow context": ({"context": 8}, ValueError, "max_new_tokens is 8, which leaves no room .* raise context"),
     "task": ({"task": "review"}, ValueError, "task is 'review': expected one of 'reviews', .* or a .*Task of yours"),
-    "judge by name": ({"reward_model": "golden"}, ValueError, "reward_model is 'golden': expected a callable"),
-    "no judge": ({"reward_model": 3.0}, TypeError, r"reward_model is 3.0: expected a callable \(prompts, responses\)"),
+    "reward model by name": ({"reward_model": "golden"}, ValueError, "reward_model is 'golden': expected a callable"),
+    "no reward model": (
+        {"reward_model": 3.0},
+        TypeError,
+        r"reward_model is 3.0: expected a callable \(prompts, responses\)",
+    ),
     "no model": ({"model": "./nowhere/model"}, LanguageError, "no language model at ./nowhere/model: expected a fold"),
     "empty prompts": ({"prompts": []}, DataError, "prompts holds no prompts: expected at least one"),
     "blank prompt": ({"prompts": ["a3", " "]}, DataError, r"prompts\[1\]: the prompt is empty"),
@@ -67,7 +79,7 @@ def test_own_prompts_need_a_model_and_a_judge():
 def test_num_envs(text):
     for wrong in (0, -1, 2.0, True):
         with pytest.raises(ValueError, match=r"num_envs is .*: expected a whole number of at least 1"):
-            TextVectorEnv(num_envs=wrong, **world())
+            TextVectorEnv(num_envs=wrong, **text_env())
 
 
 def test_a_tokenizer_wider_than_the_model():
@@ -79,7 +91,7 @@ def test_a_tokenizer_wider_than_the_model_on_disk(tmp_path):
     tiny_model("gpt2").save_pretrained(tmp_path)
     word_tokenizer(50).save_pretrained(tmp_path)
     with pytest.raises(LanguageError, match="has 50 tokens, its model 40 logits"):
-        gym.make("TextRLHF-v0", **world(model=str(tmp_path)))
+        gym.make("TextRLHF-v0", **text_env(model=str(tmp_path)))
 
 
 def test_a_tokenizer_without_an_end_of_text():
@@ -94,7 +106,7 @@ def test_an_encoder_decoder(tmp_path):
     T5ForConditionalGeneration(config).save_pretrained(tmp_path)
     word_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(LanguageError, match=r"is an encoder-decoder.*takes decoder-only \(causal\) models"):
-        gym.make("TextRLHF-v0", **world(model=str(tmp_path)))
+        gym.make("TextRLHF-v0", **text_env(model=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +183,7 @@ def test_prompts_too_long_for_their_budget(text, caplog, overflow):
         assert shown == {"a3 a4", "a2"}
         return
     assert "truncated on the left" in record.getMessage()
-    assert shown == {"a3 a4", "a7 a8 a9", "a2", "a8 a7 a6"}  # and the judge is asked about what was read
+    assert shown == {"a3 a4", "a7 a8 a9", "a2", "a8 a7 a6"}  # and the reward model is asked about what was read
 
 
 def test_prompts_that_are_all_too_long(text):
@@ -191,7 +203,7 @@ def raises(prompts, responses):
 
 
 @pytest.mark.parametrize(
-    ("judge", "message"),
+    ("reward_model", "message"),
     [
         (raises, r"reward_model raised KeyError: 'lost'; .* about 1 responses, the first ' a5' to the prompt 'a\d+"),
         (lambda prompts, responses: [np.nan], "reward_model returned nan for the response ' a5'"),
@@ -203,11 +215,11 @@ def raises(prompts, responses):
         (Composite({"fine": (lambda p, r: [1.0], 1.0), "broken": (raises, 1.0)}), "broken raised KeyError"),
     ],
 )
-def test_a_judge_that_fails(text, judge, message):
-    env = text(reward_model=judge)
+def test_a_judge_that_fails(text, reward_model, message):
+    env = text(reward_model=reward_model)
     env.reset(seed=0)
     env.step(5)
-    with pytest.raises(JudgeError, match=message):
+    with pytest.raises(RewardFunctionError, match=message):
         env.step(EOS)
 
 
@@ -218,7 +230,7 @@ def test_a_task_whose_measure_fails(text):
 
     env = text(task=Broken())
     env.reset(seed=0)
-    with pytest.raises(JudgeError, match="the measure 'gold' of the task 'counting' returned nan"):
+    with pytest.raises(RewardFunctionError, match="the measure 'gold' of the task 'counting' returned nan"):
         env.step(EOS)
 
 
@@ -306,7 +318,7 @@ def test_a_prompt_of_which_the_tokenizer_leaves_nothing():
     tokenizer.backend_tokenizer.normalizer = normalizers.Replace("a3", "")
     lm = CausalLM(tiny_model("gpt2"), tokenizer)
     with pytest.raises(DataError, match="the prompt 'a3' has no tokens"):
-        gym.make("TextRLHF-v0", **world(model=lm, prompts=["a3"]))
+        gym.make("TextRLHF-v0", **text_env(model=lm, prompts=["a3"]))
 
 
 def test_prompts_of_ones_own_in_every_form(text, tmp_path):

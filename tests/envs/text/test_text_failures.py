@@ -1,4 +1,4 @@
-"""What must not happen silently, nor leave a world that goes on as if nothing had been."""
+"""What must not happen silently, nor leave a environment that goes on as if nothing had been."""
 
 import copy
 import math
@@ -11,47 +11,47 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 
 from textrlhf.language import CausalLM
-from textrlhf.reward_models import Composite, JudgeError
+from textrlhf.reward_models import Composite, RewardFunctionError
+from tiny_envs import Chatting, Counting, text_env
 from tiny_models import tiny_lm, tiny_model, word_tokenizer
-from tiny_worlds import Chatting, Counting, world
 
 EOS = 1
 
 
 def make(**changes):
-    return gym.make("TextRLHF-v0", **world(**changes))
+    return gym.make("TextRLHF-v0", **text_env(**changes))
 
 
 def make_vec(n, **changes):
-    return gym.make_vec("TextRLHF-v0", num_envs=n, **world(**changes))
+    return gym.make_vec("TextRLHF-v0", num_envs=n, **text_env(**changes))
 
 
 def failing_once():
     state = {"calls": 0}
 
-    def judge(prompts, responses):
+    def reward_model(prompts, responses):
         state["calls"] += 1
         if state["calls"] == 1:
             raise RuntimeError("out of paper")
         return np.ones(len(prompts))
 
-    return judge
+    return reward_model
 
 
 class TestTheReference:
     def test_is_frozen_also_where_it_came_as_a_handle(self):
-        """Guards against an agent that trains the very model it is charged against: its KL would stay 0."""
+        """Guards against an agent that trains the very model it pays the penalty against: its KL would stay 0."""
         model = tiny_model("gpt2").requires_grad_(True).train()
         env = make(model=CausalLM(model, word_tokenizer()))
         model = env.unwrapped.reference_model.model
         assert not model.training
         assert not any(parameter.requires_grad for parameter in model.parameters())
 
-    @pytest.mark.parametrize("charge", ["token", "deferred"])
-    def test_with_broken_weights_says_so(self, charge):
+    @pytest.mark.parametrize("kl_penalty", ["token", "deferred"])
+    def test_with_broken_weights_says_so(self, kl_penalty):
         model = tiny_model("gpt2")
         broken = CausalLM(copy.deepcopy(model), word_tokenizer())
-        env = make(model=broken, charge=charge, max_new_tokens=2)
+        env = make(model=broken, kl_penalty=kl_penalty, max_new_tokens=2)
         env.reset(seed=0)
         broken.model.transformer.ln_f.weight.data.fill_(math.nan)
         with pytest.raises(FloatingPointError, match="token 5 the log-probability nan"):
@@ -67,7 +67,7 @@ class TestAJudgeThatFails:
     def test_ends_the_single_text(self):
         env = make(reward_model=failing_once())
         env.reset(seed=0)
-        with pytest.raises(JudgeError, match="out of paper"):
+        with pytest.raises(RewardFunctionError, match="out of paper"):
             env.step(EOS)
         with pytest.raises(ResetNeeded):
             env.step(5)
@@ -77,7 +77,7 @@ class TestAJudgeThatFails:
     def test_ends_the_batch(self):
         env = make_vec(3, reward_model=failing_once())
         env.reset(seed=0)
-        with pytest.raises(JudgeError, match="out of paper"):
+        with pytest.raises(RewardFunctionError, match="out of paper"):
             env.step(np.full(3, EOS))
         with pytest.raises(ResetNeeded):
             env.step(np.full(3, 5))
@@ -91,7 +91,7 @@ class TestAJudgeThatFails:
 
         env = make(task=Broken())
         env.reset(seed=0)
-        with pytest.raises(JudgeError, match="measures of the task 'counting' raised KeyError"):
+        with pytest.raises(RewardFunctionError, match="measures of the task 'counting' raised KeyError"):
             env.step(EOS)
 
     def test_is_named_where_it_judges_turns(self):
@@ -100,7 +100,7 @@ class TestAJudgeThatFails:
 
         env = make(task=Chatting(), feedback=feedback)
         env.reset(seed=0)
-        with pytest.raises(JudgeError, match="feedback raised OSError: gone home"):
+        with pytest.raises(RewardFunctionError, match="feedback raised OSError: gone home"):
             env.step(EOS)
 
     def test_a_reply_must_be_text(self):
@@ -132,7 +132,7 @@ def test_a_state_of_another_world_is_refused():
 
     state = make().unwrapped.get_state()
     env = make(task=Fewer())
-    with pytest.raises(ValueError, match="a world with 23 prompts, this one has 2"):
+    with pytest.raises(ValueError, match="a environment with 23 prompts, this one has 2"):
         env.unwrapped.set_state(state)
     with pytest.raises(ValueError, match=r"not one that get_state\(\) gave"):
         env.unwrapped.set_state({"rng": 1})

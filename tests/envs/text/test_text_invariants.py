@@ -1,12 +1,12 @@
-"""What must always hold (design §7): whatever the model, whoever charges, one text or many."""
+"""What must always hold (design §7): whatever the model, whoever penalties, one text or many."""
 
 import itertools
 
 import numpy as np
 import pytest
 
+from tiny_envs import Chatting
 from tiny_models import V, tiny_lm
-from tiny_worlds import Chatting
 
 EOS = 1
 FAMILIES = ["gpt2", "llama", "opt", "qwen3", "bloom", "gemma2", "gpt_neo"]  # the last three on the column cache
@@ -20,9 +20,9 @@ def sampled(oracle, lm, seen, rng):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("charge", ["token", "deferred"])
-def test_policy_equal_to_reference_is_charged_nothing(text, oracle, rng, family, charge):
-    env, lm = text(family=family, charge=charge, kl_coef=1.0, max_new_tokens=16), tiny_lm(family)
+@pytest.mark.parametrize("kl_penalty", ["token", "deferred"])
+def test_policy_equal_to_reference_is_charged_nothing(text, oracle, rng, family, kl_penalty):
+    env, lm = text(family=family, kl_penalty=kl_penalty, kl_coef=1.0, max_new_tokens=16), tiny_lm(family)
     for episode in range(3):
         seen, _ = env.reset(seed=episode)
         over = False
@@ -72,22 +72,22 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("charge", ["token", "deferred", "none"])
-def test_rewards_sum_to_score_minus_beta_times_kl(text, write, rng, kind, charge):
-    env, reasons = text(charge=charge, kl_coef=0.37, **KINDS[kind]), set()
+@pytest.mark.parametrize("kl_penalty", ["token", "deferred", "none"])
+def test_rewards_sum_to_score_minus_beta_times_kl(text, write, rng, kind, kl_penalty):
+    env, reasons = text(kl_penalty=kl_penalty, kl_coef=0.37, **KINDS[kind]), set()
     for episode in range(8):
         one = write(env, rng, seed=episode, forbid=0.1)
         last = one.infos[-1]
-        charged = 0.37 * last["kl"] if charge != "none" else 0.0
-        assert sum(one.rewards) == pytest.approx(last.get("score", 0.0) - charged, abs=1e-5)
+        penalised = 0.37 * last["kl"] if kl_penalty != "none" else 0.0
+        assert sum(one.rewards) == pytest.approx(last.get("score", 0.0) - penalised, abs=1e-5)
         reasons.add(last["finish_reason"])
     assert reasons & {"length", "context", "eos"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("charge", ["token", "deferred", "none"])
-def test_the_same_in_a_batch(text, rng, kind, charge):
-    env = text(5, charge=charge, kl_coef=0.37, **KINDS[kind])
+@pytest.mark.parametrize("kl_penalty", ["token", "deferred", "none"])
+def test_the_same_in_a_batch(text, rng, kind, kl_penalty):
+    env = text(5, kl_penalty=kl_penalty, kl_coef=0.37, **KINDS[kind])
     env.reset(seed=0)
     sums, texts = np.zeros(5), 0
     for _ in range(25):
@@ -97,9 +97,9 @@ def test_the_same_in_a_batch(text, rng, kind, charge):
         sums += rewards
         for row in np.flatnonzero(terminated | truncated):
             told = info["final_info"]
-            charged = 0.37 * told["kl"][row] if charge != "none" else 0.0
+            penalised = 0.37 * told["kl"][row] if kl_penalty != "none" else 0.0
             score = told["score"][row] if "score" in told and told["_score"][row] else 0.0
-            assert sums[row] == pytest.approx(score - charged, abs=1e-5)
+            assert sums[row] == pytest.approx(score - penalised, abs=1e-5)
             sums[row], texts = 0, texts + 1
     assert texts > 5
 

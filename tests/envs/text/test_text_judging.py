@@ -1,4 +1,4 @@
-"""Who judges: the task's gold, any callable, or a composite whose parts are told by name."""
+"""Who reward functions: the task's gold, any callable, or a composite whose parts are told by name."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from textrlhf import reward_models
-from textrlhf.reward_models import Composite, JudgeError
+from textrlhf.reward_models import Composite, RewardFunctionError
 from textrlhf.reward_models.composite import AtLeast, AtMost
 from textrlhf.reward_models.ensemble import Ensemble
-from tiny_worlds import Counting, world
+from tiny_envs import Counting, text_env
 
 EOS = 1
 
@@ -26,16 +26,16 @@ def constant(value):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Saved judges in place of those on disk: which were asked for, and on which device."""
+    """Saved reward functions in place of those on disk: which were asked for, and on which device."""
     found = []
 
-    def load_judge(name, device="auto"):
+    def load_reward_model(name, device="auto"):
         found.append((name, device))
-        if "judge" not in str(name):
-            raise ValueError(f"no judge at {name}: expected a folder that textrlhf reward train wrote")
+        if "reward_function" not in str(name):
+            raise ValueError(f"no reward function at {name}: expected a folder that textrlhf reward train wrote")
         return constant(float(len(str(name))))
 
-    monkeypatch.setattr(reward_models, "load_judge", load_judge, raising=False)
+    monkeypatch.setattr(reward_models, "load_reward_model", load_reward_model, raising=False)
     return found
 
 
@@ -47,9 +47,9 @@ def ended(env, *tokens):
     return env.step(EOS)[4]
 
 
-@pytest.mark.parametrize("judge", [None, "gold"])
-def test_gold_is_the_tasks_own_score(text, judge):
-    env = text(reward_model=judge, kl_coef=0.0)
+@pytest.mark.parametrize("reward_function", [None, "gold"])
+def test_gold_is_the_tasks_own_score(text, reward_function):
+    env = text(reward_model=reward_function, kl_coef=0.0)
     env.reset(seed=0)
     env.step(4)
     env.step(5)
@@ -86,8 +86,8 @@ def test_scores_come_in_any_form(text, answer):
 
 @pytest.mark.parametrize("num_envs", [None, 3])
 def test_a_composite_is_a_weighted_sum_told_by_name(text, num_envs):
-    judge = Composite({"truth": ("gold", 2.0), "size": (lengths, -0.25), "luck": (constant(4.0), 0.5)})
-    env = text(num_envs, reward_model=judge, kl_coef=0.0, missing_eos_penalty=0.5, max_new_tokens=3)
+    reward_function = Composite({"truth": ("gold", 2.0), "size": (lengths, -0.25), "luck": (constant(4.0), 0.5)})
+    env = text(num_envs, reward_model=reward_function, kl_coef=0.0, missing_eos_penalty=0.5, max_new_tokens=3)
     act = (lambda *tokens: tokens[0]) if num_envs is None else (lambda *tokens: np.array(tokens))
     env.reset(seed=0)
     env.step(act(4, 4, 5))
@@ -113,9 +113,9 @@ def test_gold_inside_a_composite_needs_a_task_that_has_it(text):
         def measure(self, prompts, responses):
             return {}
 
-    for judge in ("gold", None, Composite({"truth": ("gold", 1.0)})):
+    for reward_function in ("gold", None, Composite({"truth": ("gold", 1.0)})):
         with pytest.raises(ValueError, match=r"(reward_model|truth) is missing: expected a callable"):
-            text(task=Blind(), reward_model=judge)
+            text(task=Blind(), reward_model=reward_function)
     env = text(task=Blind(), reward_model=constant(1.0), kl_coef=0.0)
     env.reset(seed=0)
     _, reward, *_, info = env.step(EOS)
@@ -130,16 +130,16 @@ def test_no_part_of_a_composite_hides_what_info_tells(text, name):
 
 
 @pytest.mark.parametrize(
-    ("judges", "message"),
+    ("reward_functions", "message"),
     [
-        ({}, "judges is empty"),
-        ({"a": constant(1.0)}, r"judges\['a'\] is .*expected \(judge, weight\)"),
+        ({}, "reward functions is empty"),
+        ({"a": constant(1.0)}, r"reward functions\['a'\] is .*expected \(reward function, weight\)"),
         ({"a": (constant(1.0), np.nan)}, "the weight a finite number"),
     ],
 )
-def test_composites_that_are_none(judges, message):
+def test_composites_that_are_none(reward_functions, message):
     with pytest.raises(ValueError, match=message):
-        Composite(judges)
+        Composite(reward_functions)
 
 
 def test_a_part_that_cannot_judge_is_named(text, asked):
@@ -181,7 +181,7 @@ def test_a_tasks_own_prompt_without_what_its_score_needs(text):
 
 
 def test_constraints_are_told_by_name_and_priced(text):
-    judge = Composite(
+    reward_function = Composite(
         {
             "truth": ("gold", 1.0),
             "gold": AtLeast("gold", 0.75, 4.0),
@@ -189,22 +189,22 @@ def test_constraints_are_told_by_name_and_priced(text):
             "luck": (constant(1.0), 0.5),
         }
     )
-    told = ended(text(reward_model=judge, kl_coef=0.0), 4, 5)
+    told = ended(text(reward_model=reward_function, kl_coef=0.0), 4, 5)
     assert (told["gold"], told["truth"], told["size"], told["luck"]) == (0.5, 0.5, 2.0, 1.0)
     assert told["score"] == 0.5 - 4 * 0.25 - 2 * 0.5 + 0.5
 
 
 def test_gold_within_a_composite_within_is_the_true_score(text):
-    judge = Composite({"inner": (Composite({"truth": ("gold", 2.0), "size": (lengths, 1.0)}), 3.0)})
-    told = ended(text(reward_model=judge, kl_coef=0.0), 4, 5)
+    reward_function = Composite({"inner": (Composite({"truth": ("gold", 2.0), "size": (lengths, 1.0)}), 3.0)})
+    told = ended(text(reward_model=reward_function, kl_coef=0.0), 4, 5)
     assert told["inner"] == 2 * 0.5 + 2
     assert told["score"] == 3 * told["inner"]
 
 
 @pytest.mark.parametrize("num_envs", [None, 2])
 def test_an_ensembles_members_are_told_by_name(text, num_envs):
-    judge = Ensemble([lengths, constant(5.0)], "worst")
-    env = text(num_envs, reward_model=judge, kl_coef=0.0)
+    reward_function = Ensemble([lengths, constant(5.0)], "worst")
+    env = text(num_envs, reward_model=reward_function, kl_coef=0.0)
     act = (lambda token: token) if num_envs is None else (lambda token: np.full(2, token))
     env.reset(seed=0)
     env.step(act(4))
@@ -214,12 +214,12 @@ def test_an_ensembles_members_are_told_by_name(text, num_envs):
 
 
 class Halves:
-    """A judge of two parts that knows nothing of this library."""
+    """A reward function of two parts that knows nothing of this library."""
 
     names = ("left", "right")
 
     def __call__(self, prompts, responses):
-        raise AssertionError("a judge that has parts is asked for these")
+        raise AssertionError("a reward function that has parts is asked for these")
 
     def parts(self, prompts, responses):
         return dict.fromkeys(self.names, lengths(prompts, responses))
@@ -235,20 +235,20 @@ def test_anything_with_parts_has_them_told(text):
 
 @pytest.mark.parametrize("name", ["gold", "kl"])
 def test_none_of_which_may_pass_for_something_else(text, name):
-    judge = Halves()
-    judge.names = ("left", name)
+    reward_function = Halves()
+    reward_function.names = ("left", name)
     with pytest.raises(ValueError, match=f"part of the reward_model is named .{name}."):
-        ended(text(reward_model=judge), 4)
+        ended(text(reward_model=reward_function), 4)
 
 
 def test_what_parts_add_up_to_must_be_a_score(text):
-    judge = Halves()
-    judge.combine = lambda parts: [np.nan]
-    with pytest.raises(JudgeError, match="reward_model returned nan for the response ' a4'"):
-        ended(text(reward_model=judge), 4)
+    reward_function = Halves()
+    reward_function.combine = lambda parts: [np.nan]
+    with pytest.raises(RewardFunctionError, match="reward_model returned nan for the response ' a4'"):
+        ended(text(reward_model=reward_function), 4)
 
 
-@pytest.mark.parametrize("name", ["runs/judge", Path("runs/judge")])
+@pytest.mark.parametrize("name", ["runs/reward-model", Path("runs/reward-model")])
 def test_a_saved_judge_is_found_by_its_name(text, asked, name):
     told = ended(text(reward_model=name, kl_coef=0.0, device="cpu"), 4)
     assert asked == [(name, "cpu")]
@@ -257,50 +257,53 @@ def test_a_saved_judge_is_found_by_its_name(text, asked, name):
 
 
 def test_saved_judges_are_found_within_a_composite(text, asked):
-    judge = Composite(
+    reward_function = Composite(
         {
-            "quality": ("runs/judge", 1.0),
-            "safety": AtLeast("my-judge", 9.0, 2.0),
-            "inner": (Composite({"deep": (Path("judge"), 1.0)}), 1.0),
+            "quality": ("runs/reward-model", 1.0),
+            "safety": AtLeast("my-reward-model", 9.0, 2.0),
+            "inner": (Composite({"deep": (Path("reward_function"), 1.0)}), 1.0),
             "truth": ("gold", 1.0),
         }
     )
-    told = ended(text(reward_model=judge, kl_coef=0.0), 4)
-    assert asked == [("runs/judge", "auto"), ("my-judge", "auto"), (Path("judge"), "auto")]
+    told = ended(text(reward_model=reward_function, kl_coef=0.0), 4)
+    assert asked == [
+        ("runs/reward-model", "auto"),
+        ("my-reward-model", "auto"),
+        (Path("reward_function"), "auto"),
+    ]
     assert [told[name] for name in ("quality", "safety", "inner", "truth")] == [10.0, 8.0, 5.0, 1.0]
     assert told["score"] == 10.0 - 2.0 + 5.0 + 1.0
-    assert judge.judges["quality"] == ("runs/judge", 1.0)  # the user's own is as it was
+    assert reward_function.reward_functions["quality"] == ("runs/reward-model", 1.0)  # the user's own is as it was
 
 
 def test_a_judge_that_is_not_there_says_what_was_looked_for(text, asked):
-    seen = (
-        r"expected a callable .*, or the name of a saved judge, or \"gold\".* no judge at runs/nowhere: expected a fol"
-    )
+    seen = r"expected a callable .*, or the name of a saved reward function, or \"gold\".* no reward "
+    seen += "model at runs/nowhere: expected a fol"
     with pytest.raises(ValueError, match=f"reward_model is 'runs/nowhere': {seen}"):
         text(reward_model="runs/nowhere")
     with pytest.raises(ValueError, match=f"safety is .*runs/nowhere.*: {seen}"):
         text(reward_model=Composite({"safety": AtLeast(Path("runs/nowhere"), 0.0, 1.0)}))
 
 
-class Judged(Counting):
-    judge = "the-usual-judge"
+class JudgementDataset(Counting):
+    reward_function = "the-usual-reward function"
 
 
 def test_a_task_may_have_a_usual_judge(text, asked):
-    told = ended(text(task=Judged(), kl_coef=0.0), 4, 5)
-    assert asked == [("the-usual-judge", "auto")]
+    told = ended(text(task=JudgementDataset(), kl_coef=0.0), 4, 5)
+    assert asked == [("the-usual-reward function", "auto")]
     assert told["score"] == 15.0
     assert told["gold"] == 0.5
 
 
 def test_which_gives_way_to_the_users_choice(text, asked):
-    assert ended(text(task=Judged(), reward_model="gold", kl_coef=0.0), 4, 5)["score"] == 0.5
-    assert ended(text(task=Judged(), reward_model=lengths, kl_coef=0.0), 4, 5)["score"] == 2.0
+    assert ended(text(task=JudgementDataset(), reward_model="gold", kl_coef=0.0), 4, 5)["score"] == 0.5
+    assert ended(text(task=JudgementDataset(), reward_model=lengths, kl_coef=0.0), 4, 5)["score"] == 2.0
     assert asked == []
 
 
 def test_where_it_judges_prompts_need_no_true_score(text, asked):
-    class Needy(Judged):
+    class Needy(JudgementDataset):
         needs = ("reference",)
 
     told = ended(text(task=Needy(), prompts=["a3", "a4"], kl_coef=0.0), 4)
@@ -309,6 +312,6 @@ def test_where_it_judges_prompts_need_no_true_score(text, asked):
 
 
 def test_a_spec_keeps_the_name_and_not_the_judge(asked):
-    env = gym.make("TextRLHF-v0", **world(reward_model="runs/judge"))
-    assert env.spec.kwargs["reward_model"] == "runs/judge"
+    env = gym.make("TextRLHF-v0", **text_env(reward_model="runs/reward-model"))
+    assert env.spec.kwargs["reward_model"] == "runs/reward-model"
     env.close()

@@ -1,11 +1,11 @@
-"""Masks: what may be written, what is charged where not everything may, and what becomes of forbidden tokens."""
+"""Masks: what may be written, what pays the penalty where not everything may, and what becomes of forbidden tokens."""
 
 import numpy as np
 import pytest
 from gymnasium.vector.utils import batch_space
 
+from tiny_envs import Chatting
 from tiny_models import V, tiny_lm
-from tiny_worlds import Chatting
 
 EOS = 1
 EVEN = tuple(range(2, V, 2))
@@ -66,9 +66,9 @@ def test_where_nothing_is_forbidden_there_are_no_masks(text):
 
 @pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize("family", ["gpt2", "bloom"])
-@pytest.mark.parametrize("charge", ["token", "deferred"])
-def test_under_masks_policy_equal_to_reference_costs_nothing(text, oracle, rng, rules, family, charge):
-    env, lm = text(**rules, family=family, kl_coef=1.0, charge=charge, reward_model=zero), tiny_lm(family)
+@pytest.mark.parametrize("kl_penalty", ["token", "deferred"])
+def test_under_masks_policy_equal_to_reference_costs_nothing(text, oracle, rng, rules, family, kl_penalty):
+    env, lm = text(**rules, family=family, kl_coef=1.0, kl_penalty=kl_penalty, reward_model=zero), tiny_lm(family)
     for episode in range(4):
         seen, info = env.reset(seed=episode)
         over = False
@@ -100,9 +100,9 @@ def test_charges_under_masks_by_hand_forbidden_tokens_included(text, oracle, wri
     assert forbidden > 5
 
 
-@pytest.mark.parametrize("charge", ["token", "deferred", "none"])
-def test_a_forbidden_token_is_not_written_and_uses_budget(text, charge):
-    env = text(allowed_tokens=EVEN, max_new_tokens=4, charge=charge, kl_coef=0.0)
+@pytest.mark.parametrize("kl_penalty", ["token", "deferred", "none"])
+def test_a_forbidden_token_is_not_written_and_uses_budget(text, kl_penalty):
+    env = text(allowed_tokens=EVEN, max_new_tokens=4, kl_penalty=kl_penalty, kl_coef=0.0)
     before, _ = env.reset(seed=0)
     seen, _, terminated, _, info = env.step(3)
     np.testing.assert_array_equal(seen, before)

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import textrlhf  # noqa: F401
+from tiny_envs import Chatting, Counting, text_env
 from tiny_models import V, tiny_lm
-from tiny_worlds import Chatting, Counting, world
 
 EOS, N = 1, 3
 QUICK = settings(
@@ -31,7 +31,7 @@ def arguments(draw):
         "family": draw(st.sampled_from(["gpt2", "bloom"])),
         "max_new_tokens": budget,
         "context": budget + 5 + draw(st.integers(0, 12)),
-        "charge": draw(st.sampled_from(["token", "deferred", "none"])),
+        "kl_penalty": draw(st.sampled_from(["token", "deferred", "none"])),
         "on_length": draw(st.sampled_from(["score", "truncate"])),
         "min_new_tokens": draw(st.sampled_from([0, 0, 1, 4])),
         "allowed_tokens": draw(st.sampled_from([None, (3, 4, 5, 6), tuple(range(2, V))])),
@@ -98,14 +98,14 @@ class Watched:
         assert (reason == "length") <= (self.taken == self.kwargs["max_new_tokens"])
         if reason == "eos":
             assert action == EOS
-        beta = 0.0 if self.kwargs["charge"] == "none" else self.kwargs["kl_coef"]
+        beta = 0.0 if self.kwargs["kl_penalty"] == "none" else self.kwargs["kl_coef"]
         assert self.total == pytest.approx(told.get("score", 0.0) - beta * told.get("kl", 0.0), abs=1e-4)
 
 
 @QUICK
 @given(arguments(), moves)
 def test_one_text(kwargs, moves):
-    env = gym.make("TextRLHF-v0", **world(**kwargs)).unwrapped
+    env = gym.make("TextRLHF-v0", **text_env(**kwargs)).unwrapped
     observation, _ = env.reset(seed=0)
     text, over = Watched(kwargs, observation), False
     for actions, logprobs, what, _ in moves:
@@ -126,8 +126,8 @@ def test_one_text(kwargs, moves):
 @QUICK
 @given(arguments(), moves, st.sampled_from(list(AutoresetMode)))
 def test_a_batch_is_its_single_environments(kwargs, moves, mode):
-    batch = gym.make_vec("TextRLHF-v0", num_envs=N, autoreset_mode=mode, **world(**kwargs))
-    singles = [gym.make("TextRLHF-v0", **world(**kwargs)).unwrapped for _ in range(N)]
+    batch = gym.make_vec("TextRLHF-v0", num_envs=N, autoreset_mode=mode, **text_env(**kwargs))
+    singles = [gym.make("TextRLHF-v0", **text_env(**kwargs)).unwrapped for _ in range(N)]
     seen = batch.reset(seed=20)[0]
     texts = []
     for i, single in enumerate(singles):
@@ -179,10 +179,10 @@ def test_a_batch_is_its_single_environments(kwargs, moves, mode):
 @QUICK
 @given(arguments(), moves, st.lists(st.integers(0, 24), max_size=4))
 def test_settling_whenever_one_likes_pays_what_was_owed(kwargs, moves, stops):
-    """By steps, the charges of a deferred world, settled at random times, are those of a charged one."""
+    """By steps, the penalties of a deferred environment, settled at random times, are those of a penalised one."""
     kwargs = {**kwargs, "kl_coef": 0.5}
-    at_once = gym.make_vec("TextRLHF-v0", num_envs=N, **world(**{**kwargs, "charge": "token"}))
-    later = gym.make_vec("TextRLHF-v0", num_envs=N, **world(**{**kwargs, "charge": "deferred"}))
+    at_once = gym.make_vec("TextRLHF-v0", num_envs=N, **text_env(**{**kwargs, "kl_penalty": "token"}))
+    later = gym.make_vec("TextRLHF-v0", num_envs=N, **text_env(**{**kwargs, "kl_penalty": "deferred"}))
     at_once.reset(seed=1)
     later.reset(seed=1)
     later.settle()
@@ -195,10 +195,10 @@ def test_settling_whenever_one_likes_pays_what_was_owed(kwargs, moves, stops):
             at_once.policy_logprob = later.policy_logprob = np.array(logprobs)
         whole, bare = at_once.step(np.array(actions)), later.step(np.array(actions))
         np.testing.assert_array_equal(whole[0], bare[0])
-        for slot, charge in enumerate(whole[1] - bare[1]):
-            due[slot].append(charge)
+        for slot, kl_penalty in enumerate(whole[1] - bare[1]):
+            due[slot].append(kl_penalty)
         if t in stops:
-            for slot, charges in enumerate(later.settle()):
-                paid[slot] += charges.tolist()
-    for slot, charges in enumerate(later.settle()):
-        np.testing.assert_allclose(paid[slot] + charges.tolist(), due[slot], atol=1e-5)
+            for slot, penalties in enumerate(later.settle()):
+                paid[slot] += penalties.tolist()
+    for slot, penalties in enumerate(later.settle()):
+        np.testing.assert_allclose(paid[slot] + penalties.tolist(), due[slot], atol=1e-5)

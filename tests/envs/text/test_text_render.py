@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from textrlhf.envs.text import TextEnv
-from tiny_worlds import Chatting, world
+from tiny_envs import Chatting, text_env
 
 EOS = 1
 GREEN, YELLOW, RED, DIM = "\033[32m", "\033[33m", "\033[31m", "\033[2m"
@@ -38,7 +38,7 @@ def test_tokens_are_coloured_by_what_they_were_charged_for(text):
     env.reset(seed=0)
     for kl in (0.0, 0.4, -0.4, 1.5, -1.5, 2.5):
         told = env.unwrapped.engine  # the reference's opinion, to announce a known distance from it
-        hidden = told.charging.memory.catch_up(np.zeros(1, int), told.tokens, told.lengths)
+        hidden = told.kl_penalty.memory.catch_up(np.zeros(1, int), told.tokens, told.lengths)
         best = int(told.lm.head(hidden).argmax())
         logp = float(told.lm.head(hidden).log_softmax(-1)[0, best])
         token = best if best > 1 else 5
@@ -53,8 +53,8 @@ def test_tokens_are_coloured_by_what_they_were_charged_for(text):
 
 
 def test_without_known_charges_there_is_no_colour(text):
-    for charge in ("none", "deferred"):
-        env = text(render_mode="ansi", charge=charge)
+    for kl_penalty in ("none", "deferred"):
+        env = text(render_mode="ansi", kl_penalty=kl_penalty)
         env.reset(seed=0)
         env.step(5)
         assert not {GREEN, YELLOW, RED} & set(re.findall(r"\033\[\d*m", env.render()))
@@ -130,4 +130,4 @@ def test_render_modes_that_are_none(text):
     with pytest.raises(ValueError, match=r"render_mode is 'human': expected None or 'ansi' for a batch"):
         text(2, render_mode="human")
     with pytest.raises(ValueError, match=r"render_mode is 'rgb_array': expected None, 'ansi' or 'human'"):
-        TextEnv(render_mode="rgb_array", **world())
+        TextEnv(render_mode="rgb_array", **text_env())

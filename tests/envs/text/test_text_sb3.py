@@ -1,4 +1,4 @@
-"""Stable-Baselines3 on text worlds, unchanged: they run, and they learn where a text is small enough."""
+"""Stable-Baselines3 on text environments, unchanged: they run, and they learn where a text is small enough."""
 
 import itertools
 
@@ -80,9 +80,9 @@ def test_ppo_reaches_nine_tenths_of_the_optimum_on_eight_tokens():
     """Guards against rewards, ends or observations that an outside learner cannot use."""
     torch.manual_seed(0)
     lm = CausalLM(tiny_model("gpt2", vocab_size=V), word_tokenizer(V))
-    world = {"task": FourWords(), "model": lm, "context": 6, "kl_coef": BETA, "charge": "deferred"}
+    text_env = {"task": FourWords(), "model": lm, "context": 6, "kl_coef": BETA, "kl_penalty": "deferred"}
     optimum = best_return(lm, lm.encode("a4 a6").tolist())
-    env = OneHot(gym.make("TextRLHF-v0", **world))
+    env = OneHot(gym.make("TextRLHF-v0", **text_env))
     settings = {"n_steps": 256, "batch_size": 64, "learning_rate": 1e-3, "ent_coef": 0.03, "gamma": 1.0}
     agent = PPO("MlpPolicy", env, seed=0, device="cpu", **settings)
     agent.learn(8_000)

@@ -10,12 +10,12 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 from textrlhf.envs.text.wrappers import ModelInputs, ModelInputsBatch, Strings, model_inputs
+from tiny_envs import text_env
 from tiny_models import tiny_lm
-from tiny_worlds import world
 
 
 def make(**changes):
-    return gym.make("TextRLHF-v0", **world(**changes))
+    return gym.make("TextRLHF-v0", **text_env(**changes))
 
 
 class TestStrings:
@@ -61,7 +61,7 @@ class TestStrings:
             env.step(action)
 
     def test_only_around_a_text_world(self):
-        with pytest.raises(TypeError, match="no text world"):
+        with pytest.raises(TypeError, match="no text environment"):
             Strings(gym.make("CartPole-v1"))
 
 
@@ -93,8 +93,8 @@ class TestModelInputs:
 
     @pytest.mark.parametrize("mode", list(AutoresetMode))
     def test_a_batch_equals_singles(self, mode):
-        batch = ModelInputsBatch(gym.make_vec("TextRLHF-v0", num_envs=3, autoreset_mode=mode, **world()), "left")
-        plain = gym.make_vec("TextRLHF-v0", num_envs=3, autoreset_mode=mode, **world())
+        batch = ModelInputsBatch(gym.make_vec("TextRLHF-v0", num_envs=3, autoreset_mode=mode, **text_env()), "left")
+        plain = gym.make_vec("TextRLHF-v0", num_envs=3, autoreset_mode=mode, **text_env())
         rng = np.random.default_rng(0)
         seen, _ = batch.reset(seed=1)
         tokens, _ = plain.reset(seed=1)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from textrlhf.reward_models import JudgeError
+from textrlhf.reward_models import RewardFunctionError
 from textrlhf.reward_models.feedback import Labelled, Ranked, Rated, SimulatedAnnotator
 
 
@@ -92,8 +92,8 @@ def test_an_error_depends_on_seed_and_index_alone() -> None:
     assert annotator.rank(prompts, tied) == [judgement for i, judgement in enumerate(first) if i % 3]
     assert SimulatedAnnotator(number, 0.4, seed=8).rank(prompts, responses) != first
     values = [str(i % 5) for i in range(60)]
-    for judge in (annotator.label, annotator.rate):
-        assert judge(prompts[:40], values[:40]) == judge(prompts, values)[:40]
+    for reward_function in (annotator.label, annotator.rate):
+        assert reward_function(prompts[:40], values[:40]) == reward_function(prompts, values)[:40]
 
 
 def test_kinds_err_in_places_of_their_own() -> None:
@@ -173,7 +173,7 @@ def test_bad_arguments() -> None:
         annotator.rate(["p"], ["1"], scale=(5, 1))
     with pytest.raises(ValueError, match="low is 1 and high is 1"):
         annotator.rate(["p"], ["1"], low=1, high=1)
-    with pytest.raises(JudgeError, match="score returned nan for the response 'nan'"):
+    with pytest.raises(RewardFunctionError, match="score returned nan for the response 'nan'"):
         annotator.rank(["p"], [["1", "nan"]])
     with pytest.raises(ValueError, match=r"prompts\[1\]: responses\[0\] is empty"):
         SimulatedAnnotator(length).rank(["p", "q"], [["a", "ab"], ["  ", "a"]])

@@ -49,7 +49,10 @@ BAD: dict[str, tuple[Callable[[str], object], str]] = {
     ),
     "boolean margin": (lambda place: Ranked("p", ("a", "b"), True, place), "the margin is True"),
     "margin of three": (lambda place: Ranked("p", ("a", "b", "c"), 1.0, place), "the margin is 1.0 for 3 responses"),
-    "empty": (lambda place: Labelled("p", "", True, place), r"response is empty \(''\): there is nothing to judge"),
+    "empty": (
+        lambda place: Labelled("p", "", True, place),
+        r"response is empty \(''\): there is nothing to reward function",
+    ),
     "blank": (lambda place: Ranked("p", ("a", " \n"), place=place), r"responses\[1\] is empty"),
     "no text": (lambda place: Labelled("p", 7, True, place), "response is 7: expected a string"),
     "no prompt": (lambda place: Labelled(None, "a", True, place), "prompt is None: expected a string"),

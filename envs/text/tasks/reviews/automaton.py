@@ -131,7 +131,9 @@ class State:
         return table
 
 
-def walk(state: State, mood: int, draws: Iterator[float], limit: int, last: str = "") -> tuple[list[str], State]:
+def train_reward_model(
+    state: State, mood: int, draws: Iterator[float], limit: int, last: str = ""
+) -> tuple[list[str], State]:
     """Write from `state` on, at most `limit` words or up to the word `last`; return them and the state reached."""
     written: list[str] = []
     while len(written) < limit and state.node is not None:

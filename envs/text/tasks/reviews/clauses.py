@@ -32,20 +32,20 @@ LASTING = {"dull", "lazy", "noisy"}  # a thing that can be so is said to be "nev
 VARYING = {"cold", "warm", "hot", "dry", "cheap", "expensive", "long"}  # not before a noun: "a cold dinner"
 
 
-def judging(words: list[tuple[float, str]], thing: str = "") -> Node:
+def scorer(words: list[tuple[float, str]], thing: str = "") -> Node:
     """One of several judging words, each with its share."""
     return Choice(*((share, 0.0, Word(word, TONE * worth(word, thing))) for share, word in words))
 
 
 def signed(table: dict[str, float], sign: int) -> Node:
     """One of the words of a table that praise, or blame."""
-    return judging([(1.0, word) for word, value in table.items() if value * sign > 0])
+    return scorer([(1.0, word) for word, value in table.items() if value * sign > 0])
 
 
 @cache
 def verb(table: tuple[tuple[str, str, float], ...], sign: int, form: int) -> Node:
     """One of the verbs that praise, or blame, in the past (0) or as it stands after "did not" (1)."""
-    return judging([(1.0, (past, base)[form]) for past, base, value in table if value * sign > 0])
+    return scorer([(1.0, (past, base)[form]) for past, base, value in table if value * sign > 0])
 
 
 @cache
@@ -53,11 +53,11 @@ def adjective(thing: Thing, sign: int, extreme: bool | None = None) -> Node:
     """An adjective for the thing; rather one that takes "absolutely" (`extreme`) or "very" (not), if that is asked."""
     every = [(1.0 if own else 0.45, word) for word, own in thing.adjectives(sign)]
     if extreme is None:
-        return judging(every, thing.noun)
+        return scorer(every, thing.noun)
     fitting = [
         (share, word) for share, word in every if (abs(WORTH[word]) >= EXTREME) is extreme and word not in UNGRADED
     ]
-    return mostly(judging(fitting, thing.noun), adjective(thing, sign))
+    return mostly(scorer(fitting, thing.noun), adjective(thing, sign))
 
 
 @cache
@@ -83,7 +83,7 @@ def predicate(thing: Thing, sign: int) -> Node:
     overdone = [word for word in thing.own if word in OVERDONE]
     too = [(1.0, word) for word in overdone if word in GOOD_OVERDONE or worth(word, thing.noun) < 0]
     if too:
-        options.append((0.05, say("too" if sign < 0 else "not too", judging(too, thing.noun))))
+        options.append((0.05, say("too" if sign < 0 else "not too", scorer(too, thing.noun))))
     if len(thing.own) > 5:
         options.append((0.08, say(some, "and", some)))
         options.append((0.02, say("not only", some, "but also", some)))
@@ -122,7 +122,7 @@ def sort_of(domain: Domain, sign: int, names: tuple[str, ...]) -> Node:
     kinds: list[tuple[float, str, Node]] = []
     for word, own in domain.subject.adjectives(sign):
         if word not in VARYING:
-            share, named = (1.0 if own else 0.7), judging([(1.0, word)])
+            share, named = (1.0 if own else 0.7), scorer([(1.0, word)])
             kinds.append((share, word, named))
             if abs(WORTH[word]) < EXTREME and word not in UNGRADED:
                 kinds += [(0.1 * share, much, say(much, named)) for much in ("really", "very", "extremely")]
@@ -132,7 +132,7 @@ def sort_of(domain: Domain, sign: int, names: tuple[str, ...]) -> Node:
 @cache
 def is_one(domain: Domain, sign: int) -> Node:
     """What follows "it", said of the subject as a whole."""
-    kinds = [(1.0, word, judging([(1.0, word)])) for word, value in WAS_A.items() if value * sign > 0]
+    kinds = [(1.0, word, scorer([(1.0, word)])) for word, value in WAS_A.items() if value * sign > 0]
     kinds += [
         (0.2, much, say(much, signed(WAS_A, sign))) for much in ("absolute", "complete" if sign < 0 else "true", "real")
     ]
@@ -165,7 +165,7 @@ def feels(sign: int, whole: bool) -> Node:
 def felt_like(sign: int) -> Node:
     """What follows "I was": "not happy with it", "really disappointed"."""
     moods = [(2.0, word) for word in FELT_LIKE] + [(1.0, past) for past, _, _ in MOVED if past != "surprised"]
-    same, other = (judging([(n, word) for n, word in moods if WORTH[word] * way > 0]) for way in (sign, -sign))
+    same, other = (scorer([(n, word) for n, word in moods if WORTH[word] * way > 0]) for way in (sign, -sign))
     return say(
         one_of((4, same), (2, say(one_of("really", "very", "so"), same)), (1.5, say("not", other))),
         maybe(0.5, "with it"),

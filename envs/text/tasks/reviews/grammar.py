@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from .automaton import Choice, Node, State, Word
-from .clauses import feels, felt_like, is_one, judging, sort_of, tells
+from .clauses import feels, felt_like, is_one, scorer, sort_of, tells
 from .domains import DOMAINS, Domain
 from .phrases import LEAN, in_mood, maybe, mostly, one_of, say
 
@@ -50,10 +50,10 @@ def there(domain: Domain, sign: int) -> Node:
     if sign > 0:
         return one_of(
             say("There was nothing wrong with the", about),
-            say("There was plenty to", judging([(1, "like"), (1, "enjoy"), (1, "love")])),
+            say("There was plenty to", scorer([(1, "like"), (1, "enjoy"), (1, "love")])),
         )
     return one_of(
-        (2, say("There was", one_of("little", "nothing"), "to", judging([(1, "like"), (1, "enjoy"), (1, "admire")]))),
+        (2, say("There was", one_of("little", "nothing"), "to", scorer([(1, "like"), (1, "enjoy"), (1, "admire")]))),
         say("Something was wrong with the", about),
     )
 
@@ -72,7 +72,7 @@ def second(domain: Domain, sign: int) -> Node:
 
 
 @cache
-def goes_on(domain: Domain, sign: int) -> Node:
+def is_continuation(domain: Domain, sign: int) -> Node:
     """What may follow a first clause, up to the full stop; in a good mood blame is rather followed by a "but"."""
     same, other = second(domain, sign), second(domain, -sign)
     return Choice(
@@ -90,7 +90,7 @@ def sentence(domain: Domain) -> Node:
 
     def kinds(sign: int) -> Node:
         return one_of(
-            (0.87, say(first(domain, sign), goes_on(domain, sign))),
+            (0.87, say(first(domain, sign), is_continuation(domain, sign))),
             (0.05, say(there(domain, sign), END)),
             (0.08, say("Although", aspect(domain, -sign, False), ",", second(domain, sign), END)),
         )
@@ -107,9 +107,9 @@ def opening(domain: Domain) -> Node:
     def kinds(sign: int) -> Node:
         subject = tells(domain.subject, sign, domain.moves)
         return one_of(
-            (0.67, say(one_of((3, "The"), domain.this), name, subject, goes_on(domain, sign))),
+            (0.67, say(one_of((3, "The"), domain.this), name, subject, is_continuation(domain, sign))),
             (0.07, say("Although the", name, subject, ",", second(domain, -sign), END)),
-            (0.15, say("This was", sort_of(domain, sign, domain.names), goes_on(domain, sign))),
+            (0.15, say("This was", sort_of(domain, sign, domain.names), is_continuation(domain, sign))),
         )
 
     def loved(sign: int) -> Node:
@@ -130,7 +130,7 @@ def verdict(domain: Domain, sign: int, opens: bool) -> Node:
             (3, say(who, "would", maybe(0.4, one_of("gladly", "happily")), domain.again)),
             (3, say(who, "would", maybe(0.3, one_of("gladly", "really")), "recommend it", to_whom)),
             (2, say(it, "was", maybe(0.3, "really"), "worth", bargain)),
-            (1, say(who, "had no", judging([(1, "complaints"), (1, "regrets")]))),
+            (1, say(who, "had no", scorer([(1, "complaints"), (1, "regrets")]))),
             (1.5 * domain.returns, say(who, "will be back")),
             (1.0 * domain.returns, say(who, "did not want to leave")),
             (0.8 if domain.stop else 0, say(who, "could not stop", domain.stop or "")),

@@ -23,7 +23,7 @@ class Reviews(Task):
 
     name = "reviews"
     model = "reviews"
-    judge = "reviews"
+    reward_model = "reviews"
     max_new_tokens = 32
 
     def prompts(self, split: str) -> Sequence[Prompt]:
@@ -33,7 +33,7 @@ class Reviews(Task):
         return _prompts(split)
 
     def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
-        """Judge each response: "gold" is its sentiment, "grammatical" whether it completes a review."""
+        """Reward model each response: "gold" is its sentiment, "grammatical" whether it completes a review."""
         pairs = [(prompt.text, response) for prompt, response in zip(prompts, responses, strict=True)]
         gold = [sentiment(prompt, response) for prompt, response in pairs]
         right = [grammatical(prompt + response) for prompt, response in pairs]

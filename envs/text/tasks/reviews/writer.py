@@ -9,7 +9,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from .automaton import MOODS, NO_MOOD, read, walk
+from .automaton import MOODS, NO_MOOD, read, train_reward_model
 from .domains import DOMAINS
 from .grammar import start
 from .lexicon import WORTH
@@ -30,7 +30,7 @@ def write_review(rng: np.random.Generator) -> Pair:
     longest = PROMPT_WORDS[1] + RESPONSE_WORDS[1]
     while True:
         mood, where, how_far, *draws = rng.random(longest + 3).tolist()
-        words, reached = walk(start(), int(mood * len(MOODS)), iter(draws), longest)
+        words, reached = train_reward_model(start(), int(mood * len(MOODS)), iter(draws), longest)
         if reached.node is None and not _repeats(words):
             inside, more = _plan(where, how_far)
             at = min(words.index(".") + 1, inside) + more
@@ -59,7 +59,7 @@ def carry_on(prompt: str, rng: np.random.Generator) -> str:
     for attempt in range(200):
         pick, *draws = rng.random(RESPONSE_WORDS[1] + 1).tolist()
         mood, state, _ = ahead[min(bisect_right(reached, pick * reached[-1]), len(ahead) - 1)]
-        words, end = walk(state, mood, iter(draws), RESPONSE_WORDS[1])
+        words, end = train_reward_model(state, mood, iter(draws), RESPONSE_WORDS[1])
         if end.node is None and (attempt >= 100 or not _repeats(pieces + words)):
             break
     return "".join(words) if pieces else "".join(words)[1:]
@@ -73,9 +73,9 @@ def prompts(split: str) -> tuple[str, ...]:
     while len(found) < TRAIN + HELDOUT:
         for where, how_far, *draws in rng.random((512, sum(PROMPT_WORDS) + 8)).tolist():
             tape, (inside, more) = iter(draws), _plan(where, how_far)
-            words, state = walk(start(), NO_MOOD, tape, inside, ".")
+            words, state = train_reward_model(start(), NO_MOOD, tape, inside, ".")
             if more:
-                ahead, _ = walk(state, NO_MOOD, tape, more + RESPONSE_WORDS[0])
+                ahead, _ = train_reward_model(state, NO_MOOD, tape, more + RESPONSE_WORDS[0])
                 words += ahead[:more]
                 if len(words) > PROMPT_WORDS[1] or len(ahead) < more + RESPONSE_WORDS[0]:
                     continue

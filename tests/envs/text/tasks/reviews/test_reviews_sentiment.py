@@ -110,7 +110,7 @@ def test_no_word_has_two_roles():
 
 def said(node, rng):
     state = automaton.State(node, automaton.State())
-    return "".join(automaton.walk(state, int(rng.integers(4)), iter(rng.random(60).tolist()), 60)[0])
+    return "".join(automaton.train_reward_model(state, int(rng.integers(4)), iter(rng.random(60).tolist()), 60)[0])
 
 
 @pytest.mark.parametrize("name", DOMAINS)

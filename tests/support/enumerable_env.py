@@ -1,4 +1,4 @@
-"""Worlds of which every text is known: 6 tokens, a text of at most a few of them, a score drawn for each text.
+"""Environments of which every text is known: 6 tokens, a text of at most a few of them, a score drawn for each text.
 
 The best policy against a reference, p*(y|x) ∝ p_ref(y|x)·exp(score(x, y)/β), and what any policy earns, are then sums
 over all texts, in float64. A policy is a table here: a row of log-probabilities (V,) for every prefix that a text may
@@ -56,7 +56,7 @@ def next_log_probs(lm: CausalLM, texts: Sequence[tuple[int, ...]]) -> np.ndarray
     return logits.double().log_softmax(-1).numpy()
 
 
-class EnumerableWorld:
+class EnumerableEnv:
     """P `prompts`, each of which `lm` may continue with any of Y texts of up to `length` tokens."""
 
     def __init__(
@@ -84,21 +84,21 @@ class EnumerableWorld:
         self._digits = (V + 1) ** np.arange(self.context)
         self._row_of_number = np.full((V + 1) ** self.context, -1)
         self._row_of_number[[self._number(np.array(prefix)) for prefix in self.prefixes]] = range(len(self.prefixes))
-        self._judged = {
+        self._scored = {
             (prompt, self.lm.continuation(start, text)): score
             for prompt, start, scores in zip(self.prompts, self.starts, self.scores, strict=True)
             for text, score in zip(texts, scores, strict=True)
         }
-        assert len(self._judged) == self.scores.size, "two texts read the same"
+        assert len(self._scored) == self.scores.size, "two texts read the same"
         self.reference = self.table(self.lm)
 
-    def judge(self, prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-        """The world's reward model."""
-        return [self._judged[text] for text in zip(prompts, responses, strict=True)]
+    def reward_model(self, prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+        """The environment's reward model."""
+        return [self._scored[text] for text in zip(prompts, responses, strict=True)]
 
     def make(self, n: int, beta: float, **options) -> VectorEnv:
         """The real environment."""
-        own = {"model": self.lm, "reward_model": self.judge, "prompts": self.prompts, "context": self.context}
+        own = {"model": self.lm, "reward_model": self.reward_model, "prompts": self.prompts, "context": self.context}
         return gym.make_vec(
             "TextRLHF-v0", num_envs=n, **own, max_new_tokens=self.length, kl_coef=beta, **options, device="cpu"
         )
@@ -148,26 +148,26 @@ class EnumerableWorld:
 class QuickEnv(VectorEnv):
     """What the real environment pays, looked up: for learning from hundreds of thousands of texts."""
 
-    def __init__(self, world: EnumerableWorld, n: int, beta: float) -> None:
-        self.world, self.num_envs, self.kl_coef = world, n, beta
+    def __init__(self, env: EnumerableEnv, n: int, beta: float) -> None:
+        self.env, self.num_envs, self.kl_coef = env, n, beta
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
-        self.single_observation_space = spaces.Box(-1, V - 1, (world.context,), np.int64)
+        self.single_observation_space = spaces.Box(-1, V - 1, (env.context,), np.int64)
         self.single_action_space = spaces.Discrete(V)
         self.observation_space = batch_space(self.single_observation_space, n)
         self.action_space = batch_space(self.single_action_space, n)
         self.policy_logprob: np.ndarray | None = None
-        self._starts = np.full((len(world.starts), world.context), -1)
-        for row, start in zip(self._starts, world.starts, strict=True):
+        self._starts = np.full((len(env.starts), env.context), -1)
+        for row, start in zip(self._starts, env.starts, strict=True):
             row[: len(start)] = start
-        every, last = np.arange(len(world.lengths)), world.lengths - 1
-        ends = world.rows[:, every, last], world.tokens[every, last]  # the step that ends each text
-        self._ends = np.zeros((len(world.prefixes), V), bool)
-        self._scores = np.zeros((len(world.prefixes), V))
-        self._ends[ends], self._scores[ends] = True, world.scores
+        every, last = np.arange(len(env.lengths)), env.lengths - 1
+        ends = env.rows[:, every, last], env.tokens[every, last]  # the step that ends each text
+        self._ends = np.zeros((len(env.prefixes), V), bool)
+        self._scores = np.zeros((len(env.prefixes), V))
+        self._ends[ends], self._scores[ends] = True, env.scores
 
     def reset(self, *, seed=None, options=None):
         self._rng = np.random.default_rng(seed)
-        self.texts = np.empty((self.num_envs, self.world.context), np.int64)
+        self.texts = np.empty((self.num_envs, self.env.context), np.int64)
         self._begin(np.arange(self.num_envs), (options or {}).get("prompt"))
         return self.texts.copy(), {}
 
@@ -176,9 +176,9 @@ class QuickEnv(VectorEnv):
         self.texts[slots] = self._starts[drawn]
 
     def step(self, actions):
-        rows = self.world.row(self.texts)
+        rows = self.env.row(self.texts)
         log_p, self.policy_logprob = self.policy_logprob, None
-        reference, ended = self.world.reference[rows, actions], self._ends[rows, actions]
+        reference, ended = self.env.reference[rows, actions], self._ends[rows, actions]
         rewards = self._scores[rows, actions] - self.kl_coef * ((0.0 if log_p is None else log_p) - reference)
         self.texts[np.arange(self.num_envs), (self.texts >= 0).sum(1)] = actions
         self._begin(np.flatnonzero(ended))
@@ -196,11 +196,11 @@ class Read:
 class RowLog:
     """By which row each step is chosen, by what was observed."""
 
-    def __init__(self, world: EnumerableWorld) -> None:
-        self.world, self.rows = world, []
+    def __init__(self, env: EnumerableEnv) -> None:
+        self.env, self.rows = env, []
 
     def add(self, observation, starts) -> None:
-        self.rows.append(self.world.row(observation[0]))
+        self.rows.append(self.env.row(observation[0]))
 
     def take(self, steps, segments) -> torch.Tensor:
         return torch.from_numpy(np.stack(self.rows).reshape(-1)[steps.numpy()])
@@ -214,11 +214,11 @@ class TablePolicy(nn.Module):
 
     by_segments = False  # rows know nothing of each other
 
-    def __init__(self, world: EnumerableWorld) -> None:
+    def __init__(self, env: EnumerableEnv) -> None:
         super().__init__()
-        self.world = world
-        self.logits = nn.Parameter(torch.from_numpy(world.reference).float())
-        self.worth = nn.Parameter(torch.zeros(len(world.prefixes)))
+        self.env = env
+        self.logits = nn.Parameter(torch.from_numpy(env.reference).float())
+        self.worth = nn.Parameter(torch.zeros(len(env.prefixes)))
         self.distribution = Categorical([V])
 
     @property
@@ -233,7 +233,7 @@ class TablePolicy(nn.Module):
         self.to(device)
 
     def initial_memory(self, n: int) -> Read:
-        return Read(n, self.world.context)
+        return Read(n, self.env.context)
 
     def forget(self, memory: Read, starts) -> None:
         memory.texts[starts] = -1
@@ -244,7 +244,7 @@ class TablePolicy(nn.Module):
         new = (np.arange(texts.shape[1]) >= memory.lengths[:, None]) & (texts >= 0)
         memory.texts[new] = texts[new]
         memory.lengths = (memory.texts >= 0).sum(1)
-        return torch.from_numpy(self.world.row(memory.texts))
+        return torch.from_numpy(self.env.row(memory.texts))
 
     @torch.no_grad()
     def act(self, observation, memory, starts, *, deterministic=False, masks=None, generator=None) -> Act:
@@ -259,9 +259,9 @@ class TablePolicy(nn.Module):
 
     @torch.no_grad()
     def value(self, observation, memory, rows=None) -> torch.Tensor:
-        return self.worth[torch.from_numpy(self.world.row(observation[0]))]
+        return self.worth[torch.from_numpy(self.env.row(observation[0]))]
 
-    def parts(self, batch):
+    def microbatches(self, batch):
         return ((batch, 1.0),)
 
     def evaluate(self, batch) -> Evaluation:
@@ -269,19 +269,19 @@ class TablePolicy(nn.Module):
         return Evaluation(*self.distribution.evaluate(self.logits[rows], batch.actions), self.worth[rows])
 
     def new_log(self, memory) -> RowLog:
-        return RowLog(self.world)
+        return RowLog(self.env)
 
-    def refreshed(self, memory):
+    def after_update(self, memory):
         return memory  # texts, of which no weights are part
 
-    def absorb(self, log, valid) -> None:
+    def update_statistics(self, log, valid) -> None:
         pass
 
 
 class TablePPO(PPO):
     """PPO as it is, with a table for a policy."""
 
-    world_of_texts: EnumerableWorld
+    world_of_texts: EnumerableEnv
     policy_class = TablePolicy
 
     def make_policy(self):

@@ -9,7 +9,7 @@ import numpy as np
 
 from textrlhf.agents import Clone, Demonstrations, Episode
 from textrlhf.agents.environment.masks import pack
-from tiny_worlds import world
+from tiny_envs import text_env
 
 ROWS = [
     {"prompt": "a2 a3 a4", "completion": " a5 a6 a7"},
@@ -29,7 +29,7 @@ def pole_expert(seen: np.ndarray) -> int:
 
 
 def texts(rows: Any = ROWS, family: str = "gpt2", **settings: Any) -> Clone:
-    env = gym.make_vec("TextRLHF-v0", num_envs=1, **world(family=family))
+    env = gym.make_vec("TextRLHF-v0", num_envs=1, **text_env(family=family))
     return Clone(env, demonstrations=rows, **{"seed": 0, "heldout": 0.0, "batch_size": 1000, **settings})
 
 

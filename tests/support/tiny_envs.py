@@ -1,4 +1,4 @@
-"""Text worlds small enough to step thousands of times: random models of 40 words, tasks of a line or two."""
+"""Text environments small enough to step thousands of times: random models of 40 words, tasks of a line or two."""
 
 from __future__ import annotations
 
@@ -44,6 +44,6 @@ def plain(text):
     return " ".join(word for word in text.split() if word[1:].isdigit())
 
 
-def world(task=None, family="gpt2", **changes):
-    """Arguments for a tiny world."""
+def text_env(task=None, family="gpt2", **changes):
+    """Arguments for a tiny environment."""
     return {"task": task or Counting(), "model": tiny_lm(family), "context": 24, **changes}

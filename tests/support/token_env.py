@@ -1,6 +1,6 @@
-"""A toy world of tokens that asks of its agent all that text will: announced log-probs, settling, a reference.
+"""A toy environment of tokens that asks of its agent all that text will: announced log-probs, settling, a reference.
 
-Token 0 ends the text, 1 is dropped (the observation does not change), 2 makes the world add two tokens of its
+Token 0 ends the text, 1 is dropped (the observation does not change), 2 makes the environment add two tokens of its
 own, the rest are appended. The score is the share of 3s. The reference is one fixed distribution.
 """
 
@@ -20,8 +20,8 @@ REFERENCE = np.log(np.array([0.1, 0.1, 0.1, 0.2, 0.25, 0.25]))
 class Text:
     """One text under way."""
 
-    def __init__(self, charge: str, kl_coef: float, budget: int) -> None:
-        self.charge, self.kl_coef, self.budget = charge, kl_coef, budget
+    def __init__(self, kl_penalty: str, kl_coef: float, budget: int) -> None:
+        self.kl_penalty, self.kl_coef, self.budget = kl_penalty, kl_coef, budget
         self.settled_by_agent = False
         self.unpaid: list[float] = []
 
@@ -43,11 +43,11 @@ class Text:
         terminated = token == END
         truncated = not terminated and (self.taken >= self.budget or len(self.tokens) + 3 > CONTEXT)
         reward = self.score() if terminated else 0.0
-        charge = -self.kl_coef * kl
-        if self.charge == "token":
-            reward += charge
+        kl_penalty = -self.kl_coef * kl
+        if self.kl_penalty == "token":
+            reward += kl_penalty
         else:
-            self.unpaid.append(charge)
+            self.unpaid.append(kl_penalty)
             if (terminated or truncated) and not self.settled_by_agent:
                 reward += sum(self.unpaid)
                 self.unpaid = []
@@ -73,10 +73,10 @@ class TokenEnv(gym.Env):
 
     metadata = {"render_modes": []}
 
-    def __init__(self, charge: str = "token", kl_coef: float = 0.1, budget: int = 12) -> None:
+    def __init__(self, kl_penalty: str = "token", kl_coef: float = 0.1, budget: int = 12) -> None:
         self.observation_space = spaces.Box(-1, V - 1, (CONTEXT,), np.int64)
         self.action_space = spaces.Discrete(V)
-        self.text = Text(charge, kl_coef, budget)
+        self.text = Text(kl_penalty, kl_coef, budget)
         self.policy_logprob = None
         self.reference_model = "the fixed distribution"
 
@@ -101,7 +101,7 @@ class TokenVectorEnv(VectorEnv):
         self,
         num_envs: int,
         autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
-        charge: str = "token",
+        kl_penalty: str = "token",
         kl_coef: float = 0.1,
         budget: int = 12,
     ) -> None:
@@ -111,7 +111,7 @@ class TokenVectorEnv(VectorEnv):
         self.single_action_space = spaces.Discrete(V)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.texts = [Text(charge, kl_coef, budget) for _ in range(num_envs)]
+        self.texts = [Text(kl_penalty, kl_coef, budget) for _ in range(num_envs)]
         self.policy_logprob = None
         self.reference_model = "the fixed distribution"
         self.done = np.zeros(num_envs, bool)
