@@ -11,9 +11,9 @@ from torch import Tensor
 
 from .experience.rollout import Minibatch, Rollout
 from .on_policy import OnPolicyAgent, OnPolicyConfig
-from .settings.config import Schedule, scheduled
-from .training.callbacks import Metrics
+from .settings.config import Config, Schedule, scheduled
 from .training.diagnostics import UpdateRecord
+from .training.learner import Metrics
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class PPOConfig(OnPolicyConfig):
     vf_coef: float = 0.5
     """weight of the critic's loss"""
     max_grad_norm: float = 0.5
-    """gradients longer than this are shortened to it"""
+    """clip the global gradient norm to this"""
     target_kl: float | None = None
     """end the update once it has moved the policy by 1.5 times this; None never does"""
     lr_schedule: Schedule = "constant"
@@ -57,7 +57,7 @@ class PPO(OnPolicyAgent):
     """Learns any task with discrete or continuous actions, with or without a memory."""
 
     name: ClassVar[str] = "ppo"
-    config_class: ClassVar[type[OnPolicyConfig]] = PPOConfig
+    config_class: ClassVar[type[Config]] = PPOConfig
     config: PPOConfig
 
     def update(self, rollout: Rollout, remaining: float) -> Metrics:
@@ -84,9 +84,9 @@ class PPO(OnPolicyAgent):
                     record.add(share, loss, policy_loss, value_loss, entropy, log_ratio)
                     self.optimizer.add(loss, share)
                 if c.target_kl and record.last_kl() > 1.5 * c.target_kl:
-                    return record.metrics(rollout, clip, learning_rate)
+                    return record.metrics(rollout, learning_rate, clip)
                 self.optimizer.step(learning_rate, c.max_grad_norm)
-        return record.metrics(rollout, clip, learning_rate)
+        return record.metrics(rollout, learning_rate, clip)
 
     def _value_loss(self, value: Tensor, batch: Minibatch) -> Tensor:
         limit = self.config.clip_range_vf

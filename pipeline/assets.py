@@ -27,7 +27,7 @@ from ..language import CausalLM, load
 from ..language.causal_lm import ASSETS
 from ..language.fit import FitConfig, NextTokens, fit, mean_loss
 from ..language.word_tokenizer import END, word_tokenizer
-from ..records.run_checkpoints import checkpoint_steps
+from ..records.run import Run
 from ..reward_models import Ensemble, RewardModel, TrainConfig, distill, evaluate, train
 from ..reward_models.text.folder import ASSETS as REWARD_MODEL_ASSETS
 from .simulated import simulated_rankings, write
@@ -131,14 +131,14 @@ def make_reward_model(folder: Path, run: Path | None = None, resume: bool = Fals
     members = []
     for seed in range(MEMBERS):
         place = None if run is None else run / f"member-{seed}"
-        again = resume and place is not None and bool(checkpoint_steps(place))
+        again = resume and place is not None and bool(Run(place).steps())
         title = f"reward model {seed + 1} of {MEMBERS}"
         new, config = RewardModel.new(lm, seed=seed), TrainConfig(seed=seed)
         members.append(train(new, pairs, config, run=place, resume=again, title=title).reward_model)
     texts = [(p, r) for p, some in zip(learned, write(task, lm, learned, TAUGHT, seed=3), strict=True) for r in some]
     prompts, responses = ([text[at] for text in texts if text[1].strip()] for at in (0, 1))
     taught = None if run is None else run / "student"
-    again = resume and taught is not None and bool(checkpoint_steps(taught))
+    again = resume and taught is not None and bool(Run(taught).steps())
     reward_model = distill(
         RewardModel.new(lm), Ensemble(members), prompts, responses, run=taught, resume=again, title="the reward model"
     )

@@ -110,9 +110,9 @@ def pick_mode(modes: Sequence[str], display: bool) -> str:
 def play(agent: Agent, mode: str, options: Options) -> None:
     """Play and show every step."""
     import gymnasium as gym
-    import numpy as np
     from gymnasium.vector import AutoresetMode
 
+    from ...agents.environment import play as playing
     from ...agents.environment.adapter import EnvAdapter
     from ...agents.environment.vectorize import Vectorized
 
@@ -124,21 +124,16 @@ def play(agent: Agent, mode: str, options: Options) -> None:
         vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},  # else the last frame is never seen
         **{**recipe["kwargs"], "render_mode": mode},
     )
-    adapter, player = EnvAdapter(Vectorized(env, recipe, owned=True)), agent.player(1, options.seed)
+    adapter = EnvAdapter(Vectorized(env, recipe, owned=True))
+    act = agent.player(1, options.seed, not options.stochastic)
     try:
-        observation, starts = adapter.reset(options.seed), np.ones(1, bool)
-        episode, total, steps = 1, 0.0, 0
-        _show(env, mode)
-        while True:
-            result = adapter.step(*player(observation, starts, adapter.masks, not options.stochastic))
-            observation, starts = result.observation, result.starts
+        episode, total, length = 1, 0.0, 0
+        for step in playing.play(adapter, act, options.episodes, options.seed, on_reset=lambda: _show(env, mode)):
             _show(env, mode)
-            total, steps = total + float(result.reward[0]), steps + int(result.valid[0])
-            if result.terminated[0] or result.truncated[0]:
-                line(f"Episode {episode}: return {rounded(total)} in {steps:,} steps")
-                if episode == options.episodes:
-                    break
-                episode, total, steps = episode + 1, 0.0, 0
+            total, length = total + float(step.result.reward[0]), length + int(step.counts[0])
+            if step.ended:
+                line(f"Episode {episode}: return {rounded(total)} in {length:,} steps")
+                episode, total, length = episode + 1, 0.0, 0
     finally:
         adapter.close()
 

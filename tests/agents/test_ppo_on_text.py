@@ -28,7 +28,7 @@ def worst_first_ratio(agent: PPO, updates: int = 4) -> float:
     """The largest |ratio − 1| in the first minibatch of any of some updates."""
     errors, went_on = [], 0
     for _ in range(updates):
-        went_on += int((~agent.starts).sum())
+        went_on += int((~agent.collector.starts).sum())
         errors.append(agent.advance(1.0, Stopwatch())["train/first_ratio_error"])
     assert went_on >= updates, "hardly a text went on from one rollout to the next"
     return max(errors)
@@ -147,10 +147,10 @@ def test_after_an_update_texts_are_read_with_the_new_weights(policy: type, famil
     agent = learner(batch(family=family, max_new_tokens=14), n_steps=5)
     agent.policy.__class__ = policy
     agent.advance(1.0, Stopwatch())
-    going = np.flatnonzero(~agent.starts)
+    going = np.flatnonzero(~agent.collector.starts)
     assert len(going)
-    act = agent.policy.act(agent.observation, agent.memory, agent.starts)
-    expected = torch.stack([forced(agent, agent.observation[0][row])[act.action[row]] for row in going])
+    act = agent.policy.act(agent.collector.observation, agent.collector.memory, agent.collector.starts)
+    expected = torch.stack([forced(agent, agent.collector.observation[0][row])[act.action[row]] for row in going])
     error = float((act.log_prob[going] - expected).abs().max())
     assert error < 1e-5 if policy is LanguageModelPolicy else error > 1e-3
 

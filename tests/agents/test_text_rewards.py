@@ -45,7 +45,7 @@ def test_a_texts_rewards_sum_to_its_score_less_its_charges(kind: str, kl_penalty
     rewards, kl = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rewards", "kl"))
     first, ends = np.zeros(N, np.int64), 0
     for t, turn in enumerate(turns):
-        for slot, told in turn.told.items():
+        for slot, told in turn.episode_info.items():
             text = slice(first[slot], t + 1), slot
             total = told.get("score", 0.0) - BETA * kl[text].sum()
             assert rewards[text].sum() == pytest.approx(total, abs=1e-5)

@@ -11,7 +11,7 @@ from textrlhf.language import CausalLM
 from textrlhf.language.fit import FitConfig, NextTokens, fit, mean_loss
 from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.metrics import read_metrics
-from textrlhf.records.run_checkpoints import last_checkpoint
+from textrlhf.records.run import Run
 from tiny_models import V, tiny_model, word_tokenizer
 
 
@@ -169,7 +169,7 @@ def test_what_stands_still_is_in_no_checkpoint(tmp_path):
     module = two_layers()
     rates = {"": 0.0, "2.": 1.0}
     fit(module, Slope(module), FitConfig(steps=2, batch_size=8), run=tmp_path, rates=rates, show=False)
-    assert set(last_checkpoint(tmp_path).tensors["model"]) == {"2.weight", "2.bias"}
+    assert set(Run(tmp_path).last_checkpoint().tensors["model"]) == {"2.weight", "2.bias"}
 
 
 def test_flags_are_given_back_after_an_error():
@@ -241,6 +241,6 @@ def test_a_gradient_that_is_not_finite_stops_before_it_spoils_anything(tmp_path)
         config = FitConfig(steps=4, batch_size=8, checkpoints=4)
         fit(module.requires_grad_(True), Root(module), config, run=tmp_path, show=False)
     assert all(torch.isfinite(p).all() for p in module.parameters())
-    checkpoint = last_checkpoint(tmp_path)
+    checkpoint = Run(tmp_path).last_checkpoint()
     assert checkpoint.state["step"] == 2
     assert all(torch.isfinite(tensor).all() for tensor in checkpoint.tensors["model"].values())

@@ -50,4 +50,4 @@ def rollouts(agent: PPO, n: int, *, learn: bool) -> Iterator[Rollout]:
         if learn:
             with agent.precision():
                 agent.update(rollout, 1.0)
-            agent.memory = agent.policy.after_update(agent.memory)
+            agent.collector.memory = agent.policy.after_update(agent.collector.memory)

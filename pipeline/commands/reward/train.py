@@ -13,7 +13,7 @@ import torch
 import tyro
 
 from ....records.metrics import read_metrics
-from ....records.run_checkpoints import checkpoint_steps
+from ....records.run import Run
 from ....reward_models import Ensemble, RewardFunctionError, RewardModel, TrainConfig, load_reward_model
 from ....reward_models import train as learn
 from ....reward_models.training.train import readable
@@ -188,7 +188,7 @@ def _train_members(
                     request.config(i),
                     heldout=heldout,
                     run=folders[i],
-                    resume=bool(checkpoint_steps(folders[i])),
+                    resume=bool(Run(folders[i]).steps()),
                     title=title,
                     show=not quiet,
                 )

@@ -52,7 +52,7 @@ def penalised(adapter: EnvAdapter, steps: int = 60) -> None:
 def test_every_kind_of_environment_hears_the_announcement(mode: AutoresetMode) -> None:
     for name, env in vector_envs(mode).items():
         adapter = EnvAdapter(vectorize(env, 1))
-        assert adapter.announces, name
+        assert adapter.wants_logprobs, name
         assert adapter.settles, name
         assert adapter.reference_model == "the fixed distribution", name
         penalised(adapter)
@@ -77,7 +77,7 @@ def test_an_announcement_is_for_one_step_only() -> None:
 
 def test_an_environment_that_asks_nothing_is_told_nothing() -> None:
     adapter = EnvAdapter(vectorize("CartPole-v1", 2))
-    assert not adapter.announces
+    assert not adapter.wants_logprobs
     assert not adapter.settles
     assert adapter.reference_model is None
 
