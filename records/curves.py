@@ -37,11 +37,11 @@ def draw_curves(folder: str | Path, title: str = "") -> Path:
             axes.set_axis_off()
         for axes, (name, lines) in zip(grid, panels, strict=False):
             axes.set(title=name, xlabel="steps")
-            highest = max(smooth(values)[-1] for _, values in lines.values())
+            highest = max(lines, key=lambda words: smooth(lines[words][1])[-1])
             for (words, (steps, values)), color in zip(lines.items(), (BLUE, RED), strict=False):
                 axes.plot(steps, values, color=color, lw=1, alpha=0.35)
                 axes.plot(steps, line := smooth(values), color=color, marker="o" if len(steps) < FEW else None, ms=5)
-                text, va = f"{line[-1]:.3g}", "bottom" if line[-1] == highest else "top"
+                text, va = f"{line[-1]:.3g}", "bottom" if words == highest else "top"
                 where = {"text": text} if len(lines) == 1 else {"text": f"{words}\n{text}", "va": va}
                 label(axes, steps[-1], line[-1], color=color, **where)
             if name == "explained variance":

@@ -17,23 +17,17 @@ from .folder import write_file
 LIGHT = ("#1f2328", "#656d76", "#d3d8de", "#ffffff", "#0072b2", "#d55e00", "#009e73", "#b3589b")
 DARK = ("#e6e9ed", "#9aa4af", "#3a424c", "#0d1117", "#56b4e9", "#f08a3c", "#2dc8a0", "#e39ac8")
 BLUE, RED, GREEN, PURPLE, MUTED, PAGE = (f"C{i}" for i in range(6))  # of the theme that is being drawn
+Draw = Callable[[Any], None]
+Size = tuple[float, float]
 FEW = 30  # points that are drawn one by one, and not smoothed
 
 
-def picture(
-    path: str | Path,
-    draw: Callable[[Any], None],
-    size: tuple[float, float],
-    title: str,
-    note: str = "",
-    dark: bool = False,
-) -> Path:
+def picture(path: str | Path, draw: Draw, size: Size, title: str, note: str = "", dark: bool = False) -> Path:
     """Write the PNG that `draw` puts onto a matplotlib figure; with `dark`, also NAME-dark.png for dark pages."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    path = Path(path)
     for theme, ending in ((LIGHT, ""), (DARK, "-dark"))[: 1 + dark]:
         with matplotlib.rc_context(_style(theme)):
             figure = Figure(size, dpi=150, layout="constrained")
@@ -44,8 +38,8 @@ def picture(
             draw(figure)
             image = io.BytesIO()
             FigureCanvasAgg(figure).print_png(image)  # type: ignore[no-untyped-call]
-        write_file(path.with_stem(path.stem + ending), image.getvalue())
-    return path
+        write_file(Path(path).with_stem(Path(path).stem + ending), image.getvalue())
+    return Path(path)
 
 
 def band(axes: Any, x: Sequence[float], seeds: ArrayLike, color: str = BLUE) -> None:
