@@ -2,6 +2,7 @@
 
     python benchmarks/control_scores.py                                  # all environments, 5 seeds
     python benchmarks/control_scores.py --env CartPole-v1 --seeds 3      # one run, printed and not written
+    python benchmarks/control_scores.py --draw                           # the picture again, from the JSON
 
 Writes runs/reference/control/<env>.json and scores.png.
 """
@@ -16,11 +17,11 @@ import time
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
 
 import textrlhf
 from textrlhf.agents import PPO, evaluate
 from textrlhf.agents.settings.config import tuned_settings
+from textrlhf.records import plots
 from textrlhf.records.folder import write_file
 from textrlhf.records.metrics import read_metrics
 
@@ -65,21 +66,26 @@ def reference(env: str, seeds: list[int]) -> None:
 
 
 def draw() -> None:
-    """Draw every reference there is into scores.png."""
-    files = sorted(FOLDER.glob("*.json"))
-    figure = Figure(figsize=(4 * len(files), 3.6), layout="constrained")
-    figure.suptitle("return of the last 100 training episodes; dotted: the goal for the final evaluation", fontsize=9)
-    for axes, file in zip(figure.subplots(1, len(files), squeeze=False)[0], files, strict=True):
-        summary = json.loads(file.read_text())
-        for row in summary["runs"]:
-            steps, returns = zip(*row["curve"], strict=True)
-            axes.plot([step / 1000 for step in steps], returns, lw=1, label=f"seed {row['seed']}: {row['mean']:.0f}")
-        axes.axhline(summary["goal"], color="black", ls=":", lw=1)
-        axes.set_title(f"{summary['env']}\nmean {summary['mean']:.1f}, worst {summary['worst']:.1f}", fontsize=10)
-        axes.set_xlabel("thousand steps")
-        axes.legend(fontsize=7, title="final evaluation", title_fontsize=7)
-        axes.grid(alpha=0.3)
-    figure.savefig(FOLDER / "scores.png", dpi=90)
+    """Draw every reference there is into scores.png and scores-dark.png."""
+    summaries = [json.loads((FOLDER / f"{env}.json").read_text()) for env in GOALS]
+
+    def panels(figure) -> None:
+        for axes, summary in zip(figure.subplots(2, 2).flat, summaries, strict=True):
+            steps = [step for step, _ in summary["runs"][0]["curve"]]
+            plots.band(axes, steps, [[value for _, value in run["curve"]] for run in summary["runs"]])
+            axes.axhline(summary["goal"], color=plots.MUTED, ls=":", lw=1.5)
+            axes.plot(steps[-1], summary["mean"], "D", ms=8, color=plots.RED, clip_on=False, zorder=4)
+            words = f"{summary['mean']:.1f}".replace("-", "−")
+            plots.label(axes, steps[-1], summary["mean"], words, plots.RED, weight="bold")
+            axes.set_title(f"{summary['env']}, target {summary['goal']}".replace(" -", " −"))
+            plots.thousands(axes.xaxis)
+
+    title = "PPO reaches its target on four control tasks"
+    note = (
+        "Return over environment steps: mean (line) and min–max (band) over 5 seeds, last 100 training episodes.\n"
+        "Diamond: evaluation after training, deterministic, mean over 5 seeds. Dotted: its target."
+    )
+    plots.picture(FOLDER / "scores.png", panels, (9, 6.4), title, note, dark=True)
 
 
 def main() -> None:
@@ -88,8 +94,9 @@ def main() -> None:
     parser.add_argument(
         "--seeds", type=int, nargs="*", help="only these, printed and not written; default writes 0 to 4"
     )
+    parser.add_argument("--draw", action="store_true", help="only draw the picture from what is written")
     options = parser.parse_args()
-    for env in options.env or GOALS:
+    for env in () if options.draw else options.env or GOALS:
         if options.seeds is not None:
             for seed in options.seeds:
                 run(env, seed)
