@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test lint types assets format clean
+.PHONY: help install demo test lint types assets keywords format clean
 
 help:
 	@echo "make demo    PPO teaches a small language model to please a judge (three minutes)"
@@ -11,6 +11,7 @@ help:
 	@echo "make lint    format check, lint, and the import floors"
 	@echo "make types   mypy, strict on the library"
 	@echo "make assets  make the shipped models again (minutes)"
+	@echo "make keywords  write the agents' keyword types from their config classes"
 	@echo "make format  put the code into shape"
 
 install: $(STAMP)
@@ -38,6 +39,9 @@ types: $(STAMP)
 
 assets: $(STAMP)
 	$(BIN)/python -m textrlhf.pipeline.assets
+
+keywords: $(STAMP)
+	$(BIN)/python tests/support/write_keywords.py
 
 format: $(STAMP)
 	$(BIN)/ruff format .

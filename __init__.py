@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 _register()
 _NAMES = {name for _, cls in _AGENTS.values() for name in (cls, f"{cls}Config")} | {"Agent", "evaluate", "record"}
-__all__ = sorted(_NAMES | {"__version__"})  # noqa: PLE0605
+if not TYPE_CHECKING:
+    __all__ = sorted(_NAMES | {"__version__"})
 
 
 def __getattr__(name: str) -> Any:
@@ -27,4 +28,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(_NAMES)

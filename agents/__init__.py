@@ -41,7 +41,8 @@ _MODULES = {
     "evaluate": "training.evaluation",
     "record": "demonstrations.recording",
 }
-__all__ = sorted(_MODULES)  # noqa: PLE0605
+if not TYPE_CHECKING:  # for type checkers the names imported above
+    __all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, Unpack
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from .environment.vectorize import EnvLike
 from .policies.factory import PolicyConfig
 from .policy_agent import PolicyAgent
 from .settings.config import Config, Schedule, scheduled
+from .settings.keywords import CloneKeywords
 from .settings.seeding import Stream, derive_seed
 from .training.diagnostics import DivergedError
 from .training.learner import Callback, Metrics
@@ -96,14 +97,14 @@ class Clone(PolicyAgent):
     config_class: ClassVar[type[Config]] = CloneConfig
     config: CloneConfig
 
-    def __init__(
+    def __init__(  # type: ignore[misc]  # `demonstrations` is a hyperparameter, too: a path
         self,
         env: EnvLike,
         config: CloneConfig | None = None,
         *,
         demonstrations: DemonstrationsLike | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
-        **hyperparameters: Any,
+        **hyperparameters: Unpack[CloneKeywords],
     ) -> None:
         if demonstrations is None and getattr(config, "demonstrations", None) is None:
             raise ValueError(f"demonstrations is missing: pass {ACCEPTED}")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .environment.vectorize import EnvLike
 from .experience.rollout import Minibatch, Rollout
 from .on_policy import OnPolicyAgent, OnPolicyConfig
 from .settings.config import Config, Schedule, scheduled
+from .settings.keywords import PPOKeywords
 from .training.diagnostics import UpdateRecord
 from .training.learner import Metrics
 
@@ -59,6 +62,17 @@ class PPO(OnPolicyAgent):
     name: ClassVar[str] = "ppo"
     config_class: ClassVar[type[Config]] = PPOConfig
     config: PPOConfig
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            env: EnvLike,
+            config: PPOConfig | None = None,
+            *,
+            env_kwargs: Mapping[str, Any] | None = None,
+            **hyperparameters: Unpack[PPOKeywords],
+        ) -> None: ...
 
     def update(self, rollout: Rollout, remaining: float) -> Metrics:
         """Climb the clipped objective."""

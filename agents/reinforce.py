@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack
 
 import torch.nn.functional as F
 
+from .environment.vectorize import EnvLike
 from .experience.returns import lambda_returns
 from .experience.rollout import Rollout
 from .on_policy import OnPolicyAgent, OnPolicyConfig
 from .settings.config import Config
+from .settings.keywords import REINFORCEKeywords
 from .training.diagnostics import UpdateRecord
 from .training.learner import Metrics
 
@@ -46,6 +49,17 @@ class REINFORCE(OnPolicyAgent):
     name: ClassVar[str] = "reinforce"
     config_class: ClassVar[type[Config]] = REINFORCEConfig
     config: REINFORCEConfig
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            env: EnvLike,
+            config: REINFORCEConfig | None = None,
+            *,
+            env_kwargs: Mapping[str, Any] | None = None,
+            **hyperparameters: Unpack[REINFORCEKeywords],
+        ) -> None: ...
 
     def estimate_advantages(self, rollout: Rollout) -> None:
         """With a critic GAE; else discounted returns less their mean, where they are known."""
