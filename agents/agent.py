@@ -289,15 +289,14 @@ class Agent(ABC):
 
 
 def pick_device(device: str, world: World) -> torch.device:
-    """Resolve "auto": CUDA where it pays and exists."""
-    if device != "auto":
-        try:
-            return torch.empty(0, device=device).device
-        except (RuntimeError, AssertionError) as error:
-            raise ValueError(
-                f"device={device!r}: accepted is 'auto', 'cpu', or 'cuda' where torch finds one"
-            ) from error
-    return torch.device("cuda" if is_heavy(world) and torch.cuda.is_available() else "cpu")
+    """Resolve "auto": CUDA where it pays and exists. A device is named as its tensors name it, "cuda:0" for "cuda"."""
+    auto = "cuda" if is_heavy(world) and torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=auto if device == "auto" else device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device={device!r}: accepted is 'auto', 'cpu', or 'cuda' and the like where torch finds one"
+        ) from error
 
 
 def is_heavy(world: World) -> bool:

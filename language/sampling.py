@@ -16,9 +16,9 @@ def inverse_cdf(log_probs: Tensor, uniform: Tensor) -> Tensor:  # (M, V), (M,) i
     point = torch.minimum(uniform[:, None].to(cdf) * total, torch.nextafter(total, torch.zeros_like(total)))
     # The point lies below the total, and right=True passes over options of no mass.
     index = torch.searchsorted(cdf, point, right=True)[:, 0]
-    if not cdf.is_cuda:
+    if cdf.device.type == "cpu":
         return index
-    # There sums are made in parallel, and rounding may leave a step where no mass is: take the likeliest instead.
+    # On a GPU sums are made in parallel, and rounding may leave a step where no mass is: take the likeliest instead.
     none = log_probs.gather(1, index.clamp(max=cdf.shape[1] - 1)[:, None])[:, 0] == -torch.inf
     return torch.where(none | (index >= cdf.shape[1]), log_probs.argmax(-1), index)
 

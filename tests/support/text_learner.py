@@ -35,7 +35,7 @@ def learner(env, kind: type[PPO] = PPO, *, moved: float = 0.0, **hyperparameters
     agent = kind(env, **{**defaults, **hyperparameters})
     draws = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        agent.optimizer.flat += moved * torch.randn(len(agent.optimizer.flat), generator=draws)
+        agent.optimizer.flat += moved * torch.randn(len(agent.optimizer.flat), generator=draws).to(agent.device)
     agent.cut(None)
     return agent
 
