@@ -83,6 +83,7 @@ class Agent(ABC):
         with torch.random.fork_rng(devices=[]), self.threads():  # the first weights, too, depend on the threads
             torch.manual_seed(derive(seed, 0, 0))
             self._build()
+        self.world.borrow(not getattr(self.policy, "keeps_observations", True))
 
     @abstractmethod
     def _build(self) -> None:
@@ -184,7 +185,7 @@ class Agent(ABC):
         act = self.policy.act(
             leaves, state, starts, deterministic=deterministic, masks=masks, generator=self._predictions
         )
-        action = self.world.codec.to_env(act.action.cpu().numpy())
+        action = self.world.codec.to_env(act.on_host()[0])
         return (action[0] if single else action), act.memory
 
     def value(self, observation: Any, state: Memory = None) -> Any:
@@ -208,7 +209,7 @@ class Agent(ABC):
                 observation, memory, starts, deterministic=deterministic, masks=masks, generator=generator
             )
             memory = act.memory
-            return act.action.cpu().numpy(), act.log_prob.cpu().numpy()
+            return act.on_host()
 
         return play
 

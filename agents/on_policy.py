@@ -96,10 +96,9 @@ class OnPolicyAgent(PolicyAgent):
             act = policy.act(
                 self.observation, self.memory, self.starts, masks=world.masks, generator=self.random.actions
             )
-            actions = act.action.cpu().numpy()
-            log_probs = act.log_prob.cpu().numpy() if world.announces else None
+            actions, log_probs = act.on_host()
             watch.lap("acting")
-            turn = world.step(actions, log_probs)
+            turn = world.step(actions, log_probs if world.announces else None)
             watch.lap("environment")
             if turn.final is not None:
                 rows = np.flatnonzero(turn.truncated)

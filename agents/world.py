@@ -8,7 +8,9 @@ open a new one. The three things an environment may ask of its agent live here t
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from ..language.growing import growing_lengths
 from .endings import Endings, Told
 from .masks import Mask, MaskSource, require_an_action
 from .reach import Reach
@@ -70,12 +73,35 @@ class World:
         self.reference_model: Any = reach.get("reference_model") if reach.has("reference_model") else None
         self.horizon = 2 * (made.max_episode_steps or 0)  # steps in which two episodes fit, if known
         self._stateful = reach.has("get_state") and reach.has("set_state")
+        # Only of the environment itself: a wrapper may keep what it sees.
+        self._lends = reach.native and self.env is reach.base and reach.has("copies_observations")
+        self._borrows = False
+
+    def borrow(self, wanted: bool) -> None:
+        """Whether to take observations that are not copied, where the environment has such (`language.growing`).
+
+        Whoever wants them keeps none beyond the next step.
+        """
+        self._borrows = wanted and self._lends
+
+    @contextlib.contextmanager
+    def _borrowing(self) -> Iterator[None]:
+        """Let the environment copy nothing while the block runs; others who step it get copies."""
+        if not self._borrows:
+            yield
+            return
+        before, self._reach.base.copies_observations = self._reach.base.copies_observations, False
+        try:
+            yield
+        finally:
+            self._reach.base.copies_observations = before
 
     def reset(self, seed: int | None = None, state: list[Any] | None = None) -> Leaves:
         """Begin an episode in every slot; `state` (from `get_state`) is put back after seeding."""
-        observation, info = self.env.reset(seed=seed)
-        if state is not None and self._stateful and self._reach.spread("set_state", state):
-            observation, info = self.env.reset()
+        with self._borrowing():
+            observation, info = self.env.reset(seed=seed)
+            if state is not None and self._stateful and self._reach.spread("set_state", state):
+                observation, info = self.env.reset()
         self._spent[:] = False
         self._read_masks(info)
         self._check_masks()
@@ -85,7 +111,8 @@ class World:
         """Take the policy's actions (N, ...), announced with their log-probabilities where the world asks."""
         if self.announces and logprobs is not None:
             self._reach.set("policy_logprob", logprobs)
-        observation, reward, terminated, truncated, info = self.env.step(self.codec.to_env(actions))
+        with self._borrowing():
+            observation, reward, terminated, truncated, info = self.env.step(self.codec.to_env(actions))
         reward = np.asarray(reward, np.float64)
         if not np.isfinite(reward).all():
             raise WorldError(_not_finite("reward", np.flatnonzero(~np.isfinite(reward))))
@@ -103,7 +130,8 @@ class World:
         if self.autoreset is AutoresetMode.NEXT_STEP:
             starts, self._spent = self._spent, ended
         elif self.autoreset is AutoresetMode.DISABLED and ended.any():
-            observation, info = self.env.reset(options={"reset_mask": ended})
+            with self._borrowing():
+                observation, info = self.env.reset(options={"reset_mask": ended})
             leaves = self._leaves(observation)
             self._read_masks(info, ended)
         self._check_masks()
@@ -169,6 +197,8 @@ class World:
             self.env.close()
 
     def _leaves(self, observation: Any) -> Leaves:
+        if self._borrows and growing_lengths(observation) is not None:
+            return (observation,)
         leaves = tuple(leaf.copy() for leaf in leaves_of(self.observation_space, observation))
         self._check(leaves, np.arange(len(leaves[0])))
         return leaves

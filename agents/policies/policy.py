@@ -16,9 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ...language.parcel import to_host
+from ...language.sampling import check_drawn
 from ..masks import Mask
 from ..rollout import Minibatch, ObservationLog
-from ..spaces import Leaves
+from ..spaces import Array, Leaves
 
 Flags = NDArray[np.bool_]
 Memory = Any  # the policy's own: None, tensors, or an object written in place
@@ -32,6 +34,14 @@ class Act:
     log_prob: Tensor  # (N,)
     memory: Memory
     value: Tensor | None = None  # (N,), where the policy knows it at once
+    unchecked: bool = False  # nobody has seen yet whether the log-probabilities are finite
+
+    def on_host(self) -> tuple[Array, Array]:
+        """Actions and log-probabilities as arrays, in one copy and checked."""
+        action, log_prob = to_host(self.action, self.log_prob)
+        if self.unchecked:
+            check_drawn(log_prob)
+        return action, log_prob
 
 
 @dataclass(slots=True)

@@ -91,20 +91,20 @@ class Unmasked(LanguageModelPolicy):
 class MissesTheReply(Reading):
     """Reads one token a step, whatever the world added."""
 
-    def read(self, tokens, starts):
+    def read(self, tokens, starts, parcel=None):
         lengths = self.cache.lengths
         going = (lengths > 0) & ~starts & goes_on(self.tokens, tokens)
         self.tokens[going], lengths[going] = tokens[going], (tokens[going] >= 0).sum(1) - 1
-        return super().read(tokens, starts)
+        return super().read(tokens, starts, parcel)
 
 
 class TakesItForTheOldText(Reading):
     """Reads on in a new text where the old one stood."""
 
-    def read(self, tokens, starts):
+    def read(self, tokens, starts, parcel=None):
         self.cache.lengths[:] = np.minimum(self.cache.lengths, (tokens >= 0).sum(1) - 1)
-        self.tokens = tokens
-        return super().read(tokens, np.zeros_like(starts))
+        self.tokens = np.array(tokens)
+        return super().read(tokens, np.zeros_like(starts), parcel)
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_memories_read_as_on_the_cpu(family: str, gpu: PretendGPU) -> None:
 def test_sabotage_of_a_memory_is_caught(gpu: PretendGPU, monkeypatch: pytest.MonkeyPatch) -> None:
     """A forgotten `.to(device)` works on the CPU, and raises here."""
     to = torch.Tensor.to
-    forgetful = lambda x, *where, **kinds: x if x.dtype == torch.int64 else to(x, *where, **kinds)  # noqa: E731
+    forgetful = lambda x, *where, **kinds: x if not x.is_floating_point() else to(x, *where, **kinds)  # noqa: E731
     lms = {device: handle(device) for device in DEVICES}
     memories = {device: make_memory(lm, 2) for device, lm in lms.items()}
     monkeypatch.setattr(torch.Tensor, "to", forgetful)
