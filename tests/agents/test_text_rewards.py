@@ -87,13 +87,13 @@ def test_with_autoreset_disabled_it_is_the_same_run(kind: str) -> None:
 
 def texts_of(agent: PPO, monkeypatch: pytest.MonkeyPatch) -> list[list[list[np.ndarray]]]:
     """By slot, all that is learned of each whole text of one rollout, tokens being drawn by what they follow."""
-    act, draw = agent.policy.act, module.sample
+    act, draw = agent.policy.act, module.draw
 
     def act_by_text(observation, *args, **options):
         seeds = [abs(hash(tuple(text.tolist()))) for text in observation[0]]
         uniform = torch.tensor([np.random.default_rng(seed).random() for seed in seeds])
         with monkeypatch.context() as patched:
-            patched.setattr(module, "sample", lambda logits, **given: draw(logits, **{**given, "uniform": uniform}))
+            patched.setattr(module, "draw", lambda logits, **given: draw(logits, **{**given, "uniform": uniform}))
             return act(observation, *args, **options)
 
     monkeypatch.setattr(agent.policy, "act", act_by_text)
