@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 _register()
 _NAMES = {name for _, cls in _AGENTS.values() for name in (cls, f"{cls}Config")} | {"Agent", "evaluate", "record"}
 if not TYPE_CHECKING:
-    __all__ = sorted(_NAMES | {"__version__"})
+    __all__ = [*sorted(_NAMES), "__version__"]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:

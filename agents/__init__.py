@@ -42,7 +42,7 @@ _MODULES = {
     "record": "demonstrations.recording",
 }
 if not TYPE_CHECKING:  # for type checkers the names imported above
-    __all__ = sorted(_MODULES)
+    __all__ = [*sorted(_MODULES)]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:

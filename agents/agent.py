@@ -255,15 +255,12 @@ class Agent(ABC):
 
 
 def pick_device(device: str, env: EnvAdapter) -> torch.device:
-    """Resolve "auto": CUDA where it exists and pays off."""
-    if device != "auto":
-        try:
-            return torch.empty(0, device=device).device
-        except (RuntimeError, AssertionError) as error:
-            raise ValueError(
-                f"device={device!r}: accepted is 'auto', 'cpu', or 'cuda' where torch finds one"
-            ) from error
-    return torch.device("cuda" if is_heavy(env) and torch.cuda.is_available() else "cpu")
+    """Resolve "auto": CUDA where it exists and pays off. A device is named as its tensors name it: "cuda:0"."""
+    auto = "cuda" if is_heavy(env) and torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=auto if device == "auto" else device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={device!r}: accepted is 'auto', 'cpu', or 'cuda' if torch finds one") from error
 
 
 def is_heavy(env: EnvAdapter) -> bool:

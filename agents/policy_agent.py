@@ -28,6 +28,7 @@ class PolicyAgent(Agent):
         self.policy = self.make_policy()
         self.policy.to_device(self.device)
         self.networks["model"] = self.policy.network
+        self.env.share_observations(not getattr(self.policy, "keeps_observations", True))
         self._predictions = torch_generator(self.seed, Stream.PREDICTIONS, self.device)
 
     def make_policy(self) -> Policy:
@@ -59,7 +60,7 @@ class PolicyAgent(Agent):
         act = self.policy.act(
             leaves, state, starts, deterministic=deterministic, masks=masks, generator=self._predictions
         )
-        action = self.env.codec.to_env(act.action.cpu().numpy())
+        action = self.env.codec.to_env(act.on_host()[0])
         return (action[0] if single else action), act.memory
 
     def value(self, observation: Any, state: Memory = None) -> Any:
@@ -80,7 +81,7 @@ class PolicyAgent(Agent):
                 observation, memory, starts, deterministic=deterministic, masks=masks, generator=generator
             )
             memory = chosen.memory
-            return chosen.action.cpu().numpy(), chosen.log_prob.cpu().numpy()
+            return chosen.on_host()
 
         return act
 

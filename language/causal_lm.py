@@ -143,10 +143,15 @@ def load(
 
 
 def pick_device(device: str | torch.device) -> torch.device:
-    """`"auto"` is the GPU where there is one; a GPU is always named by its number, so that a model is loaded once."""
-    usual = "cuda" if torch.cuda.is_available() else "cpu"
-    place = torch.device(usual if str(device) == "auto" else device)
-    return torch.device("cuda", torch.cuda.current_device()) if str(place) == usual == "cuda" else place
+    """`"auto"` is the GPU where there is one; a device is named as its tensors name it, so that a model is loaded once.
+
+    A tensor on "cuda", "mps" or any other kind of GPU says that it is on "cuda:0" or whichever is the current one.
+    """
+    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if str(device) == "auto" else device)
+    try:
+        return torch.empty(0, device=place).device
+    except (RuntimeError, AssertionError):  # it is not there, and what is moved to it will say so
+        return place
 
 
 def shipped() -> list[str]:

@@ -17,6 +17,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from .causal_lm import CausalLM
 from .memory import Ints, TokenMemory, padded
+from .transfer import PackedUpload
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -89,62 +90,71 @@ class SlotCache(TokenMemory):
         self._capacity = 0
         self._last_position = (lm.context or 1 << 30) - 1
 
-    def read(self, rows: Ints, tokens: Sequence[Ints]) -> Tensor:
+    def read(self, rows: Ints, tokens: Sequence[Ints], upload: PackedUpload | None = None) -> Tensor:
         """See `TokenMemory.read`; where few rows have a few tokens more, all are read in one forward."""
         counts = np.fromiter(map(len, tokens), np.int64, len(tokens))
         more = int(counts.sum()) - len(rows)
         if not (counts.all() and 0 < 2 * more <= len(rows) and self._copied(len(rows) + more) <= COPIED):
-            return super().read(rows, tokens)
+            return super().read(rows, tokens, upload)
         behind = np.cumsum(counts)  # every token becomes a row of its own that looks into its text's keys
         own = np.repeat(rows, counts)
         columns = self.lengths[own] + np.arange(behind[-1]) - np.repeat(behind - counts, counts)
-        hidden = self._forward(own, columns, np.concatenate(tokens)[:, None])[:, 0]
+        hidden = self._forward(own, columns, np.concatenate(tokens)[:, None], behind - 1, upload)
         self.lengths[rows] += counts
-        return hidden[torch.from_numpy(behind - 1).to(hidden.device)]
+        return hidden
 
     def _copied(self, n: int) -> int:
         keys = self._layers[0].keys
         return 0 if keys is None else n * keys[0].nbytes
 
-    def step(self, rows: Ints, tokens: Ints) -> Tensor:
+    def step(self, rows: Ints, tokens: Ints, upload: PackedUpload | None = None) -> Tensor:
         """Read one token in each of `rows`."""
         if 2 * len(rows) <= self.n:
-            return self._extend(rows, list(tokens[:, None]))
+            return self._extend(rows, list(tokens[:, None]), upload)
         # Most rows step: let all of them, where they lie. What the others write is hidden, and overwritten later.
         every = np.zeros(self.n, np.int64)
         every[rows] = tokens
-        hidden = self._forward(None, self.lengths, every[:, None])[:, 0]
+        wanted = None if np.array_equal(rows, np.arange(self.n)) else rows
+        hidden = self._forward(None, self.lengths, every[:, None], wanted, upload)
         self.lengths[rows] += 1
-        return hidden if np.array_equal(rows, np.arange(self.n)) else hidden[torch.from_numpy(rows).to(hidden.device)]
+        return hidden
 
-    def _extend(self, rows: Ints, tokens: Sequence[Ints]) -> Tensor:
-        counts = np.fromiter(map(len, tokens), np.int64, len(tokens))
-        hidden = self._forward(rows, self.lengths[rows], padded(tokens))
+    def _extend(self, rows: Ints, tokens: Sequence[Ints], upload: PackedUpload | None) -> Tensor:
+        counts, grid = np.fromiter(map(len, tokens), np.int64, len(tokens)), padded(tokens)
+        lasts = np.arange(len(rows)) * grid.shape[1] + counts - 1
+        hidden = self._forward(rows, self.lengths[rows], grid, lasts, upload)
         self.lengths[rows] += counts
-        return hidden[torch.arange(len(rows)), torch.from_numpy(counts - 1)]
+        return hidden
 
     @torch.no_grad()
-    def _forward(self, rows: Ints | None, lengths: Ints, tokens: Ints) -> Tensor:  # (R, q) -> (R, q, d)
+    def _forward(
+        self, rows: Ints | None, lengths: Ints, tokens: Ints, wanted: Ints | None, upload: PackedUpload | None
+    ) -> Tensor:  # (R, q) -> (W, d)
+        """Read tokens (R, q); states at the `wanted` ones of these laid flat, or at all of them."""
         q, device = tokens.shape[1], self.lm.device
+        upload = upload or PackedUpload(device)
         fresh = not lengths.any()
         needed = int(lengths.max()) + q
         if needed > self._capacity:
             self._capacity = _in_blocks(max(needed, min(needed + needed // 4, self._last_position + 1)))
         width = 0 if fresh else _in_blocks(needed)
-        columns = torch.from_numpy(lengths[:, None] + np.arange(q)).to(device)  # (R, q)
-        place = _Place(None if rows is None else torch.from_numpy(rows).to(device), columns, width, self._capacity)
+        keys = [None if x is None else upload.add(x) for x in (tokens, lengths[:, None] + np.arange(q), rows, wanted)]
+        ids, columns, own, at = (None if key is None else upload[key] for key in keys)
+        assert ids is not None
+        assert columns is not None  # (R, q)
+        place = _Place(own, columns, width, self._capacity)
         for layer in self._layers:
             layer.place = place
         seen = torch.arange(width or q, device=device) <= columns[:, :, None]  # (R, q, kv)
         out = self.lm.trunk(
-            input_ids=torch.from_numpy(tokens).to(device),
+            input_ids=ids,
             attention_mask=attention_mask(self.lm.model, seen[:, None]),
             position_ids=columns.clamp(max=self._last_position),
             past_key_values=self._cache,
             use_cache=True,
         )
-        hidden: Tensor = out.last_hidden_state
-        return hidden
+        hidden: Tensor = out.last_hidden_state.flatten(0, 1)  # (R · q, d)
+        return hidden if at is None else hidden[at]
 
     @property
     def bytes(self) -> int:

@@ -11,7 +11,8 @@ import torch
 from .causal_lm import CausalLM
 from .families import make_memory
 from .memory import Ints
-from .sampling import check_sampling, sample
+from .sampling import check_drawn, check_sampling, draw
+from .transfer import PackedUpload, to_host
 
 
 @dataclass
@@ -59,9 +60,13 @@ def generate(
     reads = [text.prompt for text in texts[:n]]
     live = np.arange(n)
     while len(live):
-        hidden = memory.read(live, [reads[slot] for slot in live])
-        uniform = torch.tensor([draws[running[slot]].random() for slot in live], device=hidden.device)
-        tokens, logprobs = sample(lm.head(hidden), temperature=temperature, top_k=top_k, top_p=top_p, uniform=uniform)
+        upload = PackedUpload(lm.device)
+        uniform = upload.add(np.array([draws[running[slot]].random() for slot in live], np.float32))
+        hidden = memory.read(live, [reads[slot] for slot in live], upload)
+        tokens, logprobs = to_host(
+            *draw(lm.head(hidden), temperature=temperature, top_k=top_k, top_p=top_p, uniform=upload[uniform])
+        )
+        check_drawn(logprobs)
         ended = []
         for slot, token, logprob in zip(live.tolist(), tokens.tolist(), logprobs.tolist(), strict=True):
             text = texts[running[slot]]

@@ -8,7 +8,9 @@ a step), `reference_model`, and `settle()` (the pending KL penalties).
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from ...language.growing_texts import growing_lengths
 from .attributes import EnvAttributes
 from .episode_info import EpisodeInfo, EpisodeInfoReader
 from .masks import Mask, MaskSource, require_an_action
@@ -70,12 +73,36 @@ class EnvAdapter:
         self.reference_model: Any = attributes.get("reference_model") if attributes.has("reference_model") else None
         self.horizon = 2 * (made.max_episode_steps or 0)  # steps in which two episodes fit, if known
         self._stateful = attributes.has("get_state") and attributes.has("set_state")
+        # Only of the environment itself: a wrapper may keep what it sees.
+        bare = attributes.native and self.vector_env is attributes.base
+        self._can_share = bare and attributes.has("copies_observations")
+        self._shares = False
+
+    def share_observations(self, wanted: bool) -> None:
+        """Whether to take observations that are not copied, where the environment has such (`language.growing_texts`).
+
+        Whoever wants them keeps none beyond the next step.
+        """
+        self._shares = wanted and self._can_share
+
+    @contextlib.contextmanager
+    def _sharing(self) -> Iterator[None]:
+        """Let the environment copy nothing while the block runs; others who step it get copies."""
+        if not self._shares:
+            yield
+            return
+        before, self._attributes.base.copies_observations = self._attributes.base.copies_observations, False
+        try:
+            yield
+        finally:
+            self._attributes.base.copies_observations = before
 
     def reset(self, seed: int | None = None, state: list[Any] | None = None) -> Leaves:
-        """Start an episode in every slot; `state` (from `get_state`) is restored after seeding."""
-        observation, info = self.vector_env.reset(seed=seed)
-        if state is not None and self._stateful and self._attributes.call_each("set_state", state):
-            observation, info = self.vector_env.reset()
+        """Begin an episode in every slot; `state` (from `get_state`) is put back after seeding."""
+        with self._sharing():
+            observation, info = self.vector_env.reset(seed=seed)
+            if state is not None and self._stateful and self._attributes.call_each("set_state", state):
+                observation, info = self.vector_env.reset()
         self._spent[:] = False
         self._read_masks(info)
         self._check_masks()
@@ -85,7 +112,8 @@ class EnvAdapter:
         """Take the policy's actions (N, ...); their log-probabilities are passed on to environments that want them."""
         if self.wants_logprobs and logprobs is not None:
             self._attributes.set("policy_logprob", logprobs)
-        observation, reward, terminated, truncated, info = self.vector_env.step(self.codec.to_env(actions))
+        with self._sharing():
+            observation, reward, terminated, truncated, info = self.vector_env.step(self.codec.to_env(actions))
         reward = np.asarray(reward, np.float64)
         if not np.isfinite(reward).all():
             raise EnvError(_not_finite("reward", np.flatnonzero(~np.isfinite(reward))))
@@ -103,7 +131,8 @@ class EnvAdapter:
         if self.autoreset is AutoresetMode.NEXT_STEP:
             starts, self._spent = self._spent, ended
         elif self.autoreset is AutoresetMode.DISABLED and ended.any():
-            observation, info = self.vector_env.reset(options={"reset_mask": ended})
+            with self._sharing():
+                observation, info = self.vector_env.reset(options={"reset_mask": ended})
             leaves = self._leaves(observation)
             self._read_masks(info, ended)
         self._check_masks()
@@ -174,6 +203,8 @@ class EnvAdapter:
             self.vector_env.close()
 
     def _leaves(self, observation: Any) -> Leaves:
+        if self._shares and growing_lengths(observation) is not None:
+            return (observation,)
         leaves = tuple(leaf.copy() for leaf in leaves_of(self.observation_space, observation))
         self._check(leaves, np.arange(len(leaves[0])))
         return leaves

@@ -78,10 +78,9 @@ class Collector:
         if env.masks is not None:
             steps.masks.append(pack(env.masks))
         act = self.policy.act(self.observation, self.memory, self.starts, masks=env.masks, generator=generator)
-        actions = act.action.cpu().numpy()
-        log_probs = act.log_prob.cpu().numpy() if env.wants_logprobs else None
+        actions, log_probs = act.on_host()
         watch.lap("acting")
-        result = env.step(actions, log_probs)
+        result = env.step(actions, log_probs if env.wants_logprobs else None)
         watch.lap("environment")
         if result.final is not None:
             rows = np.flatnonzero(result.truncated)

@@ -9,9 +9,11 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...language import CausalLM, TokenMemory, make_memory, token_logprobs
 from ...language.logprobs import Allowed, Choices, choice_logprobs
+from ...language.transfer import PackedUpload
 from .rules import Rules
 
 Ints = NDArray[np.int64]
@@ -70,11 +72,11 @@ class KLPenalty:
     def forget(self) -> None:
         """A new life begins: nothing is owed, and nobody has said that somebody settles."""
 
-    def _allowed(self, rules: Ints) -> Allowed | None:
+    def _allowed(self, rules: Tensor) -> Allowed | None:
         table = self._table
         if table is None:
             return None
-        held = torch.from_numpy(rules).to(table.device)
+        held = rules.to(table.device)
         return lambda choices: table[held[choices]]
 
 
@@ -98,9 +100,11 @@ class TokenKLPenalty(KLPenalty):
         """The reference's log-probabilities of the step's tokens."""
         if not len(step.rows):  # NEXT_STEP: every slot may be beginning anew
             return np.empty(0)
-        hidden = self.memory.catch_up(step.rows, self.texts.tokens, self.texts.lengths)
-        chosen = torch.from_numpy(step.tokens).to(hidden.device)
-        found: Floats = token_logprobs(self.lm, hidden, chosen, self._allowed(step.rules)).double().cpu().numpy()
+        upload = PackedUpload(self.lm.device)
+        chosen, rules = upload.add(step.tokens), upload.add(step.rules)
+        hidden = self.memory.catch_up(step.rows, self.texts.tokens, self.texts.lengths, upload)
+        logprobs = token_logprobs(self.lm, hidden, upload[chosen], self._allowed(upload[rules]))
+        found: Floats = logprobs.cpu().double().numpy()
         _check_finite(self.lm, found, step.tokens)
         return found
 
@@ -190,7 +194,7 @@ class DeferredKLPenalty(KLPenalty):
         some = [pending for pending in every if pending.tokens]
         rules = np.array([rule for pending in some for rule in pending.rules], np.int64)
         choices = [Choices(pending.text, np.array(pending.positions), np.array(pending.tokens)) for pending in some]
-        found = iter(choice_logprobs(self.lm, choices, self._allowed(rules)))
+        found = iter(choice_logprobs(self.lm, choices, self._allowed(torch.from_numpy(rules))))
         penalties = []
         for pending in every:
             reference = next(found) if pending.tokens else np.empty(0)

@@ -111,8 +111,9 @@ class Scorer:
 @contextlib.contextmanager
 def _own_precision() -> Iterator[None]:
     """No autocast, whatever the agent that steps this environment computes in."""
+    gpu = torch.accelerator.current_accelerator()
     with contextlib.ExitStack() as held:
-        for device in ("cpu", "cuda"):
+        for device in ("cpu", gpu.type if gpu else "cuda"):
             if torch.is_autocast_enabled(device):
                 held.enter_context(torch.autocast(device, enabled=False))
         yield

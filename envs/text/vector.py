@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from ...language.growing_texts import GrowingTexts
 from .actions import checked_actions, checked_logprobs, checked_seeds, prompt_indices
 from .base import TextEnvBase
 from .engine import Outcome
@@ -37,6 +38,7 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
         if render_mode not in (None, "ansi"):
             raise ValueError(f"render_mode is {render_mode!r}: expected None or 'ansi' for a batch")
         self.num_envs, self.render_mode = num_envs, render_mode
+        self.copies_observations = True  # False: they are one array, read-only, which every step changes
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"render_modes": ["ansi"], "render_fps": 30, "autoreset_mode": self.autoreset_mode}
         self._open(num_envs, make_options(options))
@@ -62,7 +64,7 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
         info = self._begin(rows, prompt_indices(options, len(rows), len(self.engine.prompts)), {})
         self._begun = True
         self._add_masks(info, np.isin(np.arange(self.num_envs), rows))
-        return self.engine.observation(), info
+        return self._observation(), info
 
     def step(self, actions: Any) -> tuple[Observations, NDArray[np.float64], Flags, Flags, dict[str, Any]]:
         """Write one token in every slot."""
@@ -85,7 +87,7 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
             info = self._told(live[~self._ended], outcome)
             if self._ended.any():
                 ended = np.flatnonzero(self._ended)
-                info["final_obs"] = _objects(n, ended, self.engine.observation()[ended])
+                info["final_obs"] = _objects(n, ended, self.engine.tokens[ended])
                 info["final_info"] = self._told(ended, outcome)
                 info["_final_obs"], info["_final_info"] = self._ended.copy(), self._ended.copy()
                 info = self._begin(ended, None, info)
@@ -94,7 +96,12 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
             if len(begun_anew):
                 info = self._begin(begun_anew, None, info)
         self._add_masks(info, ~self._ended)
-        return self.engine.observation(), rewards, terminated, truncated, info
+        return self._observation(), rewards, terminated, truncated, info
+
+    def _observation(self) -> Observations:
+        if self.copies_observations:
+            return self.engine.observation()
+        return GrowingTexts.of(self.engine.tokens, self.engine.lengths)
 
     def settle(self) -> list[NDArray[np.float64]]:
         """Charge every token not yet penalised; by slot the penalties, already −β·kl, in order. Empty: nothing is

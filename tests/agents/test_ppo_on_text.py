@@ -12,7 +12,7 @@ import pytest
 import torch
 from gymnasium.vector import SyncVectorEnv
 
-from text_learner import DISABLED, NEXT_STEP, SAME_STEP, WORLDS, N, batch, learner, rollouts
+from text_learner import DISABLED, ENVS, NEXT_STEP, SAME_STEP, N, batch, learner, rollouts
 from textrlhf.agents import PPO
 from textrlhf.agents.policies import LanguageModelPolicy
 from textrlhf.agents.policies import language_model as module
@@ -37,7 +37,7 @@ def worst_first_ratio(agent: PPO, updates: int = 4) -> float:
 @pytest.mark.parametrize(
     ("family", "kind", "critic"),
     [
-        *((family, kind, False) for family in ("gpt2", "llama", "opt") for kind in WORLDS),
+        *((family, kind, False) for family in ("gpt2", "llama", "opt") for kind in ENVS),
         *(("bloom", kind, False) for kind in ("masks", "dialogue")),  # on the column cache, as gemma2
         ("gpt2", "dialogue", True),
         ("llama", "cut", True),
@@ -91,20 +91,20 @@ class Unmasked(LanguageModelPolicy):
 class MissesTheReply(TextMemory):
     """Reads one token a step, whatever the environment added."""
 
-    def read(self, tokens, starts):
+    def read(self, tokens, starts, upload=None):
         lengths = self.cache.lengths
         going = (lengths > 0) & ~starts & is_continuation(self.tokens, tokens)
         self.tokens[going], lengths[going] = tokens[going], (tokens[going] >= 0).sum(1) - 1
-        return super().read(tokens, starts)
+        return super().read(tokens, starts, upload)
 
 
 class TakesItForTheOldText(TextMemory):
     """Reads on in a new text where the old one stood."""
 
-    def read(self, tokens, starts):
+    def read(self, tokens, starts, upload=None):
         self.cache.lengths[:] = np.minimum(self.cache.lengths, (tokens >= 0).sum(1) - 1)
-        self.tokens = tokens
-        return super().read(tokens, np.zeros_like(starts))
+        self.tokens = np.array(tokens)
+        return super().read(tokens, np.zeros_like(starts), upload)
 
 
 @pytest.mark.parametrize(

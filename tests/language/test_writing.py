@@ -133,7 +133,7 @@ def test_no_step_is_spent_on_a_text_that_has_ended(monkeypatch):
     lm, prompts, steps = handle("gpt2"), prompts_of(40), []
     read = memory_class(lm).read
     monkeypatch.setattr(
-        memory_class(lm), "read", lambda self, rows, new: steps.append(len(rows)) or read(self, rows, new)
+        memory_class(lm), "read", lambda self, rows, *more: steps.append(len(rows)) or read(self, rows, *more)
     )
     written = generate(lm, prompts, 20, slots=8)
     assert sum(steps) == sum(len(text.tokens) for text in written)
