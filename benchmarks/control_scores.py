@@ -2,9 +2,10 @@
 
     python benchmarks/control_scores.py                                  # all environments, 5 seeds
     python benchmarks/control_scores.py --env CartPole-v1 --seeds 3      # one run, printed and not written
+    python benchmarks/control_scores.py --agent reinforce --env CartPole-v1   # another agent
     python benchmarks/control_scores.py --draw                           # the picture again, from the JSON
 
-Writes runs/reference/control/<env>.json and scores.png.
+Writes runs/reference/control/<env>.json (of PPO; of others <agent>-<env>.json) and scores.png.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from pathlib import Path
 import torch
 
 import textrlhf
-from textrlhf.agents import PPO, evaluate
+from textrlhf.agents import evaluate
 from textrlhf.agents.settings.config import tuned_settings
+from textrlhf.agents.settings.registry import agent_class
 from textrlhf.records import plots
 from textrlhf.records.folder import write_file
 from textrlhf.records.metrics import read_metrics
@@ -29,30 +31,30 @@ FOLDER = Path(__file__).resolve().parent.parent / "runs" / "reference" / "contro
 GOALS = {"CartPole-v1": 490, "Acrobot-v1": -85, "MountainCar-v0": -115, "Pendulum-v1": -180}
 
 
-def run(env: str, seed: int) -> dict[str, object]:
+def run(agent_name: str, env: str, seed: int) -> dict[str, object]:
     """Train one seed and grade it over 100 fresh episodes."""
-    steps = tuned_settings("ppo")[env].total_timesteps
+    steps = tuned_settings(agent_name)[env].total_timesteps
     since = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        agent = PPO.tuned(env, seed=seed).learn(steps, run=folder, progress=sys.stdout.isatty())
+        agent = agent_class(agent_name).tuned(env, seed=seed).learn(steps, run=folder, progress=sys.stdout.isatty())
         rows = [row for row in read_metrics(Path(folder) / "metrics.jsonl") if "rollout/return" in row]
     seconds = time.perf_counter() - since
     scores = evaluate(agent, n_episodes=100, seed=10_000)
     agent.close()
     curve = [[row["step"], round(row["rollout/return"], 2)] for row in rows[:: max(1, len(rows) // 60)]]
     result = {"seed": seed, "mean": round(scores.mean, 2), "std": round(scores.std, 2)}
-    print(env, json.dumps(result), f"{seconds:.0f} s", flush=True)
+    print(agent_name, env, json.dumps(result), f"{seconds:.0f} s", flush=True)
     return {**result, "curve": curve}
 
 
-def reference(env: str, seeds: list[int]) -> None:
+def reference(agent_name: str, env: str, seeds: list[int]) -> None:
     """Write one environment's reference."""
-    runs = [run(env, seed) for seed in seeds]
+    runs = [run(agent_name, env, seed) for seed in seeds]
     means = [float(str(row["mean"])) for row in runs]
-    settings = tuned_settings("ppo")[env]
+    settings = tuned_settings(agent_name)[env]
     summary = {
         "env": env,
-        "command": f"python benchmarks/control_scores.py --env {env}",
+        "command": f"python benchmarks/control_scores.py --agent {agent_name} --env {env}",
         "versions": {"textrlhf": textrlhf.__version__, "torch": torch.__version__},
         "total_timesteps": settings.total_timesteps,
         "hyperparameters": settings.hyperparameters,
@@ -61,7 +63,8 @@ def reference(env: str, seeds: list[int]) -> None:
         "worst": min(means),
         "runs": runs,
     }
-    write_file(FOLDER / f"{env}.json", json.dumps(summary, indent=1) + "\n")
+    name = env if agent_name == "ppo" else f"{agent_name}-{env}"
+    write_file(FOLDER / f"{name}.json", json.dumps(summary, indent=1) + "\n")
     print(f"{env}: mean {summary['mean']}, worst {summary['worst']}, goal {GOALS[env]}")
 
 
@@ -90,6 +93,7 @@ def draw() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--agent", default="ppo", help="of agents with tuned hyperparameters for the environment")
     parser.add_argument("--env", choices=list(GOALS), action="append", help="several times for several; default all")
     parser.add_argument(
         "--seeds", type=int, nargs="*", help="only these, printed and not written; default writes 0 to 4"
@@ -99,9 +103,9 @@ def main() -> None:
     for env in () if options.draw else options.env or GOALS:
         if options.seeds is not None:
             for seed in options.seeds:
-                run(env, seed)
+                run(options.agent, env, seed)
         else:
-            reference(env, list(range(5)))
+            reference(options.agent, env, list(range(5)))
     if options.seeds is None:
         draw()
 

@@ -33,7 +33,7 @@ def field_docs(config_class: type[Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for base in reversed(config_class.__mro__):
         if "__annotations__" in base.__dict__:
-            found.update(_module_docs(base.__module__).get(base.__qualname__, {}))
+            found.update(_module_docs(base.__module__).get(base.__name__, {}))
     return found
 
 
