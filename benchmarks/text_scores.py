@@ -1,4 +1,4 @@
-"""The reference scores of PPO on text: several seeds, drawn texts for held-out prompts, all of them written down.
+"""The reference scores of agents on text: several seeds, sampled texts for held-out prompts, all of them recorded.
 
     python benchmarks/text_scores.py                                   # everything, 5 seeds; --jobs 2: two at a time
     python benchmarks/text_scores.py --run reviews --seeds 0 1         # one kind, printed and not written
@@ -6,8 +6,9 @@
 
 reviews        TextRLHF-v0, the shipped model and the shipped, learned reward model
 reviews-gold   the same with the true score as the reward model: what the reward model's mistakes cost. Over the
-model's own texts the
-               reward model has deviation 1 and gold .583, so KL and a missing end cost .583 times as much
+               model's own texts the reward model has deviation 1 and gold .583, so the KL penalty and the penalty for a
+               missing end are .583 times as large
+reviews-reinforce   the same as reviews by REINFORCE
 arithmetic, qa, dialogue
                a model of the shape of the shipped `tasks`, cloned first (by the agent `clone`) from few demonstrations:
                the shipped one knows what it can know, and sells nearly without fault
@@ -35,8 +36,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import textrlhf
-from textrlhf.agents import PPO, Clone, evaluate
+from textrlhf.agents import Agent, Clone, evaluate
 from textrlhf.agents.settings.config import tuned_settings
+from textrlhf.agents.settings.registry import agent_class
 from textrlhf.envs.text.demonstrations import demonstrations
 from textrlhf.language import CausalLM, load
 from textrlhf.records import plots
@@ -57,10 +59,11 @@ class Kind:
 
     env: str
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    start: Start | None = None  # the model that is learned from, where it is not the shipped one
+    start: Start | None = None  # makes the model to start from, where it is not the shipped one
+    agent: str = "ppo"
 
 
-def graded(agent: PPO) -> dict[str, float]:
+def graded(agent: Agent) -> dict[str, float]:
     """Means over drawn texts for held-out prompts, and gold for the training prompts."""
     seen, unseen = (
         evaluate(agent, n_episodes=TEXTS, deterministic=False, n_envs=100, seed=10_000, env_kwargs={"split": split})
@@ -76,9 +79,11 @@ def run(name: str, seed: int) -> dict[str, Any]:
     kind, folder = KINDS[name], tempfile.TemporaryDirectory()
     with folder:
         further = kind.start(seed, Path(folder.name) / "start") if kind.start else {}
-        settings = tuned_settings("ppo")[kind.env]  # also where the start is another model, but of the shipped shape
+        settings = tuned_settings(kind.agent)[
+            kind.env
+        ]  # also where the start is another model, but of the shipped shape
         env_kwargs = {**settings.env_kwargs, **kind.env_kwargs, **further}
-        agent = PPO.tuned(kind.env, seed=seed, env_kwargs=env_kwargs, **settings.hyperparameters)
+        agent = agent_class(kind.agent).tuned(kind.env, seed=seed, env_kwargs=env_kwargs, **settings.hyperparameters)
         before = graded(agent)
         since, busy = time.perf_counter(), time.process_time()
         agent.learn(settings.total_timesteps, run=Path(folder.name) / "run", progress=sys.stdout.isatty())
@@ -129,6 +134,7 @@ def novice(env: str, n: int, passes: int) -> Start:
 KINDS = {
     "reviews": Kind("TextRLHF-v0"),
     "reviews-gold": Kind("TextRLHF-v0", {"reward_model": "gold", "kl_coef": 0.146, "missing_eos_penalty": 2.33}),
+    "reviews-reinforce": Kind("TextRLHF-v0", agent="reinforce"),
     "arithmetic": Kind("TextArithmetic-v0", start=novice("TextArithmetic-v0", 4000, 6)),
     "qa": Kind("TextQA-v0", start=novice("TextQA-v0", 2000, 5)),
     "dialogue": Kind("TextDialogue-v0", start=novice("TextDialogue-v0", 300, 8)),
@@ -139,7 +145,7 @@ def reference(name: str, seeds: list[int], jobs: int) -> None:
     """Write one kind's reference."""
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         runs = list(pool.map(run, [name] * len(seeds), seeds))
-    settings = tuned_settings("ppo")[KINDS[name].env]
+    settings = tuned_settings(KINDS[name].agent)[KINDS[name].env]
     gold = [row["after"]["gold"] for row in runs]
     summary = {
         "env": KINDS[name].env,
