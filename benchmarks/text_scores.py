@@ -81,7 +81,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
         further = kind.start(seed, Path(folder.name) / "start") if kind.start else {}
         settings = tuned_settings(kind.agent)[
             kind.env
-        ]  # also where the start is another model, but of the shipped shape
+        ]
         env_kwargs = {**settings.env_kwargs, **kind.env_kwargs, **further}
         agent = agent_class(kind.agent).tuned(kind.env, seed=seed, env_kwargs=env_kwargs, **settings.hyperparameters)
         before = graded(agent)
