@@ -14,7 +14,7 @@ def main() -> None:
 
     import textrlhf
     from textrlhf.agents import PPO
-    from textrlhf.agents.training.callbacks import Callback
+    from textrlhf.agents import Callback
     from textrlhf.language import load
     from textrlhf.reward_models import RewardModel
 
