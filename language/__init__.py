@@ -1,6 +1,6 @@
-"""What a text environment and a text policy need of a causal language model.
+"""Causal language models: loading, stepping token by token, sampling, log-probabilities.
 
-The names below are imported when first asked for, so that settings can be read without waiting for torch.
+The names below are imported on first use, so that `import textrlhf` does not import torch.
 """
 
 from __future__ import annotations

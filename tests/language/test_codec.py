@@ -158,8 +158,8 @@ def test_texts_with_unknown_words_are_found() -> None:
     """Not where the unknown is the end of text, as GPT-2 has it, and every text with its end would be strange."""
     lm = load("reviews", "cpu")
     rows = lm.encode_all(["The film was good.", "The zyzzyva was good."])
-    assert lm.strange(rows) == [1]
+    assert lm.with_unknown_tokens(rows) == [1]
     both = metaspace("always")
     both.unk_token = both.eos_token
     own = Codec(both, (both.eos_token_id,))
-    assert own.strange([[*own.encode("the cat").tolist(), both.eos_token_id]]) == []
+    assert own.with_unknown_tokens([[*own.encode("the cat").tolist(), both.eos_token_id]]) == []

@@ -1,4 +1,4 @@
-"""What can be said of a thing, as praise (sign 1) or blame (-1)."""
+"""Clauses about a noun, with praise (sign 1) or criticism (-1)."""
 
 from __future__ import annotations
 
@@ -9,48 +9,35 @@ from .domains import Domain, Thing
 from .lexicon import FELT, FELT_LIKE, HAD, MADE, MOVED, WAS_A, WORTH, worth
 from .phrases import maybe, mostly, one_of, say, with_article
 
-EXTREME = 0.8  # from this worth on, an adjective takes "absolutely" and not "very"
+EXTREME = 0.8  # from this value on, an adjective takes "absolutely" and not "very"
 UNGRADED = frozenset(("fine", "decent", "ordinary", "mediocre"))  # takes neither
-TONE = 0.5  # how the mood tells in the choice of stronger words
-OVERDONE = {
-    "long",
-    "slow",
-    "sweet",
-    "salty",
-    "heavy",
-    "loud",
-    "small",
-    "rich",
-    "hot",
-    "cold",
-    "expensive",
-    "high",
-    "silly",
-}
-GOOD_OVERDONE = {"sweet", "rich", "hot"}  # those that are good where they are not overdone
-LASTING = {"dull", "lazy", "noisy"}  # a thing that can be so is said to be "never" so, too
-VARYING = {"cold", "warm", "hot", "dry", "cheap", "expensive", "long"}  # not before a noun: "a cold dinner"
+TONE = 0.5  # weight of the mood in the choice of stronger words
+OVERDONE = {"long", "slow", "sweet", "salty", "heavy", "loud", "small", "rich", "hot", "cold",
+            "expensive", "high", "silly"}  # fmt: skip
+GOOD_OVERDONE = {"sweet", "rich", "hot"}  # of these, the good ones
+LASTING = {"dull", "lazy", "noisy"}  # may follow "never"
+VARYING = {"cold", "warm", "hot", "dry", "cheap", "expensive", "long"}  # do not stand before a noun
 
 
 def scorer(words: list[tuple[float, str]], thing: str = "") -> Node:
-    """One of several judging words, each with its share."""
+    """One of several evaluative words, each with its share."""
     return Choice(*((share, 0.0, Word(word, TONE * worth(word, thing))) for share, word in words))
 
 
 def signed(table: dict[str, float], sign: int) -> Node:
-    """One of the words of a table that praise, or blame."""
+    """One of the words of a table that praise, or criticise."""
     return scorer([(1.0, word) for word, value in table.items() if value * sign > 0])
 
 
 @cache
 def verb(table: tuple[tuple[str, str, float], ...], sign: int, form: int) -> Node:
-    """One of the verbs that praise, or blame, in the past (0) or as it stands after "did not" (1)."""
+    """One of the verbs that praise, or criticise, in the past (0) or as after "did not" (1)."""
     return scorer([(1.0, (past, base)[form]) for past, base, value in table if value * sign > 0])
 
 
 @cache
 def adjective(thing: Thing, sign: int, extreme: bool | None = None) -> Node:
-    """An adjective for the thing; rather one that takes "absolutely" (`extreme`) or "very" (not), if that is asked."""
+    """An adjective for the noun; `extreme`: rather one that takes "absolutely" (True) or "very" (False)."""
     every = [(1.0 if own else 0.45, word) for word, own in thing.adjectives(sign)]
     if extreme is None:
         return scorer(every, thing.noun)
@@ -93,7 +80,7 @@ def predicate(thing: Thing, sign: int) -> Node:
 
 @cache
 def moved(sign: int) -> Node:
-    """What a story does to its reader: "bored me", "never failed to surprise me", "made me laugh"."""
+    """The effect of a story: "bored me", "never failed to surprise me", "made me laugh"."""
     return one_of(
         (4, say(verb(MOVED, sign, 0), "me")),
         (2, say("did not", verb(MOVED, -sign, 1), "me")),
@@ -106,7 +93,7 @@ def moved(sign: int) -> Node:
 
 @cache
 def tells(thing: Thing, sign: int, moves: bool) -> Node:
-    """What follows the name of a thing: a whole predicate with its verb."""
+    """What follows the noun: a whole predicate with its verb."""
     rare = 1.0 if thing.general else 0.0
     return one_of(
         (0.85, say("were" if thing.plural else "was", predicate(thing, sign))),

@@ -33,7 +33,7 @@ def whole(domain: Domain, sign: int, opens: bool) -> Node:
 
 @cache
 def dear(domain: Domain) -> tuple[str, ...]:
-    """Return the aspects that one can love, or hate."""
+    """Return the aspects that one can love or hate."""
     return tuple(thing.noun for thing in domain.aspects if thing.general and "polite" not in thing.own)
 
 
@@ -66,14 +66,14 @@ def first(domain: Domain, sign: int) -> Node:
 
 @cache
 def second(domain: Domain, sign: int) -> Node:
-    """A clause that may follow another: rightly praise after "but" and blame, yet grammar minds no contradiction."""
+    """A clause that may follow another; after "but" it rarely has the wrong sign, which is grammatical too."""
     praise, blame = (one_of((3, aspect(domain, way, False)), (1, feeling(domain, way, False))) for way in (1, -1))
     return mostly(praise, blame) if sign > 0 else mostly(blame, praise)
 
 
 @cache
-def is_continuation(domain: Domain, sign: int) -> Node:
-    """What may follow a first clause, up to the full stop; in a good mood blame is rather followed by a "but"."""
+def continuation(domain: Domain, sign: int) -> Node:
+    """What may follow a first clause, up to the full stop; in a good mood criticism is rather followed by "but"."""
     same, other = second(domain, sign), second(domain, -sign)
     return Choice(
         (0.6, 0.0, END),
@@ -90,7 +90,7 @@ def sentence(domain: Domain) -> Node:
 
     def kinds(sign: int) -> Node:
         return one_of(
-            (0.87, say(first(domain, sign), is_continuation(domain, sign))),
+            (0.87, say(first(domain, sign), continuation(domain, sign))),
             (0.05, say(there(domain, sign), END)),
             (0.08, say("Although", aspect(domain, -sign, False), ",", second(domain, sign), END)),
         )
@@ -100,16 +100,16 @@ def sentence(domain: Domain) -> Node:
 
 @cache
 def opening(domain: Domain) -> Node:
-    """The first sentence, which says what the review is about."""
+    """The first sentence, which names what is reviewed."""
     name, who = one_of(*domain.names), person(domain, True)
     been = one_of(*(say(who, *(name if word == "{}" else word for word in phrase.split())) for phrase in domain.been))
 
     def kinds(sign: int) -> Node:
         subject = tells(domain.subject, sign, domain.moves)
         return one_of(
-            (0.67, say(one_of((3, "The"), domain.this), name, subject, is_continuation(domain, sign))),
+            (0.67, say(one_of((3, "The"), domain.this), name, subject, continuation(domain, sign))),
             (0.07, say("Although the", name, subject, ",", second(domain, -sign), END)),
-            (0.15, say("This was", sort_of(domain, sign, domain.names), is_continuation(domain, sign))),
+            (0.15, say("This was", sort_of(domain, sign, domain.names), continuation(domain, sign))),
         )
 
     def loved(sign: int) -> Node:
@@ -122,7 +122,7 @@ def opening(domain: Domain) -> Node:
 
 @cache
 def verdict(domain: Domain, sign: int, opens: bool) -> Node:
-    """A last word: would one come again, was it worth the money?"""
+    """A conclusion: would one come again, was it worth the money?"""
     who, it = person(domain, opens), "It" if opens else "it"
     bargain, to_whom = one_of(*domain.bargains), maybe(0.6, one_of("to anyone", "to a friend", "to my family"))
     if sign > 0:
@@ -155,7 +155,7 @@ def verdict(domain: Domain, sign: int, opens: bool) -> Node:
 
 @cache
 def ending(domain: Domain, turns: bool) -> Node:
-    """The last sentence, or where it `turns` round what was said before, the last two."""
+    """The last sentence, or the last two, which with `turns` may contradict each other."""
 
     def kinds(sign: int) -> Node:
         because = maybe(0.3, "because", mostly(aspect(domain, sign, False), aspect(domain, -sign, False)))

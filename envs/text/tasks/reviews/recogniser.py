@@ -16,7 +16,7 @@ def pieces_of(text: str) -> list[str] | None:
 
 
 class Recogniser:
-    """Tells whether a grammar can write a text: the automaton made deterministic, as far as texts have led into it."""
+    """Recognises the texts of a grammar: the automaton, made deterministic as far as texts have led into it."""
 
     def __init__(self, start: State) -> None:
         self._known: dict[frozenset[State], _Place] = {}

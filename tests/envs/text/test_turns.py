@@ -89,7 +89,7 @@ def test_turns_may_be_set(text, turns):
 
 def test_a_task_may_end_a_dialogue_before_its_last_turn(text):
     class Curt(Talkative):
-        def over(self, prompt, turns):
+        def is_over(self, prompt, turns):
             return "a9" in turns[-1]
 
     results = spoken(text(task=Curt()), [5], [9])

@@ -70,7 +70,7 @@ def test_a_dialogue_ends_where_its_world_would_end_it() -> None:
         def demonstrate_turn(self, prompt, turns, rng):
             return f" a{len(turns) + 2}"
 
-        def over(self, prompt, turns):
+        def is_over(self, prompt, turns):
             return len(turns) == self.stop_at
 
     (row,) = demonstrations(Polite(), 1)
