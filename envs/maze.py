@@ -67,11 +67,11 @@ class MazeEnv(gym.Env[Observation, int]):
     | `maze_seed` | 0 | which maze; not used with `new_each_reset` |
     | `new_each_reset` | False | another maze each episode, drawn from the seed given to `reset`; needs images |
     | `observation` | `"position"` | or `"image"` |
-    | `loops` | 0.0 | which share of the inner walls of the perfect maze to open: 1 leaves an empty field |
-    | `max_steps` | None | steps before an episode is cut; None is four for each cell |
+    | `loops` | 0.0 | the share of the inner walls to open: 1 leaves an empty field |
+    | `max_steps` | None | steps before an episode is truncated; None is four per cell |
     | `render_mode` | None | `"rgb_array"` or `"ansi"` |
 
-    With `new_each_reset`, `reset(seed=7)` draws the maze that `maze_seed=7` fixes.
+    With `new_each_reset`, `reset(seed=7)` draws the maze of `maze_seed=7`.
 
     ## Version History
     - v0: the first version.
