@@ -39,7 +39,8 @@ class CausalLM(Codec):
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str | None = None) -> None:
-        self.model, self.name = ready_to_run(model), name
+        self.model: Any = ready_to_run(model)  # a PreTrainedModel, whose own types reject .to(device)
+        self.name = name
         config = model.config
         if config.is_encoder_decoder:
             raise _encoder_decoder(self)

@@ -35,7 +35,8 @@ def ready_to_run(model: PreTrainedModel) -> PreTrainedModel:
         for name, child in list(module.named_children()):
             if isinstance(child, NewGELUActivation):
                 setattr(module, name, nn.GELU(approximate="tanh"))
-    return model.eval()
+    model.eval()
+    return model
 
 
 def with_parameters_of(model: PreTrainedModel, *, frozen: bool = False) -> PreTrainedModel:

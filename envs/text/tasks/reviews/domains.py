@@ -59,8 +59,9 @@ def _thing(entry: dict[str, Any]) -> Thing:
 
 
 def _domain(entry: dict[str, Any]) -> Domain:
-    phrases = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
-    return Domain(**phrases | {"subject": _thing(entry["subject"]), "aspects": tuple(map(_thing, entry["aspects"]))})
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
+    fields |= {"subject": _thing(entry["subject"]), "aspects": tuple(map(_thing, entry["aspects"]))}
+    return Domain(**fields)
 
 
 DOMAINS = {name: _domain(entry) for name, entry in _DATA["domains"].items()}

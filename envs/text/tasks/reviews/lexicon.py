@@ -22,7 +22,9 @@ WORTH: dict[str, float] = {
 }  # fmt: skip
 """The value of each evaluative word by itself."""
 
-EXCEPT = {(word, noun): value for word, nouns in _TABLES["adjectives_of"].items() for noun, value in nouns.items()}
+EXCEPT: dict[tuple[str, str], float] = {
+    (word, noun): value for word, nouns in _TABLES["adjectives_of"].items() for noun, value in nouns.items()
+}
 """The value of an adjective for one noun: a cold beer is good, a cold soup is not."""
 
 STRENGTHEN: dict[str, float] = _TABLES["strengthen"]
