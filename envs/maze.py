@@ -176,7 +176,7 @@ class MazeEnv(gym.Env[Observation, int]):
             raise ValueError(f'options has {sorted(map(str, unknown))}: expected {{"start": (row, col)}}')
         expected = f"expected (row, col) with 0 <= row < {self.rows} and 0 <= col < {self.cols}, not the exit"
         start = options["start"]
-        pair = _integers(start)
+        pair = _pair(start)
         if pair is None or not (0 <= pair[0] < self.rows and 0 <= pair[1] < self.cols):
             raise ValueError(f'options["start"] is {start!r}, no cell of this maze: {expected}')
         if pair == (self.rows - 1, self.cols - 1):
@@ -185,18 +185,14 @@ class MazeEnv(gym.Env[Observation, int]):
 
 
 def _sides(size: Any) -> tuple[int, int]:
-    pair = _integers(size) if isinstance(size, tuple | list | np.ndarray) else _integers((size, size))
-    if pair is None or min(pair) < 2:
-        raise ValueError(f"size is {size!r}: expected a whole number of at least 2, or (rows, cols)")
-    return pair
+    rows, cols = _pair(size) or (size, size)
+    return count("size", rows, least=2), count("size", cols, least=2)
 
 
-def _integers(values: Any) -> tuple[int, int] | None:
-    """Two plain integers, or None where they are anything else."""
+def _pair(values: Any) -> tuple[int, int] | None:
+    """Two whole numbers; None for anything else."""
     try:
-        first, second = values
-        if isinstance(first, bool) or isinstance(second, bool):
-            return None
-        return operator.index(first), operator.index(second)
+        first, second = (count("", value, least=-(1 << 62)) for value in values)
     except (TypeError, ValueError):
         return None
+    return first, second

@@ -61,11 +61,6 @@ class CausalLM(Codec):
         return device
 
     @property
-    def head_width(self) -> int:
-        """The width of the hidden states that the head takes."""
-        return int(_head(self.model).weight.shape[1])
-
-    @property
     def trunk(self) -> nn.Module:
         """The model below its head: tokens to hidden states."""
         trunk: nn.Module = self.model.base_model

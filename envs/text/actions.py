@@ -61,8 +61,8 @@ def prompt_indices(options: dict[str, Any] | None, n: int, n_prompts: int) -> li
     """The prompts chosen by `reset(options={"prompt": …})`, one for each environment that is reset."""
     if not options or options.get("prompt") is None:
         return None
-    asked = np.atleast_1d(np.asarray(options["prompt"]))
-    if asked.shape != (n,) or asked.dtype.kind not in "iu" or not (asked.min() >= 0 and asked.max() < n_prompts):
+    chosen = np.atleast_1d(np.asarray(options["prompt"]))
+    if chosen.shape != (n,) or chosen.dtype.kind not in "iu" or not (chosen.min() >= 0 and chosen.max() < n_prompts):
         raise ValueError(f"options['prompt'] is {options['prompt']!r}: expected {n} indices from 0 to {n_prompts - 1}")
-    found: list[int] = asked.tolist()
+    found: list[int] = chosen.tolist()
     return found

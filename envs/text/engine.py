@@ -120,7 +120,7 @@ class TextEngine:
         self.kl[rows] = self.turn_rewards[rows] = 0
         self.token_kl[rows] = np.nan
         for row in rows.tolist():
-            self.turns.begin(row, int(self.lengths[row]), anew=True)
+            self.turns.begin(row, int(self.lengths[row]), first=True)
         self.kl_penalty.begin(rows)
 
     def step(self, rows: Ints, actions: Ints, logprobs: Floats) -> Outcome:
@@ -258,7 +258,7 @@ class TextEngine:
                 "in an environment with the same prompts"
             )
         self.orders[row], self.rngs[row] = order, rng
-        self.seeds[row] = -1  # Gymnasium's value for an unknown seed; None would seed anew at the next reset
+        self.seeds[row] = -1  # Gymnasium's value for an unknown seed; None would draw a new one at the next reset
 
 
 def _model_name(options: TextOptions, shipped: str) -> str | CausalLM:
@@ -271,8 +271,8 @@ def _model_name(options: TextOptions, shipped: str) -> str | CausalLM:
     return shipped
 
 
-def _context(lm: CausalLM, asked: int | None, budget: int) -> int:
-    context = asked or min(lm.context or WIDEST, WIDEST)
+def _context(lm: CausalLM, given: int | None, budget: int) -> int:
+    context = given or min(lm.context or WIDEST, WIDEST)
     if lm.context is not None and context > lm.context:
         raise ValueError(f"context is {context}: {lm} has {lm.context} positions, so at most that many tokens fit")
     if budget >= context:

@@ -118,7 +118,7 @@ class _Pending:
 
 
 class DeferredKLPenalty(KLPenalty):
-    """`kl_penalty="deferred"`: penalties stay pending until `settle()`, or the text's end if nobody calls that."""
+    """`kl_penalty="deferred"`: penalties stay pending until `settle()`, or without such calls until the text's end."""
 
     def __init__(self, lm: CausalLM, texts: Texts) -> None:
         super().__init__(lm, texts)

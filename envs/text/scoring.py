@@ -90,19 +90,19 @@ class Scorer:
         can = [i for i, prompt in enumerate(prompts) if self.task.can_measure(prompt)]
         if not can:
             return {}
-        asked = [responses[i] for i in can]
+        scored = [responses[i] for i in can]
         known = {}
         try:
-            measures = self.task.measure([prompts[i] for i in can], asked)
+            measures = self.task.measure([prompts[i] for i in can], scored)
         except Exception as error:
             raise RewardFunctionError(
                 f"the measures of the task {self.task.name!r} raised {type(error).__name__}: {error}; called with "
-                f"{len(asked)} responses, the first {asked[0]!r}"
+                f"{len(scored)} responses, the first {scored[0]!r}"
             ) from error
         _check_names(f"a measure of the task {self.task.name!r}", measures)
         for name, values in measures.items():
             known[name] = np.full(len(prompts), np.nan)
-            known[name][can] = checked_scores(values, asked, f"the measure {name!r} of the task {self.task.name!r}")
+            known[name][can] = checked_scores(values, scored, f"the measure {name!r} of the task {self.task.name!r}")
         return known
 
 

@@ -27,10 +27,10 @@ class Turns:
         self.texts: list[list[str]] = [[] for _ in range(n)]  # the agent's turns so far
         self._starts = [0] * n  # position in the context where the current turn begins
 
-    def begin(self, row: int, start: int, *, anew: bool = False) -> None:
-        """Begin a turn; `anew`: the first of a text."""
+    def begin(self, row: int, start: int, *, first: bool = False) -> None:
+        """Begin a turn, with `first` that of a new text."""
         self._starts[row] = start
-        if anew:
+        if first:
             self.texts[row] = []
 
     def end(self, row: int, record: Prompt, lm: CausalLM, tokens: NDArray[np.int64]) -> float | None:

@@ -73,8 +73,8 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
         n = self.num_envs
         restarted, live = np.flatnonzero(self._ended), np.flatnonzero(~self._ended)  # restarted ones: NEXT_STEP only
         tokens = checked_actions(np.asarray(actions), n, self.engine.lm.vocab_size, ignore=self._ended)
-        announced, self.policy_logprob = self.policy_logprob, None
-        logprobs = checked_logprobs(announced, n, ignore=self._ended)
+        given, self.policy_logprob = self.policy_logprob, None
+        logprobs = checked_logprobs(given, n, ignore=self._ended)
         self._begun = False  # if the reward model raises, these texts are over
         outcome = self.engine.step(live, tokens[live], logprobs[live])
         self._begun = True

@@ -15,6 +15,7 @@ from ...language import CausalLM
 from ...records.checks import one_of
 
 Inputs = dict[str, NDArray[np.int64]]
+SIDES = ("left", "right")
 
 
 class AnyText(spaces.Text):
@@ -79,7 +80,8 @@ class ModelInputs(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstru
     def __init__(self, env: gym.Env[NDArray[np.int64], np.int64], padding_side: str = "right") -> None:
         gym.utils.RecordConstructorArgs.__init__(self, padding_side=padding_side)
         super().__init__(env)
-        self.padding_side, self.pad_id = _checked_side(padding_side), pad_id(_lm(env))
+        one_of("padding_side", padding_side, SIDES)
+        self.padding_side, self.pad_id = padding_side, pad_id(_lm(env))
         self.observation_space = _inputs_space(env.observation_space)
 
     def observation(self, observation: NDArray[np.int64]) -> Inputs:
@@ -92,7 +94,8 @@ class ModelInputsBatch(VectorWrapper[Inputs, Any, NDArray[np.int64], Any, Any]):
 
     def __init__(self, env: VectorEnv[NDArray[np.int64], Any, Any], padding_side: str = "right") -> None:
         super().__init__(env)
-        self.padding_side, self.pad_id = _checked_side(padding_side), pad_id(_lm(env))
+        one_of("padding_side", padding_side, SIDES)
+        self.padding_side, self.pad_id = padding_side, pad_id(_lm(env))
         self.single_observation_space = _inputs_space(env.single_observation_space)
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
 
@@ -138,11 +141,6 @@ def _inputs_space(space: spaces.Space[Any]) -> spaces.Dict:
             "attention_mask": spaces.Box(0, 1, space.shape, np.int64),
         }
     )
-
-
-def _checked_side(side: str) -> str:
-    one_of("padding_side", side, ("left", "right"))
-    return side
 
 
 def _lm(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> CausalLM:

@@ -266,7 +266,7 @@ def test_a_vector_of_mazes() -> None:
     ("kwargs", "message"),
     [
         ({"size": 1}, "size is 1.*at least 2"),
-        ({"size": (5, 1)}, r"size is \(5, 1\)"),
+        ({"size": (5, 1)}, "size is 1"),
         ({"size": 4.0}, r"size is 4\.0"),
         ({"size": "8"}, "size is '8'"),
         ({"size": True}, "size is True"),

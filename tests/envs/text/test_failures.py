@@ -40,7 +40,7 @@ def failing_once():
 
 class TestTheReference:
     def test_is_frozen_without_changing_the_callers_model(self):
-        """Guards against training the reference itself (its KL would stay 0), and against freezing the caller's model."""
+        """Guards against training the reference (its KL would stay 0) and against freezing the caller's model."""
         model = tiny_model("gpt2").requires_grad_(True).train()
         activation = type(model.transformer.h[0].mlp.act)
         env = make(model=CausalLM(model, word_tokenizer()))

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import itertools
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -54,7 +55,7 @@ def test_the_table_of_arguments_is_complete_and_true(text):
 def test_every_field_is_explained():
     tree = ast.parse(inspect.getsource(TextOptions)).body[0]
     body = tree.body[1:]  # after the docstring
-    for field, reason in zip(body, body[1:]):
+    for field, reason in itertools.pairwise(body):
         if isinstance(field, ast.AnnAssign):
             assert isinstance(reason, ast.Expr), field.target.id
 

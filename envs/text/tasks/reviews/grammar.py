@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from .automaton import Choice, Node, State, Word
-from .clauses import feels, felt_like, is_one, scorer, sort_of, tells
+from .clauses import evaluative, feels, felt_like, is_one, sort_of, verb_phrase
 from .domains import DOMAINS, Domain
 from .phrases import LEAN, in_mood, maybe, mostly, one_of, say
 
@@ -22,7 +22,7 @@ def person(domain: Domain, opens: bool) -> Node:
 def aspect(domain: Domain, sign: int, opens: bool) -> Node:
     """ "the acting was superb"."""
     the = "The" if opens else "the"
-    return say(the, one_of(*(say(thing.noun, tells(thing, sign, domain.moves)) for thing in domain.aspects)))
+    return say(the, one_of(*(say(thing.noun, verb_phrase(thing, sign, domain.moves)) for thing in domain.aspects)))
 
 
 @cache
@@ -50,10 +50,13 @@ def there(domain: Domain, sign: int) -> Node:
     if sign > 0:
         return one_of(
             say("There was nothing wrong with the", about),
-            say("There was plenty to", scorer([(1, "like"), (1, "enjoy"), (1, "love")])),
+            say("There was plenty to", evaluative([(1, "like"), (1, "enjoy"), (1, "love")])),
         )
     return one_of(
-        (2, say("There was", one_of("little", "nothing"), "to", scorer([(1, "like"), (1, "enjoy"), (1, "admire")]))),
+        (
+            2,
+            say("There was", one_of("little", "nothing"), "to", evaluative([(1, "like"), (1, "enjoy"), (1, "admire")])),
+        ),
         say("Something was wrong with the", about),
     )
 
@@ -105,7 +108,7 @@ def opening(domain: Domain) -> Node:
     been = one_of(*(say(who, *(name if word == "{}" else word for word in phrase.split())) for phrase in domain.been))
 
     def kinds(sign: int) -> Node:
-        subject = tells(domain.subject, sign, domain.moves)
+        subject = verb_phrase(domain.subject, sign, domain.moves)
         return one_of(
             (0.67, say(one_of((3, "The"), domain.this), name, subject, continuation(domain, sign))),
             (0.07, say("Although the", name, subject, ",", second(domain, -sign), END)),
@@ -130,7 +133,7 @@ def verdict(domain: Domain, sign: int, opens: bool) -> Node:
             (3, say(who, "would", maybe(0.4, one_of("gladly", "happily")), domain.again)),
             (3, say(who, "would", maybe(0.3, one_of("gladly", "really")), "recommend it", to_whom)),
             (2, say(it, "was", maybe(0.3, "really"), "worth", bargain)),
-            (1, say(who, "had no", scorer([(1, "complaints"), (1, "regrets")]))),
+            (1, say(who, "had no", evaluative([(1, "complaints"), (1, "regrets")]))),
             (1.5 * domain.returns, say(who, "will be back")),
             (1.0 * domain.returns, say(who, "did not want to leave")),
             (0.8 if domain.stop else 0, say(who, "could not stop", domain.stop or "")),
@@ -154,8 +157,8 @@ def verdict(domain: Domain, sign: int, opens: bool) -> Node:
 
 
 @cache
-def ending(domain: Domain, turns: bool) -> Node:
-    """The last sentence, or the last two, which with `turns` may contradict each other."""
+def ending(domain: Domain, contrast: bool) -> Node:
+    """The last sentence, or the last two, which with `contrast` may contradict each other."""
 
     def kinds(sign: int) -> Node:
         because = maybe(0.3, "because", mostly(aspect(domain, sign, False), aspect(domain, -sign, False)))
@@ -166,7 +169,7 @@ def ending(domain: Domain, turns: bool) -> Node:
             (1.5, say(person(domain, True), feels(sign, True), "it", because)),
             (0.6, say(am, felt_like(sign))),
             (0.8, say(one_of("Overall,", "In the end,"), whole(domain, sign, False))),
-            (0.7 if turns else 0.0, say(aspect(domain, -sign, True), ". Still,", still)),
+            (0.7 if contrast else 0.0, say(aspect(domain, -sign, True), ". Still,", still)),
         )
 
     return say(in_mood(kinds(1), kinds(-1)), END)

@@ -117,7 +117,7 @@ def written(node, rng):
 @pytest.mark.parametrize("sign", [1, -1])
 def test_grammar_and_sentiment_agree(name, sign):
     rng, domain = np.random.default_rng(0), DOMAINS[name]
-    clause = [(f"The {thing.noun}", clauses.tells(thing, sign, domain.moves)) for thing in domain.aspects]
+    clause = [(f"The {thing.noun}", clauses.verb_phrase(thing, sign, domain.moves)) for thing in domain.aspects]
     clause += [
         ("It", clauses.is_one(domain, sign)),
         ("I", clauses.feels(sign, True)),
