@@ -93,7 +93,7 @@ def _text(place: str, key: str, value: object) -> str:
         return value
     if isinstance(value, list | Mapping):
         raise DataError(
-            f'{place}: "{key}" is {shortened(value)}: expected a string; turn chat messages into one with the '
+            f'{place}: "{key}" is {shortened(value)}: expected a string; convert chat messages with the '
             "model's chat template (tokenizer.apply_chat_template(messages, tokenize=False)) first"
         )
     seen = "missing" if value is None else shortened(value)
