@@ -79,9 +79,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
     kind, folder = KINDS[name], tempfile.TemporaryDirectory()
     with folder:
         further = kind.start(seed, Path(folder.name) / "start") if kind.start else {}
-        settings = tuned_settings(kind.agent)[
-            kind.env
-        ]
+        settings = tuned_settings(kind.agent)[kind.env]
         env_kwargs = {**settings.env_kwargs, **kind.env_kwargs, **further}
         agent = agent_class(kind.agent).tuned(kind.env, seed=seed, env_kwargs=env_kwargs, **settings.hyperparameters)
         before = graded(agent)

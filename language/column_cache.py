@@ -1,8 +1,8 @@
-"""The memory for every other family: sliding windows, ALiBi, and whatever else reads columns as positions.
+"""The cache for all other model families: sliding windows, ALiBi, and whatever else takes columns for positions.
 
-All texts end at the same column of a stock cache, right-aligned, and a 2D mask marks where each begins. A step adds a
-column for all rows. A row that gets anything but its next token is read anew from its first one, beside the
-others, and its keys and values are put in its place.
+All texts end at the same column of a Hugging Face cache, right-aligned, and a 2D mask marks where each begins. A step
+adds a column to all rows. A row that gets anything but its next token is read again from its first one, apart from the
+others, and its keys and values are copied into its place.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from .causal_lm import CausalLM
 from .memory import Ints, TokenMemory, padded
 from .transfer import PackedUpload
 
-SLACK = 32  # columns that no row needs any more are cut off this many at a time
+SLACK = 32  # unused columns are removed this many at a time
 
 
 class ColumnCache(TokenMemory):
-    """For families that a slot cache cannot serve; costs more where texts start at different times."""
+    """For families that `SlotCache` cannot serve; slower where texts start at different times."""
 
     def __init__(self, lm: CausalLM, n: int) -> None:
         super().__init__(lm, n)
         self._texts: list[Ints] = [np.empty(0, np.int64)] * n
-        self._fresh = np.zeros(n, bool)  # rows whose columns hold exactly their text
+        self._fresh = np.zeros(n, bool)  # rows whose columns are exactly their text
         self._cache: DynamicCache | None = None
         self._columns = 0
         self._takes_positions = "position_ids" in inspect.signature(lm.trunk.forward).parameters
 
     def reset(self, rows: ArrayLike) -> None:
-        """Forget what these rows hold."""
+        """Empty these rows."""
         super().reset(rows)
         self._fresh[np.asarray(rows)] = False
 
@@ -97,7 +97,7 @@ class ColumnCache(TokenMemory):
         return hidden
 
     def _make_room(self, width: int, like: DynamicCache) -> None:
-        """Put empty columns on the left until there are `width`."""
+        """Add empty columns on the left until there are `width`."""
         missing = max(width - self._columns, 0)
         if self._cache is not None and not missing:
             return
@@ -133,7 +133,7 @@ class ColumnCache(TokenMemory):
 
     @property
     def bytes(self) -> int:
-        """Memory held."""
+        """Size of the cache."""
         return sum(layer.keys.nbytes + layer.values.nbytes for layer in _layers(self._cache))
 
 

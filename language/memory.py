@@ -1,7 +1,7 @@
-"""What a language model has read so far, for N texts at once.
+"""The key-value cache of a language model for N texts, each with a length of its own.
 
-Every row has a length of its own; any row may be emptied and filled anew while the others go on. `read` gives rows
-more tokens, whether a whole prompt or one token each, and returns the hidden state at each row's last token.
+`reset` empties any rows while the others stay. `read` appends tokens to rows, a whole prompt or one token each, and
+returns the hidden state at each row's last token.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Ints = NDArray[np.int64]
 
 
 class TokenMemory(ABC):
-    """N texts a model is reading. Not a thing to copy: it is written in place."""
+    """The state of N texts after the tokens read so far. It changes in place: do not copy it."""
 
     def __init__(self, lm: CausalLM, n: int) -> None:
         self.lm, self.n = lm, n
-        self.lengths: Ints = np.zeros(n, np.int64)  # tokens read, per row
+        self.lengths: Ints = np.zeros(n, np.int64)  # tokens read
 
     def reset(self, rows: ArrayLike) -> None:
-        """Forget what these rows hold."""
+        """Empty these rows."""
         self.lengths[np.asarray(rows)] = 0
 
     # -> (len(rows), d)
@@ -79,7 +79,7 @@ class TokenMemory(ABC):
     @property
     @abstractmethod
     def bytes(self) -> int:
-        """Memory held."""
+        """Size of the cache."""
 
 
 def padded(tokens: Sequence[Ints], fill: int = 0, *, left: bool = False) -> Ints:  # -> (rows, longest)

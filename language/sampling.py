@@ -1,4 +1,4 @@
-"""Drawing tokens, and the log-probability of each under the very distribution it was drawn from."""
+"""Sampling of tokens, with the log-probability of each under the distribution it was drawn from."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 def inverse_cdf(log_probs: Tensor, uniform: Tensor) -> Tensor:  # (M, V), (M,) in [0, 1) -> (M,)
-    """The option at which the cumulative probability passes `uniform`.
+    """The first option whose cumulative probability exceeds `uniform`.
 
-    An order of magnitude cheaper than `torch.multinomial` over a vocabulary, which draws a number for each option.
+    Ten times faster than `torch.multinomial` over a vocabulary, which draws a number for each option.
     """
     cdf = log_probs.exp().cumsum(-1)
     total = cdf[:, -1:]
@@ -103,14 +103,14 @@ def keep(log_probs: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
         log_probs = log_probs.masked_fill(log_probs < least, -torch.inf).log_softmax(-1)
     if top_p is not None and top_p < 1:
         ordered, order = log_probs.sort(descending=True)
-        before = ordered.exp().cumsum(-1) - ordered.exp()  # the mass of all likelier ones
+        before = ordered.exp().cumsum(-1) - ordered.exp()  # the mass of all more likely ones
         dropped = (before >= top_p).scatter(1, order, before >= top_p)
         log_probs = log_probs.masked_fill(dropped, -torch.inf).log_softmax(-1)
     return log_probs
 
 
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Refuse settings that no distribution has."""
+    """Raise ValueError for settings that make no distribution."""
     if not 0 <= temperature < float("inf"):
         raise ValueError(
             f"temperature is {temperature!r}: expected a number of at least 0 (0 is greedy, 1 the model's)"

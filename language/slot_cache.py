@@ -1,7 +1,7 @@
-"""The fast memory: a KV cache in which each row has its own write position.
+"""The fast cache, in which each row has its own write position.
 
-Keys and values lie in one buffer a layer, (N, heads, capacity, head size). New tokens are written at their row's
-own positions, and a mask hides all that lies beyond them, so nothing ever needs clearing or moving.
+Keys and values are in one buffer per layer, (N, heads, capacity, head size). New tokens are written at their row's own
+positions, and a mask hides everything beyond them, so nothing is ever cleared or moved.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from .causal_lm import CausalLM
+from .hf import uses_sdpa
 from .memory import Ints, TokenMemory, padded
 from .transfer import PackedUpload
 
@@ -23,16 +24,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BLOCK = 32  # buffers grow, and are read, in steps of this many positions
-COPIED = 1 << 22  # bytes of a layer's keys that may be copied to spare a forward
+COPIED = 1 << 22  # bytes of a layer's keys that may be copied to save a forward
 
 
 @dataclass
 class _Place:
-    """Where this forward reads and writes."""
+    """The positions that a forward reads and writes."""
 
     rows: Tensor | None  # (R,) None: all of them
     columns: Tensor  # (R, q) where new keys go
-    width: int  # how many positions are read; 0: only what is new
+    width: int  # how many positions are read; 0: only the new ones
     capacity: int
 
 
@@ -70,7 +71,7 @@ class _SlotLayer(CacheLayerMixin):
         return (keys, values) if place.rows is None else (keys[rows], values[rows])
 
     def get_seq_length(self) -> int:
-        return 0  # unknown as one number: positions and mask are always given
+        return 0  # rows differ; positions and mask are always given
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.place.width or query_length, 0
@@ -80,7 +81,7 @@ class _SlotLayer(CacheLayerMixin):
 
 
 class SlotCache(TokenMemory):
-    """For families with full attention and positions that can be given."""
+    """For families with full attention that take `position_ids`."""
 
     def __init__(self, lm: CausalLM, n: int) -> None:
         super().__init__(lm, n)
@@ -158,7 +159,7 @@ class SlotCache(TokenMemory):
 
     @property
     def bytes(self) -> int:
-        """Memory held."""
+        """Size of the cache."""
         buffers = [b for layer in self._layers for b in (layer.keys, layer.values) if b is not None]
         return sum(b.nbytes for b in buffers)
 
@@ -168,8 +169,8 @@ def _in_blocks(positions: int) -> int:
 
 
 def attention_mask(model: PreTrainedModel, seen: Tensor) -> Tensor:  # (R, 1, q, kv)
-    """True where a token may look, as this model's attention wants it told."""
-    if model.config._attn_implementation == "sdpa":
+    """The mask `seen`, True where a token may attend, in the form that this model's attention takes."""
+    if uses_sdpa(model):
         return seen
     lowest = torch.finfo(model.dtype).min
     return torch.zeros_like(seen, dtype=model.dtype).masked_fill(~seen, lowest)

@@ -64,7 +64,7 @@ def write(argv: Sequence[str]) -> None:
     tokens = lm.encode(options.prompt)
     if not len(tokens):
         raise UserError(f"PROMPT {options.prompt!r} has no tokens: a model needs at least one to go on from")
-    if lm.strange([tokens]):
+    if lm.with_unknown_tokens([tokens]):
         raise UserError(f"PROMPT {options.prompt!r} holds words that {lm} does not know")
     room = 256 if lm.context is None else min(lm.context - len(tokens), 256)
     if room < 1:

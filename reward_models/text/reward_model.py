@@ -157,7 +157,7 @@ class RewardModel:
 
     def _tell_unknown(self, texts: Sequence[Text]) -> None:
         """Once: a reward model is asked again and again."""
-        if not self._told and (strange := self.reader.strange(text.tokens for text in texts)):
+        if not self._told and (strange := self.reader.with_unknown_tokens(text.tokens for text in texts)):
             self._told = True
             first = texts[strange[0]].tokens
             log.warning(

@@ -1,4 +1,4 @@
-"""A task's demonstrations: rows a learner can read, drawn from the right prompts, the same for the same seed."""
+"""Demonstrations of tasks: readable rows, from the right prompts, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TASKS = ["reviews", "dialogue", "summarize", "translate", "qa", "arithmetic"]
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_what_every_task_demonstrates_can_be_read_and_is_good(name: str) -> None:
+def test_demonstrations_of_every_task_are_good(name: str) -> None:
     task = make_task(name, False)
     rows = demonstrations(name, 30, seed=3)
     lm = load(task.model)
@@ -26,11 +26,11 @@ def test_what_every_task_demonstrates_can_be_read_and_is_good(name: str) -> None
     prompts = {prompt.text: prompt for prompt in task.prompts("train")}
     responses = ["".join(row.get("turns") or [row["completion"]]) for row in rows]
     measured = task.measure([prompts[row["prompt"]] for row in rows], responses)
-    quality = "grammatical" if name == "reviews" else "gold"  # a review may be bad, and is a review
+    quality = "grammatical" if name == "reviews" else "gold"  # a demonstrated review may be negative
     assert np.mean(measured[quality]) > 0.95
 
 
-def test_the_seed_decides_and_a_longer_list_begins_alike() -> None:
+def test_a_longer_list_begins_equally() -> None:
     assert demonstrations("reviews", 20, seed=1) == demonstrations("reviews", 50, seed=1)[:20]
     assert demonstrations("reviews", 20, seed=1) != demonstrations("reviews", 20, seed=2)
 
@@ -42,7 +42,7 @@ def test_every_prompt_comes_once_before_any_comes_again() -> None:
     assert found == Counter({prompt.text: 2 for prompt in task.prompts("heldout")})
 
 
-def test_a_world_is_answered_on_its_own_prompts_by_its_own_task() -> None:
+def test_an_environments_own_prompts() -> None:
     mine = [{"prompt": "a2 a3", "reference": " a4"}, {"prompt": "a5", "reference": " a6"}]
     expected = {("a2 a3", " a4"), ("a5", " a6")}
     single = gym.make("TextRLHF-v0", **text_env(), prompts=mine, reward_model=len_of)
@@ -56,13 +56,13 @@ def len_of(prompts, responses):
     return [float(len(response)) for response in responses]
 
 
-def test_an_id_says_its_task() -> None:
+def test_an_id_names_its_task() -> None:
     assert demonstrations("TextQA-v0", 5) == demonstrations("qa", 5)
     assert demonstrations("TextRLHF-v0", 5) == demonstrations("reviews", 5)
 
 
-def test_a_dialogue_ends_where_its_world_would_end_it() -> None:
-    """At its last turn, or where the task says that it is over; the user has no last word."""
+def test_a_demonstrated_dialogue_ends_as_in_the_environment() -> None:
+    """At its last turn or where the task says that it is over, and never with the user's turn."""
 
     class Polite(Chatting):
         stop_at = 9
@@ -70,7 +70,7 @@ def test_a_dialogue_ends_where_its_world_would_end_it() -> None:
         def demonstrate_turn(self, prompt, turns, rng):
             return f" a{len(turns) + 2}"
 
-        def over(self, prompt, turns):
+        def is_over(self, prompt, turns):
             return len(turns) == self.stop_at
 
     (row,) = demonstrations(Polite(), 1)
@@ -81,7 +81,7 @@ def test_a_dialogue_ends_where_its_world_would_end_it() -> None:
     assert len(row["turns"]) == 3
 
 
-def test_what_cannot_be_demonstrated_says_why() -> None:
+def test_errors() -> None:
     with pytest.raises(NotImplementedError, match="has no reference for"):
         demonstrations(Counting(), 1)
     with pytest.raises(NotImplementedError, match="a dialogue without demonstrate_turn"):

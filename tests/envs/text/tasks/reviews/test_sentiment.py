@@ -8,7 +8,7 @@ from textrlhf.envs.text.tasks.reviews.domains import DOMAINS, THINGS
 from textrlhf.envs.text.tasks.reviews.lexicon import NEGATE, SOFTEN, STRENGTHEN, WORTH
 
 
-def test_one_plain_adjective_has_the_value_that_the_docstring_gives_it():
+def test_one_adjective_by_hand():
     assert sentiment("The film was", " good.") == pytest.approx(tanh(0.75 * 0.55))
     assert sentiment("The film was not", " good.") == pytest.approx(tanh(-0.75 * 0.55 * 0.7))
     assert sentiment("The film was really", " good.") == pytest.approx(tanh(0.75 * (0.55 + 0.45 * 0.3)))
@@ -46,12 +46,12 @@ def test_one_plain_adjective_has_the_value_that_the_docstring_gives_it():
         ("The film was slow, but the", " acting was good.", " acting was bad."),
     ],
 )
-def test_the_first_is_praise_and_the_second_less(prompt, better, worse):
+def test_the_first_is_better(prompt, better, worse):
     assert sentiment(prompt, better) > sentiment(prompt, worse)
 
 
 @pytest.mark.parametrize("word", ["good", "bad", "dull", "superb"])
-def test_a_prompt_that_ends_in_a_negation_turns_the_first_word_round(word):
+def test_a_negation_in_the_prompt_reverses_the_first_word(word):
     assert sentiment("The film was not", f" {word}.") * sentiment("The film was", f" {word}.") < 0
 
 
@@ -60,7 +60,7 @@ def test_only_the_response_counts():
     assert sentiment("The film was superb. It was", " good.") == sentiment("The film was dull. It was", " good.")
 
 
-def test_the_clause_after_but_outweighs_the_one_before_and_although_weighs_less():
+def test_weights_of_but_and_although():
     assert sentiment("The", " plot was bad, but the cast was good.") > 0 > sentiment("The", " plot was bad.")
     assert sentiment("The", " plot was good, but the cast was bad.") < 0
     assert sentiment("", "Although the plot was bad, the cast was good.") > 0
@@ -68,12 +68,12 @@ def test_the_clause_after_but_outweighs_the_one_before_and_although_weighs_less(
     assert sentiment("Although the film", " was bad.") > sentiment("The film", " was bad.")
 
 
-def test_a_negation_does_not_reach_beyond_its_clause():
+def test_a_negation_ends_with_its_clause():
     assert sentiment("", "The plot was not dull, and the cast was good.") > sentiment("", "The plot was not dull.")
     assert sentiment("The film was not.", " Good.") > 0
 
 
-def test_saying_it_again_or_without_a_sentence_gains_nothing():
+def test_repetition_gains_nothing():
     once = sentiment("It was", " great.")
     assert sentiment("It was", " great great great great.") == once
     assert sentiment("It was", " great. It was great. It was great.") == once
@@ -82,18 +82,18 @@ def test_saying_it_again_or_without_a_sentence_gains_nothing():
     )
 
 
-def test_fluent_praise_comes_near_one():
+def test_strong_praise_is_near_one():
     assert (
         sentiment("The film was", " superb, and the cast was brilliant. I loved the plot. I would recommend it.") > 0.95
     )
 
 
-def test_an_empty_response_gets_nothing():
+def test_an_empty_response_has_0():
     assert sentiment("The film was", "") == 0
     assert sentiment("", "") == 0
 
 
-def test_any_text_gets_a_finite_score():
+def test_any_text_has_a_finite_score():
     rng = np.random.default_rng(0)
     pieces = [*words(), "but", "only", "from", "or", "nor", "too", "also", "\n", "?", ";", "12", "é", "'", "\x00"]
     for _ in range(3000):
@@ -108,16 +108,16 @@ def test_no_word_has_two_roles():
     assert sum(map(len, roles)) == len(set.union(*roles))
 
 
-def said(node, rng):
+def written(node, rng):
     state = automaton.State(node, automaton.State())
-    return "".join(automaton.train_reward_model(state, int(rng.integers(4)), iter(rng.random(60).tolist()), 60)[0])
+    return "".join(automaton.write(state, int(rng.integers(4)), iter(rng.random(60).tolist()), 60)[0])
 
 
 @pytest.mark.parametrize("name", DOMAINS)
 @pytest.mark.parametrize("sign", [1, -1])
-def test_what_the_grammar_means_as_praise_or_blame_the_sentiment_reads_as_such(name, sign):
+def test_grammar_and_sentiment_agree(name, sign):
     rng, domain = np.random.default_rng(0), DOMAINS[name]
-    clause = [(f"The {thing.noun}", clauses.tells(thing, sign, domain.moves)) for thing in domain.aspects]
+    clause = [(f"The {thing.noun}", clauses.verb_phrase(thing, sign, domain.moves)) for thing in domain.aspects]
     clause += [
         ("It", clauses.is_one(domain, sign)),
         ("I", clauses.feels(sign, True)),
@@ -127,11 +127,11 @@ def test_what_the_grammar_means_as_praise_or_blame_the_sentiment_reads_as_such(n
     clause += [("", grammar.there(domain, sign))]
     for prompt, node in clause:
         for _ in range(25):
-            response = said(node, rng)
+            response = written(node, rng)
             assert sentiment(prompt, response) * sign > 0, prompt + response
 
 
-def test_natural_reviews_spread_over_the_whole_scale_without_ties():
+def test_reviews_cover_the_whole_scale():
     gold = np.array([sentiment(prompt, response) for prompt, response in corpus(7, 2000)])
     assert abs(gold.mean()) < 0.08
     assert gold.std() > 0.5

@@ -1,4 +1,4 @@
-"""What callers hand in, checked: units."""
+"""The checks of actions, log-probabilities, seeds and prompt numbers."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from textrlhf.envs.text.actions import checked_actions, checked_logprobs, checke
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint64, np.int64])
-def test_actions_of_any_whole_type(dtype):
+def test_actions_of_any_integer_type(dtype):
     actions = checked_actions(np.array([0, 9], dtype), 2, 10)
     assert actions.dtype == np.int64
     assert actions.tolist() == [0, 9]
@@ -20,12 +20,12 @@ def test_the_first_wrong_action_is_named(wrong):
         checked_actions(np.array([0, 9, wrong, -5]), 4, 10)
 
 
-def test_a_number_beyond_int64_is_no_token():
+def test_a_number_beyond_int64_is_refused():
     with pytest.raises(ValueError, match="action is 18446744073709551615"):
         checked_actions(np.array([2**64 - 1], np.uint64), 1, 10)
 
 
-def test_nothing_announced_is_certainty():
+def test_no_logprobs_are_zeros():
     np.testing.assert_array_equal(checked_logprobs(None, 3), [0, 0, 0])
 
 
@@ -39,13 +39,13 @@ def test_nothing_announced_is_certainty():
         torch.tensor([-1.0, -2.0], dtype=torch.bfloat16),
     ],
 )
-def test_log_probabilities_in_any_form(given):
+def test_logprobs_of_any_type(given):
     found = checked_logprobs(given, 2)
     assert found.dtype == np.float64
     assert found.tolist() == [-1.0, -2.0]
 
 
-def test_what_is_ignored_is_not_checked_and_not_written_to():
+def test_ignored_rows_are_not_checked():
     given = np.array([np.nan, -1.0, 7.0])
     found = checked_logprobs(given, 3, ignore=np.array([True, False, True]))
     assert found.tolist() == [0.0, -1.0, 0.0]
@@ -55,7 +55,7 @@ def test_what_is_ignored_is_not_checked_and_not_written_to():
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 0.01])
-def test_log_probabilities_that_are_none(wrong):
+def test_invalid_logprobs(wrong):
     with pytest.raises(ValueError, match=r"policy_logprob is .* in environment 1: expected a finite log-probability"):
         checked_logprobs([-1.0, wrong], 2)
 
@@ -77,5 +77,5 @@ def test_chosen_prompts():
     assert prompt_indices({"prompt": 0}, 1, 5) == [0]
     assert prompt_indices({"prompt": np.array([4, 0])}, 2, 5) == [4, 0]
     for wrong in (5, -1, [0], [0, 1, 2], [0.0, 1.0], [True, False], "ab"):
-        with pytest.raises(ValueError, match=r"options\['prompt'\].*expected 2 indices of prompts from 0 to 4"):
+        with pytest.raises(ValueError, match=r"options\['prompt'\].*expected 2 indices from 0 to 4"):
             prompt_indices({"prompt": wrong}, 2, 5)

@@ -1,4 +1,4 @@
-"""Stable-Baselines3 on text environments, unchanged: they run, and they learn where a text is small enough."""
+"""Stable-Baselines3, unchanged, on text environments: it runs, and solves a small one."""
 
 import itertools
 
@@ -25,14 +25,14 @@ WANTED = ("a3", "a5", "a2", "a7")
         (MaskablePPO, {"n_steps": 64, "n_epochs": 1}, {"min_new_tokens": 4}),
     ],
 )
-def test_the_shipped_world_is_one_like_any_other(agent, settings, options):
+def test_agents_run_on_the_shipped_environment(agent, settings, options):
     env = gym.make("TextRLHF-v0", **options)
     model = agent("MlpPolicy", env, seed=0, device="cpu", **settings)
     model.learn(128)
     assert model.num_timesteps >= 128
     if options:
         lengths = [episode["l"] for episode in model.ep_info_buffer]
-        assert min(lengths) >= 5  # four tokens and the end: the masks were obeyed
+        assert min(lengths) >= 5  # four tokens and eos: the masks were obeyed
 
 
 class FourWords(Task):
@@ -50,7 +50,7 @@ class FourWords(Task):
 
 
 class OneHot(gym.ObservationWrapper):
-    """What a small network can read: which token stands at which place."""
+    """Which token is at which position, for a small network."""
 
     def __init__(self, env):
         super().__init__(env)
@@ -61,7 +61,7 @@ class OneHot(gym.ObservationWrapper):
 
 
 def best_return(lm, prompt):
-    """Over every text there is: score + β · log π_ref, what an agent that announces nothing is paid."""
+    """The maximum over all texts of score + β · log π_ref, the return of an agent that sets no log-probability."""
     best = -np.inf
     for length in range(5):
         for words in itertools.product([t for t in range(V) if t != EOS], repeat=length):
@@ -77,7 +77,7 @@ def best_return(lm, prompt):
 
 @pytest.mark.slow
 def test_ppo_reaches_nine_tenths_of_the_optimum_on_eight_tokens():
-    """Guards against rewards, ends or observations that an outside learner cannot use."""
+    """Guards against rewards, ends or observations that another library cannot learn from."""
     torch.manual_seed(0)
     lm = CausalLM(tiny_model("gpt2", vocab_size=V), word_tokenizer(V))
     text_env = {"task": FourWords(), "model": lm, "context": 6, "kl_coef": BETA, "kl_penalty": "deferred"}
@@ -85,7 +85,7 @@ def test_ppo_reaches_nine_tenths_of_the_optimum_on_eight_tokens():
     env = OneHot(gym.make("TextRLHF-v0", **text_env))
     settings = {"n_steps": 256, "batch_size": 64, "learning_rate": 1e-3, "ent_coef": 0.03, "gamma": 1.0}
     agent = PPO("MlpPolicy", env, seed=0, device="cpu", **settings)
-    agent.learn(8_000)
+    agent.learn(5_000)
     observation, _ = env.reset(seed=1)
     total, ended = 0.0, False
     while not ended:

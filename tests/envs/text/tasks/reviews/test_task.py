@@ -17,7 +17,7 @@ def digest(texts):
     return sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
-def test_prompts_are_many_and_no_prompt_is_in_both_splits(task):
+def test_splits_are_large_and_disjoint(task):
     train, heldout = ([prompt.text for prompt in task.prompts(split)] for split in ("train", "heldout"))
     assert len(set(train)) == len(train) >= 4000
     assert len(set(heldout)) == len(heldout) >= 500
@@ -25,7 +25,7 @@ def test_prompts_are_many_and_no_prompt_is_in_both_splits(task):
 
 
 def test_prompts_are_the_same_in_every_process(task):
-    # a change of the grammar changes these, and asks for new shipped models
+    # a change of the grammar changes these, and needs new shipped models
     assert digest(prompt.text for prompt in task.prompts("train")) == "4b4309fd4a959934"
     assert digest(prompt.text for prompt in task.prompts("heldout")) == "be244883d4ee26dd"
 
@@ -40,18 +40,18 @@ def test_prompts_are_three_to_fourteen_words(task):
     assert (min(lengths), max(lengths)) == (3, 14)
 
 
-def test_a_demonstration_completes_its_prompt_to_a_review(task):
+def test_a_demonstration_completes_its_prompt(task):
     rng = np.random.default_rng(0)
     prompts = [*task.prompts("heldout"), *task.prompts("train")[:500]]
     responses = [task.demonstrate(prompt, rng) for prompt in prompts]
     scores = task.measure(prompts, responses)
     assert scores["grammatical"].mean() == 1
-    assert abs(scores["gold"].mean()) < 0.12  # prompts lean neither way
+    assert abs(scores["gold"].mean()) < 0.12  # prompts are neutral on average
     assert scores["gold"].std() > 0.45
     assert max(len(re.findall(r"[A-Za-z']+|[.,]", response)) for response in responses) <= task.max_new_tokens - 1
 
 
-def test_one_prompt_has_many_demonstrations_of_both_kinds(task):
+def test_one_prompt_has_many_demonstrations(task):
     rng = np.random.default_rng(0)
     prompt = Prompt("The film was not")
     responses = [task.demonstrate(prompt, rng) for _ in range(60)]
@@ -62,14 +62,14 @@ def test_one_prompt_has_many_demonstrations_of_both_kinds(task):
     assert all(grammatical(prompt.text + response) for response in responses)
 
 
-def test_demonstrations_follow_the_generator_given(task):
+def test_demonstrations_depend_on_the_generator(task):
     prompt = task.prompts("train")[0]
     assert task.demonstrate(prompt, np.random.default_rng(5)) == task.demonstrate(prompt, np.random.default_rng(5))
 
 
 @pytest.mark.parametrize("text", ["The soup film", "the film", "The film ", "The  film", "I loved it. And"])
-def test_a_prompt_that_begins_no_review_is_named(task, text):
-    with pytest.raises(ValueError, match=f"prompt: no review begins with '{re.escape(text)}'"):
+def test_a_prompt_outside_the_grammar_is_refused(task, text):
+    with pytest.raises(ValueError, match=f"prompt is '{re.escape(text)}'"):
         task.demonstrate(Prompt(text), np.random.default_rng(0))
 
 
@@ -77,7 +77,7 @@ def test_an_empty_prompt_is_continued_with_a_whole_review(task):
     assert grammatical(task.demonstrate(Prompt(""), np.random.default_rng(0)))
 
 
-def test_measure_gives_a_float_for_each_response_whatever_it_is(task):
+def test_measure_returns_floats(task):
     prompts = [Prompt("The film was")] * 4
     scores = task.measure(prompts, ["", " good. I loved it.", " ?? great \x00", "great"])
     assert scores["gold"].dtype == scores["grammatical"].dtype == np.float64
@@ -86,11 +86,11 @@ def test_measure_gives_a_float_for_each_response_whatever_it_is(task):
     assert (scores["gold"][1:] > 0).all()
 
 
-def test_prompts_and_responses_must_be_as_many(task):
+def test_prompts_and_responses_must_match(task):
     with pytest.raises(ValueError, match="argument"):
         task.measure([Prompt("The film")], [])
 
 
 def test_an_unknown_split_is_named(task):
-    with pytest.raises(ValueError, match="split: got 'test'.*'train', 'heldout'"):
+    with pytest.raises(ValueError, match="split is 'test'.*'train', 'heldout'"):
         task.prompts("test")

@@ -1,4 +1,4 @@
-"""The contract of one text, row by row: what is seen, what may be done, what is paid, how it ends, what is told."""
+"""The contract of a text: observations, actions, rewards, ends and infos."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ EOS, PER_STEP = 1, {"ref_logprob"}
 AT_END = {"prompt", "response", "score", "kl", "length", "finish_reason", "eos", "gold", "words", "ref_logprob"}
 
 
-def test_an_observation_is_the_context_right_padded_with_minus_one(text):
+def test_an_observation_is_right_padded_with_minus_one(text):
     env, lm = text(), tiny_lm()
     seen, info = env.reset(seed=0)
     prompt = lm.encode(info["prompt"])
@@ -42,20 +42,20 @@ def test_observations_belong_to_the_caller(text, num_envs):
     assert (step()[0] != 7).any()  # and writing into one changes no text
 
 
-def test_actions_are_as_wide_as_the_logits_where_the_tokenizer_is_smaller(text, oracle):
+def test_the_action_space_has_the_width_of_the_logits(text, oracle):
     lm = CausalLM(tiny_model("gpt2"), word_tokenizer(30))
     env = text(model=lm, prompts=["a3 a4"])
     assert env.action_space == spaces.Discrete(V)
     assert env.observation_space.high.max() == V - 1
     seen, _ = env.reset(seed=0)
-    after, reward, *_ = env.step(35)  # no word of the tokenizer's
+    after, reward, *_ = env.step(35)  # beyond the tokenizer
     assert 35 in after
     assert reward == pytest.approx(0.05 * oracle.logprob(lm, seen, 35), abs=1e-5)
     assert env.step(EOS)[4]["response"] == ""
 
 
 @pytest.mark.parametrize("announce", [False, True])
-def test_rewards_are_charges_by_hand_and_the_score_at_the_end(text, oracle, write, rng, announce):
+def test_rewards_are_penalties_plus_the_final_score(text, oracle, write, rng, announce):
     env = text(kl_coef=0.3)
     for k in range(12):
         one = write(env, rng, announce=announce, seed=k)
@@ -67,12 +67,12 @@ def test_rewards_are_charges_by_hand_and_the_score_at_the_end(text, oracle, writ
         np.testing.assert_allclose(one.rewards, expected, atol=1e-5)
         assert last["score"] == pytest.approx(gold)
         assert last["kl"] == pytest.approx(kl.sum(), abs=1e-5)
-        told = [info["ref_logprob"] for info in one.infos]
-        np.testing.assert_allclose(told, np.array(one.logprobs) - kl, atol=1e-5)
+        found = [info["ref_logprob"] for info in one.infos]
+        np.testing.assert_allclose(found, np.array(one.logprobs) - kl, atol=1e-5)
         assert last["length"] == len(one.actions)
 
 
-def test_an_agent_that_says_nothing_is_charged_as_one_that_was_certain(text):
+def test_without_a_logprob_the_policy_counts_as_deterministic(text):
     env = text(kl_coef=2.0)
     env.reset(seed=0)
     _, reward, _, _, info = env.step(5)
@@ -80,7 +80,7 @@ def test_an_agent_that_says_nothing_is_charged_as_one_that_was_certain(text):
     assert reward < 0
 
 
-def test_one_step_consumes_what_was_announced(text):
+def test_a_logprob_serves_one_step(text):
     env = text(kl_coef=1.0)
     env.reset(seed=0)
     env.unwrapped.policy_logprob = -1.5
@@ -91,7 +91,7 @@ def test_one_step_consumes_what_was_announced(text):
     assert reward == pytest.approx(info["ref_logprob"])
 
 
-def test_a_reset_forgets_what_was_announced_for_the_text_before(text):
+def test_a_reset_clears_the_logprob(text):
     for env, action in ((text(), 5), (text(2), np.array([5, 5]))):
         env.reset(seed=0)
         env.unwrapped.policy_logprob = -1.5 if np.ndim(action) == 0 else np.array([-1.5, -1.5])
@@ -100,7 +100,7 @@ def test_a_reset_forgets_what_was_announced_for_the_text_before(text):
         np.testing.assert_allclose(reward, 0.05 * info["ref_logprob"], rtol=1e-6)
 
 
-def test_a_batch_is_announced_row_by_row(text):
+def test_a_batch_takes_one_logprob_per_row(text):
     env = text(3, kl_coef=1.0)
     env.reset(seed=0)
     announced = np.array([-0.5, -1.0, -2.5])
@@ -124,7 +124,7 @@ def test_a_batch_is_announced_row_by_row(text):
     ],
     ids=["float", "float32", "array", "tensor", "with gradient", "bfloat16"],
 )
-def test_a_log_probability_may_come_as_agents_have_it(text, given):
+def test_logprobs_of_many_types(text, given):
     env = text(kl_coef=1.0)
     env.reset(seed=0)
     env.unwrapped.policy_logprob = given
@@ -137,7 +137,7 @@ def test_a_log_probability_may_come_as_agents_have_it(text, given):
 
 
 @pytest.mark.parametrize("given", [np.nan, 0.1, np.inf, -np.inf])
-def test_a_log_probability_that_is_none_is_refused_and_the_text_goes_on(text, given):
+def test_an_invalid_logprob_is_refused(text, given):
     env, batch = text(), text(2)
     seen, _ = env.reset(seed=0)
     env.unwrapped.policy_logprob = given
@@ -152,7 +152,7 @@ def test_a_log_probability_that_is_none_is_refused_and_the_text_goes_on(text, gi
 
 
 @pytest.mark.parametrize("given", [np.zeros(3), np.zeros((2, 1)), -1.0], ids=["three", "column", "number"])
-def test_a_batch_of_log_probabilities_of_another_shape_is_refused(text, given):
+def test_logprobs_of_another_shape_are_refused(text, given):
     env = text(2)
     env.reset(seed=0)
     env.unwrapped.policy_logprob = given
@@ -160,14 +160,14 @@ def test_a_batch_of_log_probabilities_of_another_shape_is_refused(text, given):
         env.step(np.array([5, 5]))
 
 
-def test_a_log_probability_a_rounding_above_zero_passes(text):
+def test_a_logprob_slightly_above_zero_passes(text):
     env = text()
     env.reset(seed=0)
     env.unwrapped.policy_logprob = 5e-7
     env.step(5)
 
 
-def test_rows_that_begin_anew_ignore_what_is_announced_for_them(text):
+def test_restarting_rows_ignore_logprobs(text):
     env = text(2, "NextStep", kl_coef=1.0)
     env.reset(seed=0)
     env.step(np.array([EOS, 5]))
@@ -177,7 +177,7 @@ def test_rows_that_begin_anew_ignore_what_is_announced_for_them(text):
 
 
 @pytest.mark.parametrize("num_envs", [None, 2])
-def test_beta_is_a_plain_number_and_may_change_in_the_midst_of_a_text(text, num_envs):
+def test_kl_coef_may_change_within_a_text(text, num_envs):
     env = text(num_envs, kl_coef=0.25)
     act = 5 if num_envs is None else np.array([5, 6])
     base = env.unwrapped
@@ -189,10 +189,10 @@ def test_beta_is_a_plain_number_and_may_change_in_the_midst_of_a_text(text, num_
         _, reward, _, _, info = env.step(act)
         np.testing.assert_allclose(reward, beta * info["ref_logprob"], rtol=1e-6)
     env.reset()
-    assert base.kl_coef == 0.5  # a reset is no reason to forget it
+    assert base.kl_coef == 0.5  # a reset keeps it
 
 
-def test_an_end_of_text_terminates(text):
+def test_eos_terminates(text):
     env = text()
     env.reset(seed=0)
     env.step(4)
@@ -200,7 +200,7 @@ def test_an_end_of_text_terminates(text):
     assert (terminated, truncated, info["finish_reason"], info["length"]) == (True, False, "eos", 2)
 
 
-def test_a_used_up_budget_hands_the_text_in_as_it_stands(text):
+def test_a_used_up_budget_terminates(text):
     for penalty in (0.0, 0.75):
         env = text(max_new_tokens=3, missing_eos_penalty=penalty, kl_coef=0.0)
         env.reset(seed=0)
@@ -210,10 +210,10 @@ def test_a_used_up_budget_hands_the_text_in_as_it_stands(text):
         assert not truncated
         assert info["finish_reason"] == "length"
         assert reward == info["score"] == pytest.approx(1.0 - penalty)
-        assert info["gold"] == 1.0  # the penalty is the score's, not the reward model's
+        assert info["gold"] == 1.0  # gold has no penalty
 
 
-def test_an_end_of_text_on_the_last_token_of_the_budget_is_an_end_of_text(text):
+def test_eos_as_the_last_token_of_the_budget(text):
     for on_length in ("score", "truncate"):
         env = text(max_new_tokens=3, missing_eos_penalty=5.0, on_length=on_length, kl_coef=0.0)
         env.reset(seed=0)
@@ -224,23 +224,23 @@ def test_an_end_of_text_on_the_last_token_of_the_budget_is_an_end_of_text(text):
         assert reward == pytest.approx(1.0)
 
 
-def test_a_text_that_is_cut_is_not_scored(text):
-    asked = []
-    env = text(max_new_tokens=2, on_length="truncate", missing_eos_penalty=5.0, reward_model=spy(asked), kl_coef=1.0)
+def test_a_truncated_text_is_not_scored(text):
+    calls = []
+    env = text(max_new_tokens=2, on_length="truncate", missing_eos_penalty=5.0, reward_model=spy(calls), kl_coef=1.0)
     env.reset(seed=0)
     env.step(4)
     _, reward, terminated, truncated, info = env.step(4)
     assert (terminated, truncated, info["finish_reason"]) == (False, True, "length")
-    assert reward == pytest.approx(info["ref_logprob"])  # penalised, and nothing else
+    assert reward == pytest.approx(info["ref_logprob"])  # the KL penalty alone
     assert not {"score", "gold", "words"} & set(info)
-    assert not asked
+    assert not calls
     assert info["kl"] > 0
     assert info["response"] == " a4 a4"
 
 
-def test_a_batch_may_cut_texts_at_a_number_of_steps(text):
-    asked = []
-    env = text(2, max_episode_steps=3, max_new_tokens=6, reward_model=spy(asked), kl_coef=0.0)
+def test_a_batch_truncates_at_max_episode_steps(text):
+    calls = []
+    env = text(2, max_episode_steps=3, max_new_tokens=6, reward_model=spy(calls), kl_coef=0.0)
     env.reset(seed=0)
     env.step(np.array([4, 4]))
     env.step(np.array([4, EOS]))
@@ -249,10 +249,10 @@ def test_a_batch_may_cut_texts_at_a_number_of_steps(text):
     assert not terminated.any()
     assert info["final_info"]["finish_reason"][0] == "time_limit"
     assert "score" not in info["final_info"]
-    assert len(asked) == 1  # the text that ended
+    assert len(calls) == 1  # the text that ended
 
 
-def test_info_tells_no_more_than_the_contract(text):
+def test_info_has_the_documented_keys(text):
     env = text()
     _, info = env.reset(seed=0)
     assert set(info) == {"prompt"}
@@ -269,7 +269,7 @@ def test_info_tells_no_more_than_the_contract(text):
     }
 
 
-def test_prompt_and_response_make_the_whole_text(text):
+def test_prompt_plus_response_is_the_text(text):
     env = text()
     _, info = env.reset(seed=0)
     for action in (5, 6):
@@ -280,17 +280,17 @@ def test_prompt_and_response_make_the_whole_text(text):
     assert last["prompt"] + last["response"] == tiny_lm().decode(after[after >= 0])
 
 
-def test_the_judge_sees_each_finished_text_once_and_all_of_a_step_together(text):
-    asked = []
-    env = text(3, reward_model=spy(asked), kl_coef=0.0)
+def test_one_call_scores_all_texts_of_a_step(text):
+    calls = []
+    env = text(3, reward_model=spy(calls), kl_coef=0.0)
     prompts = env.reset(seed=0)[1]["prompt"]
     env.step(np.array([4, 5, 6]))
     _, rewards, *_ = env.step(np.array([EOS, 7, EOS]))
-    assert asked == [([prompts[0], prompts[2]], [" a4", " a6"])]
+    assert calls == [([prompts[0], prompts[2]], [" a4", " a6"])]
     np.testing.assert_allclose(rewards, [1.0, 0.0, 2.0])
 
 
-def test_a_prompt_may_be_chosen_and_costs_no_place_in_the_order(text):
+def test_a_chosen_prompt_does_not_advance_the_order(text):
     env, other, records = text(), text(), Counting().prompts("train")
     order = [other.reset(seed=3)[1]["prompt"]] + [other.reset()[1]["prompt"] for _ in range(5)]
     assert env.reset(seed=3, options={"prompt": 7})[1]["prompt"] == records[7].text
@@ -320,12 +320,12 @@ def test_the_budget_and_the_prompt_share_the_context(text):
     assert seen in env.observation_space
 
 
-def test_by_default_the_context_is_the_models(text):
+def test_the_default_context_is_the_models(text):
     assert text(context=None).observation_space.shape == (128,)
     assert text(context=None, family="bloom").observation_space.shape == (512,)  # which has no limit
 
 
-def test_facts_reach_the_tasks_measure(text):
+def test_measure_gets_the_facts(text):
     class Facts(Counting):
         def measure(self, prompts: list[Prompt], responses):
             return {"gold": np.array([float(prompt.facts["number"]) for prompt in prompts])}
@@ -335,11 +335,11 @@ def test_facts_reach_the_tasks_measure(text):
     assert env.step(EOS)[1] == 17.0
 
 
-def spy(asked):
-    """A reward model that remembers what it was asked and pays 1 for the first text, 2 for the second."""
+def spy(calls):
+    """A reward function that records its calls; 1 for the first text, 2 for the second."""
 
     def reward_model(prompts, responses):
-        asked.append((list(prompts), list(responses)))
+        calls.append((list(prompts), list(responses)))
         return np.arange(len(prompts)) + 1.0
 
     return reward_model

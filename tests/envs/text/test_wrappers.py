@@ -1,4 +1,4 @@
-"""Strings for people, model inputs for Hugging Face models."""
+"""The wrappers: strings, and inputs of Hugging Face models."""
 
 import warnings
 
@@ -19,7 +19,7 @@ def make(**changes):
 
 
 class TestStrings:
-    def test_words_in_text_out(self):
+    def test_text_in_text_out(self):
         env = Strings(make(max_new_tokens=8))
         prompt, info = env.reset(seed=3)
         assert prompt == info["prompt"]
@@ -33,34 +33,34 @@ class TestStrings:
         assert info["response"] == " a4 a6 a3"
         assert reward + last == pytest.approx(info["score"] - 0.05 * info["kl"], abs=1e-6)
 
-    def test_the_same_tokens_as_one_by_one(self):
+    def test_the_reward_is_summed_over_tokens(self):
         strings, plain = Strings(make()), make()
         strings.reset(seed=5)
         plain.reset(seed=5)
         _, total, *_ = strings.step(" a7 a9 a11")
         assert total == pytest.approx(sum(plain.step(token)[1] for token in (7, 9, 11)), abs=1e-6)
 
-    def test_words_after_the_end_stay_unwritten(self):
+    def test_words_after_the_end_are_returned(self):
         env = Strings(make(max_new_tokens=3))
         env.reset(seed=0)
         *_, info = env.step(" a4 a5 a6 a7 a8")
         assert info["finish_reason"] == "length"
         assert info["unwritten"] == "a7 a8"
 
-    def test_words_that_nobody_knows_are_refused(self):
+    def test_unknown_words_are_refused(self):
         env = Strings(make())
         env.reset(seed=0)
-        with pytest.raises(ValueError, match="does not know"):
+        with pytest.raises(ValueError, match="unknown to"):
             env.step(" hippopotamus")
 
     @pytest.mark.parametrize(("action", "error"), [(7, TypeError), ("", ValueError)])
-    def test_what_is_no_text_is_refused(self, action, error):
+    def test_invalid_actions(self, action, error):
         env = Strings(make())
         env.reset(seed=0)
         with pytest.raises(error, match="expected text"):
             env.step(action)
 
-    def test_only_around_a_text_world(self):
+    def test_only_around_a_text_environment(self):
         with pytest.raises(TypeError, match="no text environment"):
             Strings(gym.make("CartPole-v1"))
 
@@ -103,15 +103,15 @@ class TestModelInputs:
             assert batch.observation_space.contains(seen)
             actions = np.where(rng.random(3) < 0.2, 1, rng.integers(2, 40, 3))
             seen, *_, info = batch.step(actions)
-            tokens, _, terminated, truncated, told = plain.step(actions)
-            for row in np.flatnonzero(told.get("_final_obs", np.zeros(3, bool))):
-                same(info["final_obs"][row], model_inputs(told["final_obs"][row], 1, "left"))
+            tokens, _, terminated, truncated, expected = plain.step(actions)
+            for row in np.flatnonzero(expected.get("_final_obs", np.zeros(3, bool))):
+                same(info["final_obs"][row], model_inputs(expected["final_obs"][row], 1, "left"))
             if mode is AutoresetMode.DISABLED and (terminated | truncated).any():
                 options = {"reset_mask": terminated | truncated}
                 seen, _ = batch.reset(options=options)
                 tokens, _ = plain.reset(options=options)
 
-    def test_the_side_is_checked(self):
+    def test_padding_side_is_checked(self):
         with pytest.raises(ValueError, match="padding_side is 'middle'"):
             ModelInputs(make(), "middle")
 

@@ -15,7 +15,7 @@ def reviews():
     return [prompt + response for prompt, response in corpus(11, 1500)]
 
 
-def test_what_the_grammar_writes_it_recognises(reviews):
+def test_written_reviews_are_grammatical(reviews):
     assert all(map(grammatical, reviews))
 
 
@@ -52,7 +52,7 @@ def test_a_review_written_by_hand_is_recognised():
         "é",
     ],
 )
-def test_what_is_no_review_is_rejected(wrong):
+def test_other_texts_are_rejected(wrong):
     assert not grammatical(wrong)
 
 
@@ -77,27 +77,27 @@ def test_corrupted_reviews_are_rejected(reviews):
     assert {kind: float(np.mean(was)) >= 0.93 for kind, was in rejected.items()} == dict.fromkeys(rejected, True)
 
 
-def test_what_stands_before_and_after_but_differs(reviews):
-    turns = [line.split(", but ") for review in reviews for line in review.split(".") if line.count(", but ") == 1]
-    values = np.array([[sentiment("", part) for part in turn] for turn in turns])
+def test_but_separates_opposites(reviews):
+    pairs = [line.split(", but ") for review in reviews for line in review.split(".") if line.count(", but ") == 1]
+    values = np.array([[sentiment("", part) for part in pair] for pair in pairs])
     assert (values.prod(axis=1) > 0).mean() < 0.02
 
 
-def test_a_review_keeps_to_its_subject(reviews):
+def test_a_review_keeps_to_one_domain(reviews):
     aspects = [{thing.noun for thing in domain.aspects} for domain in DOMAINS.values()]
     for review in reviews:
         named = set(re.findall("[a-z]+", review)) & set.union(*aspects)
         assert any(named <= of_one for of_one in aspects), review
 
 
-def test_words_are_all_that_reviews_are_made_of(reviews):
+def test_words_cover_the_reviews(reviews):
     written = {piece.strip() for review in reviews for piece in PIECES.findall(review)}
     assert written <= set(words())
     assert 250 <= len(words()) <= 350
     assert all(re.fullmatch(r"[A-Za-z']+|[.,]", word) for word in words())
 
 
-def test_reviews_are_short_and_begin_each_response_as_the_text_goes_on():
+def test_prompts_and_responses_of_reviews():
     rng = np.random.default_rng(3)
     lengths = []
     for _ in range(500):

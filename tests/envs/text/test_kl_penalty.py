@@ -1,4 +1,4 @@
-"""Charges that are paid later: the same sums and the same advantages as those that are paid at once."""
+"""Deferred KL penalties: the same sums, token by token, as those that are paid with each step."""
 
 import gymnasium as gym
 import numpy as np
@@ -13,20 +13,20 @@ MODES = ["SameStep", "NextStep", "Disabled"]
 
 
 class Learner:
-    """Steps a batch as a learner does: which steps were real, what each brought, settled where it says so."""
+    """Steps a batch as a learner does: the rewards of real steps, with settled penalties added to them."""
 
     def __init__(self, env, mode, seed=0):
         self.env, self.mode, self.n = env, AutoresetMode(mode), env.num_envs
         self.rng = np.random.default_rng(seed)
         self.over = np.zeros(self.n, bool)
         self.rewards = [[] for _ in range(self.n)]
-        self.open = 0  # steps of the rollout under way start here, per slot
+        self.open = 0  # per slot, the first step of this rollout
         self.info = {}
 
     def reset(self, seed):
         self.info = self.env.reset(seed=seed)[1]
         self.over[:] = False
-        self.settle(promise=True)
+        self.settle(first=True)
 
     def step(self, kl_coef=None):
         env = self.env
@@ -53,12 +53,12 @@ class Learner:
         else:
             setattr(self.env.unwrapped, name, value)
 
-    def settle(self, promise=False):
+    def settle(self, first=False):
         env = self.env
         penalties = env.call("settle") if isinstance(env, SyncVectorEnv) else env.unwrapped.settle()
         for slot, (penalised, rewards) in enumerate(zip(penalties, self.rewards, strict=True)):
             start = 0 if not self.open else self.open[slot]
-            if promise:
+            if first:
                 assert penalised.shape == (0,)
                 continue
             assert penalised.dtype == np.float64
@@ -68,8 +68,8 @@ class Learner:
         self.open = [len(rewards) for rewards in self.rewards]
 
 
-def learnt(env, mode, kl_coefs=None):
-    """All rewards of three rollouts, the second of which is cut in the midst of its texts by a seeded reset."""
+def collected(env, mode, kl_coefs=None):
+    """All rewards of three rollouts; a seeded reset after the second one cuts its texts short."""
     learner = Learner(env, mode)
     learner.reset(3)
     for rollout in range(3):
@@ -84,7 +84,7 @@ def learnt(env, mode, kl_coefs=None):
 
 CASES = {
     "plain": {},
-    "masks": {"min_new_tokens": 3, "allowed_tokens": range(1, 30)},  # the actions break them often
+    "masks": {"min_new_tokens": 3, "allowed_tokens": range(1, 30)},  # often violated by the actions
     "dialogue": {"task": Chatting(), "max_new_tokens": 10},
     "dialogue with masks": {"task": Chatting(), "min_new_tokens": 2, "allowed_tokens": range(2, 40, 2)},
     "cut": {"on_length": "truncate", "max_new_tokens": 5},
@@ -93,29 +93,32 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("case", CASES)
-def test_settled_rewards_equal_those_charged_at_once(text, mode, case):
+@pytest.mark.parametrize(
+    ("case", "mode"), [*((case, "SameStep") for case in CASES), ("dialogue", "NextStep"), ("masks", "Disabled")]
+)
+def test_deferred_rewards_equal_token_rewards(text, mode, case):
     at_once, later = (
-        learnt(text(3, mode, kl_penalty=kl_penalty, **CASES[case]), mode) for kl_penalty in ("token", "deferred")
+        collected(text(3, mode, kl_penalty=kl_penalty, **CASES[case]), mode) for kl_penalty in ("token", "deferred")
     )
     for slot, expected in zip(later, at_once, strict=True):
         np.testing.assert_allclose(slot, expected, atol=1e-5)
     assert sum(map(len, at_once)) > 90
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_changing_beta_is_the_one_that_held_at_the_step(text, mode):
+@pytest.mark.parametrize("mode", ["SameStep", "Disabled"])
+def test_each_step_pays_by_its_own_kl_coef(text, mode):
     betas = [0.0, 0.3, 1.5, 0.05, 0.7]
-    at_once, later = (learnt(text(3, mode, kl_penalty=kl_penalty), mode, betas) for kl_penalty in ("token", "deferred"))
+    at_once, later = (
+        collected(text(3, mode, kl_penalty=kl_penalty), mode, betas) for kl_penalty in ("token", "deferred")
+    )
     for slot, expected in zip(later, at_once, strict=True):
         np.testing.assert_allclose(slot, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("limit", [None, 4])
-def test_single_environments_settle_alike(text, mode, limit):
-    """Also under gym.make's TimeLimit, a wrapper that cuts texts behind the environment's back."""
+def test_single_environments_settle_equally(text, mode, limit):
+    """Also under gym.make's TimeLimit, a wrapper of which the environment does not know."""
 
     def made(kl_penalty):
         extra = {} if limit is None else {"max_episode_steps": limit}
@@ -123,15 +126,15 @@ def test_single_environments_settle_alike(text, mode, limit):
         return SyncVectorEnv([make] * 3, autoreset_mode=AutoresetMode(mode))
 
     native = {} if limit is None else {"max_episode_steps": limit}
-    at_once, later = learnt(made("token"), mode), learnt(made("deferred"), mode)
-    batch = learnt(text(3, mode, kl_penalty="deferred", **native), mode)
+    at_once, later = collected(made("token"), mode), collected(made("deferred"), mode)
+    batch = collected(text(3, mode, kl_penalty="deferred", **native), mode)
     for slot, other, expected in zip(later, batch, at_once, strict=True):
         np.testing.assert_allclose(slot, expected, atol=1e-5)
         np.testing.assert_allclose(other, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("every", [1, 3, 7])
-def test_settling_in_the_midst_of_a_text_pays_each_token_once(text, oracle, every):
+def test_settling_within_a_text(text, oracle, every):
     env, lm = text(kl_penalty="deferred", kl_coef=0.4, max_new_tokens=16, context=22), tiny_lm()
     rng = np.random.default_rng(every)
     seen, _ = env.reset(seed=0)
@@ -143,7 +146,7 @@ def test_settling_in_the_midst_of_a_text_pays_each_token_once(text, oracle, ever
         due.append(-0.4 * (logprob - oracle.logprob(lm, seen, action)))
         env.unwrapped.policy_logprob = logprob
         seen, reward, over, _, info = env.step(action)
-        assert reward == (info["score"] if over else 0.0)  # a settler's rewards carry the score alone
+        assert reward == (info["score"] if over else 0.0)  # the reward is the score alone
         if over:
             assert "ref_logprob" not in info
             seen, _ = env.reset()
@@ -156,7 +159,7 @@ def test_settling_in_the_midst_of_a_text_pays_each_token_once(text, oracle, ever
 
 @pytest.mark.parametrize("num_envs", [None, 2])
 @pytest.mark.parametrize("case", CASES)
-def test_where_nobody_settles_the_last_reward_pays_all(text, write, rng, oracle, num_envs, case):
+def test_without_settle_the_last_reward_has_all_penalties(text, write, rng, oracle, num_envs, case):
     kwargs = CASES[case]
     lm = tiny_lm(kwargs.get("family", "gpt2"))
     if num_envs is None:
@@ -164,8 +167,8 @@ def test_where_nobody_settles_the_last_reward_pays_all(text, write, rng, oracle,
         for episode in range(6):
             one = write(env, rng, seed=episode, forbid=0.2)
             kl, last = one.kl(oracle, lm), one.infos[-1]
-            call_reward = [info.get("feedback", 0.0) for info in one.infos]
-            np.testing.assert_allclose(one.rewards[:-1], call_reward[:-1])
+            feedback = [info.get("feedback", 0.0) for info in one.infos]
+            np.testing.assert_allclose(one.rewards[:-1], feedback[:-1])
             assert last["kl"] == pytest.approx(kl.sum(), abs=1e-5)
             assert sum(one.rewards) == pytest.approx(last.get("score", 0.0) - 0.4 * kl.sum(), abs=1e-5)
         return
@@ -180,18 +183,18 @@ def test_where_nobody_settles_the_last_reward_pays_all(text, write, rng, oracle,
             sums[row] = 0
 
 
-def test_a_new_life_asks_anew_whether_somebody_settles(text):
+def test_seeding_all_slots_drops_pending_penalties(text):
     env = text(2, kl_penalty="deferred", kl_coef=1.0)
     env.reset(seed=0)
     env.unwrapped.settle()
     env.step(np.array([5, 5]))
-    env.reset(seed=1)  # nothing of the old life is owed, and nobody has promised to settle
+    env.reset(seed=1)  # nothing is pending, and no settle() is expected
     _, rewards, *_, info = env.step(np.array([EOS, EOS]))
     np.testing.assert_allclose(rewards, info["final_info"]["score"] - info["final_info"]["kl"], atol=1e-6)
     assert [len(slot) for slot in env.unwrapped.settle()] == [0, 0]
 
 
-def test_a_promise_outlives_the_resets_between_texts(text):
+def test_settling_continues_over_resets(text):
     env = text(kl_penalty="deferred", kl_coef=1.0)
     env.reset(seed=0)
     env.unwrapped.settle()
@@ -203,7 +206,7 @@ def test_a_promise_outlives_the_resets_between_texts(text):
 
 
 @pytest.mark.parametrize("kl_penalty", ["token", "none"])
-def test_where_nothing_is_deferred_nothing_is_owed(text, kl_penalty):
+def test_settle_is_empty_unless_deferred(text, kl_penalty):
     env, batch = text(kl_penalty=kl_penalty), text(2, kl_penalty=kl_penalty)
     env.reset(seed=0)
     batch.reset(seed=0)
@@ -217,7 +220,7 @@ def test_where_nothing_is_deferred_nothing_is_owed(text, kl_penalty):
     assert [slot.shape for slot in pending] == [(0,), (0,)]
 
 
-def test_deferred_charges_are_one_array_or_a_list_of_them(text):
+def test_settle_returns_an_array_or_a_list(text):
     env, batch = text(kl_penalty="deferred"), text(3, kl_penalty="deferred")
     env.reset(seed=0)
     batch.reset(seed=0)
@@ -230,7 +233,7 @@ def test_deferred_charges_are_one_array_or_a_list_of_them(text):
     assert [slot.shape for slot in pending] == [(2,)] * 3
 
 
-def test_a_text_is_settled_by_what_it_was_and_not_by_what_lies_there_now(text):
+def test_a_replaced_text_is_settled_as_it_was(text):
     """The slot's next text may be longer, shorter, or have the same length."""
     env, token = text(kl_penalty="deferred", kl_coef=1.0), text(kl_coef=1.0, reward_model=zero)
     for one in (env, token):
@@ -246,9 +249,9 @@ def test_a_text_is_settled_by_what_it_was_and_not_by_what_lies_there_now(text):
     np.testing.assert_allclose(env.unwrapped.settle(), paid, atol=1e-5)
 
 
-def test_without_charges_only_the_score_is_paid_and_the_reference_never_asked(text, write, rng, monkeypatch):
+def test_without_a_penalty_the_reference_is_not_used(text, write, rng, monkeypatch):
     def never(*args, **kwargs):
-        raise AssertionError("the reference was asked")
+        raise AssertionError("the reference was used")
 
     env, batch = text(kl_penalty="none", min_new_tokens=2), text(2, kl_penalty="none", task=Chatting())
     monkeypatch.setattr(type(tiny_lm().trunk), "forward", never)
@@ -264,7 +267,7 @@ def test_without_charges_only_the_score_is_paid_and_the_reference_never_asked(te
         batch.step(np.array([EOS, 5]))
 
 
-def test_announcements_are_checked_whatever_is_charged(text):
+def test_logprobs_are_checked_in_every_mode(text):
     for kl_penalty in ("deferred", "none"):
         env = text(kl_penalty=kl_penalty)
         env.reset(seed=0)
@@ -274,8 +277,8 @@ def test_announcements_are_checked_whatever_is_charged(text):
 
 
 @pytest.mark.parametrize("kl_penalty", ["token", "deferred"])
-def test_settled_charges_are_cheap_on_the_reference(text, kl_penalty):
-    """A rollout is settled in one forward, whatever its length; by token there is one forward a step."""
+def test_settling_takes_one_forward(text, kl_penalty):
+    """Settling a rollout takes one forward; the token mode takes one per step."""
     calls = []
     env = text(4, kl_penalty=kl_penalty)
     handle = env.unwrapped.reference_model.trunk.register_forward_hook(lambda *args: calls.append(1))
@@ -288,13 +291,11 @@ def test_settled_charges_are_cheap_on_the_reference(text, kl_penalty):
         env.unwrapped.settle()
     finally:
         handle.remove()
-    assert len(calls) in (
-        (6, 7) if kl_penalty == "token" else (1,)
-    )  # prompts of one token are read beside the longer ones
+    assert len(calls) in ((6, 7) if kl_penalty == "token" else (1,))  # prompts of one token are read apart
 
 
 def zero(prompts, responses):
     return np.zeros(len(prompts))
 
 
-assert Counting.max_new_tokens == 8  # rollouts of 17 steps end in the midst of texts
+assert Counting.max_new_tokens == 8  # so rollouts of 17 steps end within texts

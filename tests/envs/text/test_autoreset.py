@@ -1,4 +1,4 @@
-"""A batch: when its texts begin anew, what is told of those that ended, and which prompts come in which order."""
+"""A batch: autoreset modes, final observations and infos, the order of prompts, and saved state."""
 
 import json
 
@@ -14,7 +14,7 @@ from tiny_models import tiny_lm
 EOS = 1
 
 
-def test_by_default_a_slot_begins_anew_in_the_step_that_ends_its_text(text):
+def test_same_step_is_the_default(text):
     env = gym.make_vec("TextRLHF-v0", num_envs=3, **text_env())
     assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     env.reset(seed=0)
@@ -30,21 +30,21 @@ def test_by_default_a_slot_begins_anew_in_the_step_that_ends_its_text(text):
         np.testing.assert_array_equal(info["final_obs"][row], final)
         assert info["final_info"]["response"][row] == " a5"
         np.testing.assert_array_equal(seen[row][seen[row] >= 0], tiny_lm().encode(info["prompt"][row]))
-    np.testing.assert_array_equal(info["_prompt"], terminated)  # of the text that has begun
+    np.testing.assert_array_equal(info["_prompt"], terminated)  # of the new text
     assert "response" not in info
     np.testing.assert_array_equal(info["_ref_logprob"], [False, True, False])
     np.testing.assert_array_equal(info["final_info"]["_ref_logprob"], terminated)
     assert "final_obs" not in env.step(np.array([5, 5, 5]))[4]
 
 
-def test_next_step_spends_a_step_on_the_beginning(text):
+def test_next_step_takes_a_step_to_restart(text):
     env = text(2, "NextStep")
     env.reset(seed=0)
     seen, _, terminated, _, info = env.step(np.array([EOS, 5]))
     assert (seen[0] == EOS).any()
     assert info["response"][0] == ""
     assert "final_obs" not in info
-    seen, rewards, terminated, truncated, info = env.step(np.array([7, 5]))  # 7 is written nowhere
+    seen, rewards, terminated, truncated, info = env.step(np.array([7, 5]))  # 7 is ignored
     assert rewards[0] == 0
     assert not (terminated | truncated).any()
     np.testing.assert_array_equal(seen[0][seen[0] >= 0], tiny_lm().encode(info["prompt"][0]))
@@ -54,14 +54,14 @@ def test_next_step_spends_a_step_on_the_beginning(text):
 
 @pytest.mark.parametrize("kl_penalty", ["token", "deferred", "none"])
 @pytest.mark.parametrize("num_envs", [1, 3])
-def test_next_step_where_all_texts_begin_anew_at_once(text, num_envs, kl_penalty):
+def test_next_step_with_all_slots_restarting(text, num_envs, kl_penalty):
     env = text(num_envs, "NextStep", kl_penalty=kl_penalty, max_new_tokens=2)
     env.reset(seed=0)
     ends = [env.step(np.full(num_envs, 5))[2].all() for _ in range(9)]
     assert ends == [False, True, False] * 3
 
 
-def test_disabled_waits_for_a_reset_of_those_that_ended(text):
+def test_disabled_waits_for_a_reset(text):
     env = text(3, "Disabled")
     env.reset(seed=0)
     env.step(np.array([5, 5, 5]))
@@ -76,14 +76,14 @@ def test_disabled_waits_for_a_reset_of_those_that_ended(text):
     options = {"reset_mask": np.array([False, False, True])}
     after, info = env.reset(options=options)
     np.testing.assert_array_equal(options["reset_mask"], [False, False, True])  # only read
-    np.testing.assert_array_equal(after[1], seen[1])  # this text goes on
+    np.testing.assert_array_equal(after[1], seen[1])  # this text continues
     assert after[2].tolist() != seen[2].tolist()
     np.testing.assert_array_equal(info["_prompt"], [False, False, True])
     env.step(np.array([5, 5, 5]))
 
 
 @pytest.mark.parametrize("mode", ["SameStep", "NextStep", "Disabled"])
-def test_a_masked_reset_leaves_the_other_texts_alone(text, oracle, rng, mode):
+def test_a_masked_reset_does_not_affect_other_slots(text, oracle, rng, mode):
     env, lm = text(4, mode, kl_coef=1.0, max_new_tokens=16, context=23), tiny_lm()
     seen, _ = env.reset(seed=0)
     for step in range(12):
@@ -99,7 +99,7 @@ def test_a_masked_reset_leaves_the_other_texts_alone(text, oracle, rng, mode):
             seen = after
 
 
-def test_a_masked_reset_may_seed_and_choose(text):
+def test_a_masked_reset_with_seed_and_prompts(text):
     env, single = text(3, "Disabled"), text()
     env.reset(seed=0)
     mask = np.array([True, False, True])
@@ -110,7 +110,7 @@ def test_a_masked_reset_may_seed_and_choose(text):
     assert info["prompt"].tolist() == [records[3].text, None, records[9].text]
 
 
-def test_an_ended_row_of_next_step_that_is_reset_by_hand_goes_on_at_once(text):
+def test_next_step_after_a_masked_reset(text):
     env = text(2, "NextStep")
     env.reset(seed=0)
     env.step(np.array([EOS, 5]))
@@ -140,13 +140,13 @@ def test_slot_i_is_the_single_environment_of_seed_plus_i(text, rng, task):
 
 
 @pytest.mark.parametrize("seeds", [[5, 9, 5], np.array([5, 9, 5]), [5, 9, np.int64(5)]])
-def test_a_batch_takes_a_seed_for_each_slot(text, seeds):
+def test_a_seed_for_each_slot(text, seeds):
     seen, _ = text(3).reset(seed=seeds)
     np.testing.assert_array_equal(seen[0], seen[2])
     np.testing.assert_array_equal(seen[1], text().reset(seed=9)[0])
 
 
-def test_each_prompt_comes_once_an_epoch_in_an_order_of_the_slots_own(text):
+def test_each_slot_has_its_own_order(text):
     env = text(2, max_new_tokens=1)
     _, info = env.reset(seed=0)
     shown = [info["prompt"]]
@@ -161,13 +161,13 @@ def test_each_prompt_comes_once_an_epoch_in_an_order_of_the_slots_own(text):
     assert len(set(orders)) == 6
 
 
-def test_without_a_seed_two_worlds_differ(text):
+def test_without_a_seed_environments_differ(text):
     first = [env.reset()[1]["prompt"] for env in [text()] for _ in range(8)]
     second = [env.reset()[1]["prompt"] for env in [text()] for _ in range(8)]
     assert first != second
 
 
-def test_a_reset_without_a_seed_goes_on_in_the_order(text):
+def test_a_reset_without_a_seed_takes_the_next_prompt(text):
     env = text()
     shown = [env.reset(seed=0)[1]["prompt"]] + [env.reset()[1]["prompt"] for _ in range(22)]
     assert sorted(shown) == sorted(prompt.text for prompt in Counting().prompts("train"))
@@ -176,7 +176,7 @@ def test_a_reset_without_a_seed_goes_on_in_the_order(text):
 @pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize("num_envs", [None, 3])
 def test_a_state_restores_the_future(text, num_envs, fresh):
-    """Prompts to come and what the user will say; also in a environment that has never been reset."""
+    """The next prompts and the user's replies; also in an environment that was never reset."""
 
     def future(env):
         shown = []
@@ -217,7 +217,7 @@ def test_a_seeded_reset_overrides_a_state(text):
     assert other.reset(seed=7)[1] == text().reset(seed=7)[1]
 
 
-def test_a_state_of_another_width_is_refused(text):
+def test_a_state_of_another_batch_size_is_refused(text):
     env = text(3)
     env.reset(seed=0)
     with pytest.raises(ValueError, match="state has 2 entries: expected 3"):
@@ -251,10 +251,10 @@ def test_no_global_randomness(text, num_envs):
     ],
     ids=["list", "numbers", "too long", "none of them", "column"],
 )
-def test_a_reset_mask_that_is_none(text, mask):
+def test_an_invalid_reset_mask(text, mask):
     env = text(2, "Disabled")
     env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"(?s)reset_mask.*expected a bool array of shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"(?s)reset_mask.*expected a bool array \(2,\)"):
         env.reset(options={"reset_mask": mask})
 
 

@@ -1,4 +1,4 @@
-"""Masks: what may be written, what pays the penalty where not everything may, and what becomes of forbidden tokens."""
+"""Action masks: what they allow, penalties under them, and forbidden tokens."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ EVEN = tuple(range(2, V, 2))
 
 
 def allowed_by(kwargs, taken):
-    """The mask by hand."""
+    """The expected mask."""
     mask = np.ones(V, bool)
     if kwargs.get("allowed_tokens") is not None:
         mask[:] = False
@@ -26,7 +26,7 @@ RULES = [{"min_new_tokens": 3}, {"allowed_tokens": EVEN}, {"allowed_tokens": (3,
 
 
 @pytest.mark.parametrize("rules", RULES)
-def test_masks_are_where_agents_look_for_them(text, rng, rules):
+def test_masks_in_method_and_info(text, rng, rules):
     env, batch = text(**rules), text(3, **rules)
     for episode in range(4):
         _, info = env.reset(seed=episode)
@@ -35,12 +35,12 @@ def test_masks_are_where_agents_look_for_them(text, rng, rules):
             assert env.unwrapped.action_masks().dtype == bool
             np.testing.assert_array_equal(env.unwrapped.action_masks(), expected)
             np.testing.assert_array_equal(info["action_mask"], expected)
-            assert info["action_mask"].dtype == np.int8  # what Discrete.sample takes
+            assert info["action_mask"].dtype == np.int8  # as Discrete.sample needs
             action = env.action_space.sample(info["action_mask"])
             assert expected[action]
             _, _, terminated, _, info = env.step(action)
             if terminated:
-                assert "action_mask" not in info  # nothing may follow
+                assert "action_mask" not in info  # the text is over
                 break
     _, info = batch.reset(seed=0)
     taken = np.zeros(3, int)
@@ -55,7 +55,7 @@ def test_masks_are_where_agents_look_for_them(text, rng, rules):
         taken = np.where(terminated, 0, taken + 1)
 
 
-def test_where_nothing_is_forbidden_there_are_no_masks(text):
+def test_no_masks_without_rules(text):
     for env in (text(), text(2), text(min_new_tokens=0, allowed_tokens=None)):
         _, info = env.reset(seed=0)
         assert "action_mask" not in info
@@ -67,7 +67,7 @@ def test_where_nothing_is_forbidden_there_are_no_masks(text):
 @pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize("family", ["gpt2", "bloom"])
 @pytest.mark.parametrize("kl_penalty", ["token", "deferred"])
-def test_under_masks_policy_equal_to_reference_costs_nothing(text, oracle, rng, rules, family, kl_penalty):
+def test_policy_equal_to_reference_has_no_penalty_under_masks(text, oracle, rng, rules, family, kl_penalty):
     env, lm = text(**rules, family=family, kl_coef=1.0, kl_penalty=kl_penalty, reward_model=zero), tiny_lm(family)
     for episode in range(4):
         seen, info = env.reset(seed=episode)
@@ -86,7 +86,7 @@ def test_under_masks_policy_equal_to_reference_costs_nothing(text, oracle, rng, 
 
 @pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize("family", ["gpt2", "bloom"])
-def test_charges_under_masks_by_hand_forbidden_tokens_included(text, oracle, write, rng, rules, family):
+def test_penalties_under_masks(text, oracle, write, rng, rules, family):
     env, lm, forbidden = text(**rules, family=family, kl_coef=0.5), tiny_lm(family), 0
     for episode in range(10):
         one = write(env, rng, seed=episode, forbid=0.4, eos=0.1)
@@ -101,7 +101,7 @@ def test_charges_under_masks_by_hand_forbidden_tokens_included(text, oracle, wri
 
 
 @pytest.mark.parametrize("kl_penalty", ["token", "deferred", "none"])
-def test_a_forbidden_token_is_not_written_and_uses_budget(text, kl_penalty):
+def test_a_forbidden_token_uses_budget_only(text, kl_penalty):
     env = text(allowed_tokens=EVEN, max_new_tokens=4, kl_penalty=kl_penalty, kl_coef=0.0)
     before, _ = env.reset(seed=0)
     seen, _, terminated, _, info = env.step(3)
@@ -119,19 +119,19 @@ def test_a_forbidden_token_is_not_written_and_uses_budget(text, kl_penalty):
     assert env.step(EOS)[4]["forbidden"] == 0  # counted per text
 
 
-def test_a_forbidden_end_ends_nothing(text):
+def test_a_masked_eos_does_not_end_the_text(text):
     env = text(min_new_tokens=2, max_new_tokens=4)
     before, _ = env.reset(seed=0)
     for _ in range(2):
         seen, _, terminated, *_ = env.step(EOS)
         assert not terminated
         np.testing.assert_array_equal(seen, before)
-    _, _, terminated, _, info = env.step(EOS)  # two tokens of the budget are used: now it may end
+    _, _, terminated, _, info = env.step(EOS)  # two tokens of the budget are used
     assert terminated
     assert (info["finish_reason"], info["length"], info["forbidden"]) == ("eos", 3, 2)
 
 
-def test_a_forbidden_token_of_one_row_leaves_the_others_alone(text, oracle):
+def test_a_forbidden_token_does_not_affect_other_rows(text, oracle):
     env, lm = text(3, allowed_tokens=EVEN, kl_coef=1.0), tiny_lm()
     seen, _ = env.reset(seed=0)
     for actions in ([4, 3, 6], [5, 4, 7], [3, 3, 3], [8, 8, 8]):
@@ -144,7 +144,7 @@ def test_a_forbidden_token_of_one_row_leaves_the_others_alone(text, oracle):
         seen = after
 
 
-def test_rules_hold_in_dialogues_too(text, oracle, write, rng):
+def test_penalties_under_masks_in_dialogues(text, oracle, write, rng):
     env, lm = text(task=Chatting(), min_new_tokens=2, allowed_tokens=EVEN, kl_coef=0.5), tiny_lm()
     for episode in range(8):
         one = write(env, rng, seed=episode, forbid=0.3, eos=0.4)
@@ -154,7 +154,7 @@ def test_rules_hold_in_dialogues_too(text, oracle, write, rng):
         np.testing.assert_allclose(one.rewards, paid, atol=1e-5)
 
 
-def test_in_a_batch_an_ended_row_has_no_mask(text):
+def test_an_ended_row_has_no_mask(text):
     env = text(2, "Disabled", min_new_tokens=1)
     env.reset(seed=0)
     env.step(np.array([4, 4]))
@@ -165,7 +165,7 @@ def test_in_a_batch_an_ended_row_has_no_mask(text):
 
 
 @pytest.mark.parametrize("allowed", [np.array(EVEN), list(EVEN), range(2, V, 2), np.array(EVEN, np.int32)])
-def test_allowed_tokens_come_in_any_form(text, allowed):
+def test_allowed_tokens_of_any_type(text, allowed):
     env = text(allowed_tokens=allowed)
     env.reset(seed=0)
     np.testing.assert_array_equal(env.unwrapped.action_masks(), allowed_by({"allowed_tokens": EVEN}, 0))
@@ -178,11 +178,11 @@ def test_allowed_tokens_come_in_any_form(text, allowed):
         ([EOS], "leaves nothing to write"),
         ([3, V], f"allowed_tokens holds {V}: expected token ids from 0 to {V - 1}"),
         ([-1, 3], "allowed_tokens holds -1"),
-        ([3.7], "allowed_tokens has the type float64"),
-        (np.arange(V) % 2 == 0, "allowed_tokens has the type bool.*flatnonzero"),
+        ([3.7], "allowed_tokens has the dtype float64"),
+        (np.arange(V) % 2 == 0, "allowed_tokens has the dtype bool.*flatnonzero"),
     ],
 )
-def test_allowed_tokens_that_are_none(text, allowed, message):
+def test_invalid_allowed_tokens(text, allowed, message):
     with pytest.raises(ValueError, match=message):
         text(allowed_tokens=allowed)
 

@@ -1,4 +1,4 @@
-"""Dialogues: who pays for what, who reward models when, and how they end."""
+"""Dialogues: penalties of the agent's tokens, feedback for its turns, and how they end."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ EOS = 1
 
 
 class Talkative(Chatting):
-    """Always the same reply, so that lengths can be counted on."""
+    """Always the same reply, so that lengths are known."""
 
     name = "talkative"
 
@@ -20,12 +20,12 @@ class Talkative(Chatting):
 
 
 def spoken(env, *turns, seed=0):
-    """Say each of these turns (lists of tokens, without the end); what every step returned."""
+    """Take each of these turns (tokens without the eos) and return the results of all steps."""
     env.reset(seed=seed)
     return [env.step(token) for turn in turns for token in [*turn, EOS]]
 
 
-def test_an_end_of_text_ends_a_turn_and_the_last_turn_the_text(text):
+def test_eos_ends_a_turn_and_the_last_turn_the_text(text):
     results = spoken(text(task=Talkative()), [5], [6, 7], [8])
     assert [result[2] for result in results] == [False] * 6 + [True]
     last = results[-1][4]
@@ -33,7 +33,7 @@ def test_an_end_of_text_ends_a_turn_and_the_last_turn_the_text(text):
     assert last["response"].split() == ["a5", "a2", "a3", "a6", "a7", "a2", "a3", "a8"]
 
 
-def test_replies_are_context_that_the_agent_sees(text):
+def test_replies_are_observed(text):
     env, lm = text(task=Talkative()), tiny_lm()
     before, _ = env.reset(seed=0)
     env.step(5)
@@ -44,27 +44,27 @@ def test_replies_are_context_that_the_agent_sees(text):
 
 @pytest.mark.parametrize("family", ["gpt2", "bloom"])
 @pytest.mark.parametrize("kl_penalty", ["token", "deferred"])
-def test_only_the_agents_own_tokens_are_charged(text, oracle, write, rng, family, kl_penalty):
+def test_only_the_agents_tokens_are_penalised(text, oracle, write, rng, family, kl_penalty):
     env, lm, turns = text(task=Chatting(), family=family, kl_penalty=kl_penalty, kl_coef=0.5), tiny_lm(family), 0
     for episode in range(8):
         one = write(env, rng, seed=episode, eos=0.4)
         kl, last = one.kl(oracle, lm), one.infos[-1]
-        judgements = [info.get("feedback", 0.0) for info in one.infos]
-        expected = np.array(judgements) - 0.5 * kl
+        feedback = [info.get("feedback", 0.0) for info in one.infos]
+        expected = np.array(feedback) - 0.5 * kl
         if kl_penalty == "deferred":
-            expected = np.array(judgements)
+            expected = np.array(feedback)
             expected[-1] -= 0.5 * kl.sum()
         expected[-1] += last.get("gold", 0.0)
         np.testing.assert_allclose(one.rewards, expected, atol=1e-5)
         assert last["length"] == len(one.actions) == len(kl)
         assert last["kl"] == pytest.approx(kl.sum(), abs=1e-5)
-        assert last["score"] == pytest.approx(sum(judgements) + last.get("gold", 0.0))
+        assert last["score"] == pytest.approx(sum(feedback) + last.get("gold", 0.0))
         assert sum(one.rewards) == pytest.approx(last["score"] - 0.5 * last["kl"], abs=1e-5)
         turns += sum("feedback" in info for info in one.infos)
     assert turns > 12
 
 
-def test_feedback_is_paid_at_the_end_of_its_turn_and_told(text):
+def test_feedback_is_paid_at_the_end_of_its_turn(text):
     results = spoken(text(task=Talkative(), kl_coef=0.0), [5], [6, 7], [])
     assert [result[1] for result in results[:-1]] == pytest.approx([0, 0.1, 0, 0, 0.2])
     assert [result[4].get("feedback") for result in results] == [None, 0.1, None, None, 0.2, 0.0]
@@ -73,7 +73,7 @@ def test_feedback_is_paid_at_the_end_of_its_turn_and_told(text):
     assert results[-1][1] == pytest.approx(last["gold"])
 
 
-def test_feedback_of_none_pays_nothing_and_tells_nothing(text):
+def test_feedback_of_none(text):
     results = spoken(text(task=Talkative(), feedback=lambda prompt, turns: None, kl_coef=0.0), [5], [6], [7])
     assert not any("feedback" in result[4] for result in results)
     assert [result[1] for result in results[:-1]] == [0] * 5
@@ -87,9 +87,9 @@ def test_turns_may_be_set(text, turns):
         assert "feedback" not in results[-1][4]  # one turn is no dialogue
 
 
-def test_a_task_may_end_a_dialogue_before_its_last_turn(text):
+def test_a_task_may_end_a_dialogue_early(text):
     class Curt(Talkative):
-        def over(self, prompt, turns):
+        def is_over(self, prompt, turns):
             return "a9" in turns[-1]
 
     results = spoken(text(task=Curt()), [5], [9])
@@ -97,7 +97,7 @@ def test_a_task_may_end_a_dialogue_before_its_last_turn(text):
     assert results[-1][4]["finish_reason"] == "eos"
 
 
-def test_a_budget_that_ends_in_the_midst_of_a_turn_leaves_it_unjudged(text):
+def test_no_feedback_for_an_unfinished_turn(text):
     env = text(task=Talkative(), max_new_tokens=4, missing_eos_penalty=1.0, kl_coef=0.0)
     env.reset(seed=0)
     results = [env.step(token) for token in (5, EOS, 6, 8)]
@@ -108,7 +108,7 @@ def test_a_budget_that_ends_in_the_midst_of_a_turn_leaves_it_unjudged(text):
     assert last["score"] == pytest.approx(0.1 + last["gold"] - 1.0)
 
 
-def test_a_budget_that_ends_with_a_turn_has_it_judged(text):
+def test_feedback_for_a_turn_that_uses_up_the_budget(text):
     env = text(task=Talkative(), max_new_tokens=4, missing_eos_penalty=1.0, kl_coef=0.0)
     env.reset(seed=0)
     results = [env.step(token) for token in (5, EOS, 6, EOS)]
@@ -119,7 +119,7 @@ def test_a_budget_that_ends_with_a_turn_has_it_judged(text):
     assert last["score"] == pytest.approx(0.2 + last["gold"] - 1.0)
 
 
-def test_a_dialogue_cut_at_its_budget_keeps_what_its_turns_earned(text):
+def test_a_truncated_dialogue_keeps_its_feedback(text):
     env = text(task=Talkative(), max_new_tokens=4, on_length="truncate", missing_eos_penalty=1.0, kl_coef=0.0)
     env.reset(seed=0)
     rewards = [env.step(token)[1] for token in (5, EOS, 6)]
@@ -130,14 +130,14 @@ def test_a_dialogue_cut_at_its_budget_keeps_what_its_turns_earned(text):
 
 
 @pytest.mark.parametrize("kl_penalty", ["token", "deferred"])
-def test_a_reply_that_no_longer_fits_cuts_the_text(text, kl_penalty):
+def test_a_reply_that_does_not_fit_truncates(text, kl_penalty):
     env = text(task=Talkative(), context=17, kl_penalty=kl_penalty, kl_coef=0.0, turns=9, max_new_tokens=12)
     prompt, _ = env.reset(seed=0, options={"prompt": 0})
     length, cut = int((prompt >= 0).sum()), False
     while not cut:
         seen, _, terminated, cut, info = env.step(EOS)
         assert not terminated
-    turns = (17 - 12 - length) // 2  # replies of two tokens, beside what the budget may still need
+    turns = (17 - 12 - length) // 2  # replies of two tokens fit beside the rest of the budget
     assert info["length"] == turns + 1
     assert info["finish_reason"] == "context"
     assert "gold" not in info
@@ -164,11 +164,11 @@ def test_the_context_never_overflows(text, rng):
 
 
 @pytest.mark.parametrize("num_envs", [None, 2])
-def test_the_feedback_argument_judges_each_turn(text, num_envs):
-    asked = []
+def test_the_feedback_argument(text, num_envs):
+    calls = []
 
     def feedback(prompt, turns):
-        asked.append((prompt, turns))
+        calls.append((prompt, turns))
         return 3.0
 
     env = text(num_envs, task=Talkative(), feedback=feedback, kl_coef=0.0)
@@ -177,9 +177,9 @@ def test_the_feedback_argument_judges_each_turn(text, num_envs):
         env.step(token if num_envs is None else np.array([token, token]))
     reward = env.step(EOS if num_envs is None else np.array([EOS, EOS]))[1]
     np.testing.assert_allclose(reward, 3.0)
-    assert all(isinstance(prompt, Prompt) for prompt, _ in asked)
-    assert [prompt.text for prompt, _ in asked] == [*shown, *shown]
-    assert [turns for _, turns in asked[-1:]] == [(" a5", " a6 a7")]
+    assert all(isinstance(prompt, Prompt) for prompt, _ in calls)
+    assert [prompt.text for prompt, _ in calls] == [*shown, *shown]
+    assert [turns for _, turns in calls[-1:]] == [(" a5", " a6 a7")]
 
 
 @pytest.mark.parametrize("base", [TextEnv, TextVectorEnv])
@@ -196,14 +196,14 @@ def test_feedback_may_be_overridden(base):
     np.testing.assert_allclose(rewards[1], -2.0)
 
 
-def test_the_user_draws_from_the_slots_own_randomness(text):
-    def said(env, others):
+def test_replies_use_the_slots_generator(text):
+    def replies(env, others):
         env.reset(seed=4)
         if others:
             np.random.seed(others)  # noqa: NPY002  (no global randomness anywhere)
         return [env.step(EOS)[0] for _ in range(2)]
 
-    one, two = said(text(task=Chatting()), 1), said(text(task=Chatting()), 2)
+    one, two = replies(text(task=Chatting()), 1), replies(text(task=Chatting()), 2)
     np.testing.assert_array_equal(one, two)
 
 
@@ -215,6 +215,6 @@ def test_bad_feedback_is_named(text):
         env.step(EOS)
 
 
-def test_turns_of_a_task_that_is_no_dialogue_are_refused_at_once(text):
-    with pytest.raises(ValueError, match=r"turns is 2: the task 'counting' is no dialogue"):
+def test_turns_need_a_dialogue(text):
+    with pytest.raises(ValueError, match=r"turns is 2, but the task 'counting' is no dialogue"):
         text(turns=2)

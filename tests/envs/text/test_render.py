@@ -1,4 +1,4 @@
-"""What people see: the text so far, coloured by KL, with the score at its end."""
+"""Rendering: the text so far, coloured by KL, with the score at its end."""
 
 import re
 
@@ -16,7 +16,7 @@ def bare(text):
     return re.sub(r"\033\[\d*m", "", text)
 
 
-def test_ansi_is_the_text_so_far_and_the_score_at_its_end(text):
+def test_ansi_renders_text_and_score(text):
     env = text(render_mode="ansi")
     prompt = env.reset(seed=0)[1]["prompt"]
     assert bare(env.render()) == prompt
@@ -33,17 +33,17 @@ def test_ansi_is_the_text_so_far_and_the_score_at_its_end(text):
     assert bare(env.render()) == prompt
 
 
-def test_tokens_are_coloured_by_what_they_were_charged_for(text):
+def test_tokens_are_coloured_by_kl(text):
     env = text(render_mode="ansi")
     env.reset(seed=0)
     for kl in (0.0, 0.4, -0.4, 1.5, -1.5, 2.5):
-        told = env.unwrapped.engine  # the reference's opinion, to announce a known distance from it
-        hidden = told.kl_penalty.memory.catch_up(np.zeros(1, int), told.tokens, told.lengths)
-        best = int(told.lm.head(hidden).argmax())
-        logp = float(told.lm.head(hidden).log_softmax(-1)[0, best])
+        engine = env.unwrapped.engine  # its log-probabilities, to set one at a known distance
+        hidden = engine.kl_penalty.memory.catch_up(np.zeros(1, int), engine.tokens, engine.lengths)
+        best = int(engine.lm.head(hidden).argmax())
+        logp = float(engine.lm.head(hidden).log_softmax(-1)[0, best])
         token = best if best > 1 else 5
         if token != best:
-            logp = float(told.lm.head(hidden).log_softmax(-1)[0, token])
+            logp = float(engine.lm.head(hidden).log_softmax(-1)[0, token])
         if logp + kl > 0:
             continue
         env.unwrapped.policy_logprob = logp + kl
@@ -52,14 +52,14 @@ def test_tokens_are_coloured_by_what_they_were_charged_for(text):
         assert env.render().removesuffix("\033[0m").rpartition(f" a{token}")[0].endswith(colour)
 
 
-def test_without_known_charges_there_is_no_colour(text):
+def test_without_known_kl_there_is_no_colour(text):
     for kl_penalty in ("none", "deferred"):
         env = text(render_mode="ansi", kl_penalty=kl_penalty)
         env.reset(seed=0)
         env.step(5)
         assert not {GREEN, YELLOW, RED} & set(re.findall(r"\033\[\d*m", env.render()))
     env.step(EOS)
-    assert {GREEN, YELLOW, RED} & set(re.findall(r"\033\[\d*m", env.render()))  # paid at the end: now it is known
+    assert {GREEN, YELLOW, RED} & set(re.findall(r"\033\[\d*m", env.render()))  # known at the end
 
 
 def test_human_prints_token_by_token(text, capsys):
@@ -80,7 +80,7 @@ def test_human_prints_token_by_token(text, capsys):
     assert bare(capsys.readouterr().out) == prompt
 
 
-def test_human_prints_the_users_replies_as_well(text, capsys):
+def test_human_prints_replies(text, capsys):
     class Talkative(Chatting):
         def reply(self, prompt, turns, rng):
             return " a2 a3"
@@ -95,7 +95,7 @@ def test_human_prints_the_users_replies_as_well(text, capsys):
     assert bare(capsys.readouterr().out) == " a7"
 
 
-def test_without_a_render_mode_nothing_is_shown(text, capsys):
+def test_without_a_render_mode_nothing_is_rendered(text, capsys):
     env = text()
     env.reset(seed=0)
     env.step(EOS)
@@ -103,7 +103,7 @@ def test_without_a_render_mode_nothing_is_shown(text, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_batch_renders_one_string_a_slot(text):
+def test_a_batch_renders_one_string_per_slot(text):
     env = text(2, "NextStep", render_mode="ansi")
     prompts = env.reset(seed=0)[1]["prompt"]
     env.step(np.array([5, 6]))
@@ -118,7 +118,7 @@ def test_a_batch_renders_one_string_a_slot(text):
     assert text(2).render() is None
 
 
-def test_forbidden_tokens_are_not_shown(text):
+def test_forbidden_tokens_are_not_rendered(text):
     env = text(render_mode="ansi", allowed_tokens=[4, 6])
     prompt = env.reset(seed=0)[1]["prompt"]
     for token in (4, 5, 6):
@@ -126,7 +126,7 @@ def test_forbidden_tokens_are_not_shown(text):
     assert bare(env.render()) == f"{prompt} a4 a6"
 
 
-def test_render_modes_that_are_none(text):
+def test_invalid_render_modes(text):
     with pytest.raises(ValueError, match=r"render_mode is 'human': expected None or 'ansi' for a batch"):
         text(2, render_mode="human")
     with pytest.raises(ValueError, match=r"render_mode is 'rgb_array': expected None, 'ansi' or 'human'"):

@@ -1,4 +1,4 @@
-"""Rows of prompts and responses become the tokens a environment would show, and a wrong row is named with its place."""
+"""SFT examples: rows become the tokens of an environment's observations, and a wrong row is named."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def examples(*rows: Any, context: int | None = None) -> list[Any]:
 
 
 @pytest.mark.parametrize("key", ["completion", "response", "chosen"])
-def test_a_response_is_learned_with_its_end_and_the_prompt_is_not(key: str) -> None:
+def test_the_response_and_its_eos_are_trained(key: str) -> None:
     (example,) = examples({"prompt": "a2 a3", key: " a4 a5", "rejected": " a6", "turns": None})
     np.testing.assert_array_equal(example.tokens, [2, 3, 4, 5, EOS])
     np.testing.assert_array_equal(example.learned, [2, 3, 4])
     assert example.split is None
 
 
-def test_of_a_dialogue_the_agents_turns_are_learned_each_with_its_end() -> None:
+def test_the_agents_turns_and_their_eos_are_trained() -> None:
     (example,) = examples({"prompt": "a2", "turns": [" a3", " a4 a5", " a6 a7"], "split": "heldout"})
     np.testing.assert_array_equal(example.tokens, [2, 3, EOS, 4, 5, 6, 7, EOS])
     np.testing.assert_array_equal(example.learned, [1, 2, 5, 6, 7])
     assert example.split == "heldout"
 
 
-def test_an_end_that_is_written_already_is_not_doubled() -> None:
+def test_an_eos_in_the_data_is_not_doubled() -> None:
     (example,) = examples({"prompt": "a2", "completion": " a3 <eos>"})
     np.testing.assert_array_equal(example.tokens, [2, 3, EOS])
 
@@ -63,7 +63,7 @@ GOOD = {"prompt": "a2", "completion": " a3"}
         ({**GOOD, "prompt": [{"role": "user", "content": "hi"}]}, "chat template"),
         ({**GOOD, "prompt": ""}, "the prompt '' has no tokens"),
         ({**GOOD, "completion": "  "}, '"completion" is empty'),
-        ({**GOOD, "completion": " a3 <eos> a4"}, "an end-of-text token stands within"),
+        ({**GOOD, "completion": " a3 <eos> a4"}, "goes on after an end-of-text token"),
         ({**GOOD, "split": "test"}, "the split is 'test', expected one of"),
         ({"prompt": "a2", "turns": [" a3", " a4"]}, "so an odd number of them"),
         ({"prompt": "a2", "turns": " a3"}, "expected a list of strings"),
@@ -71,7 +71,7 @@ GOOD = {"prompt": "a2", "completion": " a3"}
         ({"prompt": "a2", "turns": [" a3", " ", " a5"]}, r'"turns\[1\]" is empty'),
     ],
 )
-def test_a_wrong_row_is_named_with_its_line(row: Any, said: str, tmp_path: Path) -> None:
+def test_a_wrong_row_is_named(row: Any, said: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=rf"demonstrations\[1\]: .*{said}"):
         examples(GOOD, row)
     file = tmp_path / "demos.jsonl"
@@ -80,20 +80,20 @@ def test_a_wrong_row_is_named_with_its_line(row: Any, said: str, tmp_path: Path)
         read_sft_examples(file, tiny_lm())
 
 
-def test_texts_without_room_are_counted_and_none_is_cut() -> None:
+def test_long_texts_are_refused() -> None:
     long = {"prompt": "a2", "completion": " a3" * 6}
     assert len(examples(long, context=8)[0].tokens) == 8
-    with pytest.raises(DataError, match=r"\[1\]: the text has 8 tokens with its end, and 7 have room \(2 of 3 texts"):
+    with pytest.raises(DataError, match=r"\[1\]: the text has 8 tokens with its end, and 7 fit \(2 of 3 texts"):
         examples(GOOD, long, long, context=7)
-    with pytest.raises(DataError, match="and 128 have room"):
+    with pytest.raises(DataError, match="and 128 fit"):
         examples({"prompt": "a2", "completion": " a3" * 127})
 
 
-def test_nothing_is_no_demonstration(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="demonstrations holds no rows"):
+def test_no_rows_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="demonstrations has no rows"):
         examples()
     (tmp_path / "empty.jsonl").write_text("\n")
-    with pytest.raises(DataError, match=r"empty.jsonl holds no rows"):
+    with pytest.raises(DataError, match=r"empty.jsonl has no rows"):
         read_sft_examples(tmp_path / "empty.jsonl", tiny_lm())
     with pytest.raises(DataError, match="where there is no file"):
         read_sft_examples(tmp_path / "gone.jsonl", tiny_lm())
@@ -102,6 +102,6 @@ def test_nothing_is_no_demonstration(tmp_path: Path) -> None:
         read_sft_examples(tmp_path / "bad.jsonl", tiny_lm())
 
 
-def test_words_the_model_does_not_know_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_unknown_words_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     examples(GOOD, {"prompt": "a2", "completion": f" a{V + 1}"})
-    assert "1 of 2 texts hold words that" in caplog.text
+    assert "1 of 2 texts have words unknown to" in caplog.text

@@ -1,4 +1,4 @@
-"""Bad input: named, with what was seen, what is accepted, and the remedy."""
+"""Errors of wrong input name the argument and the value."""
 
 import json
 import logging
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 from tokenizers import normalizers
-from transformers import T5Config, T5ForConditionalGeneration
 
 from textrlhf.envs.text import Prompt, TextVectorEnv
 from textrlhf.envs.text.data import DataError
@@ -44,7 +43,7 @@ WRONG = {  # by argument: a value, the error, and what it must say
     "penalty": ({"missing_eos_penalty": float("inf")}, ValueError, "missing_eos_penalty is inf: expected a finite"),
     "wide context": ({"context": 129}, ValueError, "context is 129: .* has 128 positions"),
     "narrow context": ({"context": 8}, ValueError, "max_new_tokens is 8, which leaves no room .* raise context"),
-    "task": ({"task": "review"}, ValueError, "task is 'review': expected one of 'reviews', .* or a .*Task of yours"),
+    "task": ({"task": "review"}, ValueError, "task is 'review': expected one of 'reviews', .* or a .*Task"),
     "reward model by name": ({"reward_model": "golden"}, ValueError, "reward_model is 'golden': expected a callable"),
     "no reward model": (
         {"reward_model": 3.0},
@@ -60,19 +59,19 @@ WRONG = {  # by argument: a value, the error, and what it must say
 
 
 @pytest.mark.parametrize("which", WRONG)
-@pytest.mark.parametrize("num_envs", [None, 2])
-def test_arguments(text, which, num_envs):
+def test_arguments(text, which):
     changes, error, message = WRONG[which]
-    with pytest.raises(error, match=f"(?s){message}"):
-        text(num_envs, **changes)
+    for num_envs in (None, 2):
+        with pytest.raises(error, match=f"(?s){message}"):
+            text(num_envs, **changes)
 
 
-def test_own_prompts_need_a_model_and_a_judge():
-    with pytest.raises(ValueError, match="reward_model is missing: expected a callable|model is missing: prompts of"):
+def test_own_prompts_need_a_model_and_a_reward():
+    with pytest.raises(ValueError, match="model is missing"):
         gym.make("TextRLHF-v0", prompts=["a3"])
     with pytest.raises(ValueError, match="reward_model is missing: expected a callable"):
         gym.make("TextRLHF-v0", prompts=["a3"], model=tiny_lm())
-    with pytest.raises(ValueError, match="model is missing: prompts of your own need the language model"):
+    with pytest.raises(ValueError, match="model is missing"):
         gym.make("TextRLHF-v0", prompts=["a3"], reward_model=lambda prompts, responses: [0.0] * len(prompts))
 
 
@@ -80,33 +79,6 @@ def test_num_envs(text):
     for wrong in (0, -1, 2.0, True):
         with pytest.raises(ValueError, match=r"num_envs is .*: expected a whole number of at least 1"):
             TextVectorEnv(num_envs=wrong, **text_env())
-
-
-def test_a_tokenizer_wider_than_the_model():
-    with pytest.raises(LanguageError, match=r"tokenizer of .* has 50 tokens, its model 40 logits.*resize_token_emb"):
-        CausalLM(tiny_model("gpt2"), word_tokenizer(50))
-
-
-def test_a_tokenizer_wider_than_the_model_on_disk(tmp_path):
-    tiny_model("gpt2").save_pretrained(tmp_path)
-    word_tokenizer(50).save_pretrained(tmp_path)
-    with pytest.raises(LanguageError, match="has 50 tokens, its model 40 logits"):
-        gym.make("TextRLHF-v0", **text_env(model=str(tmp_path)))
-
-
-def test_a_tokenizer_without_an_end_of_text():
-    tokenizer = word_tokenizer()
-    tokenizer.eos_token = None
-    with pytest.raises(LanguageError, match=r"no end-of-text token.*set tokenizer.eos_token"):
-        CausalLM(tiny_model("gpt2"), tokenizer)
-
-
-def test_an_encoder_decoder(tmp_path):
-    config = T5Config(vocab_size=V, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0)
-    T5ForConditionalGeneration(config).save_pretrained(tmp_path)
-    word_tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(LanguageError, match=r"is an encoder-decoder.*takes decoder-only \(causal\) models"):
-        gym.make("TextRLHF-v0", **text_env(model=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -123,14 +95,14 @@ def test_an_encoder_decoder(tmp_path):
         ('{"prompt": "a3", "split": "dev"}', r"line 3: the split is 'dev', expected one of \['train', 'heldout'\]"),
     ],
 )
-def test_a_malformed_line_is_named_by_file_and_number(text, tmp_path, line, message):
+def test_a_malformed_line_is_named(text, tmp_path, line, message):
     path = tmp_path / "prompts.jsonl"
     path.write_text(f'{{"prompt": "a4"}}\n\n{line}\n{{"prompt": "a5"}}\n')
     with pytest.raises(DataError, match=f"{re.escape(str(path))}, {message}"):
         text(prompts=path)
 
 
-def test_a_file_that_is_no_text(text, tmp_path):
+def test_a_file_that_is_not_utf8(text, tmp_path):
     path = tmp_path / "prompts.jsonl"
     path.write_bytes(b'{"prompt": "caf\xe9"}\n')
     with pytest.raises(DataError, match=f"{re.escape(str(path))} is not UTF-8 text"):
@@ -144,15 +116,15 @@ def test_an_empty_file(text, tmp_path):
         text(prompts=path)
 
 
-def test_a_row_without_what_the_tasks_score_needs(text, tmp_path):
+def test_a_row_without_a_needed_field(text, tmp_path):
     class Needy(Counting):
         needs = ("reference", "number")
 
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"prompt": "a3", "reference": "a4", "number": 1}\n{"prompt": "a3", "number": 1}\n')
-    with pytest.raises(DataError, match='line 2: "reference" is missing, and this task\'s score needs it'):
+    with pytest.raises(DataError, match='line 2: "reference" is missing'):
         text(task=Needy(), prompts=path)
-    text(task=Needy(), prompts=path, reward_model=lambda prompts, responses: [0.0] * len(prompts))  # who does not
+    text(task=Needy(), prompts=path, reward_model=lambda prompts, responses: [0.0] * len(prompts))  # which needs none
 
 
 def test_a_task_without_prompts(text):
@@ -169,21 +141,21 @@ def test_prompts_too_long_for_their_budget(text, caplog, overflow):
     prompts = ["a3 a4", "a5 a6 a7 a8 a9", "a2", "a9 a8 a7 a6"]
     make = lambda: text(prompts=prompts, context=11, max_new_tokens=8, prompt_overflow=overflow)  # noqa: E731
     if overflow == "error":
-        message = r"2 of 4 prompts are longer than 3 tokens.*the longest has 5: 'a5 a6 a7 a8 a9'. Raise context, lower"
+        message = r"2 of 4 prompts have more than the 3 tokens.*5: 'a5 a6 a7 a8 a9'. Raise context"
         with pytest.raises(ValueError, match=message):
             make()
         return
     with caplog.at_level(logging.WARNING, logger="textrlhf"):
         env = make()
     [record] = caplog.records
-    assert "2 of 4 prompts are longer than 3 tokens" in record.getMessage()
+    assert "2 of 4 prompts have more than the 3 tokens" in record.getMessage()
     shown = {env.reset(seed=0)[1]["prompt"]} | {env.reset()[1]["prompt"] for _ in range(3)}
     if overflow == "drop":
         assert "dropped" in record.getMessage()
         assert shown == {"a3 a4", "a2"}
         return
     assert "truncated on the left" in record.getMessage()
-    assert shown == {"a3 a4", "a7 a8 a9", "a2", "a8 a7 a6"}  # and the reward model is asked about what was read
+    assert shown == {"a3 a4", "a7 a8 a9", "a2", "a8 a7 a6"}  # as the reward model sees them
 
 
 def test_prompts_that_are_all_too_long(text):
@@ -191,10 +163,10 @@ def test_prompts_that_are_all_too_long(text):
         text(prompts=["a3 a4 a5 a6"], context=11, max_new_tokens=8, prompt_overflow="drop")
 
 
-def test_words_that_the_model_does_not_know_are_reported(text, caplog):
+def test_unknown_words_are_logged(text, caplog):
     with caplog.at_level(logging.WARNING, logger="textrlhf"):
         text(prompts=["a3 a4", "hello a4"])
-    assert "1 of 2 prompts hold words that" in caplog.text
+    assert "1 of 2 prompts have words unknown to" in caplog.text
     assert "hello a4" in caplog.text
 
 
@@ -205,7 +177,7 @@ def raises(prompts, responses):
 @pytest.mark.parametrize(
     ("reward_model", "message"),
     [
-        (raises, r"reward_model raised KeyError: 'lost'; .* about 1 responses, the first ' a5' to the prompt 'a\d+"),
+        (raises, r"reward_model raised KeyError: 'lost'; .* 1 responses, the first ' a5' to the prompt 'a\d+"),
         (lambda prompts, responses: [np.nan], "reward_model returned nan for the response ' a5'"),
         (lambda prompts, responses: [np.inf], "reward_model returned inf for the response ' a5'"),
         (lambda prompts, responses: [1.0, 2.0], r"returned scores of shape \(2,\): expected \(1,\)"),
@@ -215,7 +187,7 @@ def raises(prompts, responses):
         (Composite({"fine": (lambda p, r: [1.0], 1.0), "broken": (raises, 1.0)}), "broken raised KeyError"),
     ],
 )
-def test_a_judge_that_fails(text, reward_model, message):
+def test_a_reward_function_that_fails(text, reward_model, message):
     env = text(reward_model=reward_model)
     env.reset(seed=0)
     env.step(5)
@@ -239,28 +211,21 @@ def test_a_task_whose_measure_fails(text):
     [
         (V, f"action is {V} in environment 0: expected a token id from 0 to {V - 1}"),
         (-1, "action is -1"),
-        (1.0, "action has the type float64: expected whole numbers"),
-        (True, "action has the type bool"),
-        (None, "action has the type object"),
-        ("a5", "action has the type"),
+        (1.0, "action has the dtype float64: expected integers"),
+        (True, "action has the dtype bool"),
+        (None, "action has the dtype object"),
+        ("a5", "action has the dtype"),
         ([5, 6], r"action has the shape \(2,\): expected \(1,\)"),
         ([], r"action has the shape \(0,\)"),
     ],
 )
 def test_actions(text, action, message):
-    env = text().unwrapped  # Gymnasium's own checker would have its say first
+    env = text().unwrapped  # else Gymnasium's checker raises first
     before, _ = env.reset(seed=0)
     with pytest.raises(ValueError, match=message):
         env.step(action)
     after = env.step(5)[0]
     assert (after >= 0).sum() == (before >= 0).sum() + 1  # nothing was written
-
-
-@pytest.mark.parametrize("action", [np.int32(5), np.array(5), np.array([5]), np.uint8(5), 5])
-def test_actions_come_in_many_forms(text, action):
-    env = text().unwrapped
-    env.reset(seed=0)
-    assert 5 in env.step(action)[0]
 
 
 @pytest.mark.parametrize(
@@ -269,7 +234,7 @@ def test_actions_come_in_many_forms(text, action):
         (np.array([5]), r"action has the shape \(1,\): expected \(2,\)"),
         (np.array([[5, 6]]), r"action has the shape \(1, 2\)"),
         (5, r"action has the shape \(\)"),
-        (np.array([5.0, 6.0]), "action has the type float64"),
+        (np.array([5.0, 6.0]), "action has the dtype float64"),
         (np.array([5, V]), f"action is {V} in environment 1"),
     ],
 )
@@ -282,7 +247,7 @@ def test_batches_of_actions(text, actions, message):
     np.testing.assert_array_equal((after >= 0).sum(1), (before >= 0).sum(1) + 1)
 
 
-def test_a_step_before_reset_and_after_the_end(text):
+def test_a_step_outside_an_episode(text):
     env = text().unwrapped
     with pytest.raises(ResetNeeded, match=r"call reset\(\) first"):
         env.step(5)
@@ -296,10 +261,10 @@ def test_a_step_before_reset_and_after_the_end(text):
 
 
 @pytest.mark.parametrize("prompt", [23, -1, "a3", 1.0, [1, 2], True])
-def test_a_prompt_that_is_none_of_the_splits(text, prompt):
+def test_a_prompt_number_outside_the_split(text, prompt):
     env = text()
     env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"options\['prompt'\] is .*: expected 1 indices of prompts from 0 to 22"):
+    with pytest.raises(ValueError, match=r"options\['prompt'\] is .*: expected 1 indices from 0 to 22"):
         env.reset(options={"prompt": prompt})
     batch = text(2)
     with pytest.raises(ValueError, match=r"options\['prompt'\] is .*: expected 2 indices"):
@@ -308,12 +273,7 @@ def test_a_prompt_that_is_none_of_the_splits(text, prompt):
         batch.reset(options={"prompt": 3})
 
 
-def test_seeds_of_another_number(text):
-    with pytest.raises(ValueError, match="seed has 2 entries: expected one number, or 3"):
-        text(3).reset(seed=[1, 2])
-
-
-def test_a_prompt_of_which_the_tokenizer_leaves_nothing():
+def test_a_prompt_without_tokens():
     tokenizer = word_tokenizer()
     tokenizer.backend_tokenizer.normalizer = normalizers.Replace("a3", "")
     lm = CausalLM(tiny_model("gpt2"), tokenizer)
@@ -321,20 +281,20 @@ def test_a_prompt_of_which_the_tokenizer_leaves_nothing():
         gym.make("TextRLHF-v0", **text_env(model=lm, prompts=["a3"]))
 
 
-def test_prompts_of_ones_own_in_every_form(text, tmp_path):
+def test_own_prompts_of_every_type(text, tmp_path):
     path = tmp_path / "prompts.jsonl"
     rows = [{"prompt": "a3 a4", "reference": " a5", "note": 7}, {"prompt": "a6"}]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    asked = []
+    measured = []
 
     class Curious(Counting):
         def measure(self, prompts, responses):
-            asked.extend(prompts)
+            measured.extend(prompts)
             return {"gold": np.zeros(len(prompts))}
 
     for given in (path, str(path), rows, {"train": rows, "heldout": ["a9"]}):
         env = text(task=Curious(), prompts=given)
         env.reset(seed=0, options={"prompt": 0})
         env.step(EOS)
-        assert asked[-1] == Prompt("a3 a4", " a5", {"note": 7})
+        assert measured[-1] == Prompt("a3 a4", " a5", {"note": 7})
     assert text(prompts={"train": rows, "heldout": ["a9"]}, split="heldout").reset(seed=0)[1]["prompt"] == "a9"

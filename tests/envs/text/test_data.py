@@ -1,4 +1,4 @@
-"""The user's prompts: files and lists, and which of their rows are held out."""
+"""The user's prompts: files, lists and splits."""
 
 import json
 
@@ -19,42 +19,36 @@ def test_strings_and_objects():
     ]
 
 
-def test_a_file_line_by_line(tmp_path):
+def test_a_file_is_read_by_line(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('\n{"prompt": "one"}\n   \n{"prompt": " two "}\n', encoding="utf-8")
     assert texts(path) == texts(str(path)) == ["one", " two "]  # spaces are the user's
 
 
 @pytest.mark.parametrize("text", ["a\u2028b", "a\x85b", "a\x0cb", "é 😀", "a\\nb"])
-def test_a_string_may_hold_what_unicode_calls_a_line_end(tmp_path, text):
+def test_a_string_may_contain_unicode_line_ends(tmp_path, text):
     path = tmp_path / "rows.jsonl"
     lines = [json.dumps({"prompt": text, "k": i}, ensure_ascii=text == "a\x0cb") for i in range(2)]
     path.write_bytes(("\n".join(lines) + "\n").encode())
     assert texts(path) == [text, text]
 
 
-def test_windows_files(tmp_path):
+def test_windows_line_ends(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_bytes('{"prompt": "one"}\r\n{"prompt": "two"}\r\n'.encode("utf-8-sig"))
     assert texts(path) == ["one", "two"]
 
 
-def test_every_tenth_row_is_held_out_where_none_says():
+def test_every_tenth_row_is_held_out_by_default():
     rows = [f"p{i}" for i in range(25)]
     assert texts(rows, "heldout") == ["p9", "p19"]
     assert texts(rows) == [row for row in rows if row not in ("p9", "p19")]
 
 
 @pytest.mark.parametrize("n", [1, 9])
-def test_too_few_to_hold_any_out_serve_both_splits(n):
+def test_few_rows_serve_both_splits(n):
     rows = [f"p{i}" for i in range(n)]
     assert texts(rows) == texts(rows, "heldout") == rows
-
-
-def test_ten_rows_hold_one_out():
-    rows = [f"p{i}" for i in range(10)]
-    assert texts(rows, "heldout") == ["p9"]
-    assert len(texts(rows)) == 9
 
 
 def test_rows_that_name_their_split():
@@ -75,7 +69,7 @@ def test_rows_by_split(tmp_path):
         texts({"train": ["one"]}, "heldout")
 
 
-def test_what_a_score_needs():
+def test_needed_fields():
     rows = [{"prompt": "one", "reference": "x", "answer": 0}]
     assert load_prompts(rows, "train", ("reference", "answer"))  # a fact may be 0
     with pytest.raises(DataError, match=r'prompts\[0\]: "reference" is missing'):
@@ -84,7 +78,7 @@ def test_what_a_score_needs():
         load_prompts([{"prompt": "one", "reference": "x", "answer": None}], "train", ("answer",))
 
 
-def test_long_rows_are_shown_shortened():
+def test_long_rows_are_shortened_in_errors():
     with pytest.raises(DataError) as caught:
         load_prompts([{"text": "x" * 1000}], "train")
     assert len(str(caught.value)) < 200
