@@ -1,7 +1,6 @@
-"""Reward models: what a text is worth, by rule, by a learned model, or by several of either. Nothing here knows of a
-environment.
+"""Reward models and reward functions: learned from judgements, combined, evaluated. Independent of environments.
 
-The names below are imported when first asked for, so that settings can be read without waiting for torch.
+The names below are imported on first use, so that importing this package does not wait for torch.
 """
 
 from __future__ import annotations
@@ -15,35 +14,38 @@ if TYPE_CHECKING:
     from .ensemble import Ensemble
     from .evaluation.evaluate import evaluate
     from .feedback import Labelled, Ranked, Rated, SimulatedAnnotator, read_judgements, write_judgements
+    from .loading import load_reward_model
     from .reward_function import RewardFunction, RewardFunctionError, call_reward
-    from .text.reward_model import RewardModel, load_reward_model
+    from .text.reward_model import RewardModel
     from .training.distill import distill
     from .training.pretrain import pretrain_on_halves
     from .training.train import TrainConfig, train
+    from .training.train_reward_model import train_reward_model
 
 _MODULES = {
     "AtLeast": "composite",
     "AtMost": "composite",
     "Composite": "composite",
     "Ensemble": "ensemble",
-    "RewardFunction": "reward_function",
-    "RewardFunctionError": "reward_function",
     "Labelled": "feedback",
     "Ranked": "feedback",
     "Rated": "feedback",
+    "RewardFunction": "reward_function",
+    "RewardFunctionError": "reward_function",
     "RewardModel": "text.reward_model",
     "SimulatedAnnotator": "feedback",
     "TrainConfig": "training.train",
     "best_of": "best_of_n",
     "best_of_kl": "best_of_n",
+    "call_reward": "reward_function",
     "distill": "training.distill",
     "evaluate": "evaluation.evaluate",
     "expected_best": "best_of_n",
-    "call_reward": "reward_function",
-    "load_reward_model": "text.reward_model",
+    "load_reward_model": "loading",
     "pretrain_on_halves": "training.pretrain",
     "read_judgements": "feedback",
     "train": "training.train",
+    "train_reward_model": "training.train_reward_model",
     "write_judgements": "feedback",
 }
 __all__ = [
@@ -69,6 +71,7 @@ __all__ = [
     "pretrain_on_halves",
     "read_judgements",
     "train",
+    "train_reward_model",
     "write_judgements",
 ]
 

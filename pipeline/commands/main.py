@@ -1,4 +1,4 @@
-"""The command `textrlhf`: which word runs which module."""
+"""The command `textrlhf`: its subcommands."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ..console.errors import UserError, nearest
+from ..console.errors import UserError, did_you_mean
 
 COMMANDS = {
-    "demo": ("demo", "a language model learns to write what a reward model likes, in three minutes: start here"),
-    "train": ("train", "teach an agent an environment"),
+    "demo": ("demo", "train a language model to please a reward model, in three minutes: start here"),
+    "train": ("train", "train an agent on an environment"),
     "resume": ("resume", "finish a run that was interrupted"),
-    "evaluate": ("evaluate", "play episodes without learning, and print the scores"),
-    "watch": ("watch", "see an agent play"),
-    "write": ("write", "let a taught language model go on from a prompt"),
-    "reward": ("reward.main", "train, evaluate and use reward models: what people like, learned"),
-    "envs": ("listing", "list environments with tuned hyperparameters, or all there are"),
+    "evaluate": ("evaluate", "play episodes without training, and print the scores"),
+    "watch": ("watch", "watch an agent play"),
+    "write": ("write", "continue a prompt with a trained language model"),
+    "reward": ("reward.main", "train, evaluate and use reward models"),
+    "envs": ("listing", "list environments with tuned hyperparameters, or all"),
     "agents": ("listing", "list the agents"),
 }
-"""name -> the module here that has a function of that name (imported only when called), and what it does"""
+"""name -> the module here with a function of that name (imported only when called), and what it does"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command line; a user's mistake ends it with one line and status 2."""
+    """Run a command line; a mistake of the user ends it with one line and status 2."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         _run(words)
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("textrlhf: interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # `| head` has seen enough; what is still buffered must not raise at exit
+    except BrokenPipeError:  # as from `| head`; what is still buffered must not raise at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
@@ -53,8 +53,7 @@ def _run(words: list[str]) -> None:
         module = importlib.import_module(f".{COMMANDS[name][0]}", __package__)
         getattr(module, name)(words[1:])
     else:
-        near = nearest(name, COMMANDS)
-        hint = f"did you mean {near!r}?" if near else f"there are {', '.join(COMMANDS)}"
+        hint = did_you_mean(name, COMMANDS, f"there are {', '.join(COMMANDS)}")
         raise UserError(f"no command {name!r}: {hint} (textrlhf --help)")
 
 
@@ -63,7 +62,7 @@ def _overview() -> None:
 
     line("usage: textrlhf COMMAND [OPTIONS]")
     line()
-    line("Learners for any Gymnasium environment, control or text.")
+    line("Reinforcement learning on any Gymnasium environment, control or text.")
     line()
     heading("Commands")
     key_values([(f"  {name}", what) for name, (_, what) in COMMANDS.items()])
@@ -74,4 +73,4 @@ def _overview() -> None:
     line("  textrlhf evaluate runs/cartpole")
     line("  textrlhf reward train prefs.jsonl --model reviews --run runs/my-reward-model")
     line()
-    line("textrlhf COMMAND --help tells more. With TEXTRLHF_TRACEBACK=1 an error shows where it came from.")
+    line("`textrlhf COMMAND --help` lists a command's options. TEXTRLHF_TRACEBACK=1 shows the traceback of an error.")
