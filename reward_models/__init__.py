@@ -23,30 +23,18 @@ if TYPE_CHECKING:
     from .training.train_reward_model import train_reward_model
 
 _MODULES = {
-    "AtLeast": "composite",
-    "AtMost": "composite",
-    "Composite": "composite",
-    "Ensemble": "ensemble",
-    "Labelled": "feedback",
-    "Ranked": "feedback",
-    "Rated": "feedback",
-    "RewardFunction": "reward_function",
-    "RewardFunctionError": "reward_function",
-    "RewardModel": "text.reward_model",
-    "SimulatedAnnotator": "feedback",
-    "TrainConfig": "training.train",
-    "best_of": "best_of_n",
-    "best_of_kl": "best_of_n",
-    "call_reward": "reward_function",
-    "distill": "training.distill",
-    "evaluate": "evaluation.evaluate",
-    "expected_best": "best_of_n",
-    "load_reward_model": "loading",
-    "pretrain_on_halves": "training.pretrain",
-    "read_judgements": "feedback",
-    "train": "training.train",
-    "train_reward_model": "training.train_reward_model",
-    "write_judgements": "feedback",
+    "best_of_n": ("best_of", "best_of_kl", "expected_best"),
+    "composite": ("AtLeast", "AtMost", "Composite"),
+    "ensemble": ("Ensemble",),
+    "evaluation.evaluate": ("evaluate",),
+    "feedback": ("Labelled", "Ranked", "Rated", "SimulatedAnnotator", "read_judgements", "write_judgements"),
+    "loading": ("load_reward_model",),
+    "reward_function": ("RewardFunction", "RewardFunctionError", "call_reward"),
+    "text.reward_model": ("RewardModel",),
+    "training.distill": ("distill",),
+    "training.pretrain": ("pretrain_on_halves",),
+    "training.train": ("TrainConfig", "train"),
+    "training.train_reward_model": ("train_reward_model",),
 }
 __all__ = [
     "AtLeast",
@@ -77,6 +65,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f".{module}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -47,16 +47,10 @@ class Ensemble:
         self.how, self.penalty = combine, float(penalty)
         self.name: str | None = None
 
-    def members(self, prompts: Sequence[str], responses: Sequence[str]) -> NDArray[np.float64]:  # -> (k, n)
-        """Each member's scores."""
-        return np.stack(list(self.parts(prompts, responses).values()))
-
     def parts(self, prompts: Sequence[str], responses: Sequence[str]) -> dict[str, Scores]:
         """Each member's scores by name: "member_0" and so on."""
-        names = [f"member_{i}" for i in range(len(self.models))]
-        return {
-            name: call_reward(model, prompts, responses, name) for name, model in zip(names, self.models, strict=True)
-        }
+        named = [(f"member_{i}", model) for i, model in enumerate(self.models)]
+        return {name: call_reward(model, prompts, responses, name) for name, model in named}
 
     def combine(self, parts: Mapping[str, Scores]) -> Scores:
         """Combine the members' scores into one."""

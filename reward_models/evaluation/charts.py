@@ -95,9 +95,7 @@ def accuracy_bars(parts: Sequence[Part], label: str, signed: bool = False) -> Dr
             axes.annotate(
                 _percent(part.accuracy), (x, part.accuracy), (0, 2), textcoords="offset points", ha="center", fontsize=8
             )
-        largest = max(abs(bound) for part in parts for bound in (part.low, part.high)) or 1
-        names = [f"{_bounds(part.low, part.high, largest, signed)}\nn = {_count(part.count)}" for part in parts]
-        axes.set_xticks(range(len(parts)), names, fontsize=7.5)
+        _name_parts(axes, parts, signed)
         axes.set_xlim(-0.6, max(len(parts), 3) - 0.4)
         axes.tick_params(axis="x", length=0)
         axes.set_ylim(0, 1.12)
@@ -131,13 +129,9 @@ def by_rating(parts: Sequence[RatedPart]) -> Draw:
     def draw(figure: Any) -> None:
         axes = figure.subplots()
         for x, part in enumerate(parts):
-            axes.plot(
-                [x, x], [part.quartiles[0], part.quartiles[2]], color=BLUE, alpha=0.35, lw=7, solid_capstyle="butt"
-            )
+            axes.plot([x, x], part.quartiles[::2], color=BLUE, alpha=0.35, lw=7, solid_capstyle="butt")
         axes.plot(range(len(parts)), [part.quartiles[1] for part in parts], color=BLUE, lw=1.4, marker="o", ms=4.5)
-        largest = max(abs(bound) for part in parts for bound in (part.low, part.high)) or 1
-        names = [f"{_bounds(part.low, part.high, largest)}\nn = {_count(part.count)}" for part in parts]
-        axes.set_xticks(range(len(parts)), names, fontsize=7.5)
+        _name_parts(axes, parts)
         axes.set_xlim(-0.5, len(parts) - 0.5)
         axes.set_ylabel("score")
         axes.set_xlabel("rating")
@@ -196,6 +190,12 @@ def _style(salt: str) -> Iterator[None]:
     }
     with matplotlib.rc_context(settings):
         yield
+
+
+def _name_parts(axes: Any, parts: Sequence[Part | RatedPart], signed: bool = False) -> None:
+    largest = max(abs(bound) for part in parts for bound in (part.low, part.high)) or 1
+    names = [f"{_bounds(part.low, part.high, largest, signed)}\nn = {_count(part.count)}" for part in parts]
+    axes.set_xticks(range(len(parts)), names, fontsize=7.5)
 
 
 def _percent(value: float, _: object = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -17,6 +18,7 @@ __all__ = ["Evaluation", "evaluate"]
 
 PARTS = 5  # quintiles
 BINS = 24  # of a histogram
+Table = dict[tuple[str, str], float]  # (prompt, response) -> score
 
 
 def evaluate(
@@ -37,45 +39,39 @@ def evaluate(
         if not isinstance(case, Ranked | Labelled | Rated):
             raise TypeError(f"judgements[{i}] is {case!r}: expected Ranked, Labelled or Rated")
     raw = getattr(reward_model, "raw", None)
-    scores = _ScoreTable(raw if callable(raw) else reward_model, cases, batch_size)
+    table = _score_table(raw if callable(raw) else reward_model, cases, batch_size)
     offset = float(getattr(reward_model, "label_offset", 0.0))
     likely = getattr(reward_model, "probability", sigmoid) if callable(raw) else sigmoid
-    comparisons, worst_pairs = _comparisons(scores, [case for case in cases if isinstance(case, Ranked)], likely)
-    labels, worst_labels = _labels(scores, [case for case in cases if isinstance(case, Labelled)], offset)
-    ratings, worst_ratings = _ratings(scores, [case for case in cases if isinstance(case, Rated)])
+    comparisons, worst_pairs = _comparisons(table, [case for case in cases if isinstance(case, Ranked)], likely)
+    labels, worst_labels = _labels(table, [case for case in cases if isinstance(case, Labelled)], offset)
+    ratings, worst_ratings = _ratings(table, [case for case in cases if isinstance(case, Rated)])
     mistakes = (*worst_pairs[:hardest], *worst_labels[:hardest], *worst_ratings[:hardest])
     return Evaluation("raw" if callable(raw) else "score", comparisons, labels, ratings, mistakes)
 
 
-class _ScoreTable:
+def _score_table(reward_model: RewardFunction, cases: list[Judgement], batch_size: int) -> Table:
     """The score of every distinct (prompt, response); texts of similar length share a batch."""
-
-    def __init__(self, reward_model: RewardFunction, cases: list[Judgement], batch_size: int) -> None:
-        texts = list(dict.fromkeys((case.prompt, text) for case in cases for text in case.responses))
-        texts.sort(key=lambda text: len(text[0]) + len(text[1]))
-        batches = [texts[at : at + batch_size] for at in range(0, len(texts), batch_size)]
-        answers = [
-            call_reward(reward_model, [p for p, _ in batch], [r for _, r in batch], "reward_model") for batch in batches
-        ]
-        self._found: dict[tuple[str, str], float] = dict(zip(texts, np.concatenate(answers).tolist(), strict=True))
-
-    def __call__(self, prompt: str, response: str) -> float:
-        return self._found[prompt, response]
+    texts = list(dict.fromkeys((case.prompt, text) for case in cases for text in case.responses))
+    texts.sort(key=lambda text: len(text[0]) + len(text[1]))
+    scores: list[float] = []
+    for at in range(0, len(texts), batch_size):
+        prompts, responses = zip(*texts[at : at + batch_size], strict=True)
+        scores += call_reward(reward_model, list(prompts), list(responses), "reward_model").tolist()
+    return dict(zip(texts, scores, strict=True))
 
 
 def _comparisons(
-    score: _ScoreTable, cases: list[Ranked[str]], likely: Callable[[Scores], Scores]
+    table: Table, cases: list[Ranked[str]], likely: Callable[[Scores], Scores]
 ) -> tuple[OfComparisons | None, list[Mistake]]:
     if not cases:
         return None, []
     rows: list[tuple[int, str, str]] = []  # (index of the ranking, better text, worse text)
     for i, case in enumerate(cases):
-        k = len(case.responses)
-        rows += [(i, case.responses[a], case.responses[b]) for a in range(k) for b in range(a + 1, k)]
+        rows += [(i, *pair) for pair in itertools.combinations(case.responses, 2)]
     of = np.array([i for i, _, _ in rows])
-    better = np.array([score(cases[i].prompt, text) for i, text, _ in rows])
-    worse = np.array([score(cases[i].prompt, text) for i, _, text in rows])
-    longer = np.array([_words(a) - _words(b) for _, a, b in rows])
+    better = np.array([table[cases[i].prompt, text] for i, text, _ in rows])
+    worse = np.array([table[cases[i].prompt, text] for i, _, text in rows])
+    longer = np.array([len(a.split()) - len(b.split()) for _, a, b in rows])
     weights = 1.0 / np.bincount(of)[of]  # a ranking's pairs weigh 1 together
     margins = better - worse
     right = 0.5 * (np.sign(margins) + 1)
@@ -107,11 +103,11 @@ def _comparisons(
     return found, mistakes
 
 
-def _labels(score: _ScoreTable, cases: list[Labelled[str]], offset: float) -> tuple[OfLabels | None, list[Mistake]]:
+def _labels(table: Table, cases: list[Labelled[str]], offset: float) -> tuple[OfLabels | None, list[Mistake]]:
     if not cases:
         return None, []
     good = np.array([case.good for case in cases])
-    scores = np.array([score(case.prompt, case.response) for case in cases])
+    scores = np.array([table[case.prompt, case.response] for case in cases])
     odds = scores + offset
     margins = np.where(good, odds, -odds)
     found = OfLabels(
@@ -127,29 +123,26 @@ def _labels(score: _ScoreTable, cases: list[Labelled[str]], offset: float) -> tu
     for at in np.argsort(margins, kind="stable"):
         if margins[at] < 0:
             case, p = cases[at], float(sigmoid(margins[at]))
-            label = "good" if case.good else "bad"
-            summary = f"labelled {label}, to which the reward model gives a probability of {100 * p:.1f} %"
+            summary = f"labelled {'good' if case.good else 'bad'}, to which the reward model gives a probability of "
+            summary += f"{100 * p:.1f} %"
             mistakes.append(_of_one_text("label", case, case.good, scores[at], p, summary))
     return found, mistakes
 
 
-def _ratings(score: _ScoreTable, cases: list[Rated[str]]) -> tuple[OfRatings | None, list[Mistake]]:
+def _ratings(table: Table, cases: list[Rated[str]]) -> tuple[OfRatings | None, list[Mistake]]:
     if not cases:
         return None, []
     scales = {(float(case.scale[0]), float(case.scale[1])) for case in cases}
     scale = next(iter(scales)) if len(scales) == 1 else (0.0, 1.0)
-    ratings = np.array(
-        [
-            case.rating if len(scales) == 1 else (case.rating - case.scale[0]) / (case.scale[1] - case.scale[0])
-            for case in cases
-        ]
-    )
-    scores = np.array([score(case.prompt, case.response) for case in cases])
+    ratings = np.array([case.rating for case in cases])
+    if len(scales) > 1:
+        low, high = np.array([case.scale for case in cases]).T
+        ratings = (ratings - low) / (high - low)
+    scores = np.array([table[case.prompt, case.response] for case in cases])
     parts = []
     for inside in _parts(ratings, most=10):
-        low, middle, high = np.quantile(scores[inside], [0.25, 0.5, 0.75]).tolist()
-        bounds = float(ratings[inside].min()), float(ratings[inside].max())
-        parts.append(RatedPart(*bounds, int(inside.sum()), (low, middle, high)))
+        quartiles = np.quantile(scores[inside], [0.25, 0.5, 0.75]).tolist()
+        parts.append(RatedPart(*_bounds(ratings[inside]), int(inside.sum()), tuple(quartiles)))
     found = OfRatings(len(cases), scale, spearman(ratings, scores), pearson(ratings, scores), tuple(parts))
     # Ratings have no probability: the worst mistakes are the texts whose two ranks differ most.
     people, own = ((ranks(values) - 0.5) / len(cases) for values in (ratings, scores))
@@ -157,8 +150,8 @@ def _ratings(score: _ScoreTable, cases: list[Rated[str]]) -> tuple[OfRatings | N
     for at in np.argsort(-np.abs(people - own), kind="stable"):
         if people[at] != own[at]:
             case = cases[at]
-            low, high = case.scale
-            summary = f"rated {case.rating:g} on {low:g} to {high:g}, above {100 * people[at]:.0f} % of the texts; "
+            worst, best = case.scale
+            summary = f"rated {case.rating:g} on {worst:g} to {best:g}, above {100 * people[at]:.0f} % of the texts; "
             summary += f"the reward model scores it above {100 * own[at]:.0f} %"
             mistakes.append(_of_one_text("rating", case, bool(people[at] > own[at]), scores[at], None, summary))
     return found, mistakes
@@ -181,14 +174,13 @@ def _of_one_text(
 def _by(values: Floats, right: Floats, weights: Floats) -> tuple[Part, ...]:
     """The accuracy in each quintile of a value."""
     return tuple(
-        Part(
-            float(values[inside].min()),
-            float(values[inside].max()),
-            int(inside.sum()),
-            weighted_mean(right[inside], weights[inside]),
-        )
+        Part(*_bounds(values[inside]), int(inside.sum()), weighted_mean(right[inside], weights[inside]))
         for inside in _parts(values)
     )
+
+
+def _bounds(values: Floats) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
 
 
 def _parts(values: Floats, most: int = 0) -> list[Any]:
@@ -203,13 +195,9 @@ def _parts(values: Floats, most: int = 0) -> list[Any]:
 
 def _histogram(better: Scores, worse: Scores) -> Histogram:
     both = np.concatenate([better, worse])
-    low, high = float(both.min()), float(both.max())
+    low, high = _bounds(both)
     if high - low <= 1e-9 * max(abs(low), abs(high)):  # all the same: bins still need a width
         low, high = low - 0.5 - 1e-3 * abs(low), high + 0.5 + 1e-3 * abs(high)
     edges = np.linspace(low, high, BINS + 1)
     counts = [tuple(np.histogram(scores, edges)[0].tolist()) for scores in (better, worse)]
     return Histogram(tuple(edges.tolist()), counts[0], counts[1])
-
-
-def _words(text: str) -> int:
-    return len(text.split())

@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Unpack
 
 import numpy as np
@@ -53,30 +52,22 @@ def pretrain_on_halves(
     config = dataclasses.replace(config or PRETRAIN_CONFIG, lapse=0.0)  # there is no annotator here who could lapse
     rng = np.random.default_rng([config.seed, 7])
     halves = halved(prompts, responses, rng)
-    if len(halves.texts) < config.batch_size:
+    if len(halves) < config.batch_size:
         raise ValueError(
-            f"{len(prompts)} texts have {len(halves.texts)} halves ({halves.left_out} texts have only one sentence), "
+            f"{len(prompts)} texts have {len(halves)} halves ({len(prompts) - len(halves) // 2} have only one sentence), "
             f"fewer than a batch of {config.batch_size}: give more or longer texts, or lower batch_size"
         )
-    scores = call_reward(teacher.raw, [PROMPT] * len(halves.texts), halves.texts, "teacher")
+    scores = call_reward(teacher.raw, [PROMPT] * len(halves), halves, "teacher")
     if scores.std() <= 1e-6 * max(abs(scores.mean()), 1e-6):
         raise ValueError(f"teacher gives all {len(scores)} halves the same score: expected a trained reward model")
     good = rng.random(len(scores)) < probability_good(scores)
-    cases = [Labelled(PROMPT, half, bool(label)) for half, label in zip(halves.texts, good, strict=True)]
+    cases = [Labelled(PROMPT, half, bool(label)) for half, label in zip(halves, good, strict=True)]
     train(reward_model, cases, config, **training)
     return reward_model
 
 
-@dataclass(frozen=True)
-class Halves:
-    """Texts cut in two."""
-
-    texts: list[str]  # the first half and the second of one text, then of the next
-    left_out: int  # texts of one sentence
-
-
-def halved(prompts: Sequence[str], responses: Sequence[str], rng: np.random.Generator) -> Halves:
-    """Cut each prompt + response after one of its sentences but the last, drawn by `rng`."""
+def halved(prompts: Sequence[str], responses: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """Cut each prompt + response after one of its sentences but the last, drawn by `rng`: both halves of each text."""
     if len(prompts) != len(responses):
         raise ValueError(f"{len(prompts)} prompts and {len(responses)} responses: expected as many of each")
     texts: list[str] = []
@@ -86,7 +77,7 @@ def halved(prompts: Sequence[str], responses: Sequence[str], rng: np.random.Gene
         if ends:
             end = ends[rng.integers(len(ends))]
             texts += [" " + text[:end].strip(), " " + text[end:].strip()]
-    return Halves(texts, len(prompts) - len(texts) // 2)
+    return texts
 
 
 def probability_good(scores: Scores) -> NDArray[np.float64]:  # (2 · texts,) -> (2 · texts,)

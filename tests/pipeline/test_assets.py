@@ -59,7 +59,7 @@ def test_the_judge_agrees_with_gold_on_what_it_has_not_seen():
     clean, noisy = (simulated_rankings(task, lm, prompts, 1500, error_rate=rate, seed=11) for rate in (0.0, 0.1))
     assert evaluate(reward_model, clean).numbers()["accuracy"] >= 0.865
     assert evaluate(reward_model, noisy).numbers()["ece"] <= 0.05
-    texts = [(pair.prompt, text) for pair in clean for text in pair.texts]
+    texts = [(pair.prompt, text) for pair in clean for text in pair.responses]
     prompts, responses = [p for p, _ in texts], [r for _, r in texts]
     assert pearson(reward_model.raw(prompts, responses), gold(task, prompts, responses)) >= 0.88
 

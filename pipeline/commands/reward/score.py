@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 from rich.text import Text
 
-from ....records.jsonl import DataError, read_jsonl, shortened, write_jsonl
+from ....records.jsonl import DataError, parse_jsonl, read_jsonl, shortened, write_jsonl
 from ...console.arguments import parse
 from ...console.checks import existing_file
 from ...console.errors import UserError, as_user_error
@@ -86,21 +86,13 @@ def _scores(reward_model: Any, prompts: Sequence[str], responses: Sequence[str])
 
 
 def _read(file: str) -> list[Row]:
-    numbered = _read_stream() if file == "-" else read_jsonl(existing_file(file, EXPECTED), "FILE", EXPECTED)
+    if file == "-":
+        numbered = parse_jsonl(sys.stdin, "standard input", EXPECTED)
+    else:
+        numbered = read_jsonl(existing_file(file, EXPECTED), "FILE", EXPECTED)
     if not numbered:
         raise DataError(f"{file} holds no texts: expected {EXPECTED}")
     return [_checked(place, row) for place, row in numbered]
-
-
-def _read_stream() -> list[tuple[str, object]]:
-    rows: list[tuple[str, object]] = []
-    for number, text in enumerate(sys.stdin, 1):
-        if text.strip():
-            try:
-                rows.append((f"standard input, line {number}", json.loads(text)))
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"standard input, line {number}: not JSON ({error}); expected {EXPECTED}") from None
-    return rows
 
 
 def _checked(place: str, row: object) -> Row:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -23,11 +22,7 @@ from ...runs.reward_run import COMMAND, digest, existing_reward_run, read_data
 from ...runs.run_folder import new_run
 from .evaluate import print_figures
 
-if TYPE_CHECKING:
-    from ....reward_models.evaluation.results import Evaluation
-
-KEY_FIGURES = {"accuracy", "accuracy_if_longer_wins", "log_loss", "ece", "auroc", "label_accuracy", "label_ece"}
-KEY_FIGURES |= {"spearman"}
+KEY_FIGURES = "accuracy accuracy_if_longer_wins log_loss ece auroc label_accuracy label_ece spearman".split()
 
 
 @dataclass
@@ -125,8 +120,9 @@ def resume_run(run: Path, *, quiet: bool) -> None:
 
 def _train(options: Options, run: Path, sha256: Mapping[str, str], *, resume: bool) -> None:
     judgements, heldout = read_data(options.data, options.heldout, options.scale, sha256)
-    if resume and (run / MODEL_FOLDER).is_dir() and (_has_report(run) or not heldout):
-        heading(f"{run} is finished: its reward model is trained{' and evaluated' if _has_report(run) else ''}.")
+    evaluated = (run / "report.html").exists()
+    if resume and (run / MODEL_FOLDER).is_dir() and (evaluated or not heldout):
+        heading(f"{run} is finished: its reward model is trained{' and evaluated' if evaluated else ''}.")
         key_values(_places(run))
         return
     files = options.data if options.heldout is None else f"{options.data} and {options.heldout}"
@@ -135,40 +131,16 @@ def _train(options: Options, run: Path, sha256: Mapping[str, str], *, resume: bo
         line(f"{described(judgements)} to train on, {described(heldout)} held out, from {files}")
     if not resume:
         save_request(run, COMMAND, {**dataclasses.asdict(options), "sha256": sha256})
-    with _interruptible(run), as_user_error(ValueError, OSError, FloatingPointError, RewardFunctionError):
-        trained = train_reward_model(
-            judgements,
-            options.model,
-            heldout=heldout,
-            members=options.members,
-            combine=options.combine,
-            reference=options.reference,
-            max_new_tokens=options.max_new_tokens,
-            config=options.hyperparameters,
-            head=options.head,
-            reads=options.reads,
-            run=run,
-            resume=resume,
-            device=options.device,
-            threads=options.threads,
-            show=not options.quiet,
-            facts={"Data": files},
-        )
-    _print_result(options, run, trained.evaluation)
-
-
-@contextlib.contextmanager
-def _interruptible(run: Path) -> Iterator[None]:
-    """Report on Ctrl-C how to continue."""
+    names = ("members", "combine", "reference", "max_new_tokens", "head", "reads", "device", "threads")
+    given = {name: getattr(options, name) for name in names}
+    given |= {"run": run, "resume": resume, "config": options.hyperparameters, "show": not options.quiet}
     try:
-        yield
+        with as_user_error(ValueError, OSError, FloatingPointError, RewardFunctionError):
+            trained = train_reward_model(judgements, options.model, heldout=heldout, facts={"Data": files}, **given)
     except KeyboardInterrupt:
         raise UserError(f"interrupted: resume with `textrlhf reward resume {run}`", status=130) from None
-
-
-def _print_result(options: Options, run: Path, evaluation: Evaluation | None) -> None:
-    if evaluation is not None:
-        print_figures(evaluation, KEY_FIGURES)
+    if trained.evaluation is not None:
+        print_figures(trained.evaluation, KEY_FIGURES)
     else:
         line("No judgements are held out, so the reward model is not evaluated: give --heldout FILE, or more prompts")
     if options.quiet:
@@ -187,9 +159,8 @@ def _print_result(options: Options, run: Path, evaluation: Evaluation | None) ->
 
 
 def _places(run: Path) -> list[tuple[str, str]]:
-    report = [("Report", f"{run / 'report.html'}")] if _has_report(run) else []
-    return [("Reward model", f"{run / MODEL_FOLDER}"), *report, ("Run", f"{run} (metrics.jsonl has every loss)")]
-
-
-def _has_report(run: Path) -> bool:
-    return (run / "report.html").exists()
+    parts = [("Reward model", run / MODEL_FOLDER), ("Report", run / "report.html")]
+    return [
+        *((name, str(path)) for name, path in parts if path.exists()),
+        ("Run", f"{run} (metrics.jsonl: the losses)"),
+    ]
