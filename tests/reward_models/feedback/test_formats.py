@@ -113,9 +113,7 @@ pieces = st.lists(st.sampled_from([" ", "\n", "\n\n", "a", "b", "ab", "Bob:", "\
 @settings(max_examples=100, deadline=None)
 @given(shared=pieces, chosen=pieces, rejected=pieces)
 @example(["a"], [], [" ", "b"])
-def test_shared_prompt_properties(
-    shared: list[str], chosen: list[str], rejected: list[str]
-) -> None:
+def test_shared_prompt_properties(shared: list[str], chosen: list[str], rejected: list[str]) -> None:
     """It is a common beginning, leaves both responses non-empty, and cuts no word."""
     first, second = "".join(shared + chosen), "".join(shared + rejected)
     prompt = shared_prompt(first, second)
@@ -189,7 +187,7 @@ class TestSplits:
 
     def test_nothing_to_train_on(self) -> None:
         rows = [self.row("p", split="heldout")]
-        with pytest.raises(DataError, match='judgements holds out every row'):
+        with pytest.raises(DataError, match="judgements holds out every row"):
             read_judgements(rows)
         assert self.prompts(rows, "heldout") == self.prompts(rows, None) == ["p"]
 

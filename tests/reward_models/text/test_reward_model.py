@@ -375,7 +375,9 @@ class TestCopies:
         one = reward_model()
         assert copy.copy(one) is one
         assert copy.deepcopy({"reward_model": [one]})["reward_model"][0] is one
-        with pytest.raises(RewardFunctionError, match=r"no name that another process could load it by.*reward_model\.save"):
+        with pytest.raises(
+            RewardFunctionError, match=r"no name that another process could load it by.*reward_model\.save"
+        ):
             pickle.dumps(one)
 
     def test_pickled_by_name(self, tmp_path):

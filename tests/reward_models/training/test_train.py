@@ -411,9 +411,7 @@ class TestBadInput:
     def test_labels_of_one_class(self, good):
         rng = np.random.default_rng(0)
         same = [Labelled("a9", responses(rng, (GOOD,))[0], good) for _ in range(10)]
-        self.refused(
-            same + judgements("pairs"), f"all 10 labels are '{'good' if good else 'bad'}'"
-        )
+        self.refused(same + judgements("pairs"), f"all 10 labels are '{'good' if good else 'bad'}'")
 
     def test_equal_ratings(self):
         rng = np.random.default_rng(0)
@@ -438,9 +436,7 @@ class TestBadInput:
         assert trained.dropped == 3
         assert train(same, data[:40], config, heldout=data[38:40], show=False).metrics == trained.metrics
         assert_same_weights(one, same)
-        self.refused(
-            data[-3:] * 10, r"there are 0 judgements \(30 were too long", config
-        )
+        self.refused(data[-3:] * 10, r"there are 0 judgements \(30 were too long", config)
 
     @pytest.mark.parametrize(
         ("wrong", "message"),
