@@ -97,9 +97,8 @@ def pick_mode(modes: Sequence[str], display: bool) -> str:
         return "ansi"
     if "human" in modes:
         raise UserError(
-            "there is no display for this environment's window (DISPLAY and WAYLAND_DISPLAY are unset): use a machine "
-            'with one and pip install "gymnasium[classic-control]" or the environment\'s own extra, or print scores with '
-            "`textrlhf evaluate`"
+            "there is no display for a window (DISPLAY and WAYLAND_DISPLAY are unset): use a machine with one and pip "
+            'install "gymnasium[classic-control]", or the environment\'s own extra, or use `textrlhf evaluate`'
         )
     raise UserError(
         f'this environment has the render_modes {list(modes)}: expected "human" or "ansi" among them; print the scores '

@@ -54,7 +54,7 @@ def pretrain_on_halves(
     halves = halved(prompts, responses, rng)
     if len(halves) < config.batch_size:
         raise ValueError(
-            f"{len(prompts)} texts have {len(halves)} halves ({len(prompts) - len(halves) // 2} have only one sentence), "
+            f"{len(prompts)} texts have {len(halves)} halves ({len(prompts) - len(halves) // 2} have one sentence), "
             f"fewer than a batch of {config.batch_size}: give more or longer texts, or lower batch_size"
         )
     scores = call_reward(teacher.raw, [PROMPT] * len(halves), halves, "teacher")

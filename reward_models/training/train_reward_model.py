@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -94,12 +95,11 @@ def train_reward_model(
     places = _places(folder, members)
     if not resume and any(place and ((place / MODEL_FOLDER).exists() or checkpoint_steps(place)) for place in places):
         raise FileExistsError(f"run={str(run)!r} already holds a run: pass resume=True, or name another folder")
-    trained: list[RewardModel] = []
+    trained: list[RewardModel] = []  # without a run folder
     texts: Texts | None = None
-    new = 0  # members trained by this call
+    new = 0
     for i, place in enumerate(places):
         if place and (place / MODEL_FOLDER).is_dir():
-            trained.append(RewardModel.load(place / MODEL_FOLDER, device=device))
             continue
         seed = config.seed + i
         member = RewardModel.new(model, head, reads=reads, seed=seed, device=device)
@@ -121,24 +121,31 @@ def train_reward_model(
                 log.warning("left out %d judgements with more tokens than %s has positions", result.dropped, model)
             _normalise(member, texts)
         new += 1
-        trained.append(member.save(place / MODEL_FOLDER) if place else member)
-    reward_model: RewardModel | Ensemble = trained[0] if members == 1 else Ensemble(trained, combine)
-    if folder is not None:
-        if isinstance(reward_model, Ensemble) and not (folder / MODEL_FOLDER).is_dir():
-            reward_model.save(folder / MODEL_FOLDER)
+        if place:
+            member.save(place / MODEL_FOLDER)
+        else:
+            trained.append(member)
+    reward_model: RewardModel | Ensemble
+    if folder is None:
+        reward_model = trained[0] if members == 1 else Ensemble(trained, combine)
+    else:
+        if members > 1 and not (folder / MODEL_FOLDER).is_dir():
+            saved = [RewardModel.load(place / MODEL_FOLDER, device=device) for place in places if place]
+            Ensemble(saved, combine).save(folder / MODEL_FOLDER)
         reward_model = load_reward_model(folder / MODEL_FOLDER, device)
+    first: Any = reward_model.models[0] if isinstance(reward_model, Ensemble) else reward_model
     if config.overflow == "drop":
-        heldout = readable(trained[0], heldout)
+        heldout = readable(first, heldout)
     if not heldout:
         return TrainedRewardModel(reward_model, None)
-    with _threads(threads, trained[0]):
+    with _threads(threads, first):
         evaluation = evaluate(reward_model, heldout)
     if folder is not None:
         scale = "raw, in log-odds"
-        if trained[0].normalised:
+        if first.normalised:
             scale = f"0 is the mean of the texts of {_name(reference or model)}, 1 a standard deviation above"
         about = {
-            "Model": f"{_name(model)}, head: {trained[0].config.head}, reads: {trained[0].config.reads}",
+            "Model": f"{_name(model)}, head: {first.config.head}, reads: {first.config.reads}",
             "Trained on": described(judgements),
             "Evaluated on": f"{described(heldout)}, held out",
             "Training": f"{config.epochs:g} epochs, {config.batch_size} judgements per step, seed {config.seed}",

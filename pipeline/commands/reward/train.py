@@ -22,7 +22,7 @@ from ...runs.reward_run import COMMAND, digest, existing_reward_run, read_data
 from ...runs.run_folder import new_run
 from .evaluate import print_figures
 
-KEY_FIGURES = "accuracy accuracy_if_longer_wins log_loss ece auroc label_accuracy label_ece spearman".split()
+KEY_FIGURES = ("accuracy", "accuracy_if_longer_wins", "log_loss", "ece", "auroc", "label_accuracy", "spearman")
 
 
 @dataclass
