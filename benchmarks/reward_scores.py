@@ -1,18 +1,18 @@
-"""How well reward models learn from simulated people on `reviews`, where the truth is known.
+"""Accuracy of reward models trained on simulated judgements of `reviews`, where the true score is known.
 
     python benchmarks/reward_scores.py                       # everything: seeds, ensembles, rankings (two hours)
-    python benchmarks/reward_scores.py --only practised      # the rows of that name, put with those that are there
-    python benchmarks/reward_scores.py --only practised --seeds 3 4    # of these seeds
+    python benchmarks/reward_scores.py --only pretrained     # only the rows of that name; the others are kept
+    python benchmarks/reward_scores.py --only pretrained --seeds 3 4    # of these seeds
     python benchmarks/reward_scores.py --pairs 4000 --seeds 0 --set dropout=0.4    # one reward model, printed only
-    python benchmarks/reward_scores.py --pairs 4000 --seeds 0 --practise           # one that practised, printed only
-    python benchmarks/reward_scores.py --draw                # the picture again, from the JSON
+    python benchmarks/reward_scores.py --pairs 4000 --seeds 0 --pretrain           # one with pretraining, printed only
+    python benchmarks/reward_scores.py --draw                # only the picture, from the JSON
 
-People compare two of the language model's own responses to a prompt and are wrong one time in ten; what ties in gold
-is left out. Accuracy is against clean gold, on pairs whose prompts no reward model has seen: of the 512 held-out
-prompts every second one is for choosing settings (`valid`), the others for the figures (`test`). ECE is against people
-who err as often. A reward model that practised did so on halves of texts that nobody has judged, its first reward
-model being the plain one of the same seed; members of an ensemble and the reward model that they teach see the same
-such texts. Writes runs/reference/reward_models/scores.json and scores.png.
+Annotators compare two of the language model's responses to a prompt and are wrong one time in ten; ties in the true
+score are left out. Accuracy is against the true score, on pairs of held-out prompts: every second one is for choosing
+settings (`valid`), the others for the figures (`test`). ECE is against annotators with the same label noise.
+Pretraining is on halves of unlabelled texts, with the plain reward model of the same seed as teacher; members of an
+ensemble and the reward model distilled from it use the same texts. Writes runs/reference/reward_models/scores.json and
+scores.png.
 """
 
 from __future__ import annotations
@@ -37,18 +37,19 @@ from textrlhf.pipeline.simulated import gold, simulated_rankings, write
 from textrlhf.records import plots
 from textrlhf.records.folder import write_file
 from textrlhf.reward_models import Ensemble, RewardModel, TrainConfig, distill, evaluate, pretrain_on_halves, train
-from textrlhf.reward_models.evaluation.metrics import pearson, sigmoid
-from textrlhf.reward_models.training.pretrain import PRACTICE
+from textrlhf.reward_models.evaluation.metrics import pearson
+from textrlhf.reward_models.reward_function import sigmoid
+from textrlhf.reward_models.training.pretrain import PRETRAIN_CONFIG
 
 FOLDER = Path(__file__).resolve().parent.parent / "runs" / "reference" / "reward_models"
-SLIPS = 0.1
+ERROR_RATE = 0.1
 TESTED = 5000  # pairs
 SEEDS = 5
 GOALS = {  # of accuracy
     "4,000 pairs": 0.88,
     "4,000 pairs: ensemble of four": 0.90,
-    "4,000 pairs, practised": 0.88,
-    "4,000 pairs, practised: ensemble of four": 0.90,
+    "4,000 pairs, pretrained": 0.88,
+    "4,000 pairs, pretrained: ensemble of four": 0.90,
     "500 pairs": 0.70,
 }
 COUNTING = "counting words"
@@ -73,10 +74,10 @@ SIZES = {  # rankings, and of how many responses
     "pairs for 1,000 prompts": (1000, 2),
     "rankings of 4 for 1,000 prompts": (1000, 4),
 }
-MANY, MEMBERS = ("4,000 pairs",), 4  # sizes with ensembles, plain and of reward models that practised
-PRACTISED = "pretrain_on_halves"
-TAUGHT_ON, PRACTISED_ON = 4, 8  # texts to a prompt
-WAYS = ("", ": mean of the four", ": ensemble of four", ": taught by the four")
+MANY, MEMBERS = ("4,000 pairs",), 4  # sizes with ensembles, with and without pretraining
+PRETRAINED = "pretrained"
+DISTILL_TEXTS, PRETRAIN_TEXTS = 4, 8  # texts to a prompt
+WAYS = ("", ": mean of the four", ": ensemble of four", ": distilled from the four")
 FEW = {"epochs": 8.0}  # what a small data set wants otherwise
 TASK = make_task("reviews", False)
 TRAIN = [prompt.text for prompt in TASK.prompts("train")]
@@ -85,12 +86,12 @@ PROMPTS = {"valid": HELDOUT[0::2], "test": HELDOUT[1::2]}
 
 
 def preferences(n: int, seed: int, k: int = 2):
-    """What people said: n rankings of k of the language model's responses to the training prompts."""
-    return simulated_rankings(TASK, load("reviews"), TRAIN, n, k=k, error_rate=SLIPS, seed=seed)
+    """n rankings of k of the language model's responses to the training prompts."""
+    return simulated_rankings(TASK, load("reviews"), TRAIN, n, k=k, error_rate=ERROR_RATE, seed=seed)
 
 
-def unjudged(seed: int, k: int):
-    """Prompts and responses that nobody has judged, k to each training prompt: to practise on, or to be taught by."""
+def unlabelled(seed: int, k: int):
+    """Unlabelled prompts and responses, k to each training prompt, for pretraining or distillation."""
     some = write(TASK, load("reviews"), TRAIN, k, 5000 + seed)
     texts = [(prompt, text) for prompt, texts in zip(TRAIN, some, strict=True) for text in texts if text.strip()]
     return [prompt for prompt, _ in texts], [text for _, text in texts]
@@ -98,30 +99,30 @@ def unjudged(seed: int, k: int):
 
 @functools.cache
 def held_out(split: str):
-    """The pairs a reward model is tested on, as gold orders them and as people who err do."""
+    """The pairs a reward model is tested on, without and with label noise."""
     lm, prompts = load("reviews"), PROMPTS[split]
     seed = 900 + list(PROMPTS).index(split)
-    return [simulated_rankings(TASK, lm, prompts, TESTED, error_rate=rate, seed=seed) for rate in (0.0, SLIPS)]
+    return [simulated_rankings(TASK, lm, prompts, TESTED, error_rate=rate, seed=seed) for rate in (0.0, ERROR_RATE)]
 
 
-def learn(judgements, seed: int, reward_model: RewardModel | None = None, **changes) -> RewardModel:
+def train_one(judgements, seed: int, reward_model: RewardModel | None = None, **changes) -> RewardModel:
     """Train one reward model."""
     reward_model = reward_model or RewardModel.new("reviews", seed=seed)
     return train(reward_model, judgements, TrainConfig(seed=seed, **changes), show=False).reward_model
 
 
-def learn_practised(judgements, seed: int, first: RewardModel, texts, **changes) -> RewardModel:
-    """Train one reward model that has practised on halves of texts, as `first` scores them."""
-    config = dataclasses.replace(PRACTICE, seed=seed)
+def train_pretrained(judgements, seed: int, first: RewardModel, texts, **changes) -> RewardModel:
+    """Train one reward model that is pretrained on halves of texts, with `first` as teacher."""
+    config = dataclasses.replace(PRETRAIN_CONFIG, seed=seed)
     reward_model = pretrain_on_halves(RewardModel.new("reviews", seed=seed), first, *texts, config, show=False)
-    return learn(judgements, seed, reward_model, **changes)
+    return train_one(judgements, seed, reward_model, **changes)
 
 
 class Once:
-    """A reward model that is asked about each text once."""
+    """A reward model whose scores are computed once."""
 
     def __init__(self, reward_model, clean) -> None:
-        texts = list(dict.fromkeys((pair.prompt, text) for pair in clean for text in pair.texts))
+        texts = list(dict.fromkeys((pair.prompt, text) for pair in clean for text in pair.responses))
         scores = reward_model.raw([p for p, _ in texts], [r for _, r in texts])
         self.known, self.probability = (
             dict(zip(texts, scores, strict=True)),
@@ -135,9 +136,9 @@ class Once:
 
 
 def grade(reward_model, clean, noisy) -> dict[str, float]:
-    """Accuracy and correlation against gold, calibration against people."""
+    """Accuracy and correlation against the true score, calibration against annotators."""
     reward_model = Once(reward_model, clean)
-    texts = [(pair.prompt, text) for pair in clean for text in pair.texts]
+    texts = [(pair.prompt, text) for pair in clean for text in pair.responses]
     prompts, responses = [p for p, _ in texts], [r for _, r in texts]
     return {
         "accuracy": round(evaluate(reward_model, clean).numbers()["accuracy"], 4),
@@ -147,12 +148,12 @@ def grade(reward_model, clean, noisy) -> dict[str, float]:
 
 
 class Counting:
-    """A logistic regression on words, each counted apart where a negation stands before it in its clause."""
+    """A logistic regression on words, counted separately after a negation in their clause."""
 
     NEGATIONS = re.compile(r"^(not|never|hardly|no|nothing|little|neither|nor|lacked|failed|stop|stopped|.*n't)$")
 
     def __init__(self, judgements, penalty: float) -> None:
-        counts = [[self._words(text) for text in pair.texts] for pair in judgements]
+        counts = [[self._words(text) for text in pair.responses] for pair in judgements]
         self.known = {word: i for i, word in enumerate(sorted({w for pair in counts for some in pair for w in some}))}
         x = torch.from_numpy(np.array([self._row(a) - self._row(b) for a, b in counts]))  # (pairs, words)
         weights = torch.zeros(x.shape[1], dtype=torch.float64, requires_grad=True)
@@ -199,12 +200,12 @@ def count_words(judgements, clean, noisy) -> dict[str, float]:
 
 def names(size: str) -> list[str]:
     """The rows that are measured together."""
-    groups = (size, f"{size}, {PRACTISED}") if size in MANY else ()
+    groups = (size, f"{size}, {PRETRAINED}") if size in MANY else ()
     return [group + way for group in groups for way in WAYS] or [size]
 
 
 def measure(size: str, seed: int, only: str = "") -> dict[str, dict[str, float]]:
-    """Rows of the reference whose names hold `only`."""
+    """Rows of the reference whose names have `only`."""
     torch.set_num_threads(1)
     since, (clean, noisy) = time.perf_counter(), held_out("test")
     judgements = preferences(SIZES[size][0], seed, SIZES[size][1])
@@ -212,25 +213,25 @@ def measure(size: str, seed: int, only: str = "") -> dict[str, dict[str, float]]
         if size.startswith(COUNTING):
             row = count_words(judgements, clean, noisy)
         else:
-            row = grade(learn(judgements, seed, **(FEW if len(judgements) == 500 else {})), clean, noisy)
+            row = grade(train_one(judgements, seed, **(FEW if len(judgements) == 500 else {})), clean, noisy)
         return {size: report(size, seed, since, row)}
-    rows, plain = {}, [name for name in names(size) if PRACTISED not in name]
+    rows, plain = {}, [name for name in names(size) if PRETRAINED not in name]
     seeds = [seed, *(100 + 10 * seed + i for i in range(1, MEMBERS))]
-    reward_models = [learn(judgements, member) for member in seeds]
+    reward_models = [train_one(judgements, member) for member in seeds]
     if any(only in name for name in plain):
-        rows |= of_four(size, seed, since, reward_models, unjudged(seed, TAUGHT_ON))
+        rows |= of_four(size, seed, since, reward_models, unlabelled(seed, DISTILL_TEXTS))
     if any(only in name for name in names(size) if name not in plain):
-        texts = unjudged(seed, PRACTISED_ON)
-        fewer = [some[:: PRACTISED_ON // TAUGHT_ON] for some in texts]
-        reward_models = [learn_practised(judgements, *which, texts) for which in zip(seeds, reward_models, strict=True)]
-        rows |= of_four(f"{size}, {PRACTISED}", seed, since, reward_models, fewer)
+        texts = unlabelled(seed, PRETRAIN_TEXTS)
+        fewer = [some[:: PRETRAIN_TEXTS // DISTILL_TEXTS] for some in texts]
+        reward_models = [
+            train_pretrained(judgements, *which, texts) for which in zip(seeds, reward_models, strict=True)
+        ]
+        rows |= of_four(f"{size}, {PRETRAINED}", seed, since, reward_models, fewer)
     return {name: row for name, row in rows.items() if only in name}
 
 
 def of_four(name: str, seed: int, since: float, reward_models: list[RewardModel], texts) -> dict[str, dict[str, float]]:
-    """Rows of the first of four reward models, of their mean, of the four as an ensemble, and of one that they
-    taught.
-    """
+    """Rows of the first of four reward models, their mean, their ensemble, and one distilled from it."""
     clean, noisy = held_out("test")
     members = [grade(reward_model, clean, noisy) for reward_model in reward_models]
     mean = {key: round(float(np.mean([row[key] for row in members])), 4) for key in members[0]}
@@ -246,10 +247,10 @@ def report(name: str, seed: int, since: float, row: dict[str, float]) -> dict[st
 
 
 def reference(seeds: list[int], jobs: int, only: str) -> None:
-    """Measure everything that is claimed, or the rows whose names hold `only`, and write down each seed as it comes."""
+    """Measure all rows, or those whose names have `only`, and write each seed as it is finished."""
     sizes = [size for size in SIZES if any(only in name for name in names(size))]
     if not sizes:
-        raise SystemExit(f"--only is {only!r}: expected part of a row's name, such as {PRACTISED!r}")
+        raise SystemExit(f"--only is {only!r}: expected part of a row's name, such as {PRETRAINED!r}")
     rows = written(complete=not only and len(seeds) == SEEDS)
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         for found in as_completed([pool.submit(measure, size, seed, only) for size in sizes for seed in seeds]):
@@ -262,7 +263,7 @@ def reference(seeds: list[int], jobs: int, only: str) -> None:
 
 
 def write_down(rows: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """The rows as JSON and as a picture; their means."""
+    """Write the rows as JSON and as a chart; return their means."""
     means = {
         name: {key: round(float(np.mean([row[key] for row in some])), 4) for key in some[0] if key != "seed"}
         for name, some in rows.items()
@@ -272,7 +273,7 @@ def write_down(rows: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, f
         "versions": {"textrlhf": textrlhf.__version__, "torch": torch.__version__},
         "settings": dataclasses.asdict(TrainConfig()),
         "settings for 500 pairs": FEW,
-        "settings of practice": {**dataclasses.asdict(PRACTICE), "texts": PRACTISED_ON * len(TRAIN)},
+        "settings of pretraining": {**dataclasses.asdict(PRETRAIN_CONFIG), "texts": PRETRAIN_TEXTS * len(TRAIN)},
         "tested on": f"{TESTED} pairs of the 256 test prompts; ties in gold left out",
         "goals": GOALS,
         "means": means,
@@ -284,7 +285,7 @@ def write_down(rows: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, f
 
 
 def written(complete: bool) -> dict[str, list[dict[str, float]]]:
-    """The rows that are there, where not all will be measured anew."""
+    """The existing rows, unless all will be measured again."""
     if complete or not (FOLDER / "scores.json").exists():
         return {}
     summary = json.loads((FOLDER / "scores.json").read_text())
@@ -318,12 +319,12 @@ def draw(rows: dict[str, list[dict[str, float]]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", metavar="NAME", help="measure rows whose names hold this, keep others")
+    parser.add_argument("--only", default="", metavar="NAME", help="measure rows whose names have this, keep others")
     parser.add_argument("--pairs", type=int, help="train on so many pairs, print and write nothing")
     parser.add_argument("--seeds", type=int, nargs="*", help="0 to 4, or 0 with --pairs, unless given")
     parser.add_argument("--k", type=int, default=2, help="responses ranked at a time")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time, one thread each")
-    parser.add_argument("--practise", action="store_true", help="on halves of texts that nobody has judged")
+    parser.add_argument("--pretrain", action="store_true", help="pretrain on halves of unlabelled texts")
     parser.add_argument("--split", choices=list(PROMPTS), default="valid")
     parser.add_argument("--set", nargs="*", default=[], metavar="SETTING=VALUE", dest="changes")
     parser.add_argument("--draw", action="store_true", help="only draw the picture from what is written")
@@ -340,11 +341,11 @@ def main() -> None:
     for seed in options.seeds or [0]:
         since, name = time.perf_counter(), f"{options.pairs} {options.changes}"
         judgements = preferences(options.pairs, seed, options.k)
-        reward_model = learn(judgements, seed, **changes)
+        reward_model = train_one(judgements, seed, **changes)
         report(name, seed, since, grade(reward_model, clean, noisy))
-        if options.practise:
-            reward_model = learn_practised(judgements, seed, reward_model, unjudged(seed, PRACTISED_ON), **changes)
-            report(f"{name}, {PRACTISED}", seed, since, grade(reward_model, clean, noisy))
+        if options.pretrain:
+            reward_model = train_pretrained(judgements, seed, reward_model, unlabelled(seed, PRETRAIN_TEXTS), **changes)
+            report(f"{name}, {PRETRAINED}", seed, since, grade(reward_model, clean, noisy))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@
 Training: one epoch of AdamW over the same pairs, from the same weights, 32 pairs a step, float32, one thread each.
 Tokens are TRL's count: prompt, response and end of both texts, no padding; they are the same on both sides, so a ratio
 of tokens/s is one of seconds. Ours is the whole of `train`, tokenising included; theirs is `trainer.train()`, its
-tokenising is done before. `ratio` gives both the same batches in the same order, which are ours, of texts of like
-length; `ratio_own_batches` lets TRL draw its own at random, as it does unless told otherwise; `ratio_in_fours` gives it
+tokenising is done before. `ratio` gives both the same batches in the same order, which are ours, of texts of similar
+length; `ratio_own_batches` lets TRL draw its own at random, as it does by default; `ratio_in_fours` gives it
 our batches and has it read four pairs at once and add up their gradients, which suits a CPU's cache. `same_work`
 compares loss and gradient of the first batch.
 
@@ -52,7 +52,7 @@ def timed(work: Callable[[], object]) -> Seconds:
 
 def child() -> None:
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever else is printed goes where errors go
+    os.dup2(2, 1)  # other output goes to stderr
     import datasets
     import transformers
     import trl
@@ -199,8 +199,8 @@ class Ours:
         plain = {"dropout": 0.0, "lapse": 0.0}
         self.config = TrainConfig(epochs=1, batch_size=BATCH, learning_rate=RATE, **plain)
 
-    def call_reward(self, reward_model):
-        """The pairs as a reward model learns from them."""
+    def dataset(self, reward_model):
+        """The pairs as `train` uses them."""
         from textrlhf.reward_models.training.train import JudgementDataset, Learner
 
         return JudgementDataset(reward_model, self.pairs, self.config, Learner(reward_model.network, self.config))
@@ -212,7 +212,7 @@ class Ours:
         nothing, order = torch.nn.Linear(1, 1), []
 
         class Watched:
-            sizes = self.call_reward(reward_model).sizes
+            sizes = self.dataset(reward_model).sizes
 
             def loss(self, which):
                 order.extend(which)
@@ -224,7 +224,7 @@ class Ours:
 
     def first_batch(self, reward_model, order: list[int]) -> dict[str, float]:
         reward_model.network.requires_grad_(True)
-        total, count = self.call_reward(reward_model).loss(order[:BATCH])
+        total, count = self.dataset(reward_model).loss(order[:BATCH])
         (total / count).backward()
         return {"loss": total.item() / count, "gradient": gradient(reward_model.network)}
 
@@ -239,7 +239,7 @@ def training(make: dict, folder: str, python: str, n_pairs: int, repetitions: in
     ours = Ours(pairs)
     order = ours.order(make["last"]())
     assert sorted(order) == list(range(n_pairs)), "an epoch is every pair once"
-    tokens = sum(len(text.tokens) for text in ours.call_reward(make["last"]()).texts)
+    tokens = sum(len(text.tokens) for text in ours.dataset(make["last"]()).texts)
     theirs = TRL(python, folder=folder, pairs=pairs, tokens=tokens)
     first = ours.first_batch(make["last"](), order), theirs.first_batch(order)  # warms both up
     sides = {

@@ -1,1 +1,1 @@
-"""Everything brought together: the commands a user types, and what they leave behind."""
+"""The command line, what its runs store, and the making of the shipped models."""

@@ -38,13 +38,17 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def check_replaceable(path: str | os.PathLike[str], mark: str) -> None:
-    """Refuse to write a folder over one that is no such thing (it has no file `mark`) or holds more: a run, say."""
+def check_replaceable(path: str | os.PathLike[str], mark: str, subfolders: str = "") -> None:
+    """Raise FileExistsError unless `path` may be overwritten: missing, empty, or a folder of the same kind.
+
+    That is a folder with the file `mark` and otherwise nothing but files, and folders that match `subfolders`.
+    """
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file: name a folder")
     names = sorted(folder.iterdir()) if folder.is_dir() else []
-    if names and not ((folder / mark).is_file() and all(inside.is_file() for inside in names)):
+    known = all(inside.is_file() or (subfolders and inside.match(subfolders)) for inside in names)
+    if names and not (known and (folder / mark).is_file()):
         raise FileExistsError(f"{folder} holds {names[0].name} and more: name a new folder, or one inside it")
 
 

@@ -26,15 +26,20 @@ def read_jsonl(
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{name} is {str(path)!r}, where there is no file: expected a JSONL file, {expected}")
-    rows: list[tuple[str, object]] = []
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")  # JSON strings may hold other separators
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from None
+    return parse_jsonl(lines, str(path), expected)
+
+
+def parse_jsonl(lines: Iterable[str], name: str, expected: str) -> list[tuple[str, object]]:
+    """Parse each line that is not blank, as `read_jsonl` does."""
+    rows: list[tuple[str, object]] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        place = f"{path}, line {number}"
+        place = f"{name}, line {number}"
         try:
             rows.append((place, json.loads(line)))
         except (ValueError, RecursionError) as error:  # not only JSONDecodeError: a number may have too many digits

@@ -1,4 +1,4 @@
-"""The page around a report's contents: its letters, its colours by day and by night, its widths."""
+"""The HTML page of reports, with its style: fonts, light and dark colours, widths."""
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -40,7 +40,7 @@ figure { margin: 0; }
 .chart svg { display: block; width: 100%; height: auto; }
 .chart text { font-family: inherit !important; }
 article { background: var(--card); border-radius: 8px; padding: .9rem 1rem 1rem; margin: 0 0 1rem; }
-.said { margin: 0 0 .5rem; font-size: .9rem; }
+.summary { margin: 0 0 .5rem; font-size: .9rem; }
 .place { color: var(--muted); float: right; padding-left: 1rem; overflow-wrap: anywhere; }
 .sides { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); gap: .8rem 1.4rem; }
 .side h4 { margin: .4rem 0 .1rem; font-size: .85rem; font-weight: 600; color: var(--muted); }

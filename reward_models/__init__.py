@@ -1,7 +1,6 @@
-"""Reward models: what a text is worth, by rule, by a learned model, or by several of either. Nothing here knows of a
-environment.
+"""Reward models and reward functions: learned from judgements, combined, evaluated. Independent of environments.
 
-The names below are imported when first asked for, so that settings can be read without waiting for torch.
+The names below are imported on first use, so that importing this package does not wait for torch.
 """
 
 from __future__ import annotations
@@ -15,36 +14,27 @@ if TYPE_CHECKING:
     from .ensemble import Ensemble
     from .evaluation.evaluate import evaluate
     from .feedback import Labelled, Ranked, Rated, SimulatedAnnotator, read_judgements, write_judgements
+    from .loading import load_reward_model
     from .reward_function import RewardFunction, RewardFunctionError, call_reward
-    from .text.reward_model import RewardModel, load_reward_model
+    from .text.reward_model import RewardModel
     from .training.distill import distill
     from .training.pretrain import pretrain_on_halves
     from .training.train import TrainConfig, train
+    from .training.train_reward_model import train_reward_model
 
 _MODULES = {
-    "AtLeast": "composite",
-    "AtMost": "composite",
-    "Composite": "composite",
-    "Ensemble": "ensemble",
-    "RewardFunction": "reward_function",
-    "RewardFunctionError": "reward_function",
-    "Labelled": "feedback",
-    "Ranked": "feedback",
-    "Rated": "feedback",
-    "RewardModel": "text.reward_model",
-    "SimulatedAnnotator": "feedback",
-    "TrainConfig": "training.train",
-    "best_of": "best_of_n",
-    "best_of_kl": "best_of_n",
-    "distill": "training.distill",
-    "evaluate": "evaluation.evaluate",
-    "expected_best": "best_of_n",
-    "call_reward": "reward_function",
-    "load_reward_model": "text.reward_model",
-    "pretrain_on_halves": "training.pretrain",
-    "read_judgements": "feedback",
-    "train": "training.train",
-    "write_judgements": "feedback",
+    "best_of_n": ("best_of", "best_of_kl", "expected_best"),
+    "composite": ("AtLeast", "AtMost", "Composite"),
+    "ensemble": ("Ensemble",),
+    "evaluation.evaluate": ("evaluate",),
+    "feedback": ("Labelled", "Ranked", "Rated", "SimulatedAnnotator", "read_judgements", "write_judgements"),
+    "loading": ("load_reward_model",),
+    "reward_function": ("RewardFunction", "RewardFunctionError", "call_reward"),
+    "text.reward_model": ("RewardModel",),
+    "training.distill": ("distill",),
+    "training.pretrain": ("pretrain_on_halves",),
+    "training.train": ("TrainConfig", "train"),
+    "training.train_reward_model": ("train_reward_model",),
 }
 __all__ = [
     "AtLeast",
@@ -69,11 +59,13 @@ __all__ = [
     "pretrain_on_halves",
     "read_judgements",
     "train",
+    "train_reward_model",
     "write_judgements",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f".{module}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,8 +1,8 @@
-"""Best of n: write n texts for each prompt and keep the one a reward function likes best. The baseline of every policy.
+"""Best of n: sample n texts for each prompt and keep the one with the highest score. A baseline for every policy.
 
-best_of        writes, asks the reward function, keeps the best
-best_of_kl     how far that strays from the model that wrote
-expected_best  from N sampled scores, what the best of any n ≤ N of them is worth
+best_of        sample, score, keep the best
+best_of_kl     an upper bound on the KL of best-of-n from the sampling model
+expected_best  from N sampled scores, the expected value of the best of any n ≤ N of them
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Best:
-    """The best response to a prompt, and all that were written; of equal scores the first."""
+    """The best response to a prompt (the first of equal scores), and all responses with their scores."""
 
     prompt: str
     response: str
@@ -44,14 +44,14 @@ def best_of(
     temperature: float = 1.0,
     slots: int = 64,
 ) -> list[Best]:
-    """Write `n` texts for each prompt and keep the one with the highest score.
+    """Sample `n` texts for each prompt and keep the one with the highest score.
 
-    The texts of a prompt depend on `seed`, `n` and its place alone: more prompts at the end change nothing before.
+    The texts of a prompt depend on `seed`, `n` and the prompt's index alone: appending prompts leaves the others'
+    texts unchanged.
     """
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise ValueError(f"n is {n!r}: expected a whole number of at least 1, the texts to choose from")
+    _check_n(n)
     if not callable(reward_function):
-        raise TypeError(f"reward function is {reward_function!r}: expected a callable (prompts, responses) -> scores")
+        raise TypeError(f"reward_function is {reward_function!r}: expected a callable (prompts, responses) -> scores")
     if isinstance(prompts, str) or not all(isinstance(prompt, str) for prompt in prompts):
         raise TypeError(f"prompts is {prompts!r:.80}: expected a list of strings")
     if not len(prompts):
@@ -60,76 +60,75 @@ def best_of(
     tokens = lm.encode_all(prompts)
     for i, ids in enumerate(tokens):
         if not len(ids):
-            raise ValueError(f"prompts[{i}] is {prompts[i]!r}, which has no tokens: a model needs one to go on from")
+            raise ValueError(f"prompts[{i}] is {prompts[i]!r}, which has no tokens: expected at least one")
         if lm.context is not None and len(ids) + max_new_tokens > lm.context:
             raise ValueError(
                 f"prompts[{i}] has {len(ids)} tokens, which with max_new_tokens={max_new_tokens} exceeds the "
-                f"{lm.context} positions of {lm}: shorten the prompt or ask for fewer tokens"
+                f"{lm.context} positions of {lm}: shorten the prompt or lower max_new_tokens"
             )
-    asked = [i for i in range(len(prompts)) for _ in range(n)]
+    rows = np.repeat(np.arange(len(prompts)), n).tolist()  # the prompt of each text
     texts = generate(
-        lm, [tokens[i].tolist() for i in asked], max_new_tokens, temperature=temperature, seed=seed, slots=slots
+        lm, [tokens[i].tolist() for i in rows], max_new_tokens, temperature=temperature, seed=seed, slots=slots
     )
-    known = [lm.decode(ids) for ids in tokens]
-    responses = [lm.continuation(text.prompt, text.tokens, known[i]) for i, text in zip(asked, texts, strict=True)]
-    scores = call_reward(reward_function, [prompts[i] for i in asked], responses, "reward_function").reshape(
-        -1, n
-    )  # (P, n)
+    decoded = [lm.decode(ids) for ids in tokens]
+    responses = [lm.continuation(text.prompt, text.tokens, decoded[i]) for i, text in zip(rows, texts, strict=True)]
+    flat = call_reward(reward_function, [prompts[i] for i in rows], responses, "reward_function")
     found = []
-    for i, prompt in enumerate(prompts):
-        first, pick = i * n, int(scores[i].argmax())
+    for i, scores in enumerate(flat.reshape(-1, n)):
+        first, pick = i * n, int(scores.argmax())
         found.append(
             Best(
-                prompt=prompt,
+                prompt=prompts[i],
                 response=responses[first + pick],
-                score=float(scores[i, pick]),
+                score=float(scores[pick]),
                 finish_reason=texts[first + pick].finish_reason,
                 responses=tuple(responses[first : first + n]),
-                scores=tuple(scores[i].tolist()),
+                scores=tuple(scores.tolist()),
             )
         )
     return found
 
 
 def best_of_kl(n: int) -> float:
-    """KL of best-of-n from the model that wrote, in nats: log n − (n − 1) / n.
+    """KL of best-of-n from the sampling model, in nats: log n − (n − 1) / n.
 
-    Exact where no two of the texts drawn ever tie, and otherwise an upper bound (Beirami et al. 2024): with few texts
-    that are likely, as short or greedy ones are, the same one is drawn twice, and best-of-n strays less than this.
+    Exact where no two sampled texts tie, otherwise an upper bound (Beirami et al. 2024): where few texts are likely,
+    the same one is sampled twice and the true KL is lower.
     """
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise ValueError(f"n is {n!r}: expected a whole number of at least 1")
+    _check_n(n)
     return math.log(n) - (n - 1) / n
 
 
 def expected_best(scores: ArrayLike, values: ArrayLike | None = None, *, n: int | Sequence[int]) -> Floats:
-    """What the best of `n` texts is worth, from the `scores` of N ≥ n texts a prompt: the mean over all choices of n.
+    """The expected value of the best of `n` texts, from the `scores` of N ≥ n texts per prompt: the mean over subsets.
 
-    That is unbiased, and needs one set of samples for every n up to N. `scores` (N,) or (P, N) choose the best, and
-    `values` of the same shape, by default the scores, say what it is worth. Of equal scores each is as likely to be
-    the best. With several `n` the last axis is theirs: (P,) or (P, len(n)).
+    The estimate is unbiased, and one set of samples serves every n up to N. `scores`, (N,) or (P, N), choose the best
+    text; `values`, of the same shape and by default the scores, are what it is worth. Equal scores are equally likely
+    to be the best. For several `n` the last axis is theirs: (P,) or (P, len(n)).
     """
-    judged_as = np.asarray(scores, np.float64)
-    worth = judged_as if values is None else np.asarray(values, np.float64)
-    if judged_as.ndim not in (1, 2) or not judged_as.size:
-        raise ValueError(f"scores has the shape {judged_as.shape}: expected (N,) or (P, N), none of them 0")
-    if worth.shape != judged_as.shape:
-        raise ValueError(f"values has the shape {worth.shape}: expected {judged_as.shape}, as scores has it")
-    for name, array in (("scores", judged_as), ("values", worth)):
+    ranking = np.asarray(scores, np.float64)
+    worth = ranking if values is None else np.asarray(values, np.float64)
+    if ranking.ndim not in (1, 2) or not ranking.size:
+        raise ValueError(f"scores has the shape {ranking.shape}: expected (N,) or (P, N), not empty")
+    if worth.shape != ranking.shape:
+        raise ValueError(f"values has the shape {worth.shape}: expected {ranking.shape}, the shape of scores")
+    for name, array in (("scores", ranking), ("values", worth)):
         if not np.isfinite(array).all():
             raise ValueError(f"{name} holds {array[~np.isfinite(array)][0]}: expected finite numbers")
-    many, total = np.asarray(n), judged_as.shape[-1]
-    if many.dtype.kind not in "iu" or many.ndim > 1 or not many.size or many.min() < 1 or many.max() > total:
-        raise ValueError(
-            f"n is {n!r}: expected whole numbers from 1 to {total}, the texts a prompt has scores of; sample more"
-        )
-    return np.asarray(
-        _by_rank(np.atleast_2d(judged_as), np.atleast_2d(worth)).reshape(worth.shape) @ _odds(total, many)
-    )
+    sizes, total = np.asarray(n), ranking.shape[-1]
+    if sizes.dtype.kind not in "iu" or sizes.ndim > 1 or not sizes.size or sizes.min() < 1 or sizes.max() > total:
+        raise ValueError(f"n is {n!r}: expected integers from 1 to {total}, the scores of a prompt; sample more texts")
+    by_rank = _by_rank(np.atleast_2d(ranking), np.atleast_2d(worth)).reshape(worth.shape)
+    return np.asarray(by_rank @ _rank_probabilities(total, sizes))
+
+
+def _check_n(n: object) -> None:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise ValueError(f"n is {n!r}: expected an integer of at least 1, the number of texts to choose from")
 
 
 def _by_rank(scores: Floats, values: Floats) -> Floats:  # (P, N), (P, N) -> (P, N)
-    """Values from the lowest score to the highest; where scores are equal, their mean in the place of each."""
+    """Values ordered from the lowest score to the highest; tied scores share the mean of their values."""
     order = scores.argsort(1)
     ordered = np.take_along_axis(scores, order, 1)
     new = np.ones(scores.shape, np.bool_)  # whether a score differs from the one before it
@@ -140,13 +139,13 @@ def _by_rank(scores: Floats, values: Floats) -> Floats:  # (P, N), (P, N) -> (P,
     return means_by_rank
 
 
-def _odds(total: int, n: NDArray[np.integer]) -> Floats:  # () or (K,) -> (N,) or (N, K)
-    """How likely the text of each rank is the best of `n` chosen from all: C(rank − 1, n − 1) / C(total, n).
+def _rank_probabilities(total: int, n: NDArray[np.integer]) -> Floats:  # () or (K,) -> (N,) or (N, K)
+    """P(the text of a rank is the best of `n` chosen from all): C(rank − 1, n − 1) / C(total, n).
 
-    From the highest rank, where it is n / total, downwards: no binomial is formed that could overflow.
+    Computed from the highest rank, where it is n / total, downwards, so that no binomial can overflow.
     """
     ranks = np.arange(total, 1, -1).reshape(-1, *[1] * n.ndim)
-    below = np.maximum(ranks - n, 0) / (ranks - 1)  # the odds of rank − 1 to those of rank
+    below = np.maximum(ranks - n, 0) / (ranks - 1)  # the probability of rank − 1 relative to rank
     highest = np.broadcast_to(n / total, (1, *n.shape))
-    odds: Floats = np.concatenate([highest, below]).cumprod(0)[::-1]
-    return odds
+    probabilities: Floats = np.concatenate([highest, below]).cumprod(0)[::-1]
+    return probabilities

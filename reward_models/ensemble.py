@@ -1,14 +1,13 @@
-"""Several reward models of the same thing as one: what they agree on is worth more than what one of them says.
+"""Several reward models of the same judgements as one.
 
 mean      the mean of the members' scores
 worst     the lowest of them
-cautious  mean − λ · variance over the members: what they disagree about is worth less
+cautious  mean − λ · variance over the members: a penalty for what they disagree about
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,22 +16,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..records.folder import recovered, whole_folder
-from .evaluation.metrics import sigmoid
-from .reward_function import RewardFunction, Scores, call_reward
+from ..records.folder import check_replaceable, recovered, whole_folder
+from .reward_function import RewardFunction, Scores, call_reward, is_number, sigmoid
+from .text.cache import forget
+from .text.config import ENSEMBLE_FILE
+from .text.reward_model import RewardModel
 
 COMBINE = ("mean", "worst", "cautious")
-FILE = "ensemble.json"
 FORMAT = 1
 
 
 class EnsembleError(ValueError):
-    """A folder that holds no ensemble, and what to do about it."""
+    """A folder without a usable ensemble."""
 
 
 class Ensemble:
-    """Reward models whose scores are on one scale: reward models are normalised first, each by samples of the
-    reference.
+    """Reward models whose scores are on one scale: normalise each on texts of the reference model first.
 
     `combine` is "mean", "worst" or "cautious", whose λ is `penalty`. `name` is the folder it was loaded from.
     """
@@ -40,24 +39,18 @@ class Ensemble:
     def __init__(self, models: Sequence[RewardFunction], combine: str = "mean", penalty: float = 1.0) -> None:
         self.models = tuple(models)
         if not self.models:
-            raise ValueError("reward models is empty: expected at least one reward model")
+            raise ValueError("models is empty: expected at least one reward model")
         for i, model in enumerate(self.models):
             if not callable(model):
-                raise TypeError(f"reward models[{i}] is {model!r}: expected a callable (prompts, responses) -> scores")
-        _check(combine, penalty)
+                raise TypeError(f"models[{i}] is {model!r}: expected a callable (prompts, responses) -> scores")
+        check_combine(combine, penalty)
         self.how, self.penalty = combine, float(penalty)
         self.name: str | None = None
 
-    def members(self, prompts: Sequence[str], responses: Sequence[str]) -> NDArray[np.float64]:  # -> (k, n)
-        """Each member's scores."""
-        return np.stack(list(self.parts(prompts, responses).values()))
-
     def parts(self, prompts: Sequence[str], responses: Sequence[str]) -> dict[str, Scores]:
         """Each member's scores by name: "member_0" and so on."""
-        names = [f"member_{i}" for i in range(len(self.models))]
-        return {
-            name: call_reward(model, prompts, responses, name) for name, model in zip(names, self.models, strict=True)
-        }
+        named = [(f"member_{i}", model) for i, model in enumerate(self.models)]
+        return {name: call_reward(model, prompts, responses, name) for name, model in named}
 
     def combine(self, parts: Mapping[str, Scores]) -> Scores:
         """Combine the members' scores into one."""
@@ -72,12 +65,10 @@ class Ensemble:
 
     @property
     def raw(self) -> Callable[[Sequence[str], Sequence[str]], Scores]:
-        """The mean of the members' raw scores, whichever way `score` combines them; only where all have one."""
+        """The mean of the members' raw scores, whatever `combine` is; an AttributeError where a member has none."""
         for i, model in enumerate(self.models):
             if not callable(getattr(model, "raw", None)):
-                raise AttributeError(
-                    f"the ensemble has no raw score: member_{i}, {model!r}, has none; expected reward models alone"
-                )
+                raise AttributeError(f"the ensemble has no raw scores: member_{i}, {model!r}, has none")
         return self._raw
 
     def _raw(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
@@ -86,63 +77,54 @@ class Ensemble:
         return combined(np.stack(raw), "mean")
 
     def probability(self, margins: Scores) -> Scores:
-        """P(first is preferred) from differences of raw scores: what the members make of them, on average."""
-        likely = [getattr(model, "probability", sigmoid) for model in self.models]
-        return combined(np.stack([of(margins) for of in likely]), "mean")
+        """P(an annotator prefers the first) from differences of raw scores: the members' mean."""
+        functions = [getattr(model, "probability", sigmoid) for model in self.models]
+        return combined(np.stack([function(margins) for function in functions]), "mean")
 
     @property
     def lapse(self) -> float:
-        """How often a person's choice is a slip: the members' mean."""
+        """How often annotators choose the wrong one of two responses by accident: the members' mean."""
         return float(np.mean([getattr(model, "lapse", 0.0) for model in self.models]))
 
     @property
     def label_offset(self) -> float:
-        """What makes a raw score the log-odds of being called good: the members' mean."""
+        """Raw score + label_offset are the log-odds of the label "good": the members' mean."""
         return float(np.mean([getattr(model, "label_offset", 0.0) for model in self.models]))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a folder with each member in a folder of its own, saved as the member saves itself."""
+        """Write a folder with each member in a folder of its own, as a whole or not at all."""
         models: Sequence[Any] = self.models
         for i, model in enumerate(models):
             if not callable(getattr(model, "save", None)):
-                raise TypeError(
-                    f"member_{i} is {model!r}, which has no save(folder): expected reward models; an ensemble of "
-                    "functions is made anew where it is needed"
-                )
-        _refuse_to_replace(Path(path))
+                raise TypeError(f"member_{i} is {model!r}, which has no save(folder): only reward models can be saved")
+        check_replaceable(path, ENSEMBLE_FILE, "member-*")
         members = [f"member-{i}" for i in range(len(models))]
-        told = {"format": FORMAT, "members": members, "combine": self.how, "penalty": self.penalty}
+        stored = {"format": FORMAT, "members": members, "combine": self.how, "penalty": self.penalty}
         with whole_folder(path) as folder:
             for name, model in zip(members, models, strict=True):
                 model.save(folder / name)
-            (folder / FILE).write_text(json.dumps(told, indent=1, allow_nan=False))
-        from .text.reward_model import forget
-
-        place = os.path.abspath(path)
-        for name in (place, *(os.path.join(place, name) for name in members)):
-            forget(name)  # what lay there before
+            (folder / ENSEMBLE_FILE).write_text(json.dumps(stored, indent=1, allow_nan=False))
+        forget(os.path.abspath(path))
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], load_member: Callable[[Path], RewardFunction] | None = None
+        cls, path: str | os.PathLike[str], load_member: Callable[[Path], RewardFunction] = RewardModel.load
     ) -> Ensemble:
-        """Read what `save` wrote; `load_member` reads one member's folder, by default a reward model."""
+        """Load what `save` wrote; `load_member` loads one member's folder."""
         folder = recovered(path)
-        told = _read(folder)
+        stored = _read(folder)
         models: list[RewardFunction] = []
-        for name in told["members"]:
+        for name in stored["members"]:
             if not (folder / name).is_dir():
                 raise EnsembleError(
-                    f"{folder / FILE} names the member {name!r}, but {folder / name} is no folder: copy the ensemble "
-                    "again, the whole folder"
+                    f"{folder / ENSEMBLE_FILE} names the member {name!r}, and there is no folder {folder / name}: "
+                    "copy the whole ensemble again"
                 )
-            if (folder / name / FILE).is_file():
-                models.append(cls.load(folder / name, load_member))
-            else:
-                models.append((load_member or _load_reward_model)(folder / name))
-        made = cls(models, told["combine"], told["penalty"])
-        made.name = os.path.abspath(folder)
-        return made
+            nested = (folder / name / ENSEMBLE_FILE).is_file()
+            models.append(cls.load(folder / name, load_member) if nested else load_member(folder / name))
+        ensemble = cls(models, stored["combine"], stored["penalty"])
+        ensemble.name = os.path.abspath(folder)
+        return ensemble
 
     def __repr__(self) -> str:
         return f"Ensemble({list(self.models)!r}, combine={self.how!r}, penalty={self.penalty!r})"
@@ -157,63 +139,39 @@ def combined(scores: NDArray[np.float64], how: str, penalty: float = 1.0) -> Sco
     return mean - penalty * scores.var(0) if how == "cautious" else mean
 
 
-def _check(combine: object, penalty: object) -> None:
+def check_combine(combine: object, penalty: object = 1.0) -> None:
+    """Raise a ValueError where an ensemble cannot combine scores so."""
     if combine not in COMBINE:
         raise ValueError(f"combine is {combine!r}: expected one of {', '.join(map(repr, COMBINE))}")
-    number = isinstance(penalty, int | float | np.number) and not isinstance(penalty, bool)
-    if not (number and math.isfinite(penalty) and penalty >= 0):  # type: ignore[arg-type, operator]
+    if not (is_number(penalty) and penalty >= 0):
         raise ValueError(
             f"penalty is {penalty!r}: expected a finite number of at least 0, the λ of mean − λ · variance"
         )
 
 
-def _load_reward_model(folder: Path) -> RewardFunction:
-    from .text.reward_model import RewardModel
-
-    return RewardModel.load(folder)
-
-
-def _refuse_to_replace(folder: Path) -> None:
-    """Only an ensemble (or nothing) may be replaced by one."""
-    names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
-    foreign = sorted(name for name in names if name != FILE and not name.startswith("member-"))
-    if foreign or (names and FILE not in names) or (folder.exists() and not folder.is_dir()):
-        seen = f"it holds {', '.join(foreign[:3])}" if foreign else f"it has no {FILE}" if names else "it is a file"
-        raise FileExistsError(f"{folder} exists and is not an ensemble ({seen}): name a folder that does not exist yet")
-
-
 def _read(folder: Path) -> dict[str, Any]:
-    """What `ensemble.json` says, if it is one that `save` wrote."""
-    file = folder / FILE
+    """The contents of an ensemble's `ensemble.json`, validated."""
+    file = folder / ENSEMBLE_FILE
     if not file.is_file():
-        raise EnsembleError(f"no ensemble at {folder}: expected a folder with {FILE}, as Ensemble.save() writes it")
+        raise EnsembleError(f"no ensemble at {folder}: expected a folder with {ENSEMBLE_FILE}, see Ensemble.save()")
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        _check_stored(stored)
     except (OSError, ValueError, RecursionError) as error:
-        raise EnsembleError(f"{file} cannot be read ({error}): copy the ensemble again, or save it anew") from error
-    why = _wrong(told)
-    if why:
-        raise EnsembleError(
-            f"{file} is none that Ensemble.save() wrote: {why}; copy the ensemble again, or save it anew"
-        )
-    known: dict[str, Any] = told
+        raise EnsembleError(f"{file} cannot be read ({error}): copy the ensemble again, or save it again") from error
+    known: dict[str, Any] = stored
     return known
 
 
-def _wrong(told: Any) -> str:
-    """What keeps this from being an ensemble's file; nothing if it is one."""
-    if not isinstance(told, dict):
-        return f"it holds {told!r:.60}, not an object"
-    if told.get("format") != FORMAT:
-        return f"its format is {told.get('format')!r}, and this version reads {FORMAT}"
-    members = told.get("members")
+def _check_stored(stored: Any) -> None:
+    if not isinstance(stored, dict):
+        raise ValueError(f"it holds {stored!r:.60}: expected an object")
+    if stored.get("format") != FORMAT:
+        raise ValueError(f"format is {stored.get('format')!r}: this version of textrlhf reads {FORMAT}")
+    members = stored.get("members")
     if not (isinstance(members, list) and members and all(map(_is_folder_name, members))):
-        return f"its members are {members!r:.60}, not a list of folders' names"
-    try:
-        _check(told.get("combine"), told.get("penalty"))
-    except ValueError as error:
-        return f"its {error}"
-    return ""
+        raise ValueError(f"members is {members!r:.60}: expected a list of folder names")
+    check_combine(stored.get("combine"), stored.get("penalty"))
 
 
 def _is_folder_name(name: object) -> bool:

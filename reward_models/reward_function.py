@@ -1,23 +1,25 @@
-"""What a reward function is: anything that gives each (prompt, response) a number."""
+"""Reward functions: any callable that gives each (prompt, response) a score."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from numbers import Real
+from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 RewardFunction = Callable[[Sequence[str], Sequence[str]], ArrayLike]
-Named = str | os.PathLike[str]  # a reward function by its name, for a text environment to find
+Named = str | os.PathLike[str]  # the name of a reward function, which a text environment resolves
 Scores = NDArray[np.float64]
 Answer = TypeVar("Answer")
 
 
 @runtime_checkable
 class Parted(Protocol):
-    """A reward function made of several, each with a name of its own."""
+    """A reward function made of several named ones."""
 
     def parts(self, prompts: Sequence[str], responses: Sequence[str]) -> Mapping[str, ArrayLike]:
         """Each part's scores by name."""
@@ -27,40 +29,43 @@ class Parted(Protocol):
 
 
 class RewardFunctionError(RuntimeError):
-    """A reward function failed, or what it returned is no score."""
+    """A reward function raised, or returned something that is not a finite score for each response."""
 
 
 def call_reward(
     reward_function: RewardFunction, prompts: Sequence[str], responses: Sequence[str], name: str = "reward_model"
 ) -> Scores:
-    """Ask a reward function; return one finite score a response, or say what was wrong."""
-    return checked_scores(_asked(reward_function, prompts, responses, name), responses, name)
+    """Call a reward function and return one finite score per response; errors begin with `name`."""
+    return checked_scores(_call(reward_function, prompts, responses, name), responses, name)
 
 
 def call_reward_parts(
     reward_function: Parted, prompts: Sequence[str], responses: Sequence[str], name: str = "reward_model"
 ) -> dict[str, Scores]:
-    """Ask a reward function of several parts; return the scores of each by name, as `call_reward` does."""
-    parts = _asked(reward_function.parts, prompts, responses, name)
+    """Call a reward function of several parts and return the scores of each, checked as by `call_reward`."""
+    parts = _call(reward_function.parts, prompts, responses, name)
     return {part: checked_scores(scores, responses, part) for part, scores in parts.items()}
 
 
-def _asked(
-    ask: Callable[[Sequence[str], Sequence[str]], Answer], prompts: Sequence[str], responses: Sequence[str], name: str
+def _call(
+    function: Callable[[Sequence[str], Sequence[str]], Answer],
+    prompts: Sequence[str],
+    responses: Sequence[str],
+    name: str,
 ) -> Answer:
     try:
-        return ask(prompts, responses)
+        return function(prompts, responses)
     except RewardFunctionError:
-        raise  # a part has said what was wrong
+        raise  # a part of it has already reported what is wrong
     except Exception as error:
         first = f", the first {responses[0]!r} to the prompt {prompts[0]!r}" if len(responses) and len(prompts) else ""
         raise RewardFunctionError(
-            f"{name} raised {type(error).__name__}: {error}; it was asked about {len(responses)} responses{first}"
+            f"{name} raised {type(error).__name__}: {error}; it was called with {len(responses)} responses{first}"
         ) from error
 
 
 def checked_scores(answer: ArrayLike, responses: Sequence[str], name: str = "reward_model") -> Scores:
-    """Scores as (n,) floats, or an error that says what is wrong with them."""
+    """Return scores as (n,) float64; raise `RewardFunctionError` where they are not n finite numbers."""
     try:
         scores = np.asarray(on_host(answer), np.float64)
     except (TypeError, ValueError) as error:
@@ -78,5 +83,20 @@ def checked_scores(answer: ArrayLike, responses: Sequence[str], name: str = "rew
 
 
 def on_host(values: Any) -> Any:
-    """A tensor, wherever it is and of whatever precision, as an array; anything else as it is."""
+    """Return a tensor of any device and precision as a float64 array, anything else as it is."""
     return values.detach().cpu().double().numpy() if hasattr(values, "detach") else values
+
+
+def sigmoid(values: ArrayLike) -> Scores:
+    """Log-odds to probabilities, without overflow."""
+    return 0.5 * (1 + np.tanh(0.5 * np.asarray(values, np.float64)))
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a finite number; True and False are not."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the floats
+        return False

@@ -1,4 +1,4 @@
-"""`textrlhf demo`: the shortest way to see a language model learn."""
+"""`textrlhf demo`: PPO on a small language model, in three minutes."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ SEED = 1
 
 @dataclass
 class Options:
-    """A small language model learns from a reward model to write reviews that people like, in about three minutes.
+    """Train a small language model with PPO to write reviews that a reward model likes, in about three minutes.
 
     Example:
       textrlhf demo
     """
 
     run: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs/demo"
-    """where to keep it; the demo that was there before is replaced"""
+    """where to save it; an earlier demo there is replaced"""
     steps: int | None = None
-    """learn for fewer steps, or for more"""
+    """number of steps to train for"""
 
 
 def demo(argv: Sequence[str]) -> None:
@@ -48,48 +48,43 @@ def demo(argv: Sequence[str]) -> None:
     from ...agents import PPO
     from ...agents.settings.config import tuned_settings
     from ...records.curves import draw_frontier
-    from ..runs.run_report import drawn_scores, evaluated, learning, places, told
+    from ..runs.run_report import evaluated, learning, places, sampled_scores, text_means
 
     steps = options.steps or tuned_settings(PPO.name)[ENV].total_timesteps
     agent = PPO.tuned(ENV, seed=SEED)
     reference = agent.env.reference_model
     size = sum(parameter.numel() for parameter in reference.model.parameters())
-    heading("PPO teaches a small language model to write reviews that a learned reward model likes")
+    heading("PPO trains a small language model to write reviews that a learned reward model likes")
     key_values(
         [
-            ("Model", f"{reference.name}, {size:,} weights: it continues a review, good or bad as it comes"),
-            (
-                "RewardFunction",
-                "learned from 4,000 comparisons of such reviews, a tenth of them wrong; 0 is usual, 1 is good",
-            ),
-            ("Gold", "how positive a review truly is, from -1 to 1; neither reward model nor learner ever sees it"),
-            ("KL", "how far the learner's texts have moved from the model's own, in nats; each costs reward"),
-            ("Before", told(drawn_scores(agent, 200))),
+            ("Model", f"{reference.name}, {size:,} weights: it continues reviews, positive and negative alike"),
+            ("Reward", "a reward model trained on 4,000 comparisons of such reviews, a tenth of them wrong"),
+            ("Score", "of the reward model: the original model's reviews have mean 0 and standard deviation 1"),
+            ("Gold", "how positive a review truly is, from -1 to 1; neither reward model nor PPO sees it"),
+            ("KL", "of the trained model from the original one, in nats per text; the reward has a penalty for it"),
+            ("Before", text_means(sampled_scores(agent, 200))),
         ]
     )
     Request(command="demo", env=ENV, steps=steps, evaluation_episodes=400).save(run)
     with learning(run):
         agent.learn(steps, run=run)
-    draw_frontier(run, "What the demo gained, and what it cost")
+    draw_frontier(run, "The demo's score against its KL")
     line()
     side_by_side(("before", "after"), pairs(reference, agent.policy.lm))  # type: ignore[attr-defined]
-    key_values([("After", told(evaluated(agent, run, 400))), *places(run)])
+    key_values([("After", text_means(evaluated(agent, run, 400))), *places(run)])
     agent.close()
     try_next(
         [
-            (
-                f'textrlhf write "The film was" --run {run} -n 5 --reward model reviews',
-                "let it write, and score what it wrote",
-            ),
-            (f"tensorboard --logdir {run}", "every curve, and the same prompts over time"),
-            ("textrlhf train --env TextRLHF-v0 --run runs/text", "the same with your settings (--help)"),
+            (f'textrlhf write "The film was" --run {run} -n 5 --reward-model reviews', "write, and score the texts"),
+            (f"tensorboard --logdir {run}", "every curve, and samples of the same prompts over time"),
+            ("textrlhf train --env TextRLHF-v0 --run runs/text", "the same with settings of yours (--help)"),
             ("textrlhf train --env CartPole-v1 --seed 0", "the same PPO on control"),
         ]
     )
 
 
 def pairs(before: CausalLM, after: CausalLM) -> list[tuple[str, str]]:
-    """How the two models continue some held-out prompts, drawn with the same dice, each with its gold."""
+    """Continuations of some held-out prompts by both models, with the same seed, each with its gold score."""
     from ...envs.text.tasks import make_task
     from ...language import generate
 
@@ -107,10 +102,10 @@ def pairs(before: CausalLM, after: CausalLM) -> list[tuple[str, str]]:
 
 
 def _clear(run: Path) -> None:
-    """Delete an earlier demo, and nothing else."""
+    """Delete an earlier demo; refuse to delete anything else."""
     if not run.exists() or (run.is_dir() and not any(run.iterdir())):
         return
     request = read_request(run) if run.is_dir() else None
     if request is None or request.command != "demo":
-        raise UserError(f"{run} holds something other than a demo, which will not be deleted: name another --run")
+        raise UserError(f"{run} is not a demo's folder and will not be deleted: name another --run")
     shutil.rmtree(run)

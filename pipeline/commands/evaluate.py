@@ -1,4 +1,4 @@
-"""`textrlhf evaluate`: play episodes without learning."""
+"""`textrlhf evaluate`: play episodes without training."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from ..runs.run_folder import EVALUATION_SEED, find_checkpoint, load_agent, outc
 
 @dataclass
 class Options:
-    """Play episodes without learning, and print mean, deviation, worst and best of their returns.
+    """Play episodes without training, and print mean, standard deviation, worst and best of their returns.
 
     Example:
       textrlhf evaluate runs/cartpole --episodes 20
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
-    """a run's folder (its last checkpoint is taken), or a checkpoint's"""
+    """a run's folder (its last checkpoint is used), or a checkpoint's"""
     episodes: int = 100
     """how many to play"""
     stochastic: bool = False
-    """draw actions as in training, instead of taking the likeliest"""
+    """sample actions as in training, instead of taking the most likely"""
     seed: int = EVALUATION_SEED
     """which episodes: the same seed gives the same scores"""
     best: bool = False
-    """take the best agent the run has kept (train --evaluate-every), not the last"""
+    """use the best agent of the run (train --evaluate-every), not the last"""
     module: str | None = None
     """a module to import first, which registers the environment"""
     device: str | None = None
-    """where the policy runs: auto, cpu or cuda; by default where it learnt"""
+    """where the policy runs: auto, cpu or cuda; by default where it was trained"""
     json: bool = False
     """print one line of JSON"""
 
@@ -58,7 +58,7 @@ def evaluate(argv: Sequence[str]) -> None:
         result = outcome(agent, scores, deterministic=not options.stochastic, seed=options.seed)
         print(json.dumps({**result, "checkpoint": str(checkpoint.path)}))
         return
-    how = "drawn" if options.stochastic else "the likeliest"
+    how = "sampled" if options.stochastic else "the most likely"
     key_values(
         [
             ("Agent", f"{agent!r}"),

@@ -1,4 +1,4 @@
-"""`textrlhf envs` and `textrlhf agents`: what there is."""
+"""`textrlhf envs` and `textrlhf agents`: lists of both."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..console.printing import console, key_values, line
 
 @dataclass
 class EnvsOptions:
-    """List the environments made here, and those with tuned hyperparameters, by agent.
+    """List our own environments, and those with tuned hyperparameters, by agent.
 
     Example:
       textrlhf envs --all
     """
 
     all: bool = False
-    """list every registered environment instead, one id a line"""
+    """list every registered environment instead, one id per line"""
 
 
 @dataclass
@@ -57,7 +57,7 @@ def envs(argv: Sequence[str]) -> None:
             table.add_row(Text(env_id), f"{tuned.total_timesteps:,}", Text(words))
         console.print(table)
     line("Any other Gymnasium environment works too: --env Acrobot-v1, or --env module:Id-v0 for one that a module")
-    line("registers. `textrlhf envs --all` lists every id registered here.")
+    line("registers. `textrlhf envs --all` lists all registered ids.")
 
 
 def agents(argv: Sequence[str]) -> None:
@@ -67,7 +67,7 @@ def agents(argv: Sequence[str]) -> None:
 
     key_values([(name, (agent_class(name).__doc__ or "").strip().partition("\n")[0]) for name in AGENTS])
     line()
-    line("Their hyperparameters: `textrlhf train --agent ppo --help`; with --env ID, the ones tuned for it.")
+    line("Their hyperparameters: `textrlhf train --agent ppo --help`; with --env ID, those tuned for it.")
 
 
 def _plain(value: object) -> str:

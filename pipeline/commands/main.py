@@ -1,33 +1,38 @@
-"""The command `textrlhf`: which word runs which module."""
+"""The command `textrlhf`: its subcommands."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Sequence
 
-from ..console.errors import UserError, nearest
+from ..console.dispatch import print_overview, run_command
+from ..console.errors import UserError
+from ..console.printing import line
 
 COMMANDS = {
-    "demo": ("demo", "a language model learns to write what a reward model likes, in three minutes: start here"),
-    "train": ("train", "teach an agent an environment"),
+    "demo": ("demo", "train a language model to please a reward model, in three minutes: start here"),
+    "train": ("train", "train an agent on an environment"),
     "resume": ("resume", "finish a run that was interrupted"),
-    "evaluate": ("evaluate", "play episodes without learning, and print the scores"),
-    "watch": ("watch", "see an agent play"),
-    "write": ("write", "let a taught language model go on from a prompt"),
-    "reward": ("reward.main", "train, evaluate and use reward models: what people like, learned"),
-    "envs": ("listing", "list environments with tuned hyperparameters, or all there are"),
+    "evaluate": ("evaluate", "play episodes without training, and print the scores"),
+    "watch": ("watch", "watch an agent play"),
+    "write": ("write", "continue a prompt with a trained language model"),
+    "reward": ("reward.main", "train, evaluate and use reward models"),
+    "envs": ("listing", "list environments with tuned hyperparameters, or all"),
     "agents": ("listing", "list the agents"),
 }
-"""name -> the module here that has a function of that name (imported only when called), and what it does"""
+EXAMPLES = (
+    "textrlhf demo",
+    "textrlhf train --agent ppo --env CartPole-v1 --steps 100000 --seed 0 --run runs/cartpole",
+    "textrlhf evaluate runs/cartpole",
+    "textrlhf reward train prefs.jsonl --model reviews --run runs/my-reward-model",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command line; a user's mistake ends it with one line and status 2."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Run a command line; a mistake of the user ends it with one line and status 2."""
     try:
-        _run(words)
+        _run(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         if os.environ.get("TEXTRLHF_TRACEBACK"):
             raise
@@ -36,42 +41,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("textrlhf: interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # `| head` has seen enough; what is still buffered must not raise at exit
+    except BrokenPipeError:  # as from `| head`; what is still buffered must not raise at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
 
-def _run(words: list[str]) -> None:
-    name = words[0] if words else "--help"
-    if name in ("-h", "--help", "help"):
-        _overview()
-    elif name == "--version":
+def _run(argv: Sequence[str]) -> None:
+    if list(argv[:1]) == ["--version"]:
         from ... import __version__
 
         print(f"textrlhf {__version__}")
-    elif name in COMMANDS:
-        module = importlib.import_module(f".{COMMANDS[name][0]}", __package__)
-        getattr(module, name)(words[1:])
     else:
-        near = nearest(name, COMMANDS)
-        hint = f"did you mean {near!r}?" if near else f"there are {', '.join(COMMANDS)}"
-        raise UserError(f"no command {name!r}: {hint} (textrlhf --help)")
+        run_command(argv, "textrlhf", __package__ or "", COMMANDS, _overview)
 
 
 def _overview() -> None:
-    from ..console.printing import heading, key_values, line
-
-    line("usage: textrlhf COMMAND [OPTIONS]")
-    line()
-    line("Learners for any Gymnasium environment, control or text.")
-    line()
-    heading("Commands")
-    key_values([(f"  {name}", what) for name, (_, what) in COMMANDS.items()])
-    line()
-    heading("Examples")
-    line("  textrlhf demo")
-    line("  textrlhf train --agent ppo --env CartPole-v1 --steps 100000 --seed 0 --run runs/cartpole")
-    line("  textrlhf evaluate runs/cartpole")
-    line("  textrlhf reward train prefs.jsonl --model reviews --run runs/my-reward-model")
-    line()
-    line("textrlhf COMMAND --help tells more. With TEXTRLHF_TRACEBACK=1 an error shows where it came from.")
+    about = "Reinforcement learning on any Gymnasium environment, control or text."
+    print_overview("textrlhf", about, COMMANDS, EXAMPLES)
+    line("With TEXTRLHF_TRACEBACK=1 an error shows its traceback.")

@@ -12,10 +12,11 @@ import tyro
 
 from ...records.progress import rounded
 from ..console.arguments import parse
+from ..console.checks import existing_folder
 from ..console.errors import UserError, as_user_error
 from ..console.printing import heading, key_values, line
 from ..runs.reward_run import is_reward_run
-from ..runs.run_folder import Request, check_checkpoint, existing, find_checkpoint, holds_run, read_request
+from ..runs.run_folder import Request, check_checkpoint, find_checkpoint, holds_run, read_request
 
 if TYPE_CHECKING:
     from ...records.checkpoint import Checkpoint
@@ -32,7 +33,7 @@ class Options:
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """the run's folder, as given to train --run"""
     ignore_stop_at: bool = False
-    """learn all the steps the run was to take, though it has reached its --stop-at"""
+    """train for all steps, although the run has reached its --stop-at"""
     module: str | None = None
     """a module to import first, which registers the environment"""
     quiet: bool = False
@@ -42,7 +43,7 @@ class Options:
 def resume(argv: Sequence[str]) -> None:
     """Run `textrlhf resume`."""
     options = parse(Options, argv, "resume")
-    run = existing(options.run)
+    run = existing_folder(options.run)
     if is_reward_run(run):
         from .reward.train import resume_run
 
@@ -65,10 +66,10 @@ def resume(argv: Sequence[str]) -> None:
     request = request or _request_from_python(checkpoint)
     if options.ignore_stop_at:
         request = dataclasses.replace(request, stop_at=None)
-        request.save(run)  # so that a second interruption does not bring it back
+        request.save(run)  # so that resuming again does not bring it back
     step, end = _progress(checkpoint)
     if not options.quiet:
-        heading(f"{run} goes on from step {step:,} of {end:,}")
+        heading(f"{run} resumes from step {step:,} of {end:,}")
     with learning(run), as_user_error(CheckpointError, gym.error.Error):
         agent: Agent = Agent.resume(run, callbacks=request.callbacks(), progress=not options.quiet)
     report(agent, run, request, quiet=options.quiet)
@@ -76,17 +77,17 @@ def resume(argv: Sequence[str]) -> None:
 
 
 def _is_over(checkpoint: Checkpoint, run: Path, request: Request | None, options: Options) -> bool:
-    """Whether there is nothing left to learn; if so, say why."""
+    """Whether the run is finished; if so, print why."""
     from ..runs.run_report import places
 
     step, end = _progress(checkpoint)
     stop_at = request.stop_at if request else None
     if step >= end:
         heading(f"{run} is finished: all of its {end:,} steps are done.")
-    # A run that ended by itself was evaluated where it ended; one that was killed was not.
+    # A run that stopped by itself was evaluated at its last step; one that was killed was not.
     elif stop_at is not None and _evaluated_at(run) == step and not options.ignore_stop_at:
         heading(f"{run} is finished: it reached --stop-at {rounded(stop_at)} at step {step:,} of {end:,}.")
-        line("To learn the other steps too, add --ignore-stop-at.")
+        line("To train for the remaining steps too, add --ignore-stop-at.")
     else:
         return False
     key_values(places(run))
@@ -97,7 +98,7 @@ def _progress(checkpoint: Checkpoint) -> tuple[int, int]:
     try:
         return int(checkpoint.state["learning"]["num_timesteps"]), int(checkpoint.state["plan"]["end"])
     except (KeyError, TypeError) as error:
-        raise UserError(f"{checkpoint.path} is not a point to resume from: it has no plan") from error
+        raise UserError(f"{checkpoint.path} cannot be resumed: it has no plan") from error
 
 
 def _evaluated_at(run: Path) -> int | None:
@@ -110,8 +111,8 @@ def _evaluated_at(run: Path) -> int | None:
 
 
 def _request_from_python(checkpoint: Checkpoint) -> Request:
-    """What to assume of a run that `agent.learn(run=…)` began: no callbacks."""
+    """The request of a run that `agent.learn(run=…)` started: no callbacks."""
     if checkpoint.state.get("callbacks"):
-        line("This run was begun from Python with callbacks, which a command cannot make again: going on without.")
+        line("This run was started from Python with callbacks, which a command cannot recreate: resuming without them.")
     recipe: Any = checkpoint.state.get("env") or {}
     return Request(command="learn", env=str(recipe.get("id")), steps=_progress(checkpoint)[1])

@@ -1,4 +1,4 @@
-"""`textrlhf train`: teach an agent an environment."""
+"""`textrlhf train`: train an agent on an environment."""
 
 from __future__ import annotations
 
@@ -19,45 +19,45 @@ from ...agents.settings.registry import AGENTS, agent_class
 from ...envs.registration import TEXT_ENVS
 from ..console.arguments import parse, peek, wants_help
 from ..console.checks import at_least_one, check_device, find_environment
-from ..console.errors import UserError, as_user_error, nearest
+from ..console.errors import UserError, as_user_error, did_you_mean
 from ..console.printing import heading
-from ..runs.run_folder import Request, holds_run
+from ..runs.run_folder import Request, new_run
 from ..runs.run_report import learning, report
 
-STEPS = 100_000  # where nothing is tuned
+STEPS = 100_000  # without tuned hyperparameters
 
 
 @dataclass
 class Options:
-    """Teach an agent an environment, and keep everything about it in a folder.
+    """Train an agent on an environment, and save everything about it in a folder.
 
     Example:
       textrlhf train --agent ppo --env CartPole-v1 --steps 100000 --seed 0 --run runs/cartpole
 
-    Every hyperparameter is an option too. Their defaults below are those of the --agent and --env given: the tuned
-    ones where there are some (textrlhf envs), so ask with both, as in textrlhf train --env CartPole-v1 --help.
+    Every hyperparameter is an option too. The defaults below are those of the given --agent and --env, tuned where
+    there are tuned ones (textrlhf envs): give both, as in textrlhf train --env CartPole-v1 --help.
     """
 
     env: Annotated[str, tyro.conf.arg(metavar="ID")] = tyro.MISSING
-    """the environment, for example CartPole-v1; module:Id-v0 for one that a module of yours registers"""
+    """the environment, for example CartPole-v1; module:Id-v0 for one that your module registers"""
     agent: str = "ppo"
-    """who learns; textrlhf agents lists them"""
+    """the algorithm; textrlhf agents lists them"""
     steps: int = STEPS
-    """how many steps to learn for, all environments counted"""
+    """number of environment steps, counted over all parallel environments"""
     run: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
-    """where to keep it; by default runs/ENV-AGENT-SEED, with the time where there is no seed"""
+    """where to save it; by default runs/ENV-AGENT-SEED, with the time if there is no seed"""
     env_kwargs: Annotated[str, tyro.conf.arg(metavar="JSON")] = "{}"
     """arguments for the environment as a JSON object, for example '{"is_slippery": false}'"""
     tuned: bool = True
-    """begin with the environment's tuned hyperparameters, where there are some"""
+    """start from the environment's tuned hyperparameters, if there are any"""
     evaluate_every: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """play 20 episodes every N steps, and keep the best agent so far in DIR/best"""
+    """evaluate on 20 episodes every N steps, and save the best agent in DIR/best"""
     evaluation_episodes: int = 100
-    """how many episodes the last evaluation plays"""
+    """number of episodes of the final evaluation"""
     stop_at: Annotated[float | None, tyro.conf.arg(metavar="SCORE")] = None
     """stop early, once an evaluation (with --evaluate-every) or the last 100 training episodes average SCORE"""
     kl_target: Annotated[float | None, tyro.conf.arg(metavar="NATS")] = None
-    """of texts: move the price of KL so that they come to lie so far from the reference model"""
+    """for text: adapt the KL penalty towards this KL from the reference model per text"""
     quiet: bool = False
     """print nothing but the result"""
 
@@ -90,10 +90,10 @@ def train(argv: Sequence[str]) -> None:
     )
     request.save(run)
     if not options.quiet:
-        whose = ("tuned" if known else "plain") + " hyperparameters"
+        which = ("tuned" if known else "default") + " hyperparameters"
         if changed.keys() - {"seed"}:
-            whose += f", but {', '.join(f'{name}={value}' for name, value in changed.items() if name != 'seed')}"
-        heading(f"{kind.__name__} learns {options.env}: {options.steps:,} steps, seed {agent.seed}, {whose}")
+            which += f" except {', '.join(f'{name}={value}' for name, value in changed.items() if name != 'seed')}"
+        heading(f"{kind.__name__} on {options.env}: {options.steps:,} steps, seed {agent.seed}, {which}")
     with learning(run):
         agent.learn(options.steps, callbacks=request.callbacks(), run=run, progress=not options.quiet)
     report(agent, run, request, quiet=options.quiet)
@@ -101,11 +101,10 @@ def train(argv: Sequence[str]) -> None:
 
 
 def parse_options(argv: Sequence[str]) -> tuple[Options, Config]:
-    """Read a command line whose options depend on the agent, and their defaults on the environment."""
+    """Parse a command line whose options depend on the agent, and their defaults on the environment."""
     name, env = peek(argv, "--agent", "ppo") or "", peek(argv, "--env")
     if name not in AGENTS:
-        near = nearest(name, AGENTS)
-        hint = f"did you mean {near!r}?" if near else "`textrlhf agents` lists them"
+        hint = did_you_mean(name, AGENTS, "`textrlhf agents` lists them")
         raise UserError(f"no agent {name!r}: {hint}")
     if not env and not wants_help(argv):
         raise UserError("train needs an environment: --env CartPole-v1, for example (`textrlhf envs` lists more)")
@@ -120,7 +119,7 @@ def parse_options(argv: Sequence[str]) -> tuple[Options, Config]:
 
 
 def starting_point(agent: str, env: str, env_kwargs: dict[str, Any], *, tuned: bool) -> tuple[Config, int]:
-    """The hyperparameters and the steps to begin with: tuned for the environment, or the agent's own."""
+    """The default hyperparameters and steps: tuned for the environment, or the agent's own."""
     kind = agent_class(agent).config_class
     if tuned and (known := tuned_for(agent, env, env_kwargs)):
         return make_config(kind, **known.hyperparameters), known.total_timesteps
@@ -129,7 +128,7 @@ def starting_point(agent: str, env: str, env_kwargs: dict[str, Any], *, tuned: b
 
 
 def _changed(config: Config, begin: Config) -> dict[str, Any]:
-    """What the user wants otherwise."""
+    """The hyperparameters that the user changed."""
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     return {name: value for name, value in values.items() if value != getattr(begin, name)}
 
@@ -137,19 +136,11 @@ def _changed(config: Config, begin: Config) -> dict[str, Any]:
 def _new_run(options: Options, config: Config) -> Path:
     env = options.env.rpartition(":")[2].replace("/", "-").lower()
     which = time.strftime("%Y%m%d-%H%M%S") if config.seed is None else config.seed
-    run = Path(options.run or f"runs/{env}-{options.agent}-{which}")
-    if run.exists() and not run.is_dir():
-        raise UserError(f"--run {run} is a file: name a folder")
-    if holds_run(run):
-        raise UserError(
-            f"{run} already holds a run: finish it with `textrlhf resume {run}`, name another folder with --run, "
-            "or delete it"
-        )
-    return run
+    return new_run(options.run or f"runs/{env}-{options.agent}-{which}")
 
 
 def _peeked(argv: Sequence[str]) -> dict[str, Any]:
-    """The environment's arguments on a command line that is not parsed yet; what is wrong with them is said later."""
+    """The environment's arguments on a command line that is not parsed yet; errors in them are reported later."""
     try:
         return _json_object(peek(argv, "--env-kwargs") or "{}")
     except UserError:

@@ -1,4 +1,4 @@
-"""`textrlhf watch`: see an agent play."""
+"""`textrlhf watch`: watch an agent play."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 @dataclass
 class Options:
-    """See an agent play: in a window where there is a display, as text where the environment can.
+    """Watch an agent play: in a window if there is a display, else as text if the environment supports it.
 
     Example:
       textrlhf watch runs/cartpole --episodes 3
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
-    """a run's folder (its last checkpoint is taken), or a checkpoint's"""
+    """a run's folder (its last checkpoint is used), or a checkpoint's"""
     episodes: int = 1
     """how many to play"""
     stochastic: bool = False
-    """draw actions as in training, instead of taking the likeliest"""
+    """sample actions as in training, instead of taking the most likely"""
     seed: int = 0
     """which episodes"""
     best: bool = False
-    """take the best agent the run has kept (train --evaluate-every), not the last"""
+    """use the best agent of the run (train --evaluate-every), not the last"""
     module: str | None = None
     """a module to import first, which registers the environment"""
     device: str | None = None
-    """where the policy runs: auto, cpu or cuda; by default where it learnt"""
+    """where the policy runs: auto, cpu or cuda; by default where it was trained"""
 
 
 def watch(argv: Sequence[str]) -> None:
@@ -63,25 +63,25 @@ def watch(argv: Sequence[str]) -> None:
         except UserError as error:
             if "ansi" not in render_modes(agent):
                 raise
-            line(f"No window ({error}), so as text.")
+            line(f"No window ({error}): showing text instead.")
             play(agent, "ansi", options)
     agent.close()
 
 
 def has_display() -> bool:
-    """Whether a window can open; SDL_VIDEODRIVER=dummy is one that nobody sees."""
+    """Whether a window can open; SDL_VIDEODRIVER=dummy is an invisible one."""
     if sys.platform in ("darwin", "win32"):
         return True
     return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"))
 
 
 def render_modes(agent: Agent) -> list[str]:
-    """The ways the agent's environment can be shown."""
+    """The render modes of the agent's environment."""
     import gymnasium as gym
 
     recipe = agent.env.recipe
     if recipe is None:
-        raise UserError("this agent's environment cannot be made again by its id, so it cannot be watched")
+        raise UserError("this agent's environment cannot be made by an id, so it cannot be watched")
     env = gym.make(recipe["id"], **{**recipe["kwargs"], "render_mode": None})
     try:
         return list(env.metadata.get("render_modes", []))
@@ -90,25 +90,24 @@ def render_modes(agent: Agent) -> list[str]:
 
 
 def pick_mode(modes: Sequence[str], display: bool) -> str:
-    """A window where it can be seen, else text; else say what is missing."""
+    """A window if there is a display, else text, else an error."""
     if "human" in modes and display:
         return "human"
     if "ansi" in modes:
         return "ansi"
     if "human" in modes:
         raise UserError(
-            "nothing to show it on: this environment draws in a window, and there is no display (DISPLAY and "
-            'WAYLAND_DISPLAY are unset). Where there is one, it needs pip install "gymnasium[classic-control]" or the '
-            "environment's own extra; without, `textrlhf evaluate` prints the scores"
+            "there is no display for a window (DISPLAY and WAYLAND_DISPLAY are unset): use a machine with one and pip "
+            'install "gymnasium[classic-control]", or the environment\'s own extra, or use `textrlhf evaluate`'
         )
     raise UserError(
-        f"this environment shows itself neither in a window nor as text: its render_modes are {list(modes)}, of which "
-        '"human" or "ansi" is needed; `textrlhf evaluate` prints the scores'
+        f'this environment has the render_modes {list(modes)}: expected "human" or "ansi" among them; print the scores '
+        "with `textrlhf evaluate`"
     )
 
 
 def play(agent: Agent, mode: str, options: Options) -> None:
-    """Play and show every step."""
+    """Play episodes and show every step."""
     import gymnasium as gym
     from gymnasium.vector import AutoresetMode
 
@@ -121,7 +120,7 @@ def play(agent: Agent, mode: str, options: Options) -> None:
         recipe["id"],
         num_envs=1,
         vectorization_mode="sync",
-        vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},  # else the last frame is never seen
+        vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},  # else the last frame of an episode is never shown
         **{**recipe["kwargs"], "render_mode": mode},
     )
     adapter = EnvAdapter(Vectorized(env, recipe, owned=True))
@@ -139,5 +138,5 @@ def play(agent: Agent, mode: str, options: Options) -> None:
 
 
 def _show(env: Any, mode: str) -> None:
-    if mode == "ansi":  # a window draws by itself
-        print(env.render()[0])  # with its colours also into a file: in FrozenLake they say where the player is
+    if mode == "ansi":  # a window draws itself
+        print(env.render()[0])  # with colours even in a file: in FrozenLake they mark the player

@@ -1,4 +1,4 @@
-"""`textrlhf write`: let a model that was taught, or any other, go on from a prompt."""
+"""`textrlhf write`: continue a prompt with a trained language model, or any other."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from typing import Annotated
 import tyro
 
 from ..console.arguments import parse
-from ..console.checks import at_least_one, check_device
+from ..console.checks import at_least_one, check_device, existing_folder
 from ..console.errors import UserError, as_user_error
 from ..console.printing import line
-from ..runs.run_folder import existing
+from ..runs.reward_run import open_reward_model
 
 
 @dataclass
 class Options:
-    """Write on from a prompt with the language model of a run.
+    """Continue a prompt with the language model of a run.
 
     Example:
       textrlhf write "The film was" --run runs/text -n 3
     """
 
     prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")]
-    """what the text begins with"""
+    """the beginning of the text"""
     run: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs/demo"
-    """the run whose model writes"""
+    """the run whose model to use"""
     model: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """another model instead: a folder, a hub id, or a shipped one by name"""
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1
     """how many texts"""
     max_new_tokens: int | None = None
-    """at most so many tokens each; by default as many as the model has room for, and no more than 256"""
+    """maximum length; by default as many tokens as the model has positions for, and at most 256"""
     temperature: float = 1.0
-    """1 draws as in training, less is bolder, 0 takes the likeliest token"""
+    """1 samples as in training, less is more deterministic, 0 takes the most likely token"""
     top_k: int | None = None
-    """draw from the K likeliest tokens only"""
+    """sample from the K most likely tokens only"""
     top_p: float | None = None
-    """draw from the likeliest tokens that make up this share of the probability only"""
+    """sample from the most likely tokens with this total probability only"""
     seed: int = 0
-    """which texts"""
-    reward_model: Annotated[str | None, tyro.conf.arg(metavar="MODEL_FOLDER")] = None
-    """a reward model that scores each text: a run, a folder, a hub id, or a shipped one by name"""
+    """random seed"""
+    reward_model: Annotated[str | None, tyro.conf.arg(metavar="REWARD_MODEL")] = None
+    """a reward model to score each text: a run, a folder, a hub id, or a shipped one by name"""
     device: str = "auto"
     """where the model runs: auto, cpu or cuda"""
 
@@ -57,18 +57,17 @@ def write(argv: Sequence[str]) -> None:
     name = options.model or _model_of(options.run)
 
     from ...language import LanguageError, generate, load
-    from .reward.main import open_reward_model
 
     with as_user_error(LanguageError):
         lm = load(name, options.device)
     tokens = lm.encode(options.prompt)
     if not len(tokens):
-        raise UserError(f"PROMPT {options.prompt!r} has no tokens: a model needs at least one to go on from")
+        raise UserError(f"PROMPT {options.prompt!r} has no tokens: expected at least one")
     if lm.with_unknown_tokens([tokens]):
-        raise UserError(f"PROMPT {options.prompt!r} holds words that {lm} does not know")
+        raise UserError(f"PROMPT {options.prompt!r} has words that {lm} does not know")
     room = 256 if lm.context is None else min(lm.context - len(tokens), 256)
     if room < 1:
-        raise UserError(f"PROMPT has {len(tokens)} tokens, all that {lm} has positions for: shorten it")
+        raise UserError(f"PROMPT has {len(tokens)} tokens, which fill the {lm.context} positions of {lm}: shorten it")
     with as_user_error(ValueError):
         texts = generate(
             lm,
@@ -92,10 +91,10 @@ def write(argv: Sequence[str]) -> None:
 
 
 def _model_of(run: str) -> Path:
-    folder = existing(run) / "model"
+    folder = existing_folder(run) / "model"
     if not folder.is_dir():
         raise UserError(
-            f"{run} keeps no language model: it is there from the first checkpoint of a run on a text environment "
+            f"{run} has no language model: a run on a text environment saves one with its first checkpoint "
             "(textrlhf train --env TextRLHF-v0 --run DIR); or name a model with --model"
         )
     return folder

@@ -1,4 +1,4 @@
-"""Dataclasses to command lines: tyro parses them, and its errors become one line."""
+"""Parsing command lines into dataclasses with tyro, its errors reduced to one line."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
-from .errors import UserError, nearest
+from .errors import UserError, did_you_mean
 
 T = TypeVar("T")
 
 
 def parse(kind: type[T], argv: Sequence[str], command: str, default: T | None = None) -> T:
-    """Read the arguments of `textrlhf <command>` into a dataclass; its docstring opens the help."""
+    """Parse the arguments of `textrlhf <command>` into a dataclass; its docstring begins the help."""
     program = f"textrlhf {command}"
     if not wants_help(argv):
         _refuse_unknown_flags(kind, argv, command)
@@ -41,12 +41,12 @@ def parse(kind: type[T], argv: Sequence[str], command: str, default: T | None = 
 
 
 def wants_help(argv: Sequence[str]) -> bool:
-    """Whether help is asked for, whatever else."""
+    """Whether the arguments ask for help."""
     return "--help" in argv or "-h" in argv
 
 
 def peek(argv: Sequence[str], flag: str, default: str | None = None) -> str | None:
-    """The value a flag has on a command line that is not parsed yet."""
+    """The value of a flag on a command line that is not parsed yet."""
     for word, following in zip(argv, [*argv[1:], None], strict=False):
         if word == flag:
             default = following
@@ -60,13 +60,12 @@ def _refuse_unknown_flags(kind: Any, argv: Sequence[str], command: str) -> None:
     for word in argv:
         flag = word.partition("=")[0].replace("_", "-")
         if flag.startswith("--") and flag not in known:
-            near = nearest(flag[2:], [other[2:] for other in known])
-            hint = f"did you mean --{near}?" if near else f"textrlhf {command} --help lists the options"
+            hint = did_you_mean(flag, known, f"textrlhf {command} --help lists the options")
             raise UserError(f"{command} has no option {word.partition('=')[0]}: {hint}")
 
 
 def _flags(kind: Any) -> Iterator[str]:
-    """Every option a dataclass gives, those of dataclasses inside it too."""
+    """Every option of a dataclass, nested dataclasses included."""
     hints = get_type_hints(kind)
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(hints[field.name]):
@@ -77,7 +76,7 @@ def _flags(kind: Any) -> Iterator[str]:
 
 
 def _plain(printed: str) -> str:
-    """The message inside one of tyro's boxes: its lines up to the ruler, without frame and title."""
+    """The message in one of tyro's boxes: its lines up to the ruler, without frame and title."""
     rows = [re.sub(r"\x1b\[[0-9;]*m", "", row).strip("│|╭╮╰╯+ ") for row in printed.splitlines()]
     message: list[str] = []
     for row in rows[1:]:

@@ -1,4 +1,4 @@
-"""A user's mistakes, told in one line with the remedy."""
+"""Mistakes of the user, reported in one line with the remedy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 
 class UserError(Exception):
-    """What the user can put right; the command prints it as one line and ends with `status`."""
+    """Something the user can correct; the command prints it as one line and exits with `status`."""
 
     def __init__(self, message: str, status: int = 2) -> None:
         super().__init__(" ".join(message.split()))
@@ -17,9 +17,9 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def as_user_error(*kinds: type[Exception], about: str = "") -> Iterator[None]:
-    """Turn exceptions of these kinds into a UserError that opens with `about`.
+    """Turn exceptions of these kinds into a UserError that begins with `about`.
 
-    To be held around as little code as possible: whatever else goes wrong is our own fault, and keeps its traceback.
+    Wrap as little code as possible: anything else that is raised is a bug and should keep its traceback.
     """
     try:
         yield
@@ -31,7 +31,13 @@ def as_user_error(*kinds: type[Exception], about: str = "") -> Iterator[None]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like a misspelt one, if any is."""
+    """The known name most similar to a misspelt one, if any."""
     names = {other.lower(): other for other in known}
     found = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     return names[found[0]] if found else None
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
+    """A hint at the most similar known name, else `otherwise`."""
+    near = nearest(name, known)
+    return f"did you mean {near}?" if near else otherwise

@@ -1,4 +1,4 @@
-"""How the commands speak: a heading, facts in two columns, what to try next."""
+"""Printing to the terminal: headings, names with values, tables, suggestions."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ console = Console(highlight=False)
 
 
 def heading(text: str) -> None:
-    """Print a line that stands out."""
+    """Print a bold line."""
     console.print(Text(text, style="bold"), soft_wrap=True)
 
 
 def line(text: str = "", style: str = "") -> None:
-    """Print a line as it is: never wrapped, brackets are no markup."""
+    """Print a line as it is, without wrapping or markup."""
     console.print(Text(text, style=style), soft_wrap=True)
 
 
 def key_values(pairs: Sequence[tuple[str, str]]) -> None:
-    """Print names and what belongs to them, aligned."""
+    """Print names and their values, aligned."""
     width = max(len(name) for name, _ in pairs) + 2
     for name, value in pairs:
         console.print(Text.assemble((name.ljust(width), "cyan"), value), soft_wrap=True)
@@ -38,7 +38,7 @@ def side_by_side(titles: tuple[str, str], rows: Sequence[tuple[str, str]]) -> No
 
 
 def try_next(commands: Sequence[tuple[str, str]]) -> None:
-    """Print commands to copy, each with what it does."""
+    """Print commands to copy, each with its purpose."""
     width = max(len(command) for command, _ in commands) + 2
     line()
     heading("Try next")

@@ -1,1 +1,1 @@
-"""What the commands keep in a run's folder."""
+"""What the commands store in run folders and load from them."""

@@ -1,27 +1,28 @@
-"""A run's folder, as the commands see it: what was asked for, where its checkpoints are, how it ended."""
+"""An agent's run folder, as the commands see it: the request, the checkpoints, the evaluation."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..console.checks import check_device, import_module
-from ..console.errors import UserError, as_user_error, nearest
+from ...reward_models.text.config import MODEL_FOLDER
+from ..console.checks import check_device, existing_folder, folder_to_write, import_module
+from ..console.errors import UserError, as_user_error
+from .request import damaged, save_request, stored_request
 
 if TYPE_CHECKING:
     from ...agents import Agent, Callback
     from ...records.checkpoint import Checkpoint
 
 EVALUATION_SEED = 10_000
-"""of a run's last evaluation and of `textrlhf evaluate`: not the episodes by which a best agent was chosen"""
+"""of a run's last evaluation and of `textrlhf evaluate`: not the episodes that chose the best agent"""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a command line asked for beyond hyperparameters: `command.json`, from which `resume` makes it again."""
+    """What a command line asked for beyond hyperparameters."""
 
     command: str
     env: str
@@ -32,13 +33,11 @@ class Request:
     kl_target: float | None = None
 
     def save(self, run: Path) -> None:
-        """Write it into the run's folder."""
-        from ...records.folder import write_file
-
-        write_file(run / "command.json", json.dumps(dataclasses.asdict(self), indent=1))
+        """Store it in the run's folder."""
+        save_request(run, self.command, dataclasses.asdict(self))
 
     def callbacks(self) -> list[Callback]:
-        """The callbacks it stands for, of which a checkpoint keeps the states by class."""
+        """The callbacks it asks for; a checkpoint stores their states by class."""
         from ...agents import AdaptiveKL, Evaluate, StopAtReturn
 
         adaptive: list[Callback] = [] if self.kl_target is None else [AdaptiveKL(self.kl_target)]
@@ -48,49 +47,47 @@ class Request:
 
 
 def read_request(run: Path) -> Request | None:
-    """The request a run was started by; None for a run that was started from Python."""
-    file = run / "command.json"
-    if not file.exists():
+    """The request a run was started with; None for a run that was started from Python."""
+    stored = stored_request(run)
+    if stored is None:
         return None
+    names = {field.name for field in dataclasses.fields(Request)}
     try:
-        told = json.loads(file.read_text())
-        return Request(**{field.name: told[field.name] for field in dataclasses.fields(Request) if field.name in told})
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{file} is damaged ({error}): delete it to go on without it") from error
+        return Request(**{name: value for name, value in stored.items() if name in names})
+    except TypeError as error:
+        raise damaged(run, error) from error
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a run has left checkpoints there."""
+    """Whether a folder has checkpoints of a run."""
     return any((folder / "checkpoints").glob("step-*"))
 
 
-def existing(folder: str) -> Path:
-    """The folder a user named, if there is one."""
-    path = Path(folder)
-    if path.is_dir():
-        return path
-    siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
-    near = nearest(path.name, siblings)
-    hint = f"did you mean {path.with_name(near)}?" if near else "`textrlhf train --run DIR` fills one"
-    raise UserError(f"there is no folder {folder}: {hint}")
+def new_run(name: str) -> Path:
+    """The path of a folder for a run, which must not have one yet."""
+    run = folder_to_write("--run", name)
+    if any(holds_run(place) or (place / MODEL_FOLDER).exists() for place in (run, *run.glob("member-*"))):
+        raise UserError(
+            f"{run} already holds a run: finish it with `textrlhf resume {run}`, name another folder with --run, or "
+            "delete it"
+        )
+    return run
 
 
 def find_checkpoint(folder: str, *, best: bool = False) -> Checkpoint:
-    """Read a checkpoint's folder, or the last (or the best) checkpoint of a run's."""
+    """Load a checkpoint's folder, or the last (or the best) checkpoint of a run's."""
     from ...records.checkpoint import CheckpointError, load_checkpoint
     from ...records.folder import recovered
     from ...records.run import Run
 
-    path = existing(folder)
+    path = existing_folder(folder)
     if best and not recovered(path / "best").is_dir():
-        raise UserError(f"{folder} keeps no best agent: train with --evaluate-every N, or leave out --best")
-    if (path / "reward_model").is_dir():
-        raise UserError(
-            f"{folder} is a reward model's run: `textrlhf reward evaluate {folder} DATA` says how good it is"
-        )
+        raise UserError(f"{folder} has no best agent: train with --evaluate-every N, or leave out --best")
+    if (path / MODEL_FOLDER).is_dir():
+        raise UserError(f"{folder} is a reward model's run: evaluate it with `textrlhf reward evaluate {folder} DATA`")
     if not (best or holds_run(path) or (path / "state.json").exists()):
         inside = [str(run) for run in sorted(path.iterdir()) if holds_run(run)]
-        hint = f"inside are {', '.join(inside)}" if inside else "`textrlhf train --run DIR` fills one"
+        hint = f"inside are {', '.join(inside)}" if inside else "`textrlhf train --run DIR` creates one"
         raise UserError(f"{folder} is neither a run nor a checkpoint: {hint}")
     with as_user_error(CheckpointError):
         if best:
@@ -99,7 +96,7 @@ def find_checkpoint(folder: str, *, best: bool = False) -> Checkpoint:
 
 
 def load_agent(checkpoint: Checkpoint, module: str | None, device: str | None) -> Agent:
-    """Make the agent of a checkpoint; `module` registers its environment, where textrlhf does not."""
+    """Restore the agent of a checkpoint; `module` registers its environment, where textrlhf does not."""
     import gymnasium as gym
 
     from ...agents import Agent
@@ -113,9 +110,9 @@ def load_agent(checkpoint: Checkpoint, module: str | None, device: str | None) -
 
 
 def check_checkpoint(checkpoint: Checkpoint, module: str | None, device: str | None = None) -> None:
-    """See that a checkpoint's environment is registered, and that its device (or the one given) is there.
+    """Refuse a checkpoint whose environment is not registered or whose device (or the one given) is not available.
 
-    The module a run was trained with is never imported unasked: a run's folder may be a stranger's.
+    The module a run was trained with is never imported automatically: a run's folder may be from someone else.
     """
     import gymnasium as gym
 

@@ -1,4 +1,4 @@
-"""How a run ends, for every command that learns: the last evaluation, and where everything lies."""
+"""The end of an agent's run, for every command that trains one: the final evaluation, and where everything is."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...records.curves import draw_frontier
+from ...records.folder import write_file
 from ...records.progress import rounded
 from ..console.errors import UserError, as_user_error
 from ..console.printing import key_values, line, try_next
@@ -24,7 +25,7 @@ _NAMES = {"kl": "KL", "eos": "ended by itself"}
 
 @contextlib.contextmanager
 def learning(run: Path) -> Iterator[None]:
-    """Held around learning: an interruption, or a environment or a loss gone wrong, ends it with what to do next."""
+    """Wrap training: report an interruption, an error of the environment or a diverged loss with the remedy."""
     from ...agents.environment.adapter import EnvError
     from ...agents.training.diagnostics import DivergedError
 
@@ -32,30 +33,30 @@ def learning(run: Path) -> Iterator[None]:
         with as_user_error(DivergedError, EnvError, FileExistsError):
             yield
     except KeyboardInterrupt:
-        remedy = f"`textrlhf resume {run}` goes on from its last checkpoint"
+        remedy = f"resume with `textrlhf resume {run}` from the last checkpoint"
         if not holds_run(run):
-            remedy = "there was no checkpoint yet (--checkpoint-every N makes them more often)"
+            remedy = "there was no checkpoint yet (--checkpoint-every N saves them more often)"
         raise UserError(f"interrupted: {remedy}", status=130) from None
 
 
 def evaluated(agent: Agent, run: Path, episodes: int) -> Scores:
-    """Evaluate what a run has learnt, and keep the scores as its `evaluation.json`."""
-    from ...records.folder import write_file
+    """Evaluate a trained agent, and save the scores as the run's `evaluation.json`."""
+    from ...agents import evaluate
 
-    drawn = writes(agent)
-    scores = drawn_scores(agent, episodes) if drawn else _likeliest_scores(agent, episodes)
-    found = outcome(agent, scores, deterministic=not drawn, seed=EVALUATION_SEED)
+    sampled = writes(agent)
+    scores = sampled_scores(agent, episodes) if sampled else evaluate(agent, n_episodes=episodes, seed=EVALUATION_SEED)
+    found = outcome(agent, scores, deterministic=not sampled, seed=EVALUATION_SEED)
     write_file(run / "evaluation.json", json.dumps(found, indent=1))
     return scores
 
 
 def writes(agent: Agent) -> bool:
-    """Whether the agent writes texts: then it is judged by what it draws, as people will read it."""
+    """Whether the agent writes texts: then it is evaluated on sampled texts, not on the most likely ones."""
     return agent.env.reference_model is not None
 
 
-def drawn_scores(agent: Agent, episodes: int) -> Scores:
-    """Texts drawn from held-out prompts."""
+def sampled_scores(agent: Agent, episodes: int) -> Scores:
+    """Scores of texts sampled after held-out prompts."""
     from ...agents import evaluate
 
     recipe = agent.env.recipe
@@ -66,7 +67,7 @@ def drawn_scores(agent: Agent, episodes: int) -> Scores:
 
 
 def has_heldout(recipe: Mapping[str, Any]) -> bool:
-    """Whether a environment's prompts come in splits of which one was held out."""
+    """Whether an environment has held-out prompts."""
     import gymnasium as gym
 
     try:
@@ -76,21 +77,15 @@ def has_heldout(recipe: Mapping[str, Any]) -> bool:
     return True
 
 
-def told(scores: Scores) -> str:
-    """What the environment said of the episodes, in a line."""
+def text_means(scores: Scores) -> str:
+    """The means of the episodes' infos, in a line."""
     named = {name: mean for name, mean in scores.means().items() if name != "length"}
     parts = [f"{_NAMES.get(name, name)} {rounded(mean)}" for name, mean in named.items()]
     return ", ".join([*parts, f"{np.mean(scores.lengths):.1f} tokens"]) + f" (means of {len(scores.lengths)} texts)"
 
 
-def _likeliest_scores(agent: Agent, episodes: int) -> Scores:
-    from ...agents import evaluate
-
-    return evaluate(agent, n_episodes=episodes, seed=EVALUATION_SEED)
-
-
 def report(agent: Agent, run: Path, request: Request, *, quiet: bool) -> None:
-    """Evaluate, and say where everything lies and what to do with it."""
+    """Evaluate, and print the scores, where everything is and what to try next."""
     scores = evaluated(agent, run, request.evaluation_episodes)
     draw_frontier(run, agent.title)
     if quiet:
@@ -99,31 +94,23 @@ def report(agent: Agent, run: Path, request: Request, *, quiet: bool) -> None:
     line()
     if agent.plan and agent.num_timesteps < agent.plan.end and request.stop_at is not None:
         line(
-            f"It stopped at step {agent.num_timesteps:,} of {agent.plan.end:,}, having reached --stop-at "
-            f"{rounded(request.stop_at)}."
+            f"Stopped at step {agent.num_timesteps:,} of {agent.plan.end:,}: --stop-at {rounded(request.stop_at)} was "
+            "reached."
         )
-    key_values([("Evaluation", told(scores) if writes(agent) else str(scores)), *places(run)])
-    best = [(f"textrlhf evaluate {run} --best", "the best agent on the way")] if (run / "best").is_dir() else []
-    try_next(
-        [
-            *_first_words(agent, run),
-            *best,
-            (f"tensorboard --logdir {run}", "every curve"),
-        ]
-    )
-
-
-def _first_words(agent: Agent, run: Path) -> list[tuple[str, str]]:
+    key_values([("Evaluation", text_means(scores) if writes(agent) else str(scores)), *places(run)])
     if writes(agent):
-        return [(f'textrlhf write "PROMPT" --run {run}', "let it write")]
-    return [
-        (f"textrlhf watch {run}", "see it play"),
-        (f"textrlhf evaluate {run} --stochastic", "with actions drawn, as in training"),
-    ]
+        first = [(f'textrlhf write "PROMPT" --run {run}', "continue a prompt")]
+    else:
+        first = [
+            (f"textrlhf watch {run}", "watch it play"),
+            (f"textrlhf evaluate {run} --stochastic", "with sampled actions, as in training"),
+        ]
+    best = [(f"textrlhf evaluate {run} --best", "the best agent of the run")] if (run / "best").is_dir() else []
+    try_next([*first, *best, (f"tensorboard --logdir {run}", "every curve")])
 
 
 def places(run: Path) -> list[tuple[str, str]]:
-    """Where the parts of a run lie."""
+    """Where the parts of a run are."""
     last = max((run / "checkpoints").glob("step-*")).name
     others = {
         "Gain over KL": run / "frontier.png",

@@ -1,1 +1,1 @@
-"""How well a reward model agrees with human judgements, and the report that says so."""
+"""How well a reward model agrees with human judgements: metrics and a report."""

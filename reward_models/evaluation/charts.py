@@ -1,4 +1,4 @@
-"""The pictures of a reward model's report: each drawn once, as an SVG that follows the page's colours or as a PNG."""
+"""The charts of a reward model's report, as SVG in the page's colours or as PNG."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .results import Histogram, Part, RatedPart
 
 (INK, MUTED, GRID), (BLUE, RED) = LIGHT[:3], LIGHT[4:6]
 ON_PAGE = {INK: "--ink", MUTED: "--muted", GRID: "--grid", BLUE: "--blue", RED: "--red"}
-WIDTH = 4.2  # inches; a phone shows a chart at about this size, so its letters stay legible
-Draw = Callable[[Any], None]  # onto a matplotlib figure
+WIDTH = 4.2  # inches, about a phone's width, so that text stays legible
+Draw = Callable[[Any], None]  # draws on a matplotlib figure
 
 
 def svg(name: str, draw: Draw, height: float = 2.7) -> str:
-    """A chart to stand inside a page; `name` keeps its inner names apart from other charts'."""
+    """A chart as SVG for a page; `name` makes its ids unique in the page."""
     buffer = io.StringIO()
     with _style(name):
         _figure(draw, height).savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
@@ -28,18 +28,16 @@ def svg(name: str, draw: Draw, height: float = 2.7) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r' (?:xmlns(?::\w+)?|version)="[^"]*"', "", text)
-    text = re.sub(
-        r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1
-    )  # the page says how wide; viewBox keeps the shape
-    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r' id="[a-z][\w.]*_\d+"', "", text)  # matplotlib's own count, the same in every chart
+    for name in ("width", "height"):  # the page sets the width, viewBox keeps the aspect ratio
+        text = re.sub(rf'(<svg[^>]*?) {name}="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r' id="[a-z][\w.]*_\d+"', "", text)  # matplotlib's counters, the same in every chart
     for colour, variable in ON_PAGE.items():
         text = text.replace(colour, f"var({variable})")
     return text
 
 
 def png(draw: Draw, height: float = 2.7) -> bytes:
-    """A chart as a picture of its own."""
+    """A chart as PNG."""
     buffer = io.BytesIO()
     with _style("png"):
         _figure(draw, height).savefig(buffer, format="png", dpi=200, facecolor="white")
@@ -47,9 +45,7 @@ def png(draw: Draw, height: float = 2.7) -> bytes:
 
 
 def reliability(of: Calibration, confidence: str, right: str) -> Draw:
-    """How often it came out so, against how probable the reward model held it, and how many cases each point stands
-    for.
-    """
+    """Observed frequency against predicted probability, and the number of cases in each bin."""
 
     def draw(figure: Any) -> None:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
@@ -57,7 +53,7 @@ def reliability(of: Calibration, confidence: str, right: str) -> Draw:
         filled = [b for b in of.bins if b.count]
         width = of.bins[0].high - low
         upper.plot([low, high], [low, high], color=MUTED, lw=1, ls=(0, (4, 3)))
-        for b in filled:  # where a true probability would end up in two cases of three
+        for b in filled:  # where a true probability would be in two cases of three
             spread = (max(b.confidence - b.error, 0), min(b.confidence + b.error, 1))
             upper.plot([b.confidence, b.confidence], spread, color=GRID, lw=7, solid_capstyle="butt")
         upper.plot([b.confidence for b in filled], [b.right for b in filled], color=BLUE, lw=1.4, marker="o", ms=4.5)
@@ -81,7 +77,7 @@ def reliability(of: Calibration, confidence: str, right: str) -> Draw:
 
 
 def accuracy_bars(parts: Sequence[Part], label: str, signed: bool = False) -> Draw:
-    """The accuracy of each part, its bounds and its size under it."""
+    """The accuracy of each part, with its bounds and size."""
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
@@ -94,9 +90,7 @@ def accuracy_bars(parts: Sequence[Part], label: str, signed: bool = False) -> Dr
             axes.annotate(
                 _percent(part.accuracy), (x, part.accuracy), (0, 2), textcoords="offset points", ha="center", fontsize=8
             )
-        largest = max(abs(bound) for part in parts for bound in (part.low, part.high)) or 1
-        names = [f"{_bounds(part.low, part.high, largest, signed)}\nn = {_count(part.count)}" for part in parts]
-        axes.set_xticks(range(len(parts)), names, fontsize=7.5)
+        _name_parts(axes, parts, signed)
         axes.set_xlim(-0.6, max(len(parts), 3) - 0.4)
         axes.tick_params(axis="x", length=0)
         axes.set_ylim(0, 1.12)
@@ -109,7 +103,7 @@ def accuracy_bars(parts: Sequence[Part], label: str, signed: bool = False) -> Dr
 
 
 def histogram(of: Histogram, better: str, worse: str) -> Draw:
-    """The scores of the better and of the worse texts."""
+    """Histograms of the scores of the better and of the worse texts."""
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
@@ -125,18 +119,14 @@ def histogram(of: Histogram, better: str, worse: str) -> Draw:
 
 
 def by_rating(parts: Sequence[RatedPart]) -> Draw:
-    """What the reward model gives to texts of each rating: median and quartiles."""
+    """Median and quartiles of the scores of each rating."""
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
         for x, part in enumerate(parts):
-            axes.plot(
-                [x, x], [part.quartiles[0], part.quartiles[2]], color=BLUE, alpha=0.35, lw=7, solid_capstyle="butt"
-            )
+            axes.plot([x, x], part.quartiles[::2], color=BLUE, alpha=0.35, lw=7, solid_capstyle="butt")
         axes.plot(range(len(parts)), [part.quartiles[1] for part in parts], color=BLUE, lw=1.4, marker="o", ms=4.5)
-        largest = max(abs(bound) for part in parts for bound in (part.low, part.high)) or 1
-        names = [f"{_bounds(part.low, part.high, largest)}\nn = {_count(part.count)}" for part in parts]
-        axes.set_xticks(range(len(parts)), names, fontsize=7.5)
+        _name_parts(axes, parts)
         axes.set_xlim(-0.5, len(parts) - 0.5)
         axes.set_ylabel("score")
         axes.set_xlabel("rating")
@@ -145,7 +135,7 @@ def by_rating(parts: Sequence[RatedPart]) -> Draw:
 
 
 def learning_curve(rows: Sequence[Mapping[str, Any]]) -> Draw:
-    """The loss of a run, step by step, and of what it did not learn from."""
+    """The training loss and the held-out loss by step."""
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
@@ -165,7 +155,7 @@ def learning_curve(rows: Sequence[Mapping[str, Any]]) -> Draw:
 
 
 def curve(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
-    """The (step, value) of the rows that have it."""
+    """The (step, value) of the rows that have a finite value."""
     return [(row["step"], row[name]) for row in rows if row.get(name) is not None and math.isfinite(row[name])]
 
 
@@ -183,7 +173,7 @@ def _style(salt: str) -> Iterator[None]:
 
     settings: Any = {
         "font.size": 8.5,
-        "svg.fonttype": "none",  # letters stay letters
+        "svg.fonttype": "none",  # text stays text
         "svg.hashsalt": salt,
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -195,6 +185,12 @@ def _style(salt: str) -> Iterator[None]:
     }
     with matplotlib.rc_context(settings):
         yield
+
+
+def _name_parts(axes: Any, parts: Sequence[Part | RatedPart], signed: bool = False) -> None:
+    largest = max(abs(bound) for part in parts for bound in (part.low, part.high)) or 1
+    names = [f"{_bounds(part.low, part.high, largest, signed)}\nn = {_count(part.count)}" for part in parts]
+    axes.set_xticks(range(len(parts)), names, fontsize=7.5)
 
 
 def _percent(value: float, _: object = None) -> str:

@@ -1,11 +1,8 @@
-"""How good a reward model is: its scores held against people's judgements.
-
-evaluate(reward model, judgements) → Evaluation   comparisons, labels, ratings (what there is of them), and the worst
-mistakes
-"""
+"""Evaluating a reward model: its scores against human judgements."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,84 +10,68 @@ from typing import Any
 import numpy as np
 
 from ..feedback.judgements import Judgement, Labelled, Ranked, Rated
-from ..reward_function import RewardFunction, Scores, call_reward
-from .metrics import (
-    Floats,
-    accuracy,
-    auroc,
-    calibration,
-    pearson,
-    ranks,
-    sigmoid,
-    spearman,
-    weighted_mean,
-)
+from ..reward_function import RewardFunction, Scores, call_reward, sigmoid
+from .metrics import Floats, accuracy, auroc, calibration, pearson, ranks, spearman, weighted_mean
 from .results import Evaluation, Histogram, Mistake, OfComparisons, OfLabels, OfRatings, Part, RatedPart
 
 __all__ = ["Evaluation", "evaluate"]
 
 PARTS = 5  # quintiles
-COLUMNS = 24  # of a histogram
+BINS = 24  # of a histogram
+Table = dict[tuple[str, str], float]  # (prompt, response) -> score
 
 
 def evaluate(
     reward_model: RewardFunction, judgements: Iterable[Judgement], *, batch_size: int = 256, hardest: int = 20
 ) -> Evaluation:
-    """Score every distinct text once, and hold the scores against the judgements.
+    """Score every distinct text once and compare the scores with the judgements.
 
-    Where the reward model has a `raw` scale of log-odds, as a `RewardModel` does, that is what it is asked for:
-    probabilities mean something only there. Of any other callable the scores are taken for log-odds. `probability`,
-    where the reward model has it, says how likely a margin makes the better one; `label_offset` is added before a
-    score becomes the probability of a good label. `hardest` is how many mistakes of each kind are kept.
+    Scores are read as log-odds: `raw` scores where the reward model has them, as a `RewardModel` does, otherwise what
+    the callable returns. Its `probability(margins)`, if any, turns differences into P(first is preferred), and its
+    `label_offset`, if any, is added for P(good). `hardest` is how many mistakes of each kind are kept.
     """
     cases = list(judgements)
     if not cases:
-        raise ValueError("judgements is empty: expected at least one; hold a part of your data out (a tenth will do)")
+        raise ValueError("judgements is empty: expected at least one; hold out a part of your data, say a tenth")
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}: expected at least 1")
     for i, case in enumerate(cases):
         if not isinstance(case, Ranked | Labelled | Rated):
             raise TypeError(f"judgements[{i}] is {case!r}: expected Ranked, Labelled or Rated")
     raw = getattr(reward_model, "raw", None)
-    scores = _ScoreOf(raw if callable(raw) else reward_model, cases, batch_size)
+    table = _score_table(raw if callable(raw) else reward_model, cases, batch_size)
     offset = float(getattr(reward_model, "label_offset", 0.0))
     likely = getattr(reward_model, "probability", sigmoid) if callable(raw) else sigmoid
-    comparisons, worst_pairs = _comparisons(scores, [case for case in cases if isinstance(case, Ranked)], likely)
-    labels, worst_labels = _labels(scores, [case for case in cases if isinstance(case, Labelled)], offset)
-    ratings, worst_ratings = _ratings(scores, [case for case in cases if isinstance(case, Rated)])
+    comparisons, worst_pairs = _comparisons(table, [case for case in cases if isinstance(case, Ranked)], likely)
+    labels, worst_labels = _labels(table, [case for case in cases if isinstance(case, Labelled)], offset)
+    ratings, worst_ratings = _ratings(table, [case for case in cases if isinstance(case, Rated)])
     mistakes = (*worst_pairs[:hardest], *worst_labels[:hardest], *worst_ratings[:hardest])
     return Evaluation("raw" if callable(raw) else "score", comparisons, labels, ratings, mistakes)
 
 
-class _ScoreOf:
-    """The score of every (prompt, response) that occurs, asked for once; those of like length share a batch."""
-
-    def __init__(self, reward_model: RewardFunction, cases: list[Judgement], batch_size: int) -> None:
-        texts = list(dict.fromkeys((case.prompt, text) for case in cases for text in case.texts))
-        texts.sort(key=lambda text: len(text[0]) + len(text[1]))
-        batches = [texts[at : at + batch_size] for at in range(0, len(texts), batch_size)]
-        answers = [
-            call_reward(reward_model, [p for p, _ in batch], [r for _, r in batch], "reward_model") for batch in batches
-        ]
-        self._found: dict[tuple[str, str], float] = dict(zip(texts, np.concatenate(answers).tolist(), strict=True))
-
-    def __call__(self, prompt: str, response: str) -> float:
-        return self._found[prompt, response]
+def _score_table(reward_model: RewardFunction, cases: list[Judgement], batch_size: int) -> Table:
+    """The score of every distinct (prompt, response); texts of similar length share a batch."""
+    texts = list(dict.fromkeys((case.prompt, text) for case in cases for text in case.responses))
+    texts.sort(key=lambda text: len(text[0]) + len(text[1]))
+    scores: list[float] = []
+    for at in range(0, len(texts), batch_size):
+        prompts, responses = zip(*texts[at : at + batch_size], strict=True)
+        scores += call_reward(reward_model, list(prompts), list(responses), "reward_model").tolist()
+    return dict(zip(texts, scores, strict=True))
 
 
 def _comparisons(
-    score: _ScoreOf, cases: list[Ranked], likely: Callable[[Scores], Scores]
+    table: Table, cases: list[Ranked[str]], likely: Callable[[Scores], Scores]
 ) -> tuple[OfComparisons | None, list[Mistake]]:
     if not cases:
         return None, []
-    rows: list[tuple[int, str, str]] = []  # (ranking, the better text, the worse one)
+    rows: list[tuple[int, str, str]] = []  # (index of the ranking, better text, worse text)
     for i, case in enumerate(cases):
-        k = len(case.responses)
-        rows += [(i, case.responses[a], case.responses[b]) for a in range(k) for b in range(a + 1, k)]
+        rows += [(i, *pair) for pair in itertools.combinations(case.responses, 2)]
     of = np.array([i for i, _, _ in rows])
-    better = np.array([score(cases[i].prompt, text) for i, text, _ in rows])
-    worse = np.array([score(cases[i].prompt, text) for i, _, text in rows])
-    longer = np.array([_words(a) - _words(b) for _, a, b in rows])
+    better = np.array([table[cases[i].prompt, text] for i, text, _ in rows])
+    worse = np.array([table[cases[i].prompt, text] for i, _, text in rows])
+    longer = np.array([len(a.split()) - len(b.split()) for _, a, b in rows])
     weights = 1.0 / np.bincount(of)[of]  # a ranking's pairs weigh 1 together
     margins = better - worse
     right = 0.5 * (np.sign(margins) + 1)
@@ -101,7 +82,7 @@ def _comparisons(
         accuracy=accuracy(margins, weights),
         accuracy_error=float(by_ranking.std(ddof=1) / math.sqrt(len(cases))) if len(cases) > 1 else math.nan,
         accuracy_if_longer_wins=accuracy(longer, weights),
-        judge_prefers_longer=accuracy(margins * np.sign(longer), weights),
+        prefers_longer=accuracy(margins * np.sign(longer), weights),
         mean_margin=weighted_mean(margins, weights),
         log_loss=weighted_mean(-np.log(np.maximum(likely(margins), 1e-300)), weights),
         calibration=calibration(likely(np.abs(margins)), right, low=0.5, weights=weights),
@@ -109,24 +90,24 @@ def _comparisons(
         by_length=_by(longer, right, weights),
         histogram=_histogram(better, worse),
     )
-    worst: dict[int, int] = {}  # each ranking's one worst pair
+    worst: dict[int, int] = {}  # the worst pair of each ranking
     for at in np.argsort(margins, kind="stable"):
         if margins[at] < 0:
             worst.setdefault(int(of[at]), int(at))
     mistakes = []
     for i, at in worst.items():
         p, (_, chosen, rejected) = float(likely(margins[at : at + 1])[0]), rows[at]
-        said = f"the reward model holds the rejected one to be better, with a probability of {100 * (1 - p):.1f} %"
+        summary = f"the reward model prefers the rejected text with a probability of {100 * (1 - p):.1f} %"
         two = float(better[at]), float(worse[at])
-        mistakes.append(Mistake("comparison", cases[i].prompt, chosen, rejected, *two, p, cases[i].place, said))
+        mistakes.append(Mistake("comparison", cases[i].prompt, chosen, rejected, *two, p, cases[i].place, summary))
     return found, mistakes
 
 
-def _labels(score: _ScoreOf, cases: list[Labelled], offset: float) -> tuple[OfLabels | None, list[Mistake]]:
+def _labels(table: Table, cases: list[Labelled[str]], offset: float) -> tuple[OfLabels | None, list[Mistake]]:
     if not cases:
         return None, []
     good = np.array([case.good for case in cases])
-    scores = np.array([score(case.prompt, case.response) for case in cases])
+    scores = np.array([table[case.prompt, case.response] for case in cases])
     odds = scores + offset
     margins = np.where(good, odds, -odds)
     found = OfLabels(
@@ -142,68 +123,68 @@ def _labels(score: _ScoreOf, cases: list[Labelled], offset: float) -> tuple[OfLa
     for at in np.argsort(margins, kind="stable"):
         if margins[at] < 0:
             case, p = cases[at], float(sigmoid(margins[at]))
-            label = "good" if case.good else "bad"
-            said = f"labelled {label}; the reward model gives that a probability of {100 * p:.1f} %"
-            mistakes.append(_of_one_text("label", case, case.good, scores[at], p, said))
+            summary = f"labelled {'good' if case.good else 'bad'}, to which the reward model gives a probability of "
+            summary += f"{100 * p:.1f} %"
+            mistakes.append(_of_one_text("label", case, case.good, scores[at], p, summary))
     return found, mistakes
 
 
-def _ratings(score: _ScoreOf, cases: list[Rated]) -> tuple[OfRatings | None, list[Mistake]]:
+def _ratings(table: Table, cases: list[Rated[str]]) -> tuple[OfRatings | None, list[Mistake]]:
     if not cases:
         return None, []
     scales = {(float(case.scale[0]), float(case.scale[1])) for case in cases}
     scale = next(iter(scales)) if len(scales) == 1 else (0.0, 1.0)
-    ratings = np.array(
-        [
-            case.rating if len(scales) == 1 else (case.rating - case.scale[0]) / (case.scale[1] - case.scale[0])
-            for case in cases
-        ]
-    )
-    scores = np.array([score(case.prompt, case.response) for case in cases])
+    ratings = np.array([case.rating for case in cases])
+    if len(scales) > 1:
+        low, high = np.array([case.scale for case in cases]).T
+        ratings = (ratings - low) / (high - low)
+    scores = np.array([table[case.prompt, case.response] for case in cases])
     parts = []
     for inside in _parts(ratings, most=10):
-        low, middle, high = np.quantile(scores[inside], [0.25, 0.5, 0.75]).tolist()
-        bounds = float(ratings[inside].min()), float(ratings[inside].max())
-        parts.append(RatedPart(*bounds, int(inside.sum()), (low, middle, high)))
+        quartiles = np.quantile(scores[inside], [0.25, 0.5, 0.75]).tolist()
+        parts.append(RatedPart(*_bounds(ratings[inside]), int(inside.sum()), tuple(quartiles)))
     found = OfRatings(len(cases), scale, spearman(ratings, scores), pearson(ratings, scores), tuple(parts))
-    # A rating names no probability: the worst mistakes are the texts whose two ranks lie furthest apart.
+    # Ratings have no probability: the worst mistakes are the texts whose two ranks differ most.
     people, own = ((ranks(values) - 0.5) / len(cases) for values in (ratings, scores))
     mistakes = []
     for at in np.argsort(-np.abs(people - own), kind="stable"):
         if people[at] != own[at]:
             case = cases[at]
-            said = (
-                f"rated {case.rating:g} on {case.scale[0]:g} to {case.scale[1]:g}, above {100 * people[at]:.0f} % of "
-            )
-            said += f"the texts; the reward model puts it above {100 * own[at]:.0f} %"
-            mistakes.append(_of_one_text("rating", case, bool(people[at] > own[at]), scores[at], None, said))
+            worst, best = case.scale
+            summary = f"rated {case.rating:g} on {worst:g} to {best:g}, above {100 * people[at]:.0f} % of the texts; "
+            summary += f"the reward model scores it above {100 * own[at]:.0f} %"
+            mistakes.append(_of_one_text("rating", case, bool(people[at] > own[at]), scores[at], None, summary))
     return found, mistakes
 
 
 def _of_one_text(
-    kind: str, case: Labelled | Rated, held_better: bool, score: float, probability: float | None, said: str
+    kind: str,
+    case: Labelled[str] | Rated[str],
+    valued_more: bool,
+    score: float,
+    probability: float | None,
+    summary: str,
 ) -> Mistake:
     text, score = case.response, float(score)
-    if held_better:
-        return Mistake(kind, case.prompt, text, None, score, None, probability, case.place, said)
-    return Mistake(kind, case.prompt, None, text, None, score, probability, case.place, said)
+    if valued_more:
+        return Mistake(kind, case.prompt, text, None, score, None, probability, case.place, summary)
+    return Mistake(kind, case.prompt, None, text, None, score, probability, case.place, summary)
 
 
 def _by(values: Floats, right: Floats, weights: Floats) -> tuple[Part, ...]:
-    """The accuracy in each quintile of some value."""
+    """The accuracy in each quintile of a value."""
     return tuple(
-        Part(
-            float(values[inside].min()),
-            float(values[inside].max()),
-            int(inside.sum()),
-            weighted_mean(right[inside], weights[inside]),
-        )
+        Part(*_bounds(values[inside]), int(inside.sum()), weighted_mean(right[inside], weights[inside]))
         for inside in _parts(values)
     )
 
 
+def _bounds(values: Floats) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
+
+
 def _parts(values: Floats, most: int = 0) -> list[Any]:
-    """Who is in which quintile; equal values stay together, and up to `most` distinct values are each their own."""
+    """Masks of the quintiles, equal values in the same one; up to `most` distinct values get a mask each."""
     distinct = np.unique(values)
     if len(distinct) <= most:
         return [values == value for value in distinct]
@@ -214,13 +195,9 @@ def _parts(values: Floats, most: int = 0) -> list[Any]:
 
 def _histogram(better: Scores, worse: Scores) -> Histogram:
     both = np.concatenate([better, worse])
-    low, high = float(both.min()), float(both.max())
-    if high - low <= 1e-9 * max(abs(low), abs(high)):  # all the same: still a column has a width
+    low, high = _bounds(both)
+    if high - low <= 1e-9 * max(abs(low), abs(high)):  # all the same: bins still need a width
         low, high = low - 0.5 - 1e-3 * abs(low), high + 0.5 + 1e-3 * abs(high)
-    edges = np.linspace(low, high, COLUMNS + 1)
+    edges = np.linspace(low, high, BINS + 1)
     counts = [tuple(np.histogram(scores, edges)[0].tolist()) for scores in (better, worse)]
     return Histogram(tuple(edges.tolist()), counts[0], counts[1])
-
-
-def _words(text: str) -> int:
-    return len(text.split())

@@ -1,4 +1,4 @@
-"""How well numbers agree with judgements: accuracy, calibration, AUROC, rank correlation. NumPy alone, in float64."""
+"""Accuracy, calibration, AUROC and correlation of scores and judgements. NumPy alone, in float64."""
 
 from __future__ import annotations
 
@@ -13,37 +13,32 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Bin:
-    """The cases whose probability lies between two bounds; the last three are nan where there are none."""
+    """The cases whose probability is between two bounds; the last three fields are nan in an empty bin."""
 
     low: float
     high: float
     count: int
-    share: float  # of all cases' weight
+    share: float  # of the total weight
     confidence: float  # the mean probability
-    right: float  # the share of cases in which it came out so
-    error: float  # the standard error of `right`, were the probabilities true
+    right: float  # the observed frequency
+    error: float  # the standard error of `right` if the probabilities were true
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Probabilities held against what came out, bin by bin."""
+    """Probabilities compared with outcomes, bin by bin."""
 
     bins: tuple[Bin, ...]
 
     @property
     def ece(self) -> float:
-        """The expected calibration error: how far probability and outcome lie apart, averaged over the cases."""
+        """The expected calibration error: mean |probability − observed frequency| over the cases."""
         return sum((b.share * abs(b.confidence - b.right) for b in self.bins if b.count), 0.0)
 
     @property
     def ece_by_chance(self) -> float:
-        """What `ece` would be if the probabilities were true: so few cases miss them by that much."""
+        """What `ece` would be if the probabilities were true, from sampling noise alone."""
         return sum((b.share * b.error * math.sqrt(2 / math.pi) for b in self.bins if b.count), 0.0)
-
-
-def sigmoid(values: ArrayLike) -> Floats:
-    """The probability whose log-odds are given; neither end overflows."""
-    return 0.5 * (1 + np.tanh(0.5 * np.asarray(values, np.float64)))
 
 
 def accuracy(margins: ArrayLike, weights: ArrayLike | None = None) -> float:
@@ -53,7 +48,7 @@ def accuracy(margins: ArrayLike, weights: ArrayLike | None = None) -> float:
 
 
 def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """The mean, nan where there is nothing."""
+    """The weighted mean; nan where there are no values."""
     values = _numbers(values, "values")
     weights = np.ones_like(values) if weights is None else _numbers(weights, "weights", len(values))
     return float(values @ weights / weights.sum()) if len(values) else math.nan
@@ -67,20 +62,20 @@ def calibration(
     low: float = 0.0,
     weights: ArrayLike | None = None,
 ) -> Calibration:
-    """Hold probabilities against outcomes (1 it came out so, 0 not, ½ a tie) in bins of equal width over [low, 1].
+    """Compare probabilities with outcomes (1, 0, or ½ for a tie) in bins of equal width over [low, 1].
 
-    For a pair the probability is the confidence in the response scored higher, never below `low=0.5`.
+    For a pair the probability is that of the response scored higher, so `low=0.5`.
     """
     p = _numbers(probabilities, "probabilities")
-    came = _numbers(outcomes, "outcomes", len(p))
+    outcome = _numbers(outcomes, "outcomes", len(p))
     w = np.ones_like(p) if weights is None else _numbers(weights, "weights", len(p))
     if bins < 1:
         raise ValueError(f"bins is {bins}: expected at least 1")
-    for name, values, least in (("probabilities", p, low), ("outcomes", came, 0.0)):
+    for name, values, least in (("probabilities", p, low), ("outcomes", outcome, 0.0)):
         if len(values) and not (least <= values.min() and values.max() <= 1):
-            raise ValueError(f"{name} lie between {values.min()} and {values.max()}: expected {least} to 1")
+            raise ValueError(f"{name} are between {values.min()} and {values.max()}: expected {least} to 1")
     edges = np.linspace(low, 1, bins + 1)
-    which = np.searchsorted(edges[1:-1], p, side="right")  # a bin holds its lower bound, the last also its upper
+    which = np.searchsorted(edges[1:-1], p, side="right")  # a bin includes its lower bound, the last one also its upper
     found = []
     for i in range(bins):
         inside = which == i
@@ -90,7 +85,7 @@ def calibration(
             share, confidence, right = (
                 float(w[inside].sum() / w.sum()),
                 float(p[inside] @ part),
-                float(came[inside] @ part),
+                float(outcome[inside] @ part),
             )
             error = math.sqrt(part**2 @ (p[inside] * (1 - p[inside])))
         count = int(inside.sum())
@@ -99,7 +94,7 @@ def calibration(
 
 
 def auroc(scores: ArrayLike, good: ArrayLike) -> float:
-    """How often a good one scores above a bad one, ties half; nan where all are good or all bad."""
+    """How often a good text scores above a bad one, ties half; nan where all are good or all bad."""
     scores = _numbers(scores, "scores")
     good = _numbers(good, "good", len(scores)).astype(bool)
     n_good, n_bad = int(good.sum()), int((~good).sum())
@@ -109,23 +104,23 @@ def auroc(scores: ArrayLike, good: ArrayLike) -> float:
 
 
 def spearman(a: ArrayLike, b: ArrayLike) -> float:
-    """The correlation of the ranks, ties sharing their mean rank; nan where one side does not vary."""
+    """Rank correlation, ties sharing their mean rank; nan where one side is constant."""
     a = _numbers(a, "a")
     return pearson(ranks(a), ranks(_numbers(b, "b", len(a))))
 
 
 def pearson(a: ArrayLike, b: ArrayLike) -> float:
-    """The linear correlation; nan where one side does not vary."""
+    """Linear correlation; nan where one side is constant."""
     x = _numbers(a, "a")
     y = _numbers(b, "b", len(x))
     if not len(x) or np.ptp(x) == 0 or np.ptp(y) == 0:
         return math.nan
-    x, y = (x - x.mean()) / np.ptp(x), (y - y.mean()) / np.ptp(y)  # neither tiny nor huge numbers lose their squares
+    x, y = (x - x.mean()) / np.ptp(x), (y - y.mean()) / np.ptp(y)  # so that no square over- or underflows
     return float(x @ y / math.sqrt((x @ x) * (y @ y)))
 
 
 def ranks(values: ArrayLike) -> Floats:
-    """Ranks from 1 for the smallest; equal values share the mean of theirs."""
+    """Ranks from 1 for the smallest; equal values share their mean rank."""
     _, which, counts = np.unique(_numbers(values, "values"), return_inverse=True, return_counts=True)
     shared: Floats = (np.cumsum(counts) - 0.5 * (counts - 1))[which]
     return shared

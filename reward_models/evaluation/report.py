@@ -1,6 +1,6 @@
-"""An evaluation as one page to read: `report.html`, with `evaluation.json` and `reliability.png` beside it.
+"""The report of an evaluation: one HTML page, `report.html`, with `evaluation.json` and `reliability.png` beside it.
 
-The page needs nothing from elsewhere, runs no script, and shows no figure that `evaluation.json` does not hold.
+The page is self-contained, runs no script, and shows no number that `evaluation.json` does not have.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,40 +16,54 @@ from typing import Any
 from ...records.folder import write_file
 from ...records.page import PAGE
 from . import charts
+from .metrics import Calibration
 from .results import Evaluation, Mistake, as_plain
 
 Explain = Callable[[str, str], Sequence[tuple[str, float]]]
 Contributions = Sequence[tuple[str, float]]  # (token, what it adds to the score)
 
-MEANINGS = {  # name: (how it is written, what it says)
-    "comparisons": (",.0f", "pairs and rankings that were judged; each counts once"),
+MEANINGS = {  # name: (format, description)
+    "comparisons": (",.0f", "pairs and rankings; each counts once"),
     "pairs": (",.0f", "pairs in them: a ranking of k has k·(k − 1)/2"),
-    "accuracy": ("%", "how often the reward model prefers what people preferred; a guess has 50 %"),
-    "accuracy_error": ("%", "one standard error of the accuracy: differences smaller than two of them mean little"),
+    "accuracy": ("%", "how often the reward model prefers what people preferred; chance is 50 %"),
+    "accuracy_error": ("%", "standard error of the accuracy: differences below two of them mean little"),
     "accuracy_if_longer_wins": (
         "%",
         "how often people preferred the longer text: the accuracy of a reward model that counts words",
     ),
-    "judge_prefers_longer": (
+    "prefers_longer": (
         "%",
-        "how often the reward model prefers the longer text; far more often than people do (the line above): it "
-        "loves length",
+        "how often the reward model prefers the longer text; far above the line before, it is biased towards length",
     ),
     "mean_margin": (".3f", "how far the preferred text scores above the other, on average"),
-    "log_loss": (".3f", "surprise at what people preferred, in nats; a guess has 0.693"),
+    "log_loss": (".3f", "−log P(what people preferred), in nats; chance is 0.693"),
     "ece": (".3f", "expected calibration error: how far its confidence is from how often it is right"),
-    "ece_by_chance": (".3f", "what that error would be for perfect confidence, from so few cases"),
+    "ece_by_chance": (".3f", "what that error would be for perfect confidence, given so few cases"),
     "labels": (",.0f", "texts labelled good or bad"),
-    "good_share": ("%", "share of them that people called good"),
-    "auroc": (".3f", "how often a good text scores above a bad one; a guess has 0.5"),
+    "good_share": ("%", "share of them that people labelled good"),
+    "auroc": (".3f", "how often a good text scores above a bad one; chance is 0.5"),
     "label_accuracy": ("%", "how often the more probable label is the one people gave"),
-    "label_log_loss": (".3f", "surprise at the labels, in nats"),
+    "label_log_loss": (".3f", "−log P(label), in nats"),
     "label_ece": (".3f", "expected calibration error of the probability that a text is good"),
-    "label_ece_by_chance": (".3f", "what that error would be for perfect probabilities, from so few cases"),
+    "label_ece_by_chance": (".3f", "what that error would be for perfect probabilities, given so few cases"),
     "ratings": (",.0f", "texts rated on a scale"),
-    "spearman": (".3f", "rank correlation of scores and ratings: 1 the same order, 0 none"),
+    "spearman": (".3f", "rank correlation of scores and ratings: 1 is the same order, 0 none"),
     "pearson": (".3f", "linear correlation of scores and ratings"),
 }
+_GOOD = ("predicted probability of good", "labelled good")  # axes of a reliability chart
+_PREFERRED = ("confidence of the reward model", "people agree")
+
+
+def figures(evaluation: Evaluation, names: Collection[str] | None = None) -> list[tuple[str, str, str]]:
+    """(name, formatted number, description) of an evaluation's metrics, of all or of those named."""
+    found = []
+    for name, value in evaluation.numbers().items():
+        form, meaning = MEANINGS[name]
+        form = ".3g" if form == ".3f" and abs(value) >= 1e6 else form
+        shown = _percent(value) if form == "%" else format(value, form).replace("-", "−")
+        if names is None or name in names:
+            found.append((name, shown, meaning))
+    return found
 
 
 def write_report(
@@ -63,9 +77,8 @@ def write_report(
 ) -> Path:
     """Write the report into a folder and return the page's path.
 
-    `facts` is what a reader should know of how the reward model came about, by name. `curves` are rows of
-    `metrics.jsonl` ("step", "loss", "heldout_loss"). `explain(prompt, response)` says what each token adds to the
-    score; where it gives nothing, the text stands unshaded.
+    `facts` are the lines of the table about the reward model. `curves` are rows of `metrics.jsonl` ("step", "loss",
+    "heldout_loss"). `explain(prompt, response)` gives what each token adds to the score, by which texts are shaded.
     """
     folder = Path(folder)
     shades = [_contributions(mistake, explain) for mistake in evaluation.hardest]
@@ -75,9 +88,14 @@ def write_report(
         mistake["contributions"] = as_plain(shade)
     plain["curves"] = as_plain(rows)
     write_file(folder / "evaluation.json", json.dumps(plain, indent=1, allow_nan=False) + "\n")
-    picture = _reliability(evaluation)
+    if evaluation.comparisons is not None:
+        picture = charts.reliability(evaluation.comparisons.calibration, *_PREFERRED)
+    elif evaluation.labels is not None:
+        picture = charts.reliability(evaluation.labels.calibration, *_GOOD)
+    else:
+        picture = None
     if picture is None:
-        (folder / "reliability.png").unlink(missing_ok=True)  # an earlier report's
+        (folder / "reliability.png").unlink(missing_ok=True)  # of an earlier report
     else:
         write_file(folder / "reliability.png", charts.png(picture, 3.6))
     body = [
@@ -91,31 +109,35 @@ def write_report(
     ]
     above, _, below = PAGE.partition("{body}")
     page = above.replace("{title}", escape(title)) + "\n".join(body) + below
-    write_file(folder / "report.html", page.encode("utf-8", "backslashreplace"))  # text may hold half a surrogate pair
+    write_file(
+        folder / "report.html", page.encode("utf-8", "backslashreplace")
+    )  # a text may have half a surrogate pair
     return folder / "report.html"
 
 
 def summary(evaluation: Evaluation) -> list[str]:
-    """The result in plain sentences, one for each kind of judgement."""
+    """The result in one sentence for each kind of judgement."""
     found = []
     if (c := evaluation.comparisons) is not None:
         found.append(
-            f"On {c.rankings:,} held-out comparison{'s' * (c.rankings != 1)} the reward model agrees with the people "
-            "in "
-            f"{_percent(c.accuracy)}; always preferring the longer text would in {_percent(c.accuracy_if_longer_wins)}."
+            f"On {_held_out(c.rankings, 'comparison')} the accuracy is {_percent(c.accuracy)}; always preferring the "
+            f"longer text would have {_percent(c.accuracy_if_longer_wins)}."
         )
     if (of := evaluation.labels) is not None:
-        told = f"calls {_percent(of.accuracy)} as the people did"
-        if math.isfinite(of.auroc):
-            told += f", and a good text scores above a bad one in {_percent(of.auroc)} of all cases"
-        found.append(f"Of {of.labels:,} held-out text{'s' * (of.labels != 1)} labelled good or bad it {told}.")
+        auroc = f" and the AUROC {of.auroc:.3f}" if math.isfinite(of.auroc) else ""
+        found.append(f"On {_held_out(of.labels, 'label')} the accuracy is {_percent(of.accuracy)}{auroc}.")
     if (rated := evaluation.ratings) is not None:
-        on = f"On {rated.ratings:,} held-out rating{'s' * (rated.ratings != 1)}"
-        if math.isfinite(rated.spearman):
-            found.append(f"{on} the rank correlation of scores and people is {rated.spearman:.2f}.")
-        else:
-            found.append(f"{on} nothing can be said of the order: scores or ratings are all the same.")
+        correlation = (
+            f"the rank correlation of scores and ratings is {rated.spearman:.2f}"
+            if math.isfinite(rated.spearman)
+            else "there is no rank correlation: all scores or all ratings are equal"
+        )
+        found.append(f"On {_held_out(rated.ratings, 'rating')} {correlation}.")
     return found
+
+
+def _held_out(count: int, kind: str) -> str:
+    return f"{count:,} held-out {kind}{'s' * (count != 1)}"
 
 
 def _facts(facts: Mapping[str, str]) -> str:
@@ -124,18 +146,16 @@ def _facts(facts: Mapping[str, str]) -> str:
 
 
 def _numbers(evaluation: Evaluation) -> str:
-    rows = []
-    for name, value in evaluation.numbers().items():
-        form, meaning = MEANINGS[name]
-        form = ".3g" if form == ".3f" and abs(value) >= 1e6 else form
-        shown = _percent(value) if form == "%" else format(value, form).replace("-", "−")
-        rows.append(f'<tr><th>{name}</th><td class="number">{shown}</td><td>{_prose(meaning)}</td></tr>')
+    rows = [
+        f'<tr><th>{name}</th><td class="number">{shown}</td><td>{_prose(meaning)}</td></tr>'
+        for name, shown, meaning in figures(evaluation)
+    ]
     scale = (
-        "Scores are raw log-odds: among people who never slip, the better of two would be chosen with the logistic of "
-        "their difference."
+        "Scores are raw log-odds: without label noise, the better of two texts is preferred with the logistic of their "
+        "difference."
         if evaluation.scale == "raw"
-        else "This reward model names no scale of its own. Its scores are read as log-odds, so the log-loss and the "
-        "calibration say something only if that is what they are."
+        else "This reward function has no raw scores. Its scores are read as log-odds, so log-loss and calibration "
+        "mean something only if that is what they are."
     )
     return (
         f'<section><h2>Numbers</h2><table class="numbers">{"".join(rows)}</table><p class="note">{scale}</p></section>'
@@ -152,36 +172,37 @@ def _pictures(evaluation: Evaluation, rows: Sequence[Mapping[str, Any]]) -> str:
             f"<figcaption>{escape(note)}</figcaption></figure>"
         )
 
-    band = "The dashed line is a perfectly calibrated reward model; two of three points of such a one lie on grey."
+    def show_reliability(name: str, heading: str, of: Calibration, axes: tuple[str, str]) -> None:
+        note = "The dashed line is perfect calibration; two of three points of such a model lie on grey."
+        show(name, heading, note, charts.reliability(of, *axes), 3.6)
+
     if (c := evaluation.comparisons) is not None:
-        show("reliability", "Is it as sure as it is right?", band, _confidence(evaluation), 3.6)
+        show_reliability("reliability", "Calibration of preferences", c.calibration, _PREFERRED)
         show(
             "scores",
             "Scores of chosen and rejected",
-            "The less they overlap, the better it tells them apart; only texts with a prompt in common are compared.",
+            "Less overlap is better; only texts with the same prompt are compared.",
             charts.histogram(c.histogram, "chosen", "rejected"),
             3.6,
         )
         show(
             "margin",
             "Accuracy by margin",
-            "Fifths of the pairs, by how far the two scores lie apart.",
+            "Quintiles of the pairs, by the difference of the two scores.",
             charts.accuracy_bars(c.by_margin, "difference of the scores"),
         )
         show(
             "length",
             "Accuracy by length",
-            "Fifths of the pairs, by how much longer the chosen text is. Low bars on the left: the reward model "
-            "loves length.",
-            charts.accuracy_bars(c.by_length, "words of the chosen less those of the rejected", signed=True),
+            "Quintiles of the pairs, by how much longer the chosen text is. Low bars on the left: a bias to length.",
+            charts.accuracy_bars(c.by_length, "words of chosen minus rejected", signed=True),
         )
     if (of := evaluation.labels) is not None:
-        draw = charts.reliability(of.calibration, "how probably good, says the reward model", "called good")
-        show("labels", "Are its probabilities of a good label true?", band, draw, 3.6)
+        show_reliability("labels", "Calibration of labels", of.calibration, _GOOD)
         show(
             "label_scores",
             "Scores of good and bad",
-            "The less the two overlap, the better it tells them apart.",
+            "Less overlap is better.",
             charts.histogram(of.histogram, "good", "bad"),
             3.6,
         )
@@ -189,27 +210,12 @@ def _pictures(evaluation: Evaluation, rows: Sequence[Mapping[str, Any]]) -> str:
         show(
             "ratings",
             "Scores by rating",
-            "The middle score of the texts of each rating, and the middle half of them.",
+            "Median and quartiles of the scores of each rating.",
             charts.by_rating(rated.by_rating),
         )
     if any(charts.curve(rows, name) for name in ("loss", "heldout_loss")):
-        show("curve", "Learning", "The loss while the reward model was trained.", charts.learning_curve(rows))
+        show("curve", "Learning curve", "The loss during training.", charts.learning_curve(rows))
     return f'<section><h2>Pictures</h2><div class="figures">{"".join(shown)}</div></section>'
-
-
-def _confidence(evaluation: Evaluation) -> charts.Draw:
-    assert evaluation.comparisons is not None
-    return charts.reliability(evaluation.comparisons.calibration, "how sure the reward model is", "people agree")
-
-
-def _reliability(evaluation: Evaluation) -> charts.Draw | None:
-    if evaluation.comparisons is not None:
-        return _confidence(evaluation)
-    if evaluation.labels is not None:
-        return charts.reliability(
-            evaluation.labels.calibration, "how probably good, says the reward model", "called good"
-        )
-    return None
 
 
 def _contributions(mistake: Mistake, explain: Explain | None) -> dict[str, Contributions]:
@@ -236,8 +242,8 @@ def _mistakes(evaluation: Evaluation, shades: Sequence[Mapping[str, Contribution
 
 
 _LEGEND = (
-    '<p class="note">Shaded by what a token adds to the score: <span class="plus" style="--w:.8">more</span> '
-    '<span class="minus" style="--w:.8">less</span>; the deeper, the more, within a card.</p>'
+    '<p class="note">Tokens are shaded by what they <span class="plus" style="--w:.8">add to</span> or '
+    '<span class="minus" style="--w:.8">take from</span> the score, relative to the largest in the card.</p>'
 )
 
 
@@ -253,10 +259,10 @@ def _card(mistake: Mistake, shade: Mapping[str, Contributions]) -> str:
             shown = _shaded(text, shade.get(side, ()), largest)
             number = format(score, "+.2f" if abs(score) < 1e5 else "+.2e").replace("-", "−")
             sides.append(f'<div class="side"><h4>{name} <b>{number}</b></h4><div class="text">{shown}</div></div>')
-    said = mistake.said[:1].upper() + mistake.said[1:] + "."
+    line = mistake.summary[:1].upper() + mistake.summary[1:] + "."
     place = f' <span class="place">{escape(mistake.place)}</span>' if mistake.place else ""
     return (
-        f'<article><p class="said">{_prose(said)}{place}</p><div class="text prompt">{escape(mistake.prompt)}</div>'
+        f'<article><p class="summary">{_prose(line)}{place}</p><div class="text prompt">{escape(mistake.prompt)}</div>'
         f'<div class="sides">{"".join(sides)}</div></article>'
     )
 
@@ -273,9 +279,9 @@ def _shaded(text: str, tokens: Contributions, largest: float) -> str:
 
 
 def aligned(text: str, tokens: Contributions) -> list[tuple[str, float | None]]:
-    """Cut a text where its tokens are; what lies between them has no value.
+    """Split a text into its tokens with their values; what lies between them has no value.
 
-    Where a tokenizer has changed the text (lower-cased it, say), the tokens are shown in its place.
+    Where the tokenizer changed the text (lower-cased it, say), the tokens are shown in its place.
     """
     if not tokens:
         return [(text, None)]
@@ -284,7 +290,7 @@ def aligned(text: str, tokens: Contributions) -> list[tuple[str, float | None]]:
     for token, value in tokens:
         bare = token.strip() or token
         found = text.find(bare, at)
-        if found < 0 or text[at:found].strip():  # it skipped a word: not the same text
+        if found < 0 or text[at:found].strip():  # a word was skipped: not the same text
             return [(token if token[:1].isspace() else f" {token}", value) for token, value in tokens]
         if found > at:
             pieces.append((text[at:found], None))
@@ -294,7 +300,7 @@ def aligned(text: str, tokens: Contributions) -> list[tuple[str, float | None]]:
 
 
 def _prose(text: str) -> str:
-    """Our own sentences: no line ends before a %."""
+    """Escape our own sentences, without line breaks before a %."""
     return escape(text).replace(" %", "&nbsp;%")
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation finds: measures, tables and mistakes, as numbers by name or as plain JSON."""
+"""The result of an evaluation: metrics, tables and mistakes, as numbers by name or as plain JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .metrics import Calibration
 
 @dataclass(frozen=True)
 class Part:
-    """The cases between two bounds (both are values that occur), and how many of them the reward model has right."""
+    """The cases between two bounds, both of which occur, and the accuracy on them."""
 
     low: float
     high: float
@@ -22,7 +22,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many of the better and of the worse texts score between one edge and the next."""
+    """Counts of the better and of the worse texts by score."""
 
     edges: tuple[float, ...]  # one more than there are counts
     better: tuple[int, ...]
@@ -31,25 +31,25 @@ class Histogram:
 
 @dataclass(frozen=True)
 class OfComparisons:
-    """The reward model on pairs and rankings. A ranking counts once, through all its pairs."""
+    """Results on pairs and rankings. The pairs of a ranking weigh 1 together."""
 
     rankings: int
     pairs: int
     accuracy: float
-    accuracy_error: float  # one standard error; rankings, not their pairs, are taken as independent
+    accuracy_error: float  # standard error, taking rankings (not their pairs) as independent
     accuracy_if_longer_wins: float  # of a reward model that counts words
-    judge_prefers_longer: float  # the share of pairs in which this one scores the longer text higher
+    prefers_longer: float  # how often the reward model scores the longer text higher
     mean_margin: float
     log_loss: float
     calibration: Calibration  # of the confidence, from ½ to 1
-    by_margin: tuple[Part, ...]  # bounds: how far the two scores lie apart
-    by_length: tuple[Part, ...]  # bounds: the words of the chosen text less those of the rejected one
+    by_margin: tuple[Part, ...]  # bounds: the difference of the two scores
+    by_length: tuple[Part, ...]  # bounds: words of the chosen text minus those of the rejected one
     histogram: Histogram
 
 
 @dataclass(frozen=True)
 class OfLabels:
-    """The reward model on texts that were called good or bad."""
+    """Results on texts labelled good or bad."""
 
     labels: int
     good_share: float
@@ -62,7 +62,7 @@ class OfLabels:
 
 @dataclass(frozen=True)
 class RatedPart:
-    """The texts rated between two bounds, and what the reward model gave them."""
+    """The texts rated between two bounds, and their scores."""
 
     low: float
     high: float
@@ -72,7 +72,7 @@ class RatedPart:
 
 @dataclass(frozen=True)
 class OfRatings:
-    """The reward model on ratings; where they come on several scales, each is first mapped to 0 … 1."""
+    """Results on ratings; ratings on several scales are first mapped to [0, 1]."""
 
     ratings: int
     scale: tuple[float, float]
@@ -83,10 +83,9 @@ class OfRatings:
 
 @dataclass(frozen=True)
 class Mistake:
-    """What the reward model is surest of and people contradict.
+    """A judgement that the reward model confidently disagrees with.
 
-    A label or a rating concerns one text: it stands in `chosen` where people held it to be better than the reward
-    model does, else in `rejected`, and the other is None.
+    A label or a rating has one text: `chosen` where people value it more than the reward model does, else `rejected`.
     """
 
     kind: str  # "comparison", "label" or "rating"
@@ -95,30 +94,28 @@ class Mistake:
     rejected: str | None
     chosen_score: float | None
     rejected_score: float | None
-    probability: float | None  # that the reward model gave to what people said; a rating has none
+    probability: float | None  # of the judgement, by the reward model; a rating has none
     place: str
-    said: str  # what people said, and the reward model, in words
+    summary: str  # the judgement and what the reward model predicts instead
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A reward model held against judgements. Scores are on the scale that `scale` names, "raw" log-odds where it has
-    them.
-    """
+    """The results of a reward model on judgements, with "raw" scores (log-odds) where it has them."""
 
     scale: str  # "raw" or "score"
     comparisons: OfComparisons | None
     labels: OfLabels | None
     ratings: OfRatings | None
-    hardest: tuple[Mistake, ...]  # by kind, the surest first
+    hardest: tuple[Mistake, ...]  # by kind, the most confident first
 
     def numbers(self) -> dict[str, float]:
-        """The measures by name; only those that apply, so no nan."""
+        """The metrics by name; only those that apply, so none is nan."""
         found: dict[str, float] = {}
         if (c := self.comparisons) is not None:
             found |= {"comparisons": c.rankings, "pairs": c.pairs, "accuracy": c.accuracy}
             found |= {"accuracy_error": c.accuracy_error, "accuracy_if_longer_wins": c.accuracy_if_longer_wins}
-            found |= {"judge_prefers_longer": c.judge_prefers_longer, "mean_margin": c.mean_margin}
+            found |= {"prefers_longer": c.prefers_longer, "mean_margin": c.mean_margin}
             found |= {"log_loss": c.log_loss, "ece": c.calibration.ece, "ece_by_chance": c.calibration.ece_by_chance}
         if (of := self.labels) is not None:
             found |= {"labels": of.labels, "good_share": of.good_share, "auroc": of.auroc}
@@ -129,13 +126,13 @@ class Evaluation:
         return {name: float(value) for name, value in found.items() if math.isfinite(value)}
 
     def as_json(self) -> dict[str, Any]:
-        """Everything as plain JSON, null where a number does not exist."""
+        """Everything as plain JSON, with null for a number that does not exist."""
         plain: dict[str, Any] = as_plain({"numbers": self.numbers(), **dataclasses.asdict(self)})
         return plain
 
 
 def as_plain(value: Any) -> Any:
-    """Tuples as lists, and None for a number that is not finite."""
+    """Tuples as lists, numbers that are not finite as None."""
     if isinstance(value, dict):
         return {key: as_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

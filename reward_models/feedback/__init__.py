@@ -1,10 +1,10 @@
-"""How people's judgements come in: what they are, reading and writing them, and somebody who stands in for a person."""
+"""Human judgements: their types, reading and writing them, and a simulated annotator."""
 
 from __future__ import annotations
 
 from ...records.jsonl import DataError
 from .annotator import SimulatedAnnotator
-from .formats import counts, read_judgements, write_judgements
+from .formats import described, read_judgements, write_judgements
 from .judgements import Judgement, Labelled, Ranked, Rated
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
     "Ranked",
     "Rated",
     "SimulatedAnnotator",
-    "counts",
+    "described",
     "read_judgements",
     "write_judgements",
 ]

@@ -1,4 +1,4 @@
-"""Somebody who reward functions as a person would, for experiments in which the truth is known."""
+"""A simulated annotator with label noise, for experiments in which the true score is known."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..reward_function import RewardFunction, Scores, call_reward
-from .judgements import Labelled, Ranked, Rated, checked_scale, is_number
+from ..reward_function import RewardFunction, Scores, call_reward, is_number
+from .judgements import Labelled, Ranked, Rated, checked_scale
 
-RANK, LABEL, RATE = range(3)  # each kind of judgement errs in its own places
+RANK, LABEL, RATE = range(3)  # of the random streams: each kind of judgement errs independently
 
 
 @dataclass(frozen=True)
 class SimulatedAnnotator:
-    """Sees the true score and errs with probability `error_rate`.
+    """Judges by the true `score` and errs with probability `error_rate`.
 
-    Whether it errs on the i-th prompt of a call depends on (seed, kind of judgement, i) alone: more prompts at the end
-    change nothing before them, and a second call errs in the same places, so give it another seed.
+    Whether it errs on the i-th prompt of a call depends on (seed, kind of judgement, i) alone: appending prompts
+    changes nothing before them. A second call errs at the same indices, so use another seed for it.
     """
 
     score: RewardFunction
@@ -33,12 +33,12 @@ class SimulatedAnnotator:
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}: expected 0 or more")
 
-    def rank(self, prompts: Sequence[str], responses_per_prompt: Sequence[Sequence[str]]) -> list[Ranked]:
-        """Order each prompt's responses, best first.
+    def rank(self, prompts: Sequence[str], responses_per_prompt: Sequence[Sequence[str]]) -> list[Ranked[str]]:
+        """Rank each prompt's responses, best first.
 
-        Every two are compared, wrongly with probability `error_rate`, all over again until the answers make an order
-        (a Mallows model): two responses swap places with exactly that probability, and so do true neighbours among k.
-        A response that equals or ties with an earlier one is left out; fewer than two make no judgement.
+        The order is drawn from a Mallows model: every two responses are compared, wrongly with probability
+        `error_rate`, until the comparisons are consistent, so true neighbours swap with exactly that probability.
+        A response that equals or ties with an earlier one is left out; fewer than two left make no judgement.
         """
         for i, responses in enumerate(responses_per_prompt):
             if isinstance(responses, str):
@@ -58,8 +58,8 @@ class SimulatedAnnotator:
                 judgements.append(Ranked(prompt, tuple(kept[score] for score in order), place=f"prompts[{i}]"))
         return judgements
 
-    def label(self, prompts: Sequence[str], responses: Sequence[str], threshold: float = 0.0) -> list[Labelled]:
-        """Call a response good where its score is above the threshold; the wrong way round where it errs."""
+    def label(self, prompts: Sequence[str], responses: Sequence[str], threshold: float = 0.0) -> list[Labelled[str]]:
+        """Label a response good where its score is above `threshold`; errors flip the label."""
         _check_lengths(prompts, responses, "responses")
         return [
             Labelled(prompt, response, bool(score > threshold) != self._errs(LABEL, i), f"prompts[{i}]")
@@ -75,15 +75,15 @@ class SimulatedAnnotator:
         scale: tuple[int, int] = (1, 5),
         low: float = -1.0,
         high: float = 1.0,
-    ) -> list[Rated]:
-        """Rate in whole numbers: a score of `low` or less gets the scale's lowest, `high` or more its highest.
+    ) -> list[Rated[str]]:
+        """Rate in integers: scores from `low` to `high` are mapped linearly onto the scale, and clipped to it.
 
-        Where it errs, it gives any of the other ratings, each as likely.
+        An error is any of the other ratings with equal probability.
         """
         _check_lengths(prompts, responses, "responses")
         worst, best = checked_scale(scale)
         if worst != int(worst) or best != int(best):
-            raise ValueError(f"scale is {scale}: expected whole numbers, for the ratings are")
+            raise ValueError(f"scale is {scale}: expected integers, as the ratings are")
         if not (is_number(low) and is_number(high) and low < high):
             raise ValueError(f"low is {low} and high is {high}: expected two finite scores, the lower first")
         shares = np.clip((self._scores(prompts, responses) - low) / (high - low), 0, 1)
@@ -97,7 +97,7 @@ class SimulatedAnnotator:
         return judgements
 
     def _erring_order(self, best_first: Sequence[float], i: int) -> list[float]:
-        """Draw from the Mallows model: each in its turn, best first, is put in above j of those that are better."""
+        """Draw from the Mallows model: insert one score after the other, best first, above j of the better ones."""
         rng, right, wrong = self._rng(RANK, i), 1 - self.error_rate, self.error_rate
         order: list[float] = []
         for better, score in enumerate(best_first):

@@ -1,36 +1,38 @@
-"""Judgements as users have them: JSONL files or lists of rows, in five forms, mixed as they like.
+"""Reading and writing judgements: JSONL files or lists of rows, in five forms that may be mixed.
 
-    {"prompt", "chosen", "rejected"}      one better than the other, by a "margin" where there is one
-    {"chosen", "rejected"}                whole dialogues: what they share is the prompt
+    {"prompt", "chosen", "rejected"}      a pair, with an optional "margin"
+    {"chosen", "rejected"}                a pair of whole dialogues: their common beginning is the prompt
     {"prompt", "completion", "label"}     good or bad: true or false, 1 or 0
-    {"prompt", "completion", "rating"}    on the row's "scale": [low, high], where there is one
+    {"prompt", "completion", "rating"}    a rating, with an optional "scale": [low, high]
     {"prompt", "responses", "ranking"}    the indices of the responses, best first, from 0
 
-A "completion" may be called "response". A key whose value is null counts as missing, other keys are not looked at.
+"response" is accepted for "completion". A key whose value is null counts as missing, other keys are ignored.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...records.jsonl import DataError, read_jsonl, shortened, write_jsonl
-from .judgements import Judgement, Labelled, Ranked, Rated, checked_scale, is_number
+from ..reward_function import is_number
+from .judgements import Judgement, Labelled, Ranked, Rated, checked_scale
 
 Rows = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
 Row = Mapping[str, Any]
 
 SPLITS = ("train", "heldout")
-HELD_OUT_EVERY = 10  # without a "split" of their own, the rows of every tenth prompt are held out
-KINDS = {"pair": ("chosen", "rejected"), "label": ("label",), "rating": ("rating",), "ranking": ("ranking",)}
+HELD_OUT_EVERY = 10  # where no row names a split, every tenth prompt is held out
+KINDS = {"pair": ("chosen", "rejected"), "ranking": ("ranking",), "label": ("label",), "rating": ("rating",)}
 FORMS = (
     '{"prompt", "chosen", "rejected"}, {"chosen", "rejected"}, {"prompt", "completion", "label"}, '
     '{"prompt", "completion", "rating"} or {"prompt", "responses", "ranking"}'
 )
 
-# Where somebody begins to speak, the surest signs first: a line of an answer may look like the last of them.
+# The beginning of a dialogue turn, most reliable patterns first: a line of an answer may match the last one.
 TURNS = (
     re.compile(
         r"<\|im_start\|>\w+\n|<\|start_header_id\|>\w+<\|end_header_id\|>\n\n|<start_of_turn>\w+\n"
@@ -46,12 +48,12 @@ def read_judgements(
 ) -> list[Judgement]:
     """Read the judgements of a split, "train" or "heldout", or with None all of them; no row is ever skipped.
 
-    Where rows name their "split", the others are for training. Where none does, every tenth prompt is held out, in the
-    order in which they first appear and with all its rows; a row without a prompt counts as one of its own. Fewer
-    than ten hold nothing out.
+    If any row names its "split", rows without one are for training. Otherwise every tenth prompt, in order of first
+    appearance, is held out with all its rows (each row without a prompt counts as a prompt); fewer than ten prompts
+    hold nothing out.
 
-    A rating is on its row's own scale, else on `scale`, else on one from the smallest to the largest rating of all
-    rows without a scale, in both splits: say `scale` where nobody may have used its ends.
+    A rating is on its row's own scale, else on `scale`, else on the range of all ratings without a scale, in both
+    splits: pass `scale` where its ends may not have been used.
     """
     if split is not None and split not in SPLITS:
         raise ValueError(f"split is {split!r}: expected one of {list(SPLITS)}, or None for all")
@@ -71,31 +73,33 @@ def read_judgements(
     heldout = _held_out(judgements, [_declared(place, row) for place, row, _ in known])
     chosen = [judgement for judgement, out in zip(judgements, heldout, strict=True) if out == (split == "heldout")]
     if not chosen and split == "train":
-        raise DataError(f'{named} holds out every row: there must be some with "split": "train", or with none')
+        raise DataError(f'{named} holds out every row: expected some with "split": "train", or without a split')
     return chosen
 
 
 def write_judgements(path: str | os.PathLike[str], judgements: Iterable[Judgement]) -> None:
-    """Write judgements in the forms they are read in; which split they came from is not kept."""
+    """Write judgements to a JSONL file that `read_judgements` reads; their split is not kept."""
     write_jsonl(path, [_row(judgement) for judgement in judgements])
 
 
-def counts(judgements: Iterable[Judgement]) -> dict[str, int]:
-    """How many there are of each kind: "pairs", "rankings" (of more than two), "labels", "ratings"."""
-    found = {"pairs": 0, "rankings": 0, "labels": 0, "ratings": 0}
-    for judgement in judgements:
-        if isinstance(judgement, Ranked):
-            found["pairs" if len(judgement.responses) == 2 else "rankings"] += 1
-        else:
-            found["labels" if isinstance(judgement, Labelled) else "ratings"] += 1
-    return found
+def described(judgements: Iterable[Judgement]) -> str:
+    """How many judgements there are of each kind, such as "3,000 pairs and 1 label"."""
+    counts = Counter(_kind(judgement) for judgement in judgements)
+    parts = [f"{counts[kind]:,} {kind}{'s' * (counts[kind] > 1)}" for kind in KINDS if counts[kind]]
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts) or "nothing"
+
+
+def _kind(judgement: Judgement) -> str:
+    if isinstance(judgement, Ranked):
+        return "pair" if len(judgement.responses) == 2 else "ranking"
+    return "label" if isinstance(judgement, Labelled) else "rating"
 
 
 def shared_prompt(chosen: str, rejected: str) -> str:
-    """The beginning of two dialogues that is their prompt: up to the last turn that both begin, and fill.
+    """The prompt of two dialogues: their common beginning up to the last turn that is non-empty in both.
 
-    An answer's first words stay with it, where both begin alike. Without turns, the prompt is as many whole words as
-    the two share, and each response brings its own leading space.
+    Answers that begin alike keep their common words. Without turns, the prompt is the whole words that both begin
+    with, and each response keeps its leading space.
     """
     pairs = enumerate(zip(chosen, rejected, strict=False))
     shared = chosen[: next((i for i, (a, b) in pairs if a != b), min(len(chosen), len(rejected)))]
@@ -114,9 +118,9 @@ def _recognised(place: str, row: object) -> tuple[str, Row, str]:
         raise DataError(f"{place}: expected an object {FORMS}, saw {shortened(row)}")
     kinds = [kind for kind, keys in KINDS.items() if any(row.get(key) is not None for key in keys)]
     if len(kinds) != 1:
-        what = f"those of a {' and a '.join(kinds)} at once" if kinds else "none that says what was judged"
+        what = f"are those of a {' and a '.join(kinds)}" if kinds else "are those of no judgement"
         keys = [key for key, value in row.items() if value is not None]
-        raise DataError(f"{place}: among the keys {shortened(keys)} are {what}; expected the form {FORMS}")
+        raise DataError(f"{place}: the keys {shortened(keys)} {what}; expected one of the forms {FORMS}")
     return place, row, kinds[0]
 
 
@@ -130,7 +134,7 @@ def _parsed(place: str, row: Row, kind: str, scale: tuple[float, float]) -> Judg
         return Ranked(prompt, (chosen[len(prompt) :], rejected[len(prompt) :]), margin, place)
     prompt = _text(place, row, "prompt")
     if kind == "ranking":
-        return Ranked(prompt, _ranked(place, row), place=place)
+        return Ranked(prompt, _in_order(place, row), place=place)
     response = _completion(place, row)
     if kind == "rating":
         own = row.get("scale")
@@ -139,7 +143,7 @@ def _parsed(place: str, row: Row, kind: str, scale: tuple[float, float]) -> Judg
         )
     label = row["label"]
     if not isinstance(label, bool | int | float) or label not in (0, 1):
-        raise DataError(f"{place}: the label is {shortened(label)}: expected true or 1 for good, false or 0 for bad")
+        raise DataError(f"{place}: label is {shortened(label)}: expected true or 1 for good, false or 0 for bad")
     return Labelled(prompt, response, bool(label), place)
 
 
@@ -165,7 +169,7 @@ def _completion(place: str, row: Row) -> str:
     return _text(place, row, "response")
 
 
-def _ranked(place: str, row: Row) -> tuple[str, ...]:
+def _in_order(place: str, row: Row) -> tuple[str, ...]:
     """The responses of a ranking, best first."""
     ranking, responses = row["ranking"], row.get("responses")
     if not isinstance(responses, Sequence) or isinstance(responses, str):
@@ -183,18 +187,18 @@ def _ranked(place: str, row: Row) -> tuple[str, ...]:
 
 
 def _found_scale(known: Sequence[tuple[str, Row, str]]) -> tuple[float, float]:
-    """From the smallest to the largest of the ratings that bring no scale; where there are none, any will do."""
+    """The range of the ratings that have no scale; where there are none, any scale."""
     ratings = []
     for place, row, kind in known:
         if kind == "rating" and row.get("scale") is None:
             if not is_number(row["rating"]):
-                raise DataError(f"{place}: the rating is {shortened(row['rating'])}: expected a finite number")
+                raise DataError(f"{place}: rating is {shortened(row['rating'])}: expected a finite number")
             ratings.append((row["rating"], place))
     if not ratings:
         return 0.0, 1.0
     (low, place), (high, _) = min(ratings), max(ratings)
     if low == high:
-        raise DataError(f"{place}: every rating is {low}, which says nothing of the scale: pass scale=(low, high)")
+        raise DataError(f"{place}: every rating is {low}, so the scale is unknown: pass scale=(low, high)")
     return low, high
 
 
@@ -202,7 +206,7 @@ def _declared(place: str, row: Row) -> str | None:
     split = row.get("split")
     if split is None or split in SPLITS:
         return split
-    raise DataError(f"{place}: the split is {shortened(split)}, expected one of {list(SPLITS)}")
+    raise DataError(f"{place}: split is {shortened(split)}: expected one of {list(SPLITS)}")
 
 
 def _held_out(judgements: Sequence[Judgement], declared: Sequence[str | None]) -> list[bool]:

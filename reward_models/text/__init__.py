@@ -1,1 +1,1 @@
-"""The learned reward model of texts: a transformer trunk, a scalar head, and its folder."""
+"""Learned reward models of text: network, heads, tokenisation, saving and loading."""

@@ -1,4 +1,4 @@
-"""A new reward model: an untrained head on a trunk that knows the language."""
+"""A new reward model: an untrained head on a pretrained trunk."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...language.causal_lm import CausalLM, LanguageError, load, no_progress_bars, pick_device, shipped
+from .config import HEADS, RewardModelConfig
 from .heads import TokenValues
-from .network import RewardNetwork
-from .reward_model import HEADS, RewardModel, RewardModelConfig
+from .network import Parts, RewardNetwork
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-SMALL = 20_000_000  # weights of a trunk below which a head that sums over tokens learns from fewer judgements
+SMALL = 20_000_000  # weights of a trunk below which the head that sums over tokens needs fewer judgements
 
 
-def new_reward_model(
+def new_parts(
     model: str | os.PathLike[str] | CausalLM, head: str, *, reads: str | None, end: bool, seed: int, device: str
-) -> RewardModel:
+) -> Parts:
     """Put an untrained head on a copy of a causal language model, or on an encoder."""
     if head not in (*HEADS, "auto"):
         raise ValueError(f'head is {head!r}: expected "auto", {", ".join(map(repr, HEADS))}')
     trunk, tokenizer = _trunk(model, seed)
-    network = RewardNetwork(trunk, TokenValues(1, 1))  # to learn what kind of trunk it is
+    network = RewardNetwork(trunk, TokenValues(1, 1))  # to find out whether the trunk is causal
     if head == "auto":
         size = sum(weights.numel() for weights in trunk.parameters())
         head = "tokens" if network.causal and size < SMALL else "last"
     reads = reads or ("text" if network.causal else "pair")
     if head == "tokens":
         if not network.causal and reads == "text":
-            raise ValueError('head="tokens" on an encoder needs reads="pair" or "response": it must know the response')
+            raise ValueError('head="tokens" on an encoder needs reads="pair" or "response": the response must be known')
         vocab_size = trunk.get_input_embeddings().weight.shape[0]
         network = RewardNetwork(trunk, TokenValues(vocab_size, network.width))
     else:
         network = RewardNetwork(_classifier(trunk, tokenizer, end, seed))
     network.float().to(pick_device(device))
-    return RewardModel(network, tokenizer, RewardModelConfig(head=head, reads=reads, end=end))
+    return Parts(network, tokenizer, RewardModelConfig(head=head, reads=reads, end=end))
 
 
 def _trunk(model: str | os.PathLike[str] | CausalLM, seed: int) -> tuple[Any, PreTrainedTokenizerBase]:
@@ -50,18 +50,18 @@ def _trunk(model: str | os.PathLike[str] | CausalLM, seed: int) -> tuple[Any, Pr
         try:
             made_as = [] if name in shipped() else AutoConfig.from_pretrained(name).architectures or []
         except (OSError, ValueError):
-            made_as = []  # load() has the better words for what is wrong
+            made_as = []  # load() reports it better
         if not made_as or made_as[0].endswith(("ForCausalLM", "LMHeadModel")):
             model = load(name, "cpu")
         else:
             with torch.random.fork_rng(devices=[]), no_progress_bars():
-                torch.manual_seed(seed)  # of what a checkpoint may lack, such as BERT's pooler
+                torch.manual_seed(seed)  # for weights that a checkpoint may lack, such as BERT's pooler
                 return AutoModel.from_pretrained(name, dtype=torch.float32), AutoTokenizer.from_pretrained(name)
     return copy.deepcopy(model.trunk).requires_grad_(False).cpu(), model.tokenizer
 
 
 def _classifier(trunk: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end: bool, seed: int) -> PreTrainedModel:
-    """One of Hugging Face's sequence classifiers with this trunk and a new head, small and by the seed."""
+    """A Hugging Face sequence classifier with this trunk and a new head, drawn by the seed."""
     from transformers import AutoModelForSequenceClassification
 
     config = copy.deepcopy(trunk.config)
@@ -69,14 +69,16 @@ def _classifier(trunk: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end:
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     if end and config.pad_token_id == tokenizer.eos_token_id:
-        config.pad_token_id = None  # else transformers takes the end of a text for padding, and reads before it
+        config.pad_token_id = (
+            None  # else transformers would take the end of a text for padding and read the token before it
+        )
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
     except ValueError as error:
         raise LanguageError(
-            f"transformers has no sequence classifier for {type(trunk).__name__}: take head='tokens', which needs none"
+            f"transformers has no sequence classifier for {type(trunk).__name__}: use head='tokens', which needs none"
         ) from error
     model.base_model.load_state_dict(trunk.state_dict(), strict=False)
     head = getattr(model, "score", None)

@@ -1,7 +1,7 @@
 """A reward model's folder.
 
-A head that reads at the last token is saved as Hugging Face saves a sequence classifier, so it loads there too; one
-that sums over tokens as a trunk with `head.safetensors` beside it. Under "textrlhf" `config.json` has what scores mean.
+The "last" head is saved as a Hugging Face sequence classifier, which loads there too; the "tokens" head as a trunk with
+`head.safetensors` beside it. `config.json` has our RewardModelConfig under "textrlhf".
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,20 +18,16 @@ from safetensors.torch import load_file, save_file
 
 from ...language.causal_lm import no_progress_bars, pick_device
 from ...records.folder import check_replaceable, recovered, whole_folder
+from .config import ENSEMBLE_FILE, MODEL_FOLDER, RewardModelConfig
 from .heads import TokenValues
-from .network import RewardNetwork, state_width
-from .reward_model import RewardModel, RewardModelConfig, forget
-
-if TYPE_CHECKING:
-    from ..ensemble import Ensemble
+from .network import Parts, RewardNetwork, state_width
 
 ASSETS = Path(__file__).parent.parent / "assets"
 KEY = "textrlhf"  # in config.json
-IN_A_RUN = "reward_model"  # the folder of a run in which its reward model lies
 
 
 class RewardModelFolderError(ValueError):
-    """A folder that holds no reward model that could serve, and what to do about it."""
+    """A folder without a usable reward model."""
 
 
 def shipped_reward_models() -> list[str]:
@@ -40,118 +36,96 @@ def shipped_reward_models() -> list[str]:
 
 
 def find_reward_model(name: str | os.PathLike[str]) -> str:
-    """Where a reward model lies: its folder as an absolute path, or a hub id as it is."""
+    """Resolve the name of a reward model or ensemble to its folder, an absolute path, or return a hub id as it is."""
     given = os.fspath(name)
     if given in shipped_reward_models():
         return str(ASSETS / given)
     place = Path(os.path.abspath(os.path.expanduser(given)))
-    if (place / "checkpoints").is_dir() and not (place / IN_A_RUN).is_dir():
+    if (place / "checkpoints").is_dir() and not (place / MODEL_FOLDER).is_dir():
         raise RewardModelFolderError(
-            f"the run {given} has no reward model yet: `textrlhf reward resume {given}` finishes it"
+            f"the run {given} has no reward model yet: finish it with `textrlhf reward resume {given}`"
         )
-    for folder in (place / IN_A_RUN, place):
-        if any((recovered(folder) / file).is_file() for file in ("config.json", "ensemble.json")):
+    for folder in (place / MODEL_FOLDER, place):
+        if any((recovered(folder) / file).is_file() for file in ("config.json", ENSEMBLE_FILE)):
             return str(folder)
     known = f"one of the shipped reward models {shipped_reward_models()}"
     elsewhere = given.count("/") == 1 and not given.startswith((".", "~")) and not os.path.isabs(given)
     if place.exists() or not elsewhere or os.path.isdir(os.path.dirname(given)):
         raise RewardModelFolderError(
-            f"no reward model at {given}: expected a folder that RewardModel.save() or `textrlhf reward train` "
-            "wrote, a "
-            f'sequence classifier\'s folder or hub id ("owner/name"), or {known}'
+            f"no reward model at {given}: expected a folder written by RewardModel.save() or `textrlhf reward train`, "
+            f'a sequence classifier\'s folder or hub id ("owner/name"), or {known}'
         )
     return given
 
 
-def load_any(place: str, device: str, reading: dict[str, Any]) -> RewardModel | Ensemble:
-    """Load whatever reward model lies at a place that `find_reward_model` found."""
-    from ..ensemble import Ensemble
-
-    if (Path(place) / "ensemble.json").is_file():
-        return Ensemble.load(place, load_member=lambda folder: read_reward_model(folder, device, {}))
-    return read_reward_model(place, device, reading)
-
-
-def save_reward_model(reward_model: RewardModel, path: str | os.PathLike[str]) -> RewardModel:
-    """Write a reward model's folder, whole or not at all; return the reward model that is named by it."""
+def save_folder(path: str | os.PathLike[str], parts: Parts) -> None:
+    """Write a reward model's folder, as a whole or not at all."""
     check_replaceable(path, "config.json")
-    _check_a_judges(Path(path) / "config.json")
-    network = reward_model.network
-    network.model.config.__dict__[KEY] = {"format": 1, **dataclasses.asdict(reward_model.config)}
+    _check_is_ours(Path(path) / "config.json")
+    network, tokenizer, config = parts
+    network.model.config.__dict__[KEY] = {"format": 1, **dataclasses.asdict(config)}
     with whole_folder(path) as folder, no_progress_bars():
         network.model.save_pretrained(folder)
-        reward_model.tokenizer.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
         if network.values is not None:
             save_file(
                 {name: value.detach().contiguous() for name, value in network.values.state_dict().items()},
                 folder / "head.safetensors",
             )
         for file in folder.iterdir():
-            file.chmod(0o644)  # weights are written for their owner only
-    name = os.path.abspath(path)
-    forget(name)
-    return RewardModel(network, reward_model.tokenizer, reward_model.config, name)
+            file.chmod(0o644)  # weights are written readable for their owner only
 
 
-def _check_a_judges(file: Path) -> None:
-    """Refuse to write a reward model over a language model, say."""
+def _check_is_ours(file: Path) -> None:
+    """Refuse to overwrite for example a language model, which has a config.json too."""
     try:
-        known = not file.is_file() or KEY in json.loads(file.read_text())
+        ours = not file.is_file() or KEY in json.loads(file.read_text())
     except (ValueError, TypeError):
-        known = False
-    if not known:
-        raise FileExistsError(
-            f"{file.parent} holds something else than a reward model that was saved here: name a new folder"
-        )
+        ours = False
+    if not ours:
+        raise FileExistsError(f"{file.parent} holds something other than a reward model saved here: name a new folder")
 
 
-def read_reward_model(name: str | os.PathLike[str], device: str, reading: dict[str, Any]) -> RewardModel:
-    """Load a reward model of ours, or a sequence classifier from elsewhere."""
+def read_folder(place: str, device: str, reading: dict[str, Any]) -> Parts:
+    """Load a reward model of ours, or any sequence classifier, from what `find_reward_model` returned.
+
+    `reading` overrides the settings reads, end and label of the config.
+    """
     from transformers import AutoConfig, AutoTokenizer
 
-    place = find_reward_model(name)
+    if (Path(place) / ENSEMBLE_FILE).is_file():
+        raise RewardModelFolderError(f"{place} is an ensemble: load it with load_reward_model() or Ensemble.load()")
     try:
-        config = AutoConfig.from_pretrained(place)
-        told = getattr(config, KEY, None)
-        reward_model_config = _reward_model_config(place, told, reading)
-        network = (
-            _tokens_network(place)
-            if reward_model_config.head == "tokens"
-            else _classifier_network(place, reward_model_config)
-        )
+        stored = getattr(AutoConfig.from_pretrained(place), KEY, None)
+        config = _stored_config(place, stored, reading)
+        network = _tokens_network(place) if config.head == "tokens" else _classifier_network(place, config)
         tokenizer = AutoTokenizer.from_pretrained(place)
     except RewardModelFolderError:
         raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().split("\n")[0]
-        why = "its folder gave" if os.path.isdir(place) else "it is no folder here, and as a hub id it gave"
-        raise RewardModelFolderError(
-            f"the reward model {os.fspath(name)!r} cannot be loaded: {why}: {first}"
-        ) from error
-    if told is None:
-        reward_model_config = _as_usual(reward_model_config, network, tokenizer, reading)
+        why = "its folder gave" if os.path.isdir(place) else "there is no such folder, and as a hub id it gave"
+        raise RewardModelFolderError(f"the reward model {place!r} cannot be loaded: {why}: {first}") from error
+    if stored is None:
+        config = _foreign_config(config, network, tokenizer, reading)
     network.float().requires_grad_(False).to(pick_device(device))
-    reward_model = RewardModel(network, tokenizer, reward_model_config, place)
-    reward_model.reading = reading
-    return reward_model
+    return Parts(network, tokenizer, config)
 
 
-def _reward_model_config(place: str, told: Any, reading: dict[str, Any]) -> RewardModelConfig:
-    known = {field.name for field in dataclasses.fields(RewardModelConfig)}
-    if unknown := set(reading) - {"reads", "end", "label"}:
-        raise TypeError(f"unknown argument {min(unknown)!r}: a reward model's loading takes reads, end and label")
-    if told is None:
+def _stored_config(place: str, stored: Any, reading: dict[str, Any]) -> RewardModelConfig:
+    if stored is None:
         return RewardModelConfig(**reading)
     try:
-        stored = dict(told)
-        if stored.pop("format") != 1 or set(stored) - known:
-            raise ValueError("of another format")
-        return dataclasses.replace(RewardModelConfig(**stored), **reading)
+        known = dict(stored)
+        if known.pop("format") != 1:
+            raise ValueError("an unknown format")
+        config = RewardModelConfig(**known)
     except (TypeError, ValueError, KeyError) as error:
         raise RewardModelFolderError(
-            f'{place}/config.json has {told!r} under "{KEY}" ({error}): expected what this version of textrlhf writes; '
-            "train the reward model again, or fetch it again"
+            f'{place}/config.json has {stored!r} under "{KEY}" ({error}), which this version of textrlhf cannot read: '
+            "train the reward model again, or download it again"
         ) from error
+    return dataclasses.replace(config, **reading)
 
 
 def _tokens_network(place: str) -> RewardNetwork:
@@ -162,18 +136,17 @@ def _tokens_network(place: str) -> RewardNetwork:
             place, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
         )
     trunk, info = loaded
-    _refuse_missing(place, info)
+    _check_weights(place, info)
     file = Path(place) / "head.safetensors"
     if not file.is_file():
-        raise RewardModelFolderError(f"{file} is missing: the folder's config says that its head sums over tokens")
+        raise RewardModelFolderError(f"{file} is missing: by its config.json the reward model has the 'tokens' head")
     state = load_file(file)
     values = TokenValues(trunk.get_input_embeddings().weight.shape[0], state_width(trunk))
-    wanted = {name: tuple(value.shape) for name, value in values.state_dict().items()}
-    seen = {name: tuple(value.shape) for name, value in state.items()}
-    if seen != wanted:
-        raise RewardModelFolderError(
-            f"{file} has a head of the shapes {seen}: expected {wanted}, as the trunk beside it"
-        )
+    seen, expected = (
+        {name: tuple(value.shape) for name, value in some.items()} for some in (state, values.state_dict())
+    )
+    if seen != expected:
+        raise RewardModelFolderError(f"{file} has a head of the shapes {seen}: expected {expected}, as the trunk has")
     values.load_state_dict(state)
     return RewardNetwork(trunk, values)
 
@@ -186,12 +159,12 @@ def _classifier_network(place: str, config: RewardModelConfig) -> RewardNetwork:
             place, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
         )
     model, info = loaded
-    _refuse_missing(place, info)
+    _check_weights(place, info)
     labels = model.config.num_labels
     if labels > 2 and config.label is None:
         names = ", ".join(f"{i} {name}" for i, name in model.config.id2label.items())
         raise RewardModelFolderError(
-            f"{place} is a classifier of {labels} labels ({names}): say whose log-odds are the score, "
+            f"{place} is a classifier with {labels} labels ({names}): choose the one whose log-odds are the score, "
             "RewardModel.load(…, label=…)"
         )
     if config.label is not None and not 0 <= config.label < labels:
@@ -199,29 +172,28 @@ def _classifier_network(place: str, config: RewardModelConfig) -> RewardNetwork:
     return RewardNetwork(model, None, config.label)
 
 
-def _as_usual(
+def _foreign_config(
     config: RewardModelConfig, network: RewardNetwork, tokenizer: Any, reading: dict[str, Any]
 ) -> RewardModelConfig:
-    """How a classifier from elsewhere reads, where nothing is said: as its tokenizer writes texts."""
+    """How a classifier from elsewhere reads by default: as its tokenizer writes texts."""
     if not network.causal and "reads" not in reading:
         config = dataclasses.replace(config, reads="pair")
     ids, end = tokenizer("a")["input_ids"], tokenizer.eos_token_id
     ends = len(ids) > 1 and ids[-1] == end
     if network.causal and network.model.config.get_text_config().pad_token_id == end:
-        ends = False  # where it pads with the same token, a classifier reads before it
+        ends = False  # a classifier that pads with this token reads the one before it
     return config if "end" in reading else dataclasses.replace(config, end=ends)
 
 
-def _refuse_missing(place: str, info: dict[str, Any]) -> None:
+def _check_weights(place: str, info: dict[str, Any]) -> None:
     if missing := sorted(info["missing_keys"]):
         raise RewardModelFolderError(
             f"{place} is no reward model: it has no weights for {missing[:3]}, which would be random; if it is a "
-            "language "
-            "model, train a reward model on it (`textrlhf reward train`, or RewardModel.new() and train())"
+            "language model, train a reward model on it with `textrlhf reward train` or train_reward_model()"
         )
     if wrong := sorted(info["mismatched_keys"]):
-        key, seen, wanted = wrong[0]
+        key, seen, expected = wrong[0]
         raise RewardModelFolderError(
-            f"{place} has {key} of the shape {tuple(seen)}: expected {tuple(wanted)}, as its config.json says; fetch "
-            "it again, or save the reward model again"
+            f"{place} has {key} of the shape {tuple(seen)}: expected {tuple(expected)}, as its config.json says; "
+            "download it again, or save the reward model again"
         )

@@ -1,9 +1,9 @@
-"""The network of a reward model: a trunk, a head, and how texts go through them."""
+"""The network of a reward model: a trunk and a head."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,11 +13,12 @@ from ...language.families import has_window
 from ...language.logprobs import TOKENS_AT_ONCE, at_once, by_length
 from ...language.memory import padded
 from ...language.slot_cache import attention_mask
-from .heads import Noise, TokenValues, margin
+from .config import RewardModelConfig
+from .heads import Dropout, TokenValues, label_score
 from .packing import PADDING, Ints, Row, Text, pack
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}  # half precision: 5e-2
 
@@ -25,8 +26,8 @@ _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}  # half precision: 5e-2
 class RewardNetwork(nn.Module):
     """Texts to raw scores.
 
-    With `values`, `model` is a trunk alone and each token of a response adds to the score; without, `model` is one of
-    Hugging Face's sequence classifiers.
+    With `values`, `model` is a trunk without a head and each token of a response adds to the score; otherwise `model`
+    is one of Hugging Face's sequence classifiers.
     """
 
     def __init__(self, model: PreTrainedModel, values: TokenValues | None = None, label: int | None = None) -> None:
@@ -37,7 +38,7 @@ class RewardNetwork(nn.Module):
 
     @property
     def trunk(self) -> PreTrainedModel:
-        """Tokens to states."""
+        """The model below its head: tokens to hidden states."""
         trunk: PreTrainedModel = self.model.base_model
         return trunk
 
@@ -49,31 +50,31 @@ class RewardNetwork(nn.Module):
 
     @property
     def width(self) -> int:
-        """The size of a state."""
+        """The size of a hidden state."""
         return state_width(self.trunk)
 
     def forward(
-        self, texts: Sequence[Text], groups: Sequence[Sequence[int]], noise: Noise | None = None
+        self, texts: Sequence[Text], groups: Sequence[Sequence[int]], dropout: Dropout | None = None
     ) -> Tensor:  # -> (len(texts),)
-        """Raw scores; the texts of a group begin alike."""
+        """Raw scores; `groups` are texts with a prompt in common."""
         rows = pack(texts, groups, self.shares)
         budget = at_once(TOKENS_AT_ONCE, self.device)
         parts, order = [], []
         for batch in by_length([len(row.tokens) for row in rows], budget):
-            parts.append(self._read(texts, [rows[i] for i in batch], noise))
+            parts.append(self._read(texts, [rows[i] for i in batch], dropout))
             order += [text for i in batch for text in rows[i].texts]
         back = torch.from_numpy(np.argsort(np.array(order))).to(self.device)
         return torch.cat(parts)[back]
 
     @torch.no_grad()
-    def stretch(self, times: float) -> None:
-        """Multiply every raw score."""
+    def rescale(self, factor: float) -> None:
+        """Multiply every raw score by a factor."""
         if self.values is not None:
-            self.values.values.mul_(times)
+            self.values.values.mul_(factor)
         elif self.causal:
-            self.model.score.weight.mul_(times)
+            self.model.score.weight.mul_(factor)
         else:
-            raise TypeError("an encoder's classifier cannot be stretched: its head is not linear alone")
+            raise TypeError("the scores of an encoder's classifier cannot be rescaled: its head is not linear")
 
     def contributions(self, text: Text) -> Tensor:  # -> (length of the response,)
         """What each token of a response adds to its raw score."""
@@ -82,48 +83,48 @@ class RewardNetwork(nn.Module):
         return self._token_scores([text], row)[0]
 
     def _read(
-        self, texts: Sequence[Text], rows: Sequence[Row], noise: Noise | None
+        self, texts: Sequence[Text], rows: Sequence[Row], dropout: Dropout | None
     ) -> Tensor:  # -> (texts in the rows,)
         if self.values is not None:
-            scores, text = self._token_scores(texts, rows, noise)
+            scores, text = self._token_scores(texts, rows, dropout)
             return scores.new_zeros(sum(len(row.texts) for row in rows)).index_add(0, text, scores)
         if not self.causal:
-            return margin(self.model(**self._inputs(texts, rows)).logits.float(), self.label)
-        return self.read_features(self.features(texts, rows), noise)
+            return label_score(self.model(**self._inputs(texts, rows)).logits.float(), self.label)
+        return self.read_features(self.features(texts, rows), dropout)
 
     def features(self, texts: Sequence[Text], rows: Sequence[Row]) -> Tensor:  # -> (texts in the rows, d)
-        """The states at the texts' last tokens, for a head that reads there."""
+        """The states at the texts' last tokens, which the "last" head reads."""
         states = self._states(texts, rows)
         at = [(r, path[-1]) for r, row in enumerate(rows) for path in row.paths]
-        r, place = torch.tensor(at, device=states.device).T
-        return states[r, place]
+        r, position = torch.tensor(at, device=states.device).T
+        return states[r, position]
 
-    def read_features(self, features: Tensor, noise: Noise | None = None) -> Tensor:  # (n, d) -> (n,)
+    def read_features(self, features: Tensor, dropout: Dropout | None = None) -> Tensor:  # (n, d) -> (n,)
         """Raw scores from states at the last tokens."""
-        if noise is not None:
-            features = noise.drop(features)
-        return margin(self.model.score(features).float(), self.label)
+        if dropout is not None:
+            features = dropout(features)
+        return label_score(self.model.score(features).float(), self.label)
 
     def _token_scores(
-        self, texts: Sequence[Text], rows: Sequence[Row], noise: Noise | None = None
+        self, texts: Sequence[Text], rows: Sequence[Row], dropout: Dropout | None = None
     ) -> tuple[Tensor, Tensor]:
-        """What each token of each response adds, and to which text: (n,) twice."""
+        """What each token of each response adds, and the index of its text: both (n,)."""
         assert self.values is not None
         states = self._states(texts, rows)  # (R, L, d)
         length = states.shape[1]
-        before: list[Ints] = []  # where the state before each token is
+        before: list[Ints] = []  # index of the state before each token
         tokens: list[Ints] = []
         text: list[Ints] = []
         for r, row in enumerate(rows):
             for i, path in zip(row.texts, row.paths, strict=True):
                 start, end = texts[i].start, texts[i].end
-                places = r * length + path[max(start - 1, 0) : end - 1]
-                before.append(places if start else np.concatenate([[-1], places])[: end - start])
+                positions = r * length + path[max(start - 1, 0) : end - 1]
+                before.append(positions if start else np.concatenate([[-1], positions])[: end - start])
                 tokens.append(texts[i].tokens[start:end])
                 text.append(np.full(end - start, len(text)))
-        flat = torch.cat([states.flatten(0, 1), states.new_zeros(1, states.shape[2])])  # the last: nothing read yet
+        flat = torch.cat([states.flatten(0, 1), states.new_zeros(1, states.shape[2])])  # the last: nothing before
         at, token, of = (torch.from_numpy(np.concatenate(part)).to(states.device) for part in (before, tokens, text))
-        return self.values(flat[at].float(), token, noise), of
+        return self.values(flat[at].float(), token, dropout), of
 
     def _states(self, texts: Sequence[Text], rows: Sequence[Row]) -> Tensor:  # -> (R, L, d)
         states: Tensor = self.trunk(**self._inputs(texts, rows)).last_hidden_state
@@ -137,7 +138,7 @@ class RewardNetwork(nn.Module):
             inputs = {"input_ids": tokens, "attention_mask": real.long()}
             segments = [kinds for row in rows if (kinds := texts[row.texts[0]].segments) is not None]
             return inputs | ({"token_type_ids": torch.from_numpy(padded(segments)).to(self.device)} if segments else {})
-        if all(len(row.texts) == 1 for row in rows):  # no text sees its padding, which comes after it
+        if all(len(row.texts) == 1 for row in rows):  # causal: no text attends to its padding, which follows it
             return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "use_cache": False}
         branches = torch.from_numpy(padded([row.branches for row in rows], PADDING)).to(self.device)
         seen = (branches[:, None, :] == 0) | (branches[:, None, :] == branches[:, :, None])  # (R, L, L)
@@ -150,6 +151,14 @@ class RewardNetwork(nn.Module):
         }
 
 
+class Parts(NamedTuple):
+    """What a reward model is made of."""
+
+    network: RewardNetwork
+    tokenizer: PreTrainedTokenizerBase
+    config: RewardModelConfig
+
+
 def state_width(trunk: PreTrainedModel) -> int:
     """The size of a trunk's states."""
     config = trunk.config.get_text_config()
@@ -158,7 +167,7 @@ def state_width(trunk: PreTrainedModel) -> int:
 
 @torch.no_grad()
 def _is_causal(trunk: PreTrainedModel) -> bool:
-    """Whether no token sees those behind it: tried."""
+    """Whether no token attends to later ones, tested on the model."""
     ids = _some_tokens(trunk)[None].repeat(2, 1)
     ids[1, -1] = ids[0, 0]
     states = trunk(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[:, :-1].float()
@@ -167,7 +176,7 @@ def _is_causal(trunk: PreTrainedModel) -> bool:
 
 @torch.no_grad()
 def _branches(trunk: PreTrainedModel) -> bool:
-    """Whether a row that branches is read as its texts are one by one: tried."""
+    """Whether a branching row gives the same states as its texts one by one, tested on the model."""
     ids = _some_tokens(trunk)
     whole = trunk(input_ids=ids[None, [0, 1, 4, 5]], attention_mask=torch.ones(1, 4, device=ids.device).long())
     branches = torch.tensor([0, 0, 1, 1, 2, 2], device=ids.device)
@@ -180,7 +189,7 @@ def _branches(trunk: PreTrainedModel) -> bool:
             use_cache=False,
         )
     except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, NotImplementedError):
-        return False  # a family that wants its masks otherwise, or knows its positions itself
+        return False  # a family with masks of another form, or with positions of its own
     states = whole.last_hidden_state[0].float()
     error = (branched.last_hidden_state[0, [0, 1, 4, 5]].float() - states).abs().max() / states.abs().max()
     return bool(error <= _TOLERANCE.get(trunk.dtype, 5e-2))

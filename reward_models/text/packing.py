@@ -1,9 +1,9 @@
-"""Laying texts out for a forward: those that begin alike are read as one row that branches.
+"""Packing texts into rows for a forward: texts with a common beginning share one row that branches.
 
     prompt ──┬── chosen        one row of tokens:   prompt | chosen | rejected
-             └── rejected      who sees whom:       a response sees what is shared and itself
+             └── rejected      attention:           a response sees the shared tokens and itself
 
-So a prompt is read once however many responses it has, and a row holds little padding.
+So a prompt is read once however many responses it has, and rows need little padding.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
-ROW = 256  # tokens at which a row of many short texts is full: attention grows with the square
-PADDING = -1  # the branch of what is no token
+ROW = 256  # tokens per row of many short texts: the cost of attention grows with the square
+PADDING = -1  # the branch of padding
 
 
 @dataclass(frozen=True)
@@ -26,29 +26,29 @@ class Text:
     tokens: Ints
     start: int
     end: int
-    segments: Ints | None = None  # 0 and 1, where an encoder tells two parts apart
+    segments: Ints | None = None  # 0 and 1, token types, where an encoder has them
 
 
 @dataclass(frozen=True)
 class Row:
-    """Tokens in one line, and where in it each text is read."""
+    """One row of tokens, and where in it each text lies."""
 
     tokens: Ints  # (L,)
     positions: Ints  # (L,)
-    branches: Ints  # (L,) 0: shared; 1, 2, …: seen by the text of that number alone
-    texts: tuple[int, ...]  # which texts
-    paths: tuple[Ints, ...]  # the places of each one's tokens, in reading order
+    branches: Ints  # (L,) 0: shared; 1, 2, …: seen by that text alone
+    texts: tuple[int, ...]  # indices of the texts
+    paths: tuple[Ints, ...]  # the positions in the row of each text's tokens, in reading order
 
 
 def pack(texts: Sequence[Text], groups: Sequence[Sequence[int]], share: bool) -> list[Row]:
-    """Lay out texts; those of a group begin alike, which is read once if `share`."""
+    """Pack texts into rows; with `share`, the common beginning of a group's texts is stored once."""
     if not share:
         return [_row(texts, [i]) for group in groups for i in group]
     return [_row(texts, part) for group in groups for part in _parts(texts, group)]
 
 
 def _parts(texts: Sequence[Text], group: Sequence[int]) -> Iterator[list[int]]:
-    """Cut a group where its row would grow too long."""
+    """Split a group where its row would grow too long."""
     part: list[int] = []
     longest = max(len(texts[i].tokens) for i in group)
     room = max(ROW, 2 * longest)
@@ -82,7 +82,7 @@ def _row(texts: Sequence[Text], which: Sequence[int]) -> Row:
 
 
 def _common(a: Ints, b: Ints) -> int:
-    """How many tokens two texts begin with alike."""
+    """The length of the common beginning of two texts."""
     n = min(len(a), len(b))
     different = np.flatnonzero(a[:n] != b[:n])
     return int(different[0]) if len(different) else n

@@ -13,15 +13,12 @@ from .packing import Text
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-READS = ("text", "pair", "response")
-
 
 class TextReader(Codec):
-    """How a reward model's tokenizer reads.
+    """Tokenises prompts and responses for a reward model.
 
-    `reads` is "text" (the response goes on from the prompt), "pair" (two segments, as encoders are often trained) or
-    "response" (that alone). `end` puts the end-of-text token behind. `apart` keeps a token from reaching over from the
-    prompt into the response.
+    `reads` is "text" (the response continues the prompt), "pair" (two segments, as encoders are often trained) or
+    "response" (that alone). `end` appends the end-of-text token. With `apart` no token spans prompt and response.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, reads: str, end: bool, apart: bool) -> None:
@@ -30,7 +27,7 @@ class TextReader(Codec):
         self.reads, self.end, self.apart = reads, end, apart
 
     def read(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Text]:
-        """Tokens of each; never cut."""
+        """Tokenise each text; nothing is ever truncated."""
         if self.reads == "pair":
             return self._pairs(prompts, responses)
         if self.reads == "response":
@@ -39,9 +36,9 @@ class TextReader(Codec):
             whole = self.encode_all([prompt + response for prompt, response in zip(prompts, responses, strict=True)])
             before, after = [text[:0] for text in whole], whole
         else:
-            known = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
-            encoded = self.encode_all(list(known))
-            before = [encoded[known[prompt]] for prompt in prompts]
+            distinct = list(dict.fromkeys(prompts))
+            encoded = dict(zip(distinct, self.encode_all(distinct), strict=True))
+            before = [encoded[prompt] for prompt in prompts]
             after = self.encode_more_all(responses)
         tail = np.array(self.eos_ids[: int(self.end)], np.int64)
         texts = []

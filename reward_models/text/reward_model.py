@@ -1,17 +1,16 @@
-"""A learned reward model: a transformer trunk with a scalar head, its tokenizer, and the scale of its scores.
+"""A learned reward model: a trunk with a scalar head, its tokenizer, and the scale of its scores.
 
-reward_model = RewardModel.new("reviews")            on a language model, untrained
-reward_model = RewardModel.load("runs/my-reward-model")     or any sequence classifier, by folder or hub id
-reward model.score(prompts, responses)               one number each; 0 and 1 are the reference's mean and deviation
+reward_model = RewardModel.new("reviews")                   untrained, on a language model
+reward_model = RewardModel.load("runs/my-reward-model")     a saved one, or any sequence classifier by folder or hub id
+reward_model.score(prompts, responses)                      one number per response
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +19,13 @@ from numpy.typing import NDArray
 
 from ...language.causal_lm import pick_device
 from ..reward_function import RewardFunctionError, Scores
-from .network import RewardNetwork
+from .cache import cached, forget
+from .config import RewardModelConfig
+from .construction import new_parts
+from .folder import find_reward_model, read_folder, save_folder
+from .network import Parts, RewardNetwork
 from .packing import Text
-from .reader import READS, TextReader
+from .reader import TextReader
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,40 +33,11 @@ if TYPE_CHECKING:
     from ...language import CausalLM
 
 log = logging.getLogger("textrlhf")
-HEADS = ("last", "tokens")
-AT_ONCE = 4096  # texts that are read before the next are tokenised
-
-
-@dataclass(frozen=True)
-class RewardModelConfig:
-    """What a reward model's folder says beside its weights: how it reads, and what its scores mean."""
-
-    head: str = "last"  # "last": read at the last token, as Hugging Face's classifiers; "tokens": summed over them
-    reads: str = "text"  # what of prompt and response, see Reader
-    end: bool = False  # whether the end-of-text token is put behind the response
-    label: int | None = None  # of a classifier with several: whose log-odds are the score
-    shift: float = 0.0  # score = (raw − shift) / scale
-    scale: float = 1.0
-    lapse: float = 0.0  # P(first is preferred) = lapse + (1 − 2 lapse) · sigmoid(raw − raw of the second)
-    offset: float = 0.0  # P(good) = sigmoid(raw + offset)
-
-    def __post_init__(self) -> None:
-        for name, accepted in (("head", HEADS), ("reads", READS)):
-            if getattr(self, name) not in accepted:
-                raise ValueError(f"{name} is {getattr(self, name)!r}: expected one of {', '.join(map(repr, accepted))}")
-        if not isinstance(self.end, bool):
-            raise ValueError(f"end is {self.end!r}: expected True or False")
-        if self.label is not None and type(self.label) is not int:
-            raise ValueError(f"label is {self.label!r}: expected the number of one, or None")
-        for name in ("shift", "scale", "lapse", "offset"):
-            if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)!r}: expected a finite number")
-        if self.scale <= 0 or not 0 <= self.lapse < 0.5:
-            raise ValueError(f"scale is {self.scale}, lapse {self.lapse}: expected above 0, and 0 to 0.5")
+AT_ONCE = 4096  # texts that are tokenised and scored at a time
 
 
 class RewardModel:
-    """A reward model that was, or can be, trained; called like any other."""
+    """A learned reward function. Also a callable (prompts, responses) -> scores, as any reward function is."""
 
     def __init__(
         self,
@@ -72,13 +46,14 @@ class RewardModel:
         config: RewardModelConfig,
         name: str | None = None,
     ) -> None:
-        self.network, self.tokenizer, self.config, self.name = network, tokenizer, config, name
-        self.reading: dict[str, Any] = {}  # what load() was told of how to read
+        self.network, self.tokenizer, self.config = network, tokenizer, config
+        self.name = name  # the place another process can load the same reward model from
+        self.reading: dict[str, Any] = {}  # settings that load() was given
         self.context = _context(network, tokenizer)
-        self._told = False
         self.reader = TextReader(tokenizer, reads=config.reads, end=config.end, apart=config.head == "tokens")
+        self._warned = False
         if config.end and tokenizer.eos_token_id is None:
-            raise ValueError("end=True puts the end-of-text token behind a response, and this tokenizer has none")
+            raise ValueError("end=True appends the end-of-text token to a response, and this tokenizer has none")
 
     @classmethod
     def new(
@@ -91,29 +66,46 @@ class RewardModel:
         seed: int = 0,
         device: str = "auto",
     ) -> RewardModel:
-        """Put an untrained head on a language model (a shipped one, a path, a hub id, a handle) or an encoder."""
-        from .construction import new_reward_model
-
-        return new_reward_model(model, head, reads=reads, end=end, seed=seed, device=device)
+        """Put an untrained head on a copy of a language model (shipped, a path, a hub id, a CausalLM) or an encoder."""
+        return cls(*new_parts(model, head, reads=reads, end=end, seed=seed, device=device))
 
     @classmethod
-    def load(cls, name: str | os.PathLike[str], *, device: str = "auto", **reading: Any) -> RewardModel:
-        """Read a reward model's folder, a run's, or any sequence classifier by path or hub id.
+    def load(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        reads: str | None = None,
+        end: bool | None = None,
+        label: int | None = None,
+    ) -> RewardModel:
+        """Load a reward model by its folder, its run's or its shipped name, or a sequence classifier by path or hub id.
 
-        `reads`, `end` and `label` say how a classifier from elsewhere is to be asked, where its default is not right.
+        `reads`, `end` and `label` override how it reads texts, see `RewardModelConfig`: for classifiers from elsewhere
+        whose defaults are not what they were trained with.
         """
-        from .folder import read_reward_model
-
-        return read_reward_model(name, device, reading)
+        given = {"reads": reads, "end": end, "label": label}
+        return _load(
+            find_reward_model(name), device, {name: value for name, value in given.items() if value is not None}
+        )
 
     def save(self, path: str | os.PathLike[str]) -> RewardModel:
-        """Write a folder, whole or not at all, and return the reward model that is named by it."""
-        from .folder import save_reward_model
+        """Write a folder, as a whole or not at all, and return the reward model named by it."""
+        parts, name = Parts(self.network, self.tokenizer, self.config), os.path.abspath(path)
+        save_folder(path, parts)
+        forget(name)
+        return RewardModel(*parts, name)
 
-        return save_reward_model(self, path)
+    @property
+    def normalised(self) -> bool:
+        """Whether `score` has a measured scale: that of `normalise`, which training resets."""
+        return self.config.normalised
 
     def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
-        """Scores on the scale on which the reference's own texts have mean 0 and deviation 1."""
+        """Scores, (raw − shift) / scale: those of the texts given to `normalise` have mean 0 and standard deviation 1.
+
+        A reward model that was not normalised has shift 0 and scale 1: its scores are the raw ones.
+        """
         scores: Scores = (self.raw(prompts, responses) - self.config.shift) / self.config.scale
         return scores
 
@@ -127,96 +119,93 @@ class RewardModel:
         parts = [np.empty(0)]
         for at in range(0, len(prompts), AT_ONCE):
             texts = self.read(prompts[at : at + AT_ONCE], responses[at : at + AT_ONCE])
-            groups = self.groups(prompts[at : at + AT_ONCE])
-            parts.append(self.network(texts, groups).double().cpu().numpy())
+            groups: dict[str, list[int]] = {}  # texts with a prompt in common
+            for i, prompt in enumerate(prompts[at : at + AT_ONCE]):
+                groups.setdefault(prompt, []).append(i)
+            parts.append(self.network(texts, list(groups.values())).double().cpu().numpy())
         return np.concatenate(parts)
 
-    def groups(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Which texts have their prompt in common."""
-        found: dict[str, list[int]] = {}
-        for i, prompt in enumerate(prompts):
-            found.setdefault(prompt, []).append(i)
-        return list(found.values())
-
-    def read(self, prompts: Sequence[str], responses: Sequence[str], where: Sequence[str] | None = None) -> list[Text]:
-        """Tokens of each text; one that is empty or too long is an error that names `where` it comes from."""
+    def read(self, prompts: Sequence[str], responses: Sequence[str], places: Sequence[str] | None = None) -> list[Text]:
+        """Tokenise texts; an empty or too long one is an error that begins with its entry in `places`."""
         texts = self.reader.read(prompts, responses)
         for i, text in enumerate(texts):
-            place = f"{where[i]}: " if where and where[i] else ""
+            place = f"{places[i]}: " if places and places[i] else ""
             if not len(text.tokens):
-                raise ValueError(f"{place}prompt and response have no tokens: expected at least one to reward model")
+                raise ValueError(f"{place}prompt and response have no tokens: expected at least one to score")
             if self.context is not None and len(text.tokens) > self.context:
                 raise ValueError(
                     f"{place}the text has {len(text.tokens)} tokens, the reward model {self.context} positions, and "
-                    "it never "
-                    f"cuts a text: shorten it, or train with overflow='drop' to leave such judgements out: "
-                    f"{_short(prompts[i] + responses[i])}"
+                    "texts are never truncated: shorten it, or train with overflow='drop' to leave such judgements "
+                    f"out: {_short(prompts[i] + responses[i])}"
                 )
-        self._tell_unknown(texts)
+        self._warn_of_unknown_words(texts)
         return texts
 
-    def _tell_unknown(self, texts: Sequence[Text]) -> None:
-        """Once: a reward model is asked again and again."""
-        if not self._told and (strange := self.reader.with_unknown_tokens(text.tokens for text in texts)):
-            self._told = True
-            first = texts[strange[0]].tokens
+    def _warn_of_unknown_words(self, texts: Sequence[Text]) -> None:
+        """Warn once per reward model."""
+        if not self._warned and (unknown := self.reader.with_unknown_tokens(text.tokens for text in texts)):
+            self._warned = True
             log.warning(
-                "%d of %d texts hold words that %s does not know, all of these one word to it; the first text: %s",
-                len(strange),
+                "%d of %d texts contain words that %s does not know; they are all the same token to it; the first: %s",
+                len(unknown),
                 len(texts),
                 self,
-                _short(str(self.tokenizer.decode(first))),
+                _short(str(self.tokenizer.decode(texts[unknown[0]].tokens))),
             )
 
     def readable(self, prompts: Sequence[str], responses: Sequence[str]) -> NDArray[np.bool_]:
-        """Which texts have a token, and no more of them than there are positions."""
+        """Which texts are neither empty nor longer than the reward model's positions."""
         sizes = np.array([len(text.tokens) for text in self.reader.read(prompts, responses)], np.int64)
         found: NDArray[np.bool_] = (sizes > 0) & (sizes <= (self.context or sizes.max(initial=0)))
         return found
 
     def probability(self, margins: Scores) -> Scores:
-        """P(first is preferred) from differences of raw scores."""
-        sure = 1 / (1 + np.exp(-np.clip(margins, -700, 700)))
-        likely: Scores = self.config.lapse + (1 - 2 * self.config.lapse) * sure
-        return likely
+        """P(an annotator prefers the first) from differences of raw scores, label noise included."""
+        true = 1 / (1 + np.exp(-np.clip(margins, -700, 700)))
+        probabilities: Scores = self.config.lapse + (1 - 2 * self.config.lapse) * true
+        return probabilities
 
     @torch.no_grad()
     def explain(self, prompt: str, response: str) -> list[tuple[str, float]]:
-        """Each token of the response with what it adds to the raw score; empty where the head does not add them up."""
+        """Each token of the response with what it adds to the raw score; empty unless the head is "tokens"."""
         if self.config.head != "tokens" or not response:
             return []
         (text,) = self.read([prompt], [response])
         added = self.network.contributions(text).tolist()
-        shown, told = [], ""
+        shown, before = [], ""
         for i in range(text.start, text.end):
             whole = self.reader.continuation(text.tokens[: text.start], text.tokens[text.start : i + 1])
             if i + 1 < text.end and whole.endswith("\ufffd"):
-                whole = told  # half a character: it is shown with the token that makes it whole
-            shown.append(whole[len(told) :] if whole.startswith(told) else self.reader.decode(text.tokens[i : i + 1]))
-            told = whole
+                whole = before  # part of a character: shown with the token that completes it
+            shown.append(
+                whole[len(before) :] if whole.startswith(before) else self.reader.decode(text.tokens[i : i + 1])
+            )
+            before = whole
         return list(zip(shown, added, strict=True))
 
     def normalise(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardModel:
-        """Shift and scale the scores so that these texts, the reference's own, have mean 0 and deviation 1."""
+        """Set shift and scale so that the scores of these texts have mean 0 and standard deviation 1.
+
+        Pass texts sampled from the reference model: β (`kl_coef`) then means the same for every reward model.
+        """
         raw = self.raw(prompts, responses)
         if len(raw) < 2 or not np.isfinite(raw).all() or raw.std() <= 1e-6 * max(abs(raw.mean()), 1e-3):
             raise RewardFunctionError(
-                f"the reward model gives {len(raw)} texts of the reference the raw scores {raw[:3]}…, which differ "
-                "too little "
-                "to set a scale: train it longer, or give texts that differ"
+                f"the raw scores of {len(raw)} texts, {raw[:3]}…, differ too little to set a scale: train the reward "
+                "model longer, or give texts that differ"
             )
-        self.config = replace(self.config, shift=float(raw.mean()), scale=float(raw.std()))
-        self.name = None  # what lies there has another scale
+        self.config = replace(self.config, normalised=True, shift=float(raw.mean()), scale=float(raw.std()))
+        self.name = None  # the saved reward model has another scale
         return self
 
     @property
     def lapse(self) -> float:
-        """How often a person's choice is a slip."""
+        """How often annotators choose the wrong one of two responses by accident (label noise)."""
         return self.config.lapse
 
     @property
     def label_offset(self) -> float:
-        """What makes a raw score the log-odds of being called good."""
+        """Raw score + label_offset are the log-odds of the label "good"."""
         return self.config.offset
 
     def __repr__(self) -> str:
@@ -231,43 +220,30 @@ class RewardModel:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.name is None:
             raise RewardFunctionError(
-                f"{self} was made in this process and has no name that another one could load it by: "
-                'save it first, reward model = reward model.save("some/folder")'
+                f"{self} was made in this process and has no name that another process could load it by: save it "
+                'first, reward_model = reward_model.save("some/folder")'
             )
-        return load_reward_model, (self.name, str(self.network.device), self.reading)
+        return load_cached, (self.name, str(self.network.device), self.reading)
 
 
-_loaded: dict[tuple[str, ...], Any] = {}
+def load_cached(place: str, device: str, reading: dict[str, Any]) -> RewardModel:
+    """Load a reward model from what `find_reward_model` returned, once per process."""
+    settings = (str(pick_device(device)), repr(sorted(reading.items())))
+    return cached(place, settings, lambda: _load(place, settings[0], reading))
 
 
-def load_reward_model(name: str | os.PathLike[str], device: str = "auto", reading: dict[str, Any] | None = None) -> Any:
-    """The reward model of that name, loaded once a process: a shipped one, a folder or run, an ensemble's, or a hub id.
-
-    `reading` is what `RewardModel.load` takes besides.
-    """
-    from .folder import find_reward_model
-
-    place, reading = find_reward_model(name), reading or {}
-    key = (place, str(pick_device(device)), repr(sorted(reading.items())))
-    if key not in _loaded:
-        from .folder import load_any
-
-        _loaded[key] = load_any(place, key[1], reading)
-    return _loaded[key]
-
-
-def forget(place: str) -> None:
-    """Let what was loaded from a place be loaded anew."""
-    for key in [key for key in _loaded if key[0] == place]:
-        del _loaded[key]
+def _load(place: str, device: str, reading: dict[str, Any]) -> RewardModel:
+    reward_model = RewardModel(*read_folder(place, device, reading), place)
+    reward_model.reading = reading
+    return reward_model
 
 
 def _context(network: RewardNetwork, tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """The most tokens a text may have, where there is a limit."""
+    """The most tokens a text may have; None for no limit."""
     config = network.model.config.get_text_config()
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and "roberta" in config.model_type:
-        positions -= config.pad_token_id + 1  # its first position has that number
+        positions -= config.pad_token_id + 1  # RoBERTa's positions start behind the padding's index
     limits = [limit for limit in (positions, tokenizer.model_max_length) if limit is not None and limit < 1 << 30]
     return min(limits, default=None)
 

@@ -1,1 +1,1 @@
-"""Training reward models on human judgements."""
+"""Training reward models on judgements, on other reward models, and on unlabelled texts."""

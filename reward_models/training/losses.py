@@ -1,4 +1,4 @@
-"""What a reward model pays for disagreeing with people, one term a judgement."""
+"""The losses of rankings, labels and ratings, one term per judgement."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 
 
 def plackett_luce(scores: Tensor, margins: Tensor | None = None, lapse: float = 0.0) -> Tensor:
-    """Rankings of k, best first: (m, k) to (m,). With k = 2 it is Bradley–Terry's −log σ(first − second).
+    """−log P of rankings of k, best first: (m, k) to (m,). For k = 2 it is Bradley–Terry's −log σ(first − second).
 
-    The best is chosen among all with probability softmax(scores), then the next among those left, and so on; a person
-    who lapses (with probability 2·lapse) picks any of them. `margins` (m,) is by how much a first of two should lead
-    at least.
+    The best is chosen among all with probability softmax(scores), then the next among those left, and so on. An
+    annotator who lapses (with probability 2·lapse, a term of psychometrics) picks any of them at random. `margins`
+    (m,), for pairs, are subtracted from the first score.
     """
     if margins is not None:
         scores = torch.cat([scores[:, :1] - margins[:, None], scores[:, 1:]], 1)
-    left = scores.flip(1).logcumsumexp(1).flip(1)  # (m, k) log Σ exp over those not chosen yet
+    left = scores.flip(1).logcumsumexp(1).flip(1)  # (m, k) log Σ exp over those not yet chosen
     chosen = (scores - left)[:, :-1]  # (m, k − 1)
     if lapse:
         among = torch.arange(scores.shape[1], 1, -1, dtype=scores.dtype, device=scores.device)
@@ -27,15 +27,15 @@ def plackett_luce(scores: Tensor, margins: Tensor | None = None, lapse: float = 
 
 
 def centring(scores: Tensor) -> Tensor:  # (m, k) -> (m,)
-    """The square by which a judgement's scores lie off zero together; for two (first + second)²."""
+    """(2 · mean of a judgement's scores)²; for a pair (first + second)²."""
     return (2 * scores.mean(1)).square()
 
 
 def logistic(scores: Tensor, good: Tensor, offset: Tensor) -> Tensor:  # (m,) (m,) () -> (m,)
-    """Good or bad: −log P, with P(good) = σ(score + offset)."""
+    """−log P of labels, with P(good) = σ(score + offset)."""
     return F.binary_cross_entropy_with_logits(scores + offset, good, reduction="none")
 
 
 def regression(scores: Tensor, ratings: Tensor, line: Tensor) -> Tensor:  # (m,) (m,) (2,) -> (m,)
-    """Ratings laid on [−1, 1]: the square off the line b + exp(a) · score, `line` being (a, b)."""
+    """The squared error of ratings mapped to [−1, 1] against b + exp(a) · score, `line` being (a, b)."""
     return (line[1] + line[0].exp() * scores - ratings).square()

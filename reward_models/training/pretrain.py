@@ -1,11 +1,11 @@
-"""Practice for a new reward model, on texts that nobody has judged: what one half of a text says foretells the other.
+"""Pretraining a reward model on unlabelled texts: predict from one half of a text how good the other half is.
 
-    an unjudged text ──┬── one half  ── its score by a teacher ──> good or bad? ──┐
-                       └── the other <──────────── is to be told from this ───────┘
+    an unlabelled text ──┬── one half  ── scored by a teacher ──> good or bad? ──┐
+                         └── the other half <──────── is trained to predict ─────┘
 
-Whoever praises in one sentence mostly praises in the next. What the teacher gets wrong about one half has nothing to do
-with the words of the other, so over many texts it averages out, and what is left is which words, after what others, go
-along with praise: also words that hardly any judgement holds. Judgements then say how much each counts, as ever.
+Sentences of a review mostly agree in sentiment. The teacher's errors about one half are independent of the words of the
+other, so over many texts they average out, and the reward model learns which words go with praise, rare ones included.
+Train it on the judgements afterwards.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +22,11 @@ from ..feedback import Labelled
 from ..reward_function import Scores, call_reward
 from ..text.reward_model import RewardModel
 from .distill import Teacher
-from .train import TrainConfig, train
+from .train import TrainConfig, TrainOptions, train
 
-PRACTICE = TrainConfig(epochs=1.0, batch_size=128, dropout=0.3)
-BEFORE = "."  # what a half is read after: a sentence's end, so that its first token, too, has a state before it
-STEEP, SURE = 1.0, 0.48  # P(good) = 1/2 + SURE · tanh(STEEP · the other half's score in deviations from the mean)
+PRETRAIN_CONFIG = TrainConfig(epochs=1.0, batch_size=128, dropout=0.3)
+PROMPT = "."  # of every half: the end of a sentence, so that its first token, too, has a state before it
+SLOPE, RANGE = 1.0, 0.48  # P(good) = 1/2 + RANGE · tanh(SLOPE · z-score of the other half)
 _ENDS = re.compile(r"[.!?]+[\"'”’]*(?=\s)|[。！？]+|\n")
 _WORD = re.compile(r"\w")
 
@@ -38,46 +37,37 @@ def pretrain_on_halves(
     prompts: Sequence[str],
     responses: Sequence[str],
     config: TrainConfig | None = None,
-    **training: Any,
+    **training: Unpack[TrainOptions],
 ) -> RewardModel:
-    """Train a new `reward_model` in place to tell from one half of a text what `teacher` thinks of the other, and
-    return it.
+    """Train a new `reward_model` in place to predict from one half of a text the teacher's opinion of the other.
 
-    Only for texts whose sentences share a mood, reviews for one. A prompt is part of its text: where it tells nothing
-    (an instruction, a question), give empty ones. Each text is cut once, between two sentences; one of a single
-    sentence is left out. The teacher is a reward model trained on the judgements at hand. Train the practised reward
-    model on the same judgements next: as it is, it is worse than its teacher. The default `config` is `PRACTICE`; what
-    else `train` takes may be given.
+    Use it for texts whose sentences share a sentiment, such as reviews. A prompt is part of its text: pass empty ones
+    where prompts carry no sentiment (instructions, questions). Each text is cut once, between two sentences; texts of
+    one sentence are left out. The teacher is a reward model trained on the judgements at hand. Train the result on the
+    same judgements next: until then it is less accurate than its teacher. `config` is `PRETRAIN_CONFIG` by
+    default; `training` are further arguments of `train`.
     """
-    if any(reward_model is one for one in (teacher, *getattr(teacher, "reward_models", ()))):
-        raise ValueError("reward model is its own teacher: expected a new one, as RewardModel.new() makes it")
-    config = dataclasses.replace(config or PRACTICE, lapse=0.0)  # that is of people's choices, and here nobody chooses
+    if any(reward_model is one for one in (teacher, *getattr(teacher, "models", ()))):
+        raise ValueError("teacher is the reward_model itself: expected a new one, such as RewardModel.new() makes")
+    config = dataclasses.replace(config or PRETRAIN_CONFIG, lapse=0.0)  # there is no annotator here who could lapse
     rng = np.random.default_rng([config.seed, 7])
     halves = halved(prompts, responses, rng)
-    if len(halves.texts) < config.batch_size:
+    if len(halves) < config.batch_size:
         raise ValueError(
-            f"{len(prompts)} texts have {len(halves.texts)} halves ({halves.left_out} texts have no two sentences), "
-            f"fewer than a batch of {config.batch_size}: give more texts, longer ones, or lower batch_size"
+            f"{len(prompts)} texts have {len(halves)} halves ({len(prompts) - len(halves) // 2} have one sentence), "
+            f"fewer than a batch of {config.batch_size}: give more or longer texts, or lower batch_size"
         )
-    scores = call_reward(teacher.raw, [BEFORE] * len(halves.texts), halves.texts, "teacher")
+    scores = call_reward(teacher.raw, [PROMPT] * len(halves), halves, "teacher")
     if scores.std() <= 1e-6 * max(abs(scores.mean()), 1e-6):
-        raise ValueError(f"teacher scores all {len(scores)} halves alike: expected one that has learned something")
-    good = rng.random(len(scores)) < likely_good(scores)
-    cases = [Labelled(BEFORE, half, bool(label)) for half, label in zip(halves.texts, good, strict=True)]
+        raise ValueError(f"teacher gives all {len(scores)} halves the same score: expected a trained reward model")
+    good = rng.random(len(scores)) < probability_good(scores)
+    cases = [Labelled(PROMPT, half, bool(label)) for half, label in zip(halves, good, strict=True)]
     train(reward_model, cases, config, **training)
     return reward_model
 
 
-@dataclass(frozen=True)
-class Halves:
-    """Texts cut in two."""
-
-    texts: list[str]  # the first half and the second of one text, then of the next
-    left_out: int  # texts of one sentence
-
-
-def halved(prompts: Sequence[str], responses: Sequence[str], rng: np.random.Generator) -> Halves:
-    """Cut each prompt + response behind one of its sentences but the last, whichever `rng` draws."""
+def halved(prompts: Sequence[str], responses: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """Cut each prompt + response after one of its sentences but the last, drawn by `rng`: both halves of each text."""
     if len(prompts) != len(responses):
         raise ValueError(f"{len(prompts)} prompts and {len(responses)} responses: expected as many of each")
     texts: list[str] = []
@@ -87,11 +77,11 @@ def halved(prompts: Sequence[str], responses: Sequence[str], rng: np.random.Gene
         if ends:
             end = ends[rng.integers(len(ends))]
             texts += [" " + text[:end].strip(), " " + text[end:].strip()]
-    return Halves(texts, len(prompts) - len(texts) // 2)
+    return texts
 
 
-def likely_good(scores: Scores) -> NDArray[np.float64]:  # (2 texts,) -> (2 texts,)
-    """P(good) of each half, from nothing but the score of the other."""
+def probability_good(scores: Scores) -> NDArray[np.float64]:  # (2 · texts,) -> (2 · texts,)
+    """P(good) of each half, from the score of the other half alone."""
     other = scores.reshape(-1, 2)[:, ::-1].reshape(-1)
-    likely: NDArray[np.float64] = 0.5 + SURE * np.tanh(STEEP * (other - scores.mean()) / scores.std())
-    return likely
+    probabilities: NDArray[np.float64] = 0.5 + RANGE * np.tanh(SLOPE * (other - scores.mean()) / scores.std())
+    return probabilities

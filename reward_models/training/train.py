@@ -1,9 +1,8 @@
-"""Training a reward model on what people said, whatever the kind: rankings, labels and ratings in one data set.
+"""Training a reward model on judgements of any kind: rankings, labels and ratings in one data set.
 
-    judgements ──> Judged (tokens, and each judgement's loss) ──> language.fit ──> a reward model whose scores have a
-    scale
+    judgements ──> JudgementDataset (tokens, and the loss of each judgement) ──> language.fit ──> a reward model
 
-Nothing is random but by the config's seed, so a resumed run ends with the same bits.
+All randomness comes from the config's seed, so a resumed run ends with the same bits.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -22,14 +21,14 @@ from torch import Tensor, nn
 
 from ...language.fit import FitConfig, fit
 from ..feedback import Judgement, Labelled, Ranked, Rated
-from ..text.heads import Noise
+from ..text.heads import Dropout
 from ..text.network import RewardNetwork
 from ..text.packing import Text, pack
 from ..text.reward_model import RewardModel
 from .losses import centring, logistic, plackett_luce, regression
 
-BETAS = (0.9, 0.99)  # of Adam; one that forgets sooner takes steps of one size for rare tokens, whatever their gradient
-FAST = 50.0  # times the head's learning rate: single numbers, which start far from where they belong
+BETAS = (0.9, 0.99)  # of Adam; a shorter memory would normalise away the size of a rare token's gradient
+FAST = 50.0  # learning rate of offset and line relative to the head: single numbers, which start far from their optimum
 OVERFLOWS = ("error", "drop")
 LINES = ("linear", "learned")
 
@@ -39,41 +38,39 @@ class TrainConfig:
     """How to train a reward model."""
 
     epochs: float = 3.0
-    """how many times each judgement is learned from; more than a few, and a reward model learns people's slips by
-    heart
-    """
+    """passes over the judgements; with more than a few, label noise is memorised"""
     batch_size: int = 32
-    """judgements a step"""
+    """judgements per step"""
     learning_rate: float | None = None
-    """of the trunk; by its size where left out: 1e-3 up to a million weights, 1e-5 from a billion on"""
+    """of the trunk; None sets it by size: 1e-3 up to a million weights, 1e-5 from a billion on"""
     head_learning_rate: float = 1e-3
-    """of the head, which starts from nothing"""
+    """of the head, which is new"""
     token_learning_rate: float = 0.02
-    """of the tokens' values: each is seen rarely, and they do not disturb one another"""
+    """of the token values of the "tokens" head: each is seen rarely"""
     frozen: bool = False
-    """leave the trunk as it is: logistic regression on its states"""
+    """train the head alone: logistic regression on the trunk's states"""
     dropout: float = 0.5
-    """share of a state that the head does not see while it learns"""
+    """dropout of the states in front of the head"""
     lapse: float = 0.1
-    """how often a person's choice is taken for a slip of the hand, which no score need explain; at most 0.49"""
+    """label noise: how often annotators choose the wrong response by accident; below 0.5"""
     centring: float = 0.0
-    """weight of a pull of each judgement's scores towards zero together"""
+    """weight of a penalty on the squared mean of a judgement's scores"""
     ratings: str = "learned"
-    """how a rating is laid on the scores: "linear" (the scale is [-1, 1]) or along a "learned" line"""
+    """how ratings relate to scores: "linear" (the scale is [-1, 1]) or by a "learned" line"""
     overflow: str = "error"
-    """what becomes of a judgement with a text beyond the model's positions: "error" or "drop"; nothing is cut"""
+    """judgements with a text longer than the model's positions: "error" or "drop" them; nothing is truncated"""
     weight_decay: float = 0.01
     """on matrices"""
     warmup: float = 0.05
     """share of the steps over which the learning rate rises"""
     max_grad_norm: float = 1.0
-    """longest step of the gradient"""
+    """clip the global gradient norm to this"""
     checkpoints: int = 10
-    """over the run, to resume from"""
+    """number of checkpoints over the run, to resume from"""
     bf16: bool = False
-    """compute in half precision"""
+    """compute in bfloat16"""
     seed: int = 0
-    """of the head, the order and what is left out"""
+    """of the head, the order of the judgements and dropout"""
 
     def __post_init__(self) -> None:
         for name, accepted in (("overflow", OVERFLOWS), ("ratings", LINES)):
@@ -85,20 +82,30 @@ class TrainConfig:
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ValueError(f"{name} is {getattr(self, name)!r}: expected a positive number")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout!r}: expected a share, 0 to below 1")
+            raise ValueError(f"dropout is {self.dropout!r}: expected 0 to below 1")
         if not 0 <= self.lapse < 0.5:
-            raise ValueError(f"lapse is {self.lapse!r}: expected 0 to below 0.5, at which choices tell nothing")
+            raise ValueError(f"lapse is {self.lapse!r}: expected 0 to below 0.5, at which choices are random")
         if not (math.isfinite(self.centring) and self.centring >= 0):
             raise ValueError(f"centring is {self.centring!r}: expected a finite number, 0 or more")
 
 
 @dataclass
 class Trained:
-    """What came of a training."""
+    """The result of a training."""
 
     reward_model: RewardModel
     metrics: dict[str, float]  # the last losses
-    dropped: int  # judgements left out, with overflow="drop"
+    dropped: int  # judgements left out by overflow="drop"
+
+
+class TrainOptions(TypedDict, total=False):
+    """The keyword arguments of `train`, for functions that pass them on."""
+
+    heldout: Sequence[Judgement]
+    run: str | os.PathLike[str] | None
+    resume: bool
+    title: str
+    show: bool
 
 
 def train(
@@ -109,24 +116,25 @@ def train(
     heldout: Sequence[Judgement] = (),
     run: str | os.PathLike[str] | None = None,
     resume: bool = False,
-    title: str = "reward_model",
+    title: str = "reward model",
     show: bool = True,
 ) -> Trained:
-    """Train a reward model in place on `judgements`, watching the loss on `heldout` where there is some.
+    """Train a reward model in place on `judgements`, with the loss on `heldout` among its metrics.
 
-    With a `run` folder, metrics and checkpoints are kept there, and `resume=True` goes on from the last of them.
+    Metrics and checkpoints go to the folder `run`, and `resume=True` resumes from the last of them. Afterwards `score`
+    returns raw scores until `normalise` is called; `train_reward_model` does that too, and saves and evaluates.
     """
     config = config or TrainConfig()
     reward_model.network.requires_grad_(False)
     learner = Learner(reward_model.network, config).to(reward_model.network.device)
-    learned = JudgementDataset(reward_model, judgements, config, learner, noisy=True)
+    learned = JudgementDataset(reward_model, judgements, config, learner, training=True)
     watched = JudgementDataset(reward_model, heldout, config, learner) if heldout else None
     learned.check()
-    reward_model.name = None  # what lies there is the reward model as it was
+    reward_model.name = None  # the saved reward model is the one before training
     if config.frozen and reward_model.config.head == "last" and reward_model.network.causal:
-        learned.read_once()
+        learned.cache_features()
     steps = max(round(config.epochs * math.ceil(len(learned.sizes) / config.batch_size)), 1)
-    rate = usual_rate(reward_model.network) if config.learning_rate is None else config.learning_rate
+    rate = default_rate(reward_model.network) if config.learning_rate is None else config.learning_rate
     metrics = fit(
         learner,
         learned,
@@ -154,29 +162,30 @@ def train(
         reward_model.config,
         lapse=config.lapse,
         offset=float(learner.offset.detach()),
+        normalised=False,
         shift=0.0,
         scale=1.0,
     )
     return Trained(reward_model, metrics, learned.dropped)
 
 
-def usual_rate(network: RewardNetwork) -> float:
-    """A learning rate for a trunk of this size, between those that small and large models are trained with."""
+def default_rate(network: RewardNetwork) -> float:
+    """A learning rate for a trunk of this size."""
     size = sum(weights.numel() for weights in network.trunk.parameters())
     return float(np.clip(1e-3 * (1e6 / size) ** (2 / 3), 1e-5, 1e-3))
 
 
 class Learner(nn.Module):
-    """A reward model's network with what is learned beside it of the people."""
+    """A reward model's network, with the learned offset of labels and line of ratings."""
 
     def __init__(self, network: RewardNetwork, config: TrainConfig) -> None:
         super().__init__()
         self.network, self.config = network, config
         self.offset = nn.Parameter(torch.tensor(0.0))
-        self.line = nn.Parameter(torch.zeros(2))  # of ratings over scores: log slope, height
+        self.line = nn.Parameter(torch.zeros(2))  # ratings over scores: log slope, intercept
 
     def rates(self, learning_rate: float) -> dict[str, float]:
-        """How many times the learning rate is each part's."""
+        """Each part's learning rate relative to the trunk's, by the beginning of parameter names."""
         head, token = self.config.head_learning_rate, self.config.token_learning_rate
         model = self.network.model
         new = [part for part, _ in model.named_children() if part != model.base_model_prefix]
@@ -191,7 +200,7 @@ class Learner(nn.Module):
 
 
 class JudgementDataset:
-    """Judgements as `fit` learns from them: token counts, and the loss of any few."""
+    """Judgements as `fit` takes examples: their numbers of tokens, and the loss of any of them."""
 
     def __init__(
         self,
@@ -200,17 +209,19 @@ class JudgementDataset:
         config: TrainConfig,
         learner: Learner,
         *,
-        noisy: bool = False,
+        training: bool = False,
     ) -> None:
-        self.network, self.config, self.learner, self.noisy = reward_model.network, config, learner, noisy
+        self.network, self.config, self.learner, self.training = reward_model.network, config, learner, training
         self.judgements = readable(reward_model, judgements) if config.overflow == "drop" else list(judgements)
         self.dropped = len(judgements) - len(self.judgements)
-        prompts = [one.prompt for one in self.judgements for _ in one.texts]
-        responses = [text for one in self.judgements for text in one.texts]
-        places = [one.place for one in self.judgements for _ in one.texts]
+        prompts = [one.prompt for one in self.judgements for _ in one.responses]
+        responses = [text for one in self.judgements for text in one.responses]
+        places = [one.place for one in self.judgements for _ in one.responses]
         self.texts: list[Text] = reward_model.read(prompts, responses, places)
-        ends = np.cumsum([len(one.texts) for one in self.judgements]).tolist()
-        self.groups = [list(range(end - len(one.texts), end)) for end, one in zip(ends, self.judgements, strict=True)]
+        ends = np.cumsum([len(one.responses) for one in self.judgements]).tolist()
+        self.groups = [
+            list(range(end - len(one.responses), end)) for end, one in zip(ends, self.judgements, strict=True)
+        ]
         shares = self.network.shares
         self.sizes = np.array(
             [sum(len(row.tokens) for row in pack(self.texts, [group], shares)) for group in self.groups], np.int64
@@ -218,31 +229,29 @@ class JudgementDataset:
         self.features: Tensor | None = None
 
     def check(self) -> None:
-        """Refuse what nothing can be learned from."""
+        """Raise a ValueError for judgements that nothing can be learned from."""
         n, size = len(self.judgements), self.config.batch_size
         if n < size:
-            left_out = f" ({self.dropped} were dropped, being too long)" if self.dropped else ""
+            dropped = f" ({self.dropped} were too long and dropped)" if self.dropped else ""
             raise ValueError(
-                f"there are {n} judgements to learn from{left_out}, fewer than a batch of {size}: collect more, or "
-                "lower batch_size"
+                f"there are {n} judgements{dropped}, fewer than a batch of {size}: collect more, or lower batch_size"
             )
         labels = [one for one in self.judgements if isinstance(one, Labelled)]
         if labels and len({one.good for one in labels}) == 1:
             word = "good" if labels[0].good else "bad"
             raise ValueError(
                 f"all {len(labels)} labels are {word!r}: a reward model learns from good and bad; add some of the "
-                "other, or "
-                "leave the labels out"
+                "other, or leave the labels out"
             )
         ratings = [one for one in self.judgements if isinstance(one, Rated)]
         if ratings and len({_on_unit(one) for one in ratings}) == 1:
             raise ValueError(
-                f"all {len(ratings)} ratings are {ratings[0].rating}: a reward model learns from differences"
+                f"all {len(ratings)} ratings are {ratings[0].rating}: a reward model learns from different ratings"
             )
 
     @torch.no_grad()
-    def read_once(self) -> None:
-        """Keep what a frozen trunk makes of each text."""
+    def cache_features(self) -> None:
+        """Compute the states of a frozen trunk once."""
         parts, batch = [], 4 * self.config.batch_size
         for at in range(0, len(self.texts), batch):
             texts = self.texts[at : at + batch]
@@ -251,13 +260,13 @@ class JudgementDataset:
         self.features = torch.cat(parts)
 
     def loss(self, which: Sequence[int]) -> tuple[Tensor, int]:
-        """The summed loss of some judgements, and how many they are."""
+        """The summed loss of some judgements, and their number."""
         scores = self._scores(which)
         at = np.cumsum([0, *(len(self.groups[i]) for i in which)])
         kinds: dict[Any, list[int]] = {}
         for n, i in enumerate(which):
             one = self.judgements[i]
-            kinds.setdefault(len(one.texts) if isinstance(one, Ranked) else type(one), []).append(n)
+            kinds.setdefault(len(one.responses) if isinstance(one, Ranked) else type(one), []).append(n)
         total = scores.new_zeros(())
         for kind, members in kinds.items():
             places = torch.from_numpy(at[members][:, None] + np.arange(kind if isinstance(kind, int) else 1))
@@ -268,21 +277,21 @@ class JudgementDataset:
         return total, len(which)
 
     def _scores(self, which: Sequence[int]) -> Tensor:  # -> (texts,)
-        noise = self._noise(which)
+        dropout = self._dropout(which)
         if self.features is not None:
             rows = torch.tensor([text for i in which for text in self.groups[i]], device=self.features.device)
-            return self.network.read_features(self.features[rows], noise)
+            return self.network.read_features(self.features[rows], dropout)
         texts = [self.texts[text] for i in which for text in self.groups[i]]
         at = np.cumsum([0, *(len(self.groups[i]) for i in which)]).tolist()
-        scores: Tensor = self.network(texts, [range(*ends) for ends in pairwise(at)], noise)
+        scores: Tensor = self.network(texts, [range(*ends) for ends in pairwise(at)], dropout)
         return scores
 
-    def _noise(self, which: Sequence[int]) -> Noise | None:
-        if not self.noisy or not self.config.dropout:
+    def _dropout(self, which: Sequence[int]) -> Dropout | None:
+        if not self.training or not self.config.dropout:
             return None
         seed = np.random.SeedSequence([self.config.seed, *which]).generate_state(1, np.uint64)[0]
         generator = torch.Generator(self.network.device).manual_seed(int(seed >> np.uint64(1)))
-        return Noise(self.config.dropout, generator)
+        return Dropout(self.config.dropout, generator)
 
     def _terms(self, kind: Any, judgements: list[Any], scores: Tensor) -> Tensor:  # (m, k) -> (m,)
         def column(value: Callable[[Any], float]) -> Tensor:
@@ -296,15 +305,15 @@ class JudgementDataset:
         return plackett_luce(scores, margins, self.config.lapse)
 
 
-def _on_unit(one: Rated) -> float:
-    """A rating laid on [−1, 1]."""
+def _on_unit(one: Rated[str]) -> float:
+    """A rating mapped to [−1, 1]."""
     low, high = one.scale
     return 2 * (one.rating - low) / (high - low) - 1
 
 
 def readable(reward_model: RewardModel, judgements: Sequence[Judgement]) -> list[Judgement]:
-    """The judgements whose every text the reward model can read whole."""
-    prompts = [one.prompt for one in judgements for _ in one.texts]
-    can = reward_model.readable(prompts, [text for one in judgements for text in one.texts])
-    ends = np.cumsum([0, *(len(one.texts) for one in judgements)]).tolist()
-    return [one for one, (a, b) in zip(judgements, pairwise(ends), strict=True) if can[a:b].all()]
+    """The judgements whose texts all fit the reward model's positions."""
+    prompts = [one.prompt for one in judgements for _ in one.responses]
+    fits = reward_model.readable(prompts, [text for one in judgements for text in one.responses])
+    ends = np.cumsum([0, *(len(one.responses) for one in judgements)]).tolist()
+    return [one for one, (a, b) in zip(judgements, pairwise(ends), strict=True) if fits[a:b].all()]

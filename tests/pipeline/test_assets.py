@@ -1,4 +1,4 @@
-"""The shipped models: what they are worth, how large they are, and that the command which makes them works."""
+"""The shipped models: quality, size, and the command that makes them."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from textrlhf.envs.text.tasks import make_task
+from textrlhf.envs.text.tasks.reviews.writer import corpus
 from textrlhf.language import generate, load
 from textrlhf.language.causal_lm import ASSETS, shipped
 from textrlhf.language.fit import FitConfig, NextTokens, mean_loss
@@ -19,10 +20,10 @@ from textrlhf.reward_models.evaluation.metrics import pearson
 from textrlhf.reward_models.text.folder import ASSETS as REWARD_MODEL_ASSETS
 from textrlhf.reward_models.text.folder import shipped_reward_models
 
-PERPLEXITY = {"reviews": 3.4, "tasks": 1.9}  # on held-out texts; a little above what was reached when they were made
+PERPLEXITY = {"reviews": 3.4, "tasks": 1.9}  # on held-out texts; a little above what the shipped models have
 
 
-def test_all_are_shipped_and_small():
+def test_shipped_and_small():
     assert shipped() == ["reviews", "tasks"]
     assert shipped_reward_models() == ["reviews"]
     size = sum(
@@ -32,15 +33,16 @@ def test_all_are_shipped_and_small():
 
 
 @pytest.mark.parametrize("name", list(PERPLEXITY))
-def test_heldout_perplexity(name):
+def test_heldout_perplexity(name, monkeypatch):
     lm = load(name)
-    heldout = assets.material(name).heldout
-    texts = NextTokens(lm, *assets.tokens(lm, heldout[:: max(len(heldout) // 1000, 1)]))
+    monkeypatch.setattr(assets, "SMALL", dict.fromkeys(assets.SMALL, 0))  # no training texts
+    heldout = list(corpus(1, 1_000)) if name == "reviews" else assets.make_texts(name).heldout
+    texts = NextTokens(lm, *assets.tokens(lm, heldout[:: max(len(heldout) // 500, 1)]))
     assert np.exp(mean_loss(texts)) <= PERPLEXITY[name]
 
 
-def test_reviews_are_grammatical_and_of_every_mood():
-    """At least 95 in 100, and no opinion to start from."""
+def test_reviews_are_grammatical_and_of_mixed_sentiment():
+    """At least 95 of 100, and neutral on average."""
     lm, task = load("reviews"), make_task("reviews", False)
     prompts = [*task.prompts("heldout"), *task.prompts("train")[:488]]
     written = generate(lm, lm.encode_all([prompt.text for prompt in prompts]), task.max_new_tokens)
@@ -52,28 +54,29 @@ def test_reviews_are_grammatical_and_of_every_mood():
     assert np.mean([text.finish_reason == "eos" for text in written]) > 0.99
 
 
-def test_the_judge_agrees_with_gold_on_what_it_has_not_seen():
-    """In 87 of 100 pairs, and its probabilities are those of people who err one time in ten."""
+def test_reward_model_agrees_with_gold():
+    """In 87 of 100 unseen pairs, and calibrated for annotators who err one time in ten."""
     task, lm, reward_model = make_task("reviews", False), load("reviews"), load_reward_model("reviews")
     prompts = [prompt.text for prompt in task.prompts("heldout")]
-    clean, noisy = (simulated_rankings(task, lm, prompts, 1500, error_rate=rate, seed=11) for rate in (0.0, 0.1))
+    clean, noisy = (simulated_rankings(task, lm, prompts, 800, error_rate=rate, seed=11) for rate in (0.0, 0.1))
     assert evaluate(reward_model, clean).numbers()["accuracy"] >= 0.865
-    assert evaluate(reward_model, noisy).numbers()["ece"] <= 0.05
-    texts = [(pair.prompt, text) for pair in clean for text in pair.texts]
+    assert evaluate(reward_model, noisy).numbers()["ece"] <= 0.06
+    texts = [(pair.prompt, text) for pair in clean for text in pair.responses]
     prompts, responses = [p for p, _ in texts], [r for _, r in texts]
     assert pearson(reward_model.raw(prompts, responses), gold(task, prompts, responses)) >= 0.88
 
 
-def test_the_judges_scale_is_that_of_the_model():
+def test_reward_model_is_normalised():
     task, lm, reward_model = make_task("reviews", False), load("reviews"), load_reward_model("reviews")
-    prompts = [prompt.text for prompt in task.prompts("train")][:1000]
+    prompts = [prompt.text for prompt in task.prompts("train")][:800]
+    assert reward_model.normalised
     scores = reward_model.score(prompts, [text for (text,) in write(task, lm, prompts, 1, seed=5)])
     assert abs(scores.mean()) < 0.1
     assert abs(scores.std() - 1) < 0.1
 
 
-def test_the_judge_serves_where_none_is_named():
-    """And gold by its name."""
+def test_reward_model_is_the_default():
+    """And "gold" is the true score."""
     for reward_model, name in ((None, "score"), ("gold", "gold")):
         env = gym.make("TextRLHF-v0", reward_model=reward_model, kl_coef=0.0)
         env.reset(seed=0)
@@ -87,7 +90,7 @@ def test_the_judge_serves_where_none_is_named():
 
 
 @pytest.mark.parametrize("name", ["reviews", *assets.SMALL])
-def test_every_prompt_is_made_of_known_words(name):
+def test_prompts_have_known_words(name):
     task = make_task(name, False)
     lm = load(task.model)
     for split in ("train", "heldout"):
@@ -95,12 +98,11 @@ def test_every_prompt_is_made_of_known_words(name):
         assert lm.tokenizer.unk_token_id not in ids
 
 
-def test_the_command_makes_a_model(tmp_path, monkeypatch, capsys):
-    """Guards against a `make assets` that nobody has run for long."""
-    small = assets.DemonstrationDataset([("The film was", " good.")] * 8, [("The film was", " good.")] * 2, ["hotel"])
-    monkeypatch.setattr(assets, "material", lambda name: small)
+def test_command_makes_a_language_model(tmp_path, monkeypatch, capsys):
+    small = assets.Texts([("The film was", " good.")] * 8, [("The film was", " good.")] * 2, ["hotel"])
+    monkeypatch.setattr(assets, "make_texts", lambda name: small)
     monkeypatch.setitem(assets.RECIPES, "reviews", assets.Recipe(16, FitConfig(steps=4, batch_size=4), hidden=16))
-    for _ in range(2):  # the second time over what the first has left
+    for _ in range(2):  # the second time over the first
         assets.main(["--only", "reviews", "--to", str(tmp_path / "made"), "--run", str(tmp_path / "run")])
     about = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert about["model"] == "reviews"
@@ -109,20 +111,20 @@ def test_the_command_makes_a_model(tmp_path, monkeypatch, capsys):
     assert lm.decode(lm.encode("The film was good.")) == "The film was good."
 
 
-def test_the_command_makes_a_judge(tmp_path, monkeypatch, capsys):
+def test_command_makes_a_reward_model(tmp_path, monkeypatch, capsys):
     class Few(type(make_task("reviews", False))):
         def prompts(self, split):
-            return super().prompts(split)[:64]
+            return super().prompts(split)[:32]
 
     monkeypatch.setattr(assets, "make_task", lambda *_: Few())
-    for name, few in (("COMPARISONS", 64), ("TESTED", 64), ("MEMBERS", 2), ("TAUGHT", 1)):
+    for name, few in (("COMPARISONS", 32), ("TESTED", 32), ("TEACHERS", 2), ("TEXTS", 3)):
         monkeypatch.setattr(assets, name, few)
     arguments = ["--only", "reward_model", "--to", str(tmp_path / "made"), "--run", str(tmp_path / "run")]
     assets.main(arguments)
     before = load_reward_model(tmp_path / "made" / "reviews").network.state_dict()
-    assets.main([*arguments, "--resume"])  # over what is finished
+    assets.main([*arguments, "--resume"])  # of a finished run
     about = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert about["comparisons"] == 64
+    assert about["comparisons"] == 32
     reward_model = load_reward_model(tmp_path / "made" / "reviews")
-    assert reward_model.config.scale != 1
+    assert reward_model.normalised
     assert all(torch.equal(before[name], weights) for name, weights in reward_model.network.state_dict().items())

@@ -1,4 +1,4 @@
-"""No test of a reward model reaches for the network: a name that is nowhere here fails at once."""
+"""Tests of reward models are offline: a name that does not exist here fails at once."""
 
 import huggingface_hub
 import pytest

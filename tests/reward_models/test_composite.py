@@ -1,4 +1,4 @@
-"""Several reward functions as one sum: weights, constraints, names, and what is no composite."""
+"""Composites: weights, constraints, names, validation."""
 
 from __future__ import annotations
 
@@ -39,30 +39,26 @@ class Same:
 
 
 class TestWeights:
-    def test_is_the_weighted_sum_of_its_parts(self):
+    def test_weighted_sum(self):
         reward_function = Composite({"one": (scores(1.0, 2.0), 2.0), "words": (words, -0.5)})
         assert reward_function(PROMPTS, RESPONSES).tolist() == [1.5, 3.0]
         assert reward_function.parts(PROMPTS, RESPONSES)["words"].tolist() == [1, 2]
 
-    def test_a_part_that_fails_is_named(self):
+    def test_error_names_the_part(self):
         with pytest.raises(RewardFunctionError, match="broken returned nan"):
             Composite({"broken": (scores(float("nan"), 0.0), 1.0)})(PROMPTS, RESPONSES)
 
 
 class TestConstraints:
     @pytest.mark.parametrize(("kind", "expected"), [(AtLeast, [-6.0, -1.0, 0.0, 0.0]), (AtMost, [0.0, 0.0, 0.0, -4.0])])
-    def test_cost_what_lies_on_the_wrong_side(self, kind, expected):
-        """Guards against a sign turned round, a step in place of a slope, and a reward for the right side."""
+    def test_penalty_on_the_wrong_side(self, kind, expected):
+        """Guards against a wrong sign, a step in place of a slope, and a bonus on the right side."""
         reward_function = Composite({"bound": kind(scores(-2.0, 0.5, 1.0, 3.0), 1.0, 2.0)})
         assert reward_function(["p"] * 4, ["r"] * 4).tolist() == expected
-        assert reward_function.parts(["p"] * 4, ["r"] * 4)["bound"].tolist() == [
-            -2.0,
-            0.5,
-            1.0,
-            3.0,
-        ]  # the score, not the cost
+        parts = reward_function.parts(["p"] * 4, ["r"] * 4)
+        assert parts["bound"].tolist() == [-2.0, 0.5, 1.0, 3.0]  # the score, not the penalty
 
-    def test_add_to_the_sum(self):
+    def test_added_to_the_sum(self):
         reward_function = Composite(
             {"size": (words, 1.0), "short": AtMost(words, 1.0, 3.0), "long": AtLeast(words, 2.0, 0.5)}
         )
@@ -72,16 +68,16 @@ class TestConstraints:
     @pytest.mark.parametrize(
         ("threshold", "penalty", "message"),
         [
-            (np.nan, 1.0, "threshold of (AtLeast|AtMost) is nan: expected a finite number"),
+            (np.nan, 1.0, "threshold of (AtLeast|AtMost) is nan"),
             (np.inf, 1.0, "threshold of .* is inf"),
             ("0", 1.0, "threshold of .* is '0'"),
-            (0.0, 0.0, "penalty of (AtLeast|AtMost) is 0.0: expected a finite number above 0"),
+            (0.0, 0.0, "penalty of (AtLeast|AtMost) is 0.0"),
             (0.0, -1.0, "penalty of .* is -1.0"),
             (0.0, np.inf, "penalty of .* is inf"),
             (0.0, None, "penalty of .* is None"),
         ],
     )
-    def test_that_are_none(self, kind, threshold, penalty, message):
+    def test_invalid_constraint(self, kind, threshold, penalty, message):
         with pytest.raises(ValueError, match=message):
             kind(words, threshold, penalty)
 
@@ -89,41 +85,41 @@ class TestConstraints:
 @pytest.mark.parametrize(
     ("parts", "error", "message"),
     [
-        ({}, ValueError, "reward functions is empty"),
-        ([(words, 1.0)], TypeError, "reward functions is .*expected names with"),
-        ({"a": 1.0}, ValueError, r"reward functions\['a'\] is 1.0: expected \(reward function, weight\)"),
-        ({"a": words}, ValueError, r"expected \(reward function, weight\).* or AtLeast"),
+        ({}, ValueError, "reward_functions is empty"),
+        ([(words, 1.0)], TypeError, "reward_functions is "),
+        ({"a": 1.0}, ValueError, r"reward_functions\['a'\] is 1.0"),
+        ({"a": words}, ValueError, r"reward_functions\['a'\] is <function"),
         ({"a": (words, float("nan"))}, ValueError, "the weight a finite number"),
         ({"a": (words, "1")}, ValueError, "the weight a finite number"),
         ({"a": (words, True)}, ValueError, "the weight a finite number"),
-        ({"a": (words, 1.0, 2.0)}, ValueError, r"expected \(reward function, weight\)"),
-        ({"a": (3, 1.0)}, TypeError, "the reward function of a is 3: expected a callable"),
-        ({"a": AtLeast(None, 0.0, 1.0)}, TypeError, "the reward function of a is None: expected a callable"),
-        ({3: (words, 1.0)}, TypeError, "a part named 3: expected a string"),
+        ({"a": (words, 1.0, 2.0)}, ValueError, r"reward_functions\['a'\] is \("),
+        ({"a": (3, 1.0)}, TypeError, "the reward function of 'a' is 3"),
+        ({"a": AtLeast(None, 0.0, 1.0)}, TypeError, "the reward function of 'a' is None"),
+        ({3: (words, 1.0)}, TypeError, "a part named 3"),
         ({"": (words, 1.0)}, TypeError, "a part named ''"),
     ],
 )
-def test_what_is_no_composite(parts, error, message):
+def test_invalid_composite(parts, error, message):
     with pytest.raises(error, match=message):
         Composite(parts)
 
 
 class TestNames:
-    def test_are_known_in_a_text_world_only(self):
+    def test_unresolved_name(self):
         for name in ("gold", "runs/reward-model", Path("runs/reward-model")):
             with pytest.raises(
                 ValueError,
-                match=r"reward functions\['it'\] is .*, which only a text environment knows: .*load_reward_model",
+                match=r"reward_functions\['it'\] is .*load_reward_model",
             ):
                 Composite({"it": (name, 1.0)})(PROMPTS, RESPONSES)
 
-    def test_are_known_where_the_caller_says(self):
+    def test_known_scores(self):
         reward_function = Composite({"truth": ("gold", 2.0), "floor": AtLeast("gold", 2.0, 1.0), "words": (words, 1.0)})
         parts = reward_function.parts(PROMPTS, RESPONSES, {"gold": np.array([1.0, 3.0])})
         assert parts["truth"].tolist() == parts["floor"].tolist() == [1, 3]
         assert reward_function.combine(parts).tolist() == [2 - 1 + 1, 6 - 0 + 2]
 
-    def test_are_replaced_and_nothing_else(self):
+    def test_resolved(self):
         asked = []
 
         def find(part, name):
@@ -141,13 +137,13 @@ class TestNames:
         assert reward_function.reward_functions["in"] == (inner, 3.0)  # the one that was asked is as it was
         assert inner.reward_functions["deep"] == ("runs/deep", 1.0)
 
-    def test_reach_a_composite_within(self):
+    def test_known_scores_of_nested_composite(self):
         reward_function = Composite({"in": (Composite({"truth": ("gold", 2.0)}), 3.0)})
         assert reward_function.parts(PROMPTS, RESPONSES, {"gold": np.array([1.0, 2.0])})["in"].tolist() == [2, 4]
 
 
 @pytest.mark.parametrize("how", [copy.deepcopy, lambda reward_function: pickle.loads(pickle.dumps(reward_function))])
-def test_a_copy_judges_alike_and_is_equal(how):
+def test_copy_is_equal(how):
     """Gymnasium copies an environment's arguments, and sends them to other processes."""
     reward_function = Composite(
         {"same": (Same(2.0), 1.5), "size": AtMost(words, 1.0, 3.0), "truth": ("runs/reward-model", 1.0)}
@@ -163,7 +159,7 @@ def test_a_copy_judges_alike_and_is_equal(how):
     )
 
 
-def test_composites_of_other_parts_are_not_equal():
+def test_equality():
     reward_function = Composite({"a": (words, 1.0), "b": AtLeast(words, 0.0, 1.0)})
     assert reward_function == Composite({"b": AtLeast(words, 0.0, 1.0), "a": (words, 1.0)})
     assert reward_function != Composite({"a": (words, 2.0), "b": AtLeast(words, 0.0, 1.0)})
@@ -171,7 +167,7 @@ def test_composites_of_other_parts_are_not_equal():
     assert reward_function != words
 
 
-def test_the_repr_says_how_to_make_it():
+def test_repr():
     reward_function = Composite({"truth": ("gold", 1.0), "cap": AtMost("runs/reward-model", 2.0, 0.5)})
     assert repr(reward_function) == (
         "Composite({'truth': ('gold', 1.0), "
@@ -180,7 +176,7 @@ def test_the_repr_says_how_to_make_it():
     assert eval(repr(reward_function)) == reward_function
 
 
-def test_the_mapping_it_was_made_of_may_change():
+def test_mapping_is_copied():
     reward_functions = {"a": (words, 1.0)}
     reward_function = Composite(reward_functions)
     reward_functions["b"] = (words, 1.0)

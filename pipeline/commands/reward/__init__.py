@@ -1,1 +1,1 @@
-"""The commands `textrlhf reward …`."""
+"""The commands of `textrlhf reward`, one module each."""

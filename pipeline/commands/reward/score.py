@@ -1,4 +1,4 @@
-"""`textrlhf reward score`: what a reward model says of texts."""
+"""`textrlhf reward score`: score texts with a reward model."""
 
 from __future__ import annotations
 
@@ -12,42 +12,40 @@ from typing import Annotated, Any
 import tyro
 from rich.text import Text
 
-from ....records.jsonl import DataError, read_jsonl, shortened, write_jsonl
+from ....records.jsonl import DataError, parse_jsonl, read_jsonl, shortened, write_jsonl
 from ...console.arguments import parse
+from ...console.checks import existing_file
 from ...console.errors import UserError, as_user_error
 from ...console.printing import console, key_values, line
-from ...runs.reward_run import existing_file
-from .main import open_reward_model
+from ...runs.reward_run import open_reward_model
 
-EXPECTED = 'one object a line with "prompt" and "response" (or "completion")'
-SHOWN = 5  # tokens that are named
+EXPECTED = 'one object per line with "prompt" and "response" (or "completion")'
+SHOWN = 5  # tokens that raise, and that lower, the score
 
 Row = dict[str, Any]
 
 
 @dataclass
 class Options:
-    """Score texts: one that is given here, or those of a file.
+    """Score one text given by options, or the texts of a file.
 
     Example:
       textrlhf reward score runs/my-reward-model --prompt 'The film was' --response ' wonderful.'
 
-    Of a file each line is printed again, with its "score" added:
+    The rows of a file are printed with a "score" added:
       textrlhf reward score runs/my-reward-model texts.jsonl --out scored.jsonl
     """
 
-    reward_model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL_FOLDER")]
-    """a reward model's run, a saved reward model, a shipped one by name, or any sequence classifier (a folder or hub
-    id)
-    """
+    reward_model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="REWARD_MODEL")]
+    """a reward model's run, a saved one, a shipped one by name, or any sequence classifier (a folder or hub id)"""
     file: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")] = None
-    """JSONL, one object a line with "prompt" and "response" (or "completion"); - for standard input"""
+    """JSONL, one object per line with "prompt" and "response" (or "completion"); - for standard input"""
     prompt: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
-    """of one text: what it begins with"""
+    """the prompt of one text"""
     response: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
-    """of one text: what is judged"""
+    """the response of one text"""
     out: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
-    """write the lines there, instead of printing them"""
+    """write the rows there instead of printing them"""
     device: str = "auto"
     """where the reward model runs: auto, cpu or cuda"""
 
@@ -62,7 +60,7 @@ def score(argv: Sequence[str]) -> None:
         )
     if one:
         if options.out is not None:
-            raise UserError("--out is for the lines of a FILE: leave it out")
+            raise UserError("--out is for the rows of a FILE: leave it out")
         _score_one(open_reward_model(options.reward_model, options.device), str(options.prompt), str(options.response))
         return
     if options.out is not None and Path(options.out).is_dir():
@@ -88,21 +86,13 @@ def _scores(reward_model: Any, prompts: Sequence[str], responses: Sequence[str])
 
 
 def _read(file: str) -> list[Row]:
-    numbered = _read_stream() if file == "-" else read_jsonl(existing_file(file, EXPECTED), "FILE", EXPECTED)
+    if file == "-":
+        numbered = parse_jsonl(sys.stdin, "standard input", EXPECTED)
+    else:
+        numbered = read_jsonl(existing_file(file, EXPECTED), "FILE", EXPECTED)
     if not numbered:
         raise DataError(f"{file} holds no texts: expected {EXPECTED}")
     return [_checked(place, row) for place, row in numbered]
-
-
-def _read_stream() -> list[tuple[str, object]]:
-    rows: list[tuple[str, object]] = []
-    for number, text in enumerate(sys.stdin, 1):
-        if text.strip():
-            try:
-                rows.append((f"standard input, line {number}", json.loads(text)))
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"standard input, line {number}: not JSON ({error}); expected {EXPECTED}") from None
-    return rows
 
 
 def _checked(place: str, row: object) -> Row:
@@ -145,7 +135,7 @@ def _score_one(reward_model: Any, prompt: str, response: str) -> None:
 
 
 def _coloured(token: str, value: float, largest: float) -> tuple[str, str]:
-    """Green raises the score, red lowers it; bold does so much, plain hardly."""
+    """Green raises the score, red lowers it; bold by much, plain hardly."""
     share = abs(value) / largest
     if share < 0.1:
         return token, ""

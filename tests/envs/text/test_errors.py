@@ -177,7 +177,7 @@ def raises(prompts, responses):
 @pytest.mark.parametrize(
     ("reward_model", "message"),
     [
-        (raises, r"reward_model raised KeyError: 'lost'; .* 1 responses, the first ' a5' to the prompt 'a\d+"),
+        (raises, r"reward_model raised KeyError: 'lost'; .* with 1 responses, the first ' a5' to the prompt 'a\d+"),
         (lambda prompts, responses: [np.nan], "reward_model returned nan for the response ' a5'"),
         (lambda prompts, responses: [np.inf], "reward_model returned inf for the response ' a5'"),
         (lambda prompts, responses: [1.0, 2.0], r"returned scores of shape \(2,\): expected \(1,\)"),

@@ -1,4 +1,4 @@
-"""The simulated annotator: right where it errs never, wrong exactly as often as it says."""
+"""The simulated annotator: it errs with exactly the given rate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pairs(n: int) -> tuple[list[str], list[list[str]]]:
     return [f"p{i}" for i in range(n)], [["1", "2"] if i % 2 else ["2", "1"] for i in range(n)]
 
 
-def test_without_errors_the_order_is_the_true_one() -> None:
+def test_no_errors() -> None:
     ranked = SimulatedAnnotator(number).rank(["p", "q"], [["2", "-1", "5", "3"], ["0", "1"]])
     assert ranked == [Ranked("p", ("5", "3", "2", "-1")), Ranked("q", ("1", "0"))]
     assert [judgement.place for judgement in ranked] == ["prompts[0]", "prompts[1]"]
@@ -43,7 +43,7 @@ def test_each_response_is_scored_with_its_own_prompt() -> None:
     assert seen == [("p", "1"), ("p", "2"), ("r", "3"), ("r", "4"), ("r", "5")]
 
 
-def test_ties_and_repetitions_are_left_out() -> None:
+def test_ties_and_duplicates_are_left_out() -> None:
     ranked = SimulatedAnnotator(length).rank(
         ["p", "q", "r", "s"], [["ab", "cd", "abc", "ef"], ["a", "a"], ["a"], ["a", "b", "cd", "cd", "abc"]]
     )
@@ -51,15 +51,15 @@ def test_ties_and_repetitions_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 1.0])
-def test_a_pair_is_flipped_with_the_error_rate(rate: float) -> None:
+def test_error_rate_of_pairs(rate: float) -> None:
     n = 4000
     ranked = SimulatedAnnotator(number, rate, seed=3).rank(*pairs(n))
     flipped = sum(judgement.responses == ("1", "2") for judgement in ranked)
     assert abs(flipped - rate * n) <= 4 * np.sqrt(n * rate * (1 - rate))
 
 
-def test_rankings_follow_the_chances_of_independent_comparisons_that_agree() -> None:
-    """Against the definition: each wrong pair has e, each right one 1 − e, over all six orders."""
+def test_rankings_follow_the_mallows_model() -> None:
+    """Each wrong pair has probability e, each right one 1 − e, normalised over all six orders."""
     n, rate = 6000, 0.2
     ranked = SimulatedAnnotator(number, rate, seed=1).rank(["p"] * n, [["2", "3", "1"]] * n)
     drawn = Counter(judgement.responses for judgement in ranked)
@@ -76,13 +76,13 @@ def test_rankings_follow_the_chances_of_independent_comparisons_that_agree() -> 
         assert abs(wrong - n * rate) < 4 * np.sqrt(n * rate * (1 - rate))
 
 
-def test_always_wrong_is_the_reverse() -> None:
+def test_always_wrong() -> None:
     (ranked,) = SimulatedAnnotator(number, 1.0).rank(["p"], [["3", "1", "4", "2"]])
     assert ranked.responses == ("1", "2", "3", "4")
 
 
-def test_an_error_depends_on_seed_and_index_alone() -> None:
-    """More prompts at the end, ties in between, other responses, or asking again change nothing."""
+def test_errors_depend_on_seed_and_index_alone() -> None:
+    """Appended prompts, ties in between, other responses or a second call change nothing."""
     annotator = SimulatedAnnotator(number, 0.4, seed=7)
     prompts, responses = pairs(60)
     first = annotator.rank(prompts, responses)
@@ -96,8 +96,7 @@ def test_an_error_depends_on_seed_and_index_alone() -> None:
         assert reward_function(prompts[:40], values[:40]) == reward_function(prompts, values)[:40]
 
 
-def test_kinds_err_in_places_of_their_own() -> None:
-    """Else one person's labels and rankings of the same texts would be wrong together."""
+def test_kinds_of_judgement_err_independently() -> None:
     annotator, n = SimulatedAnnotator(number, 0.5, seed=0), 400
     prompts, responses = pairs(n)
     flipped = np.array([judgement.responses == ("1", "2") for judgement in annotator.rank(prompts, responses)])
@@ -136,7 +135,7 @@ def test_ratings() -> None:
         assert abs(drawn[rating] - n * p) < 4 * np.sqrt(n * p * (1 - p))
 
 
-def test_nothing_to_judge_asks_nobody() -> None:
+def test_no_responses() -> None:
     def never(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
         raise AssertionError
 
@@ -146,13 +145,13 @@ def test_nothing_to_judge_asks_nobody() -> None:
     )
 
 
-def test_no_global_randomness_is_used_or_touched() -> None:
+def test_no_global_random_state() -> None:
     before = np.random.get_state()[1].tolist()  # noqa: NPY002
     SimulatedAnnotator(number, 0.5).rank(*pairs(5))
     assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
 
 
-def test_bad_arguments() -> None:
+def test_invalid_arguments() -> None:
     for error_rate in (-0.1, 1.1, float("nan"), True):
         with pytest.raises(ValueError, match="error_rate is .*: expected a probability"):
             SimulatedAnnotator(number, error_rate)
@@ -167,7 +166,7 @@ def test_bad_arguments() -> None:
         annotator.rank(["p"], ["12"])
     with pytest.raises(ValueError, match="responses has 1 entries for 2 prompts"):
         annotator.label(["p", "q"], ["1"])
-    with pytest.raises(ValueError, match=r"scale is \(1, 1.5\): expected whole numbers"):
+    with pytest.raises(ValueError, match=r"scale is \(1, 1.5\): expected integers"):
         annotator.rate(["p"], ["1"], scale=(1, 1.5))
     with pytest.raises(ValueError, match=r"scale is \(5, 1\)"):
         annotator.rate(["p"], ["1"], scale=(5, 1))

@@ -1,4 +1,4 @@
-"""The page a reward model's evaluation becomes: whole, safe to open, and nothing in it that the JSON lacks."""
+"""The report: valid and safe HTML, with nothing that the JSON lacks."""
 
 import json
 import re
@@ -15,7 +15,7 @@ VOID = {"meta", "br", "img", "link", "input", "hr"}
 
 
 class Page(HTMLParser):
-    """Reads a page; an end tag that closes nothing, or an element left open, fails."""
+    """Parses a page; unbalanced tags fail."""
 
     def __init__(self, text):
         super().__init__()
@@ -73,14 +73,14 @@ def written(tmp_path_factory):
     )
 
 
-def test_a_stranger_s_text_is_text(written):
+def test_texts_are_escaped(written):
     _, _, page, _ = written
     assert "script" not in page.tags
     assert page.text.count(EVIL) == 2 + 2 + 6 * 3  # the title, a fact, and of each mistake prompt, text and place
     assert page.text.count("{body}") == 3  # the title's own two and a fact's
 
 
-def test_nothing_comes_from_elsewhere(written):
+def test_self_contained(written):
     path, _, page, _ = written
     names = ("src", "href", "xlink:href", "data", "action", "poster", "srcset")
     assert all(value.startswith("#") for name, value in page.attributes if name in names)
@@ -89,7 +89,7 @@ def test_nothing_comes_from_elsewhere(written):
     assert "default-src 'none'" in text
 
 
-def test_names_inside_pictures_are_unique_and_found(written):
+def test_ids_in_charts(written):
     _, _, page, _ = written
     ids = [value for name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids))
@@ -99,17 +99,17 @@ def test_names_inside_pictures_are_unique_and_found(written):
     assert used <= set(ids)
 
 
-def test_pictures_follow_the_page_s_colours(written):
+def test_charts_use_the_page_s_colours(written):
     path, _, page, _ = written
     assert page.tags.count("svg") == 8  # reliability, scores, margin, length; labels, scores; ratings; learning
     assert "prefers-color-scheme: dark" in path.read_text(encoding="utf-8")
     drawn = [value for name, value in page.attributes if name == "style" and value and "stroke" in value]
     colours = {found for value in drawn for found in re.findall(r"(?:stroke|fill): (#\w+)", value)}
-    assert not colours, f"{colours} stay as they are by night"
+    assert not colours, f"{colours} do not follow dark mode"
     assert any("var(--ink)" in (value or "") for _, value in page.attributes)
 
 
-def test_every_number_is_shown_with_its_meaning_and_kept(written):
+def test_numbers_with_their_meaning(written):
     _, evaluation, page, plain = written
     assert plain["numbers"] == evaluation.numbers()
     for name, value in evaluation.numbers().items():
@@ -118,7 +118,7 @@ def test_every_number_is_shown_with_its_meaning_and_kept(written):
         assert f"{name}{shown}{meaning}".replace(" %", "\xa0%") in page.text.replace(" %", "\xa0%")
 
 
-def test_the_json_holds_what_is_drawn(written):
+def test_json(written):
     _, evaluation, _, plain = written
     assert plain["facts"]["seed"] == "1"
     assert plain["summary"] == summary(evaluation)
@@ -128,32 +128,21 @@ def test_the_json_holds_what_is_drawn(written):
     assert plain["hardest"][0]["contributions"]["rejected"][1] == [" b", -0.5]
 
 
-def test_tokens_are_shaded_by_what_they_add(written):
+def test_shaded_tokens(written):
     path, _, _, _ = written
     text = path.read_text(encoding="utf-8")
     assert '<span class="plus" style="--w:1.00" title="+1.000">a</span>' in text
     assert '<span class="minus" style="--w:0.50" title="-0.500">b</span>' in text
 
 
-def test_the_summary_says_it_plainly():
-    found = evaluate(reward_model, [Ranked("p", ("a b", "a")), Ranked("p", ("a", "b c")), Ranked("p", ("a b c", "b"))])
-    assert summary(found) == [
-        "On 3 held-out comparisons the reward model agrees with the people in 66.7 %; always preferring the longer "
-        "text would "
-        "in 66.7 %."
-    ]
-    assert "nothing can be said" in summary(evaluate(reward_model, [Rated("p", "a", 1, (1, 5))]))[0]
-    assert summary(evaluate(reward_model, [Labelled("p", "a", True)]))[0].endswith("calls 100.0 % as the people did.")
-
-
-def test_a_report_of_ratings_leaves_no_older_reliability_picture(tmp_path):
+def test_removes_an_older_chart(tmp_path):
     (tmp_path / "reliability.png").write_bytes(b"old")
     path = write_report(tmp_path, evaluate(reward_model, [Rated("p", "a", 1, (1, 5))]), title="t", facts={})
     assert sorted(file.name for file in tmp_path.iterdir()) == ["evaluation.json", "report.html"]
     assert Page(path.read_text()).tags.count("svg") == 1
 
 
-def test_the_picture_beside_the_page(written):
+def test_png_beside_the_page(written):
     assert (written[0].parent / "reliability.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -170,5 +159,16 @@ def test_the_picture_beside_the_page(written):
         ([("A", 1), ("cat", 2)], [("A", 1), (" ", None), ("cat", 2), (" sat.", None)]),  # its end was cut
     ],
 )
-def test_tokens_are_found_in_the_text(tokens, pieces):
+def test_aligned(tokens, pieces):
     assert aligned("A cat sat.", tokens) == pieces
+
+
+def test_summary():
+    found = evaluate(reward_model, [Ranked("p", ("a b", "a")), Ranked("p", ("a", "b c")), Ranked("p", ("a b c", "b"))])
+    assert summary(found) == [
+        "On 3 held-out comparisons the accuracy is 66.7 %; always preferring the longer text would have 66.7 %."
+    ]
+    assert "no rank correlation" in summary(evaluate(reward_model, [Rated("p", "a", 1, (1, 5))]))[0]
+    assert summary(evaluate(reward_model, [Labelled("p", "a", True)])) == [
+        "On 1 held-out label the accuracy is 100.0 %."
+    ]

@@ -1,4 +1,4 @@
-"""What a reward function may answer, and what it may not."""
+"""Calling reward functions: which answers are scores, and what errors name."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from textrlhf.reward_models import Composite, RewardFunctionError, call_reward
 from textrlhf.reward_models.ensemble import Ensemble
-from textrlhf.reward_models.reward_function import Parted, call_reward_parts
+from textrlhf.reward_models.reward_function import Parted, call_reward_parts, is_number, sigmoid
 
 PROMPTS, RESPONSES = ["a", "b"], [" x", " y z"]
 
@@ -20,7 +20,7 @@ PROMPTS, RESPONSES = ["a", "b"], [" x", " y z"]
         torch.tensor([1.0, 2.0]).bfloat16(),
     ],
 )
-def test_numbers_of_any_kind_are_scores(answer):
+def test_accepts_any_numbers(answer):
     scores = call_reward(lambda p, r: answer, PROMPTS, RESPONSES)
     assert scores.dtype == np.float64
     assert scores.tolist() == [1, 2]
@@ -37,12 +37,12 @@ def test_numbers_of_any_kind_are_scores(answer):
         (None, r"expected|shape"),
     ],
 )
-def test_what_is_no_score_is_refused(answer, message):
+def test_invalid_answers(answer, message):
     with pytest.raises(RewardFunctionError, match=message):
         call_reward(lambda p, r: answer, PROMPTS, RESPONSES)
 
 
-def test_what_a_judge_raises_comes_with_the_text():
+def test_exception_names_the_text():
     def reward_function(prompts, responses):
         raise ZeroDivisionError("no")
 
@@ -50,24 +50,24 @@ def test_what_a_judge_raises_comes_with_the_text():
         call_reward(reward_function, PROMPTS, RESPONSES)
 
 
-def test_a_judge_that_fails_on_no_texts_at_all_is_named_too():
+def test_exception_without_texts():
     def reward_function(prompts, responses):
         raise ZeroDivisionError("no")
 
     with pytest.raises(
-        RewardFunctionError, match="reward_model raised ZeroDivisionError: no; it was asked about 0 responses"
+        RewardFunctionError, match="reward_model raised ZeroDivisionError: no; it was called with 0 responses"
     ):
         call_reward(reward_function, [], [])
 
 
-def test_a_part_that_failed_is_not_blamed_on_the_whole():
+def test_error_names_the_part():
     whole = Composite({"broken": (lambda p, r: [float("nan")] * 2, 1.0)})
     with pytest.raises(RewardFunctionError, match=r"^broken returned nan"):
         call_reward(whole, PROMPTS, RESPONSES)
 
 
 class Halves:
-    """A reward function of two parts that knows nothing of this library."""
+    """A reward function of two parts, independent of this library."""
 
     def parts(self, prompts, responses):
         return {"left": [1, 2], "right": torch.tensor([3.0, 4.0])}
@@ -77,14 +77,14 @@ class Halves:
 
 
 class TestParts:
-    def test_come_checked_and_as_floats(self):
+    def test_scores_are_checked_floats(self):
         parts = call_reward_parts(Halves(), PROMPTS, RESPONSES)
         assert {name: (scores.tolist(), scores.dtype) for name, scores in parts.items()} == {
             "left": ([1, 2], np.float64),
             "right": ([3, 4], np.float64),
         }
 
-    def test_one_that_is_no_score_is_named(self):
+    def test_invalid_part_is_named(self):
         class Broken(Halves):
             def parts(self, prompts, responses):
                 return {"left": [1.0, 2.0], "right": [1.0]}
@@ -92,7 +92,7 @@ class TestParts:
         with pytest.raises(RewardFunctionError, match=r"^right returned scores of shape \(1,\)"):
             call_reward_parts(Broken(), PROMPTS, RESPONSES)
 
-    def test_what_they_raise_comes_with_the_text(self):
+    def test_exception_names_the_text(self):
         class Broken(Halves):
             def parts(self, prompts, responses):
                 raise KeyError("lost")
@@ -102,8 +102,18 @@ class TestParts:
         ):
             call_reward_parts(Broken(), PROMPTS, RESPONSES)
 
-    def test_who_has_them(self):
+    def test_protocol(self):
         assert isinstance(Halves(), Parted)
         assert isinstance(Ensemble([len]), Parted)
         assert isinstance(Composite({"one": (len, 1.0)}), Parted)
         assert not isinstance(len, Parted)
+
+
+def test_is_number():
+    values = (0, -1.5, np.float32(2), True, "1", None, float("inf"), 10**400)
+    assert [is_number(value) for value in values] == [*[True] * 3, *[False] * 5]
+
+
+def test_sigmoid_does_not_overflow():
+    assert sigmoid([-1e4, 0, 1e4]).tolist() == [0, 0.5, 1]
+    assert sigmoid(np.log(3)) == pytest.approx(0.75)

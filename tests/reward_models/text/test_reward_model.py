@@ -1,6 +1,4 @@
-"""Reward models as callers see them: what is read, what a score means, what is refused, how reward models are
-copied.
-"""
+"""RewardModel: scores, their scale, explanations, construction, errors, copies."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from textrlhf.language import CausalLM, LanguageError
 from textrlhf.reward_models import RewardFunctionError, RewardModel, call_reward, load_reward_model
-from textrlhf.reward_models.text.reward_model import RewardModelConfig
+from textrlhf.reward_models.text.config import RewardModelConfig
 from tiny_models import V, noisy, tiny_lm, tiny_model, word_tokenizer
 
 PROMPTS = ["a9 a10 a11", "a5 a6", "a9 a10 a11", "", "a5 a6", "a9 a10 a11", "a12"]
@@ -45,7 +43,7 @@ ENCODERS = {
 
 
 def reward_model(family="gpt2", head="tokens", tokenizer=None, **options):
-    """An untrained reward model whose scores differ all the same."""
+    """An untrained reward model with noise in its head, so that scores differ."""
     tokenizer = tokenizer or word_tokenizer()
     made = RewardModel.new(CausalLM(tiny_model(family, vocab_size=len(tokenizer)), tokenizer), head, **options)
     noisy(made.network.values or made.network.model.score)
@@ -53,7 +51,7 @@ def reward_model(family="gpt2", head="tokens", tokenizer=None, **options):
 
 
 def encoder_tokenizer(family):
-    """[CLS] prompt [SEP] response [SEP] with the parts numbered; RoBERTa's ends in </s> and has no numbers."""
+    """[CLS] prompt [SEP] response [SEP] with token types; RoBERTa's ends in </s> and has none."""
     first, last = ("<s>", "</s>") if family == "roberta" else ("[CLS]", "[SEP]")
     names = ["<s>", "<pad>", "</s>", "<unk>"] if family == "roberta" else ["[PAD]", "<unk>", "[CLS]", "[SEP]"]
     tokenizer = Tokenizer(
@@ -111,7 +109,7 @@ def sentencepiece_like():
 class TestScores:
     @pytest.mark.parametrize("head", ["last", "tokens"])
     @pytest.mark.parametrize("family", ["gpt2", "bloom"])
-    def test_company_order_and_batch_change_nothing(self, family, head, monkeypatch):
+    def test_independent_of_order_and_batch(self, family, head, monkeypatch):
         one = reward_model(family, head)
         alone = [float(one.raw([p], [r])[0]) for p, r in zip(PROMPTS, RESPONSES, strict=True)]
         assert np.ptp(alone) > 0.3
@@ -122,14 +120,12 @@ class TestScores:
         monkeypatch.setattr("textrlhf.reward_models.text.reward_model.AT_ONCE", 2)
         np.testing.assert_allclose(one.raw(PROMPTS, RESPONSES), alone, atol=1e-5)
 
-    def test_of_nothing_there_are_none(self):
+    def test_no_texts(self):
         assert reward_model().score([], []).shape == (0,)
 
     @pytest.mark.parametrize("head", ["last", "tokens"])
-    def test_padding_is_never_read_nor_the_end_taken_for_padding(self, head):
-        """Guards against a tokenizer that pads left, or with its end-of-text token, moving where a reward model
-        reads.
-        """
+    def test_padding_and_end_token(self, head):
+        """Guards against reading elsewhere where a tokenizer pads left, or with its end-of-text token."""
         expected = reward_model(head=head, end=True).raw(PROMPTS, RESPONSES)
         assert np.abs(expected - reward_model(head=head).raw(PROMPTS, RESPONSES)).max() > 0.01  # the end is read
         for side in ("left", "right"):
@@ -140,8 +136,8 @@ class TestScores:
             seen = reward_model(head=head, tokenizer=tokenizer, end=True).raw(PROMPTS, RESPONSES)
             np.testing.assert_allclose(seen, expected, atol=1e-6)
 
-    def test_it_reads_the_last_token(self):
-        """Against a forward over the text's tokens and nothing else."""
+    def test_reads_the_last_token(self):
+        """Against a forward of the text's tokens alone."""
         one = reward_model("llama", "last")
         ids = torch.tensor([one.tokenizer("a9 a10 a11 a7 a8")["input_ids"]])
         with torch.no_grad():
@@ -149,15 +145,15 @@ class TestScores:
         assert float(one.raw(PROMPTS[:1], RESPONSES[:1])[0]) == pytest.approx(expected, abs=1e-6)
 
     def test_dropout_is_off(self):
-        """Also of a model that was being trained when it was handed over."""
+        """Also for a model in training mode."""
         lm = CausalLM(tiny_model("gpt2", resid_pdrop=0.5, embd_pdrop=0.5), word_tokenizer())
         lm.model.train()
         one = RewardModel.new(lm, "last")
         np.testing.assert_array_equal(one.raw(PROMPTS, RESPONSES), one.raw(PROMPTS, RESPONSES))
 
     @pytest.mark.parametrize("family", ENCODERS)
-    def test_an_encoder_reads_as_transformers_would_have_it(self, family, tmp_path):
-        """Guards against parts that are not told apart, a last </s> cut off, and positions moved by padding."""
+    def test_encoder_as_in_transformers(self, family, tmp_path):
+        """Guards against missing token types, a dropped last </s>, and positions shifted by padding."""
         model, tokenizer = saved_encoder(tmp_path, family), encoder_tokenizer(family)
         inputs = tokenizer(PROMPTS, RESPONSES, padding=True, return_tensors="pt")
         whole = [p + r for p, r in zip(PROMPTS, RESPONSES, strict=True)]
@@ -170,7 +166,7 @@ class TestScores:
 
 
 class TestScale:
-    def test_chosen_and_rejected_changed_over_negate_the_margin(self):
+    def test_swapped_responses_negate_the_margin(self):
         one = reward_model()
         responses, others = RESPONSES, RESPONSES[::-1]
         first = one.raw(PROMPTS, responses) - one.raw(PROMPTS, others)
@@ -189,10 +185,13 @@ class TestScale:
         assert seen[-1] == 1 - lapse
         assert seen[4] == pytest.approx(lapse + (1 - 2 * lapse) / (1 + np.exp(-0.7)))
 
-    def test_normalised_scores_have_mean_0_and_deviation_1(self):
+    def test_normalise(self):
         one = reward_model()
         raw = one.raw(PROMPTS, RESPONSES)
+        assert not one.normalised
+        np.testing.assert_array_equal(one.score(PROMPTS, RESPONSES), raw)
         assert one.normalise(PROMPTS, RESPONSES) is one
+        assert one.normalised
         scores = one.score(PROMPTS, RESPONSES)
         assert abs(scores.mean()) < 1e-6
         assert scores.std() == pytest.approx(1, abs=1e-6)
@@ -203,7 +202,7 @@ class TestScale:
         )  # not twice
 
     @pytest.mark.parametrize(("prompts", "responses"), [([], []), (["a5"], [" a6"]), (["a5"] * 3, [" a6"] * 3)])
-    def test_texts_that_set_no_scale(self, prompts, responses):
+    def test_normalise_needs_texts_that_differ(self, prompts, responses):
         one = reward_model()
         before = one.config
         with pytest.raises(RewardFunctionError, match=rf"{len(prompts)} texts.*differ too little"):
@@ -215,27 +214,27 @@ class TestExplain:
     @pytest.mark.parametrize("make", [byte_level, sentencepiece_like])
     @pytest.mark.parametrize("reads", ["text", "response"])
     @pytest.mark.parametrize("end", [False, True])
-    def test_it_adds_up_and_reads_as_the_response(self, make, reads, end):
-        """Guards against characters of several tokens shown in halves, also right after one in the prompt."""
+    def test_sums_to_the_score_and_spells_the_response(self, make, reads, end):
+        """Guards against characters of several tokens that are split, also right after one in the prompt."""
         one = reward_model(tokenizer=make(), reads=reads, end=end)
         for prompt, responses in {
             "the cat": (" sat 🙂 ok", "🙂日本語", "the cat", " ", "x\ufffd y", "\ufffd"),
             "the 🙂": (" sat 🙂 ok", "🙂日本語", "\ufffd"),
-            "": ("the cat", "🙂 ok"),  # Llama's tokenizer takes a first space for its own
+            "": ("the cat", "🙂 ok"),  # Llama's tokenizer adds a first space itself
         }.items():
             for response in responses:
-                told = one.explain(prompt, response)
-                assert "".join(text for text, _ in told) == response
+                shown = one.explain(prompt, response)
+                assert "".join(text for text, _ in shown) == response
                 raw = float(one.raw([prompt], [response])[0])
-                assert sum(added for _, added in told) == pytest.approx(raw, abs=1e-5)
+                assert sum(added for _, added in shown) == pytest.approx(raw, abs=1e-5)
 
-    def test_each_token_has_what_it_adds(self):
+    def test_contribution_of_each_token(self):
         one = reward_model()
-        told = one.explain("a9", " a10 a11")
-        assert [text for text, _ in told] == [" a10", " a11"]
-        assert told[0][1] == pytest.approx(float(one.raw(["a9"], [" a10"])[0]), abs=1e-6)
+        shown = one.explain("a9", " a10 a11")
+        assert [text for text, _ in shown] == [" a10", " a11"]
+        assert shown[0][1] == pytest.approx(float(one.raw(["a9"], [" a10"])[0]), abs=1e-6)
 
-    def test_what_cannot_be_told_apart_is_not(self):
+    def test_empty_for_other_heads_and_empty_responses(self):
         assert reward_model(head="last").explain("a9", " a10") == []
         assert reward_model().explain("a9", "") == []
 
@@ -243,14 +242,14 @@ class TestExplain:
         saved_encoder(tmp_path, "bert")
         one = RewardModel.new(tmp_path, "tokens")
         noisy(one.network.values, size=1.0)
-        told = one.explain("a9", " a10 a11")
-        assert [text for text, _ in told] == [" a10", " a11"]
-        assert sum(added for _, added in told) == pytest.approx(float(one.raw(["a9"], [" a10 a11"])[0]), abs=1e-5)
+        shown = one.explain("a9", " a10 a11")
+        assert [text for text, _ in shown] == [" a10", " a11"]
+        assert sum(added for _, added in shown) == pytest.approx(float(one.raw(["a9"], [" a10 a11"])[0]), abs=1e-5)
 
 
 class TestNew:
-    def test_a_model_has_its_own_copy(self):
-        """Guards against a reward model whose training changes the language model that it was made from."""
+    def test_copies_the_language_model(self):
+        """Guards against training that changes the language model the reward model was made from."""
         lm = CausalLM(tiny_model("gpt2"), word_tokenizer())
         before = lm.fingerprint()
         for head in ("last", "tokens"):
@@ -259,40 +258,40 @@ class TestNew:
         assert lm.fingerprint() == before
 
     @pytest.mark.parametrize("family", ["gpt2", "opt"])
-    def test_the_trunk_is_the_language_models(self, family):
-        """Guards against names of weights that do not fit, of which a lenient loading says nothing."""
+    def test_same_trunk_weights(self, family):
+        """Guards against weight names that do not match, which lenient loading ignores."""
         lm = tiny_lm(family)
         for head in ("last", "tokens"):
             made = RewardModel.new(lm, head).network.trunk.state_dict()
             for name, tensor in lm.trunk.state_dict().items():
                 assert torch.equal(made[name], tensor), name
 
-    def test_the_head_is_by_the_seed_and_nothing_else_is_drawn(self):
+    def test_head_depends_on_the_seed(self):
         before = torch.get_rng_state()
         first, again, other = [RewardModel.new(tiny_lm(), "last", seed=s).network.model.score.weight for s in (1, 1, 2)]
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
         assert torch.equal(torch.get_rng_state(), before)
 
-    def test_what_an_encoders_checkpoint_lacks_is_by_the_seed(self, tmp_path):
-        """BERT's pooler is not in a checkpoint that fills in blanks."""
+    def test_missing_encoder_weights_depend_on_the_seed(self, tmp_path):
+        """A masked language model's checkpoint has no pooler."""
         saved_encoder(tmp_path, "bert", BertForMaskedLM)
         before = torch.get_rng_state()
         first, again, other = [RewardModel.new(tmp_path, "last", seed=s).raw(["a5"], [" a6"]) for s in (1, 1, 2)]
         assert first == again != other
         assert torch.equal(torch.get_rng_state(), before)
 
-    def test_the_usual_head(self, tmp_path):
+    def test_default_head(self, tmp_path):
         saved_encoder(tmp_path, "bert")
         assert RewardModel.new(tiny_lm()).config.head == "tokens"
         made = RewardModel.new(tmp_path).config
         assert (made.head, made.reads) == ("last", "pair")
 
-    def test_states_that_are_projected_down(self):
-        """Guards against a gate as wide as the model, where OPT's smallest give narrower states."""
+    def test_projected_states(self):
+        """The smallest OPTs project their last states down: the gate must have that width."""
         assert np.ptp(reward_model("opt").raw(PROMPTS, RESPONSES)) > 0.1
 
-    def test_bad_input(self, tmp_path):
+    def test_invalid_arguments(self, tmp_path):
         saved_encoder(tmp_path, "bert")
         with pytest.raises(ValueError, match=r"head is 'first': expected \"auto\", 'last', 'tokens'"):
             RewardModel.new(tiny_lm(), "first")
@@ -300,20 +299,20 @@ class TestNew:
             RewardModel.new(tiny_lm(), reads="all")
         with pytest.raises(ValueError, match=r'head="tokens" on an encoder needs reads="pair" or "response"'):
             RewardModel.new(tmp_path, "tokens", reads="text")
-        with pytest.raises(ValueError, match="end=True puts the end-of-text token.*has none"):
+        with pytest.raises(ValueError, match="end=True .* this tokenizer has none"):
             RewardModel.new(tmp_path, end=True)
         with pytest.raises(LanguageError, match="no language model at"):
             RewardModel.new(tmp_path / "nothing")
         lm = CausalLM(tiny_model("gpt2"), word_tokenizer())
         lm.model.config.__class__ = CONFIG_MAPPING["codegen"]  # a family without a classifier
-        with pytest.raises(LanguageError, match="no sequence classifier for GPT2Model: take head='tokens'"):
+        with pytest.raises(LanguageError, match="no sequence classifier for GPT2Model"):
             RewardModel.new(lm, "last")
 
 
 class TestBadInput:
     @pytest.mark.parametrize("head", ["last", "tokens"])
-    def test_a_text_beyond_the_context_is_never_cut(self, head):
-        """Guards against a truncation that no one hears of, and an error one token too early."""
+    def test_too_long_text(self, head):
+        """Guards against silent truncation, and an error one token too early."""
         one = reward_model(head=head)
         assert one.context == 128
         fitting = " a5" * 124
@@ -325,8 +324,8 @@ class TestBadInput:
         with pytest.raises(ValueError, match="^file, line 3: the text has 132 tokens"):
             one.read(["a5", "a9"], [" a6", " a5" * 131], ["file, line 2", "file, line 3"])
 
-    def test_an_encoders_positions(self, tmp_path):
-        """RoBERTa counts its positions from the padding's number on, so two of 64 are none."""
+    def test_positions_of_an_encoder(self, tmp_path):
+        """RoBERTa's positions start behind the padding's index, so two of 64 are unused."""
         saved_encoder(tmp_path, "roberta")
         one = RewardModel.load(tmp_path)
         assert one.context == 62
@@ -334,21 +333,21 @@ class TestBadInput:
         with pytest.raises(ValueError, match="63 tokens, the reward model 62 positions"):
             one.raw(["a5"], [" a6" * 58])
 
-    def test_a_tokenizer_that_knows_a_smaller_limit(self):
+    def test_limit_of_the_tokenizer(self):
         tokenizer = word_tokenizer()
         tokenizer.model_max_length = 20
         assert reward_model(tokenizer=tokenizer).context == 20
 
-    def test_a_text_of_nothing(self):
+    def test_empty_text(self):
         with pytest.raises(ValueError, match="prompt and response have no tokens"):
             reward_model().raw(["a5", ""], [" a6", ""])
 
-    def test_numbers_of_texts_that_differ(self):
+    def test_mismatched_lengths(self):
         with pytest.raises(ValueError, match="1 prompts and 2 responses"):
             reward_model().raw(["a5"], [" a6", " a7"])
 
     @pytest.mark.parametrize("head", ["last", "tokens"])
-    def test_weights_that_are_no_numbers(self, head):
+    def test_nan_weights(self, head):
         one = reward_model(head=head)
         next(one.network.trunk.parameters()).data.fill_(float("nan"))
         with pytest.raises(RewardFunctionError, match="returned nan for the response ' a7 a8'"):
@@ -360,27 +359,29 @@ class TestBadInput:
         ("wrong", "said"),
         [
             ({"scale": 0.0}, "scale is 0.0"),
-            ({"lapse": 0.5}, "lapse 0.5"),
+            ({"lapse": 0.5}, "lapse is 0.5"),
             ({"shift": float("nan")}, "shift is nan"),
-            ({"end": "no"}, "end is 'no'"),
+            ({"normalised": "no"}, "normalised is 'no'"),
             ({"label": "1"}, "label is '1'"),
         ],
     )
-    def test_settings(self, wrong, said):
+    def test_invalid_config(self, wrong, said):
         with pytest.raises(ValueError, match=said):
             RewardModelConfig(**wrong)
 
 
 class TestCopies:
-    def test_one_without_a_name_stays_in_its_process(self):
+    def test_without_a_name_it_cannot_be_pickled(self):
         one = reward_model()
         assert copy.copy(one) is one
         assert copy.deepcopy({"reward_model": [one]})["reward_model"][0] is one
-        with pytest.raises(RewardFunctionError, match=r"no name that another one could load it by.*reward model\.save"):
+        with pytest.raises(
+            RewardFunctionError, match=r"no name that another process could load it by.*reward_model\.save"
+        ):
             pickle.dumps(one)
 
-    def test_one_with_a_name_goes_by_it(self, tmp_path):
-        """Guards against weights in every pickle that is sent to a worker."""
+    def test_pickled_by_name(self, tmp_path):
+        """Guards against weights in every pickle sent to a worker."""
         saved = reward_model().save(tmp_path / "reward_model")
         sent = pickle.dumps(saved)
         assert len(sent) < 1000
@@ -389,8 +390,8 @@ class TestCopies:
         np.testing.assert_allclose(got.raw(PROMPTS, RESPONSES), saved.raw(PROMPTS, RESPONSES), atol=1e-6)
         assert copy.deepcopy(saved) is saved
 
-    def test_what_loading_was_told_goes_with_it(self, tmp_path):
-        """Guards against a worker whose reward model reads another label, or not at all."""
+    def test_pickle_keeps_loading_arguments(self, tmp_path):
+        """Guards against a worker whose reward model reads another label."""
         saved_encoder(tmp_path, "bert", num_labels=3)
         one = RewardModel.load(tmp_path, label=0, reads="response")
         got = pickle.loads(pickle.dumps(one))
@@ -398,15 +399,15 @@ class TestCopies:
         other = pickle.loads(pickle.dumps(RewardModel.load(tmp_path, label=1)))
         assert np.abs(other.raw(PROMPTS, RESPONSES) - one.raw(PROMPTS, RESPONSES)).max() > 0.01
 
-    def test_one_that_was_changed_has_no_name(self, tmp_path):
-        """Guards against a pickle that brings back the reward model as it was before."""
+    def test_no_name_after_a_change(self, tmp_path):
+        """Guards against a pickle that restores the reward model as it was saved."""
         saved = reward_model().save(tmp_path / "reward_model")
         saved.normalise(PROMPTS, RESPONSES)
         assert saved.name is None
         with pytest.raises(RewardFunctionError, match="no name"):
             pickle.dumps(saved)
 
-    def test_saved_again_it_is_loaded_anew(self, tmp_path):
+    def test_saving_again_invalidates_the_cache(self, tmp_path):
         reward_model().save(tmp_path / "reward_model")
         before = load_reward_model(tmp_path / "reward_model")
         assert load_reward_model(str(tmp_path / "reward_model")) is before
@@ -418,12 +419,11 @@ class TestCopies:
         assert np.abs(after.raw(PROMPTS, RESPONSES) - before.raw(PROMPTS, RESPONSES)).max() > 0.1
 
 
-def test_words_it_does_not_know_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """A reward model of two hundred words says nothing of a user's own texts."""
+def test_warns_once_of_unknown_words(caplog: pytest.LogCaptureFixture) -> None:
     reward_model = RewardModel.new("reviews", device="cpu")
     reward_model.raw(["The film was"], [" good."])
     assert not caplog.records
     for _ in range(2):
         reward_model.raw(["The film was", "The film was"], [" good.", " zyzzyva."])
-    (told,) = caplog.messages
-    assert told.startswith("1 of 2 texts hold words that")
+    (message,) = caplog.messages
+    assert message.startswith("1 of 2 texts contain words that")

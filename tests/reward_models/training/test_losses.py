@@ -1,4 +1,4 @@
-"""The losses against formulas written out by hand, in float64, with their gradients."""
+"""The losses and their gradients against formulas written out in float64."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ def assert_same(loss, reference, *inputs):
 class TestPlackettLuce:
     @pytest.mark.parametrize("lapse", [0.0, 0.1, 0.49])
     @pytest.mark.parametrize("k", [2, 3, 4, 7])
-    def test_against_one_choice_after_the_other(self, k, lapse):
+    def test_against_successive_choices(self, k, lapse):
         assert_same(lambda s: plackett_luce(s, lapse=lapse), lambda s: by_choices(s, lapse), 2 * drawn(5, k))
 
     @pytest.mark.parametrize("lapse", [0.0, 0.2])
     @pytest.mark.parametrize("k", [2, 3, 4])
-    def test_the_probabilities_of_all_rankings_add_up_to_one(self, k, lapse):
-        """Guards against a lapse that picks among too many, which no single probability would show."""
+    def test_probabilities_of_all_rankings_sum_to_one(self, k, lapse):
+        """Guards against a lapse that picks among too many."""
         scores = drawn(k, seed=k)
         orders = torch.tensor(list(itertools.permutations(range(k))))  # (k!, k)
         assert float((-plackett_luce(scores[orders], lapse=lapse)).exp().sum()) == pytest.approx(1, abs=1e-12)
 
     @pytest.mark.parametrize("lapse", [0.0, 0.15])
-    def test_of_two_it_is_bradley_terry(self, lapse):
+    def test_pairs_are_bradley_terry(self, lapse):
         margins = drawn(6, seed=1).abs()
 
         def bradley_terry(scores):
@@ -75,16 +75,7 @@ class TestPlackettLuce:
 
         assert_same(ours, bradley_terry, 3 * drawn(6, 2))
 
-    def test_what_a_pairs_probabilities_say_both_ways_adds_up_to_one(self):
-        scores = drawn(8, 2)
-        both = (-plackett_luce(scores, lapse=0.1)).exp() + (-plackett_luce(scores.flip(1), lapse=0.1)).exp()
-        torch.testing.assert_close(both, torch.ones(8, dtype=torch.float64))
-
-    def test_scores_shifted_together_cost_the_same(self):
-        scores = drawn(5, 4)
-        torch.testing.assert_close(plackett_luce(scores + 7, lapse=0.1), plackett_luce(scores, lapse=0.1))
-
-    def test_each_ranking_pays_for_itself_alone(self):
+    def test_each_ranking_has_its_own_loss(self):
         scores = drawn(5, 4)
         order = torch.tensor([3, 1, 4, 0, 2])
         torch.testing.assert_close(plackett_luce(scores[order], lapse=0.1), plackett_luce(scores, lapse=0.1)[order])
@@ -92,7 +83,7 @@ class TestPlackettLuce:
     @pytest.mark.parametrize("lapse", [0.0, 0.1])
     @pytest.mark.parametrize("lead", [-1e4, -80.0, 0.0, 80.0, 1e4])
     def test_nothing_overflows(self, lead, lapse):
-        """Guards against exp() of a score in float32, and the logarithm of a probability that was rounded to 0."""
+        """Guards against exp() of a score in float32, and log of a probability rounded to 0."""
         value, (slope,) = gradient(
             lambda s: plackett_luce(s, lapse=lapse), torch.tensor([[lead, 0.0], [lead, 0.0]]).float()
         )
@@ -103,10 +94,7 @@ class TestPlackettLuce:
         torch.testing.assert_close(value, torch.full((2,), expected), rtol=1e-6, atol=1e-6)
         assert torch.isfinite(slope).all()
 
-    def test_a_lapse_lets_a_wrong_label_pull_no_longer(self):
-        """What a lapse is for: a judgement the reward model is sure to be a slip moves it little, without one most of
-        all.
-        """
+    def test_lapse_bounds_the_gradient_of_label_noise(self):
         pulls = [
             gradient(lambda s, q=q: plackett_luce(s, lapse=q), torch.tensor([[-8.0, 0.0]]))[1][0] for q in (0, 0.1)
         ]
@@ -115,7 +103,7 @@ class TestPlackettLuce:
 
 
 class TestTheOthers:
-    def test_good_or_bad(self):
+    def test_labels(self):
         good = torch.tensor([1.0, 0.0, 1.0, 0.0], dtype=torch.float64)
 
         def naive(scores, offset):
@@ -127,8 +115,7 @@ class TestTheOthers:
 
         assert_same(ours, naive, 2 * drawn(4), torch.tensor(0.3, dtype=torch.float64))
 
-    def test_the_wrong_label_costs_more(self):
-        """Guards against good and bad changed over."""
+    def test_wrong_label_has_a_higher_loss(self):
         score, zero = torch.tensor([2.0]), torch.zeros(())
         assert logistic(score, torch.tensor([1.0]), zero) < logistic(score, torch.tensor([0.0]), zero)
         assert logistic(score, torch.tensor([1.0]), zero + 1) < logistic(score, torch.tensor([1.0]), zero)

@@ -1,4 +1,4 @@
-"""Rows of several texts: each is found whole in its row and sees itself alone; what they share lies there once."""
+"""Packing: each text is complete in its row and attends to itself alone; shared tokens are stored once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def text(*tokens, start=0):
 
 
 def some_groups(seed):
-    """Groups with a prompt in common, responses that begin alike or are the same, now and then an empty prompt."""
+    """Groups with a common prompt, responses with a common beginning or equal ones, some empty prompts."""
     rng = np.random.default_rng(seed)
     texts, groups = [], []
     for _ in range(12):
@@ -28,14 +28,14 @@ def some_groups(seed):
 
 
 def sees(row, place):
-    """The places that a row's branches let a place look at."""
+    """The positions that a position attends to."""
     return [p for p in range(place + 1) if row.branches[p] in (0, row.branches[place])]
 
 
 @pytest.mark.parametrize("share", [True, False])
 @pytest.mark.parametrize("seed", range(5))
-def test_each_text_is_there_once_and_sees_itself_alone(seed, share):
-    """Guards against a place on a path too many or too few: the whole of what a reward model reads rests on this."""
+def test_each_text_is_packed_once_and_attends_to_itself(seed, share):
+    """Guards against a position too many or too few on a path."""
     texts, groups = some_groups(seed)
     rows = pack(texts, groups, share)
     assert sorted(i for row in rows for i in row.texts) == list(range(len(texts)))
@@ -49,15 +49,15 @@ def test_each_text_is_there_once_and_sees_itself_alone(seed, share):
                 assert sees(row, place) == path[: n + 1].tolist()
 
 
-def test_without_sharing_each_text_is_a_row():
+def test_without_sharing():
     texts, groups = some_groups(0)
     rows = pack(texts, groups, share=False)
     assert [row.texts for row in rows] == [(i,) for i in range(len(texts))]
     assert all((row.branches == 0).all() for row in rows)
 
 
-def test_what_texts_share_lies_there_once():
-    """Also beyond the prompt: two answers that begin alike are read together for as long as they do."""
+def test_common_beginning_is_stored_once():
+    """Beyond the prompt too, where two answers begin alike."""
     texts = [text(5, 6, 7, 1, 2, start=3), text(5, 6, 7, 1, 3, 4, start=3)]
     (row,) = pack(texts, [[0, 1]], share=True)
     assert row.tokens.tolist() == [5, 6, 7, 1, 2, 3, 4]
@@ -65,15 +65,15 @@ def test_what_texts_share_lies_there_once():
     assert row.branches.tolist() == [0, 0, 0, 0, 1, 2, 2]
 
 
-def test_texts_that_are_the_same_or_one_the_others_beginning():
+def test_equal_texts_and_prefixes():
     texts = [text(5, 6, start=2), text(5, 6, 7, start=2), text(5, 6, start=2)]
     (row,) = pack(texts, [[0, 1, 2]], share=True)
     assert row.tokens.tolist() == [5, 6, 7]
     assert [path.tolist() for path in row.paths] == [[0, 1], [0, 1, 2], [0, 1]]
 
 
-def test_a_row_ends_before_it_grows_too_long():
-    """Guards against attention over one row of a thousand texts, as a batch of responses to one prompt would be."""
+def test_length_of_rows():
+    """Guards against attention over one row with all responses to a prompt."""
     prompt, rng = list(range(20)), np.random.default_rng(0)
     texts = [text(*prompt, *rng.integers(100, 200, 15), start=20) for _ in range(100)]
     rows = pack(texts, [list(range(100))], share=True)
@@ -82,7 +82,7 @@ def test_a_row_ends_before_it_grows_too_long():
     assert sum(len(row.tokens) for row in rows) < 0.5 * sum(len(t.tokens) for t in texts)
 
 
-def test_a_pair_of_long_texts_still_shares_its_prompt():
+def test_long_texts_share_their_prompt():
     prompt = list(range(400))
     (row,) = pack([text(*prompt, 1, 2, start=400), text(*prompt, 3, 4, start=400)], [[0, 1]], share=True)
     assert len(row.tokens) == 404

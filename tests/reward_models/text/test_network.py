@@ -1,4 +1,4 @@
-"""A reward model's network: what texts are read together with changes nothing about their scores, for any family."""
+"""The network: scores do not depend on padding, order or batch composition, for any family of models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from textrlhf.reward_models.text import network as network_module
-from textrlhf.reward_models.text.heads import Noise, TokenValues, margin
+from textrlhf.reward_models.text.heads import Dropout, TokenValues, label_score
 from textrlhf.reward_models.text.network import RewardNetwork, state_width
 from textrlhf.reward_models.text.packing import Text
 from tiny_models import ON_COLUMNS, ON_SLOTS, V, noisy, tiny_model
@@ -59,7 +59,7 @@ def encoder(head):
 
 
 def some_texts(seed=0, longest=22):
-    """Texts of 1 to 3 to a prompt, in groups; one has no prompt, one is another's beginning, two are the same."""
+    """Groups of 1 to 4 texts; one has no prompt, one is the beginning of another, two are the same."""
     rng = np.random.default_rng(seed)
     texts, groups = [Text(np.array([7, 8, 7]), 0, 3)], [[0]]
 
@@ -78,7 +78,7 @@ def some_texts(seed=0, longest=22):
 
 
 def alone(network, text):
-    """The raw score by a plain forward of this text and no other, the head written out."""
+    """The raw score by a plain forward of this text alone, the head written out."""
     ids = torch.from_numpy(text.tokens)[None]
     inputs = {} if text.segments is None else {"token_type_ids": torch.from_numpy(text.segments)[None]}
     if network.values is not None:
@@ -92,7 +92,7 @@ def alone(network, text):
 
 
 def assert_scores(network, texts, groups):
-    """Together, apart, the other way round, in batches of a few tokens: always as each text alone."""
+    """In groups, ungrouped, in reverse: always as each text alone."""
     with torch.no_grad():
         expected = torch.tensor([alone(network, text) for text in texts])
         assert float(expected.max() - expected.min()) > 0.2  # else this could not fail
@@ -108,15 +108,15 @@ def assert_scores(network, texts, groups):
 @pytest.mark.parametrize("head", ["last", "tokens"])
 @pytest.mark.parametrize(("family", "changes", "shares"), FAMILIES, ids=NAMES)
 def test_scores_are_those_of_each_text_alone(family, changes, shares, head):
-    """Padding, order, batch and company in the row change nothing, in families that share prompts and that cannot."""
+    """With padding, in any order and batch, for families that can share prompts and those that cannot."""
     network = reward_model(family, head, tuple(changes.items()))
     assert network.causal
     assert network.shares == shares
     assert_scores(network, *some_texts(longest=26))
 
 
-def test_texts_of_a_prompt_are_read_in_one_row():
-    """Guards against sharing that is never done: scores would be right, and training half as fast."""
+def test_texts_of_a_prompt_share_a_row():
+    """Guards against sharing that never happens: scores would be right, and training slow."""
     network, (texts, groups), seen = reward_model("llama", "last"), some_texts(), []
     hook = network.trunk.register_forward_pre_hook(
         lambda _, __, inputs: seen.append(inputs["input_ids"]), with_kwargs=True
@@ -128,8 +128,8 @@ def test_texts_of_a_prompt_are_read_in_one_row():
 
 
 @pytest.mark.parametrize("head", ["last", "tokens"])
-def test_attention_that_wants_its_masks_as_numbers(head):
-    """Without fused attention a mask is added to the logits, not a table of yes and no."""
+def test_eager_attention(head):
+    """Its mask is added to the logits, not boolean."""
     network = copy.deepcopy(reward_model("llama", head))
     network.trunk.set_attn_implementation("eager")
     network = RewardNetwork(network.model, network.values)
@@ -138,14 +138,14 @@ def test_attention_that_wants_its_masks_as_numbers(head):
 
 
 @pytest.mark.parametrize("head", ["last", "tokens"])
-def test_batches_of_a_few_tokens(head, monkeypatch):
-    """Guards against scores given to other texts where a forward does not take them all."""
+def test_small_batches(head, monkeypatch):
+    """Guards against scores assigned to other texts where a forward takes only some of them."""
     monkeypatch.setattr(network_module, "TOKENS_AT_ONCE", {"cpu": 40})
     assert_scores(reward_model("gpt2", head), *some_texts())
 
 
 @pytest.mark.parametrize("head", ["last", "tokens"])
-def test_an_encoder(head):
+def test_encoder(head):
     network = encoder(head)
     assert not network.causal
     assert not network.shares
@@ -154,11 +154,11 @@ def test_an_encoder(head):
     assert_scores(network, texts, groups)
     with torch.no_grad():
         plain = network([Text(t.tokens, t.start, t.end) for t in texts], groups)
-        assert (plain - network(texts, groups)).abs().max() > 0.01  # the parts are told apart
+        assert (plain - network(texts, groups)).abs().max() > 0.01  # the segments matter
 
 
-def test_gradients_are_those_of_the_texts_alone():
-    """Guards against a prompt shared by two that is learned from once."""
+def test_gradients_are_those_of_each_text_alone():
+    """Guards against a shared prompt whose gradient counts once."""
     network, (texts, groups) = copy.deepcopy(reward_model("llama", "tokens")), some_texts()
     weights = torch.randn(len(texts), generator=torch.Generator().manual_seed(3))
     found = []
@@ -173,7 +173,7 @@ def test_gradients_are_those_of_the_texts_alone():
 
 class TestHeads:
     @torch.no_grad()
-    def test_contributions_add_up_to_the_score(self):
+    def test_contributions_sum_to_the_score(self):
         texts, _ = some_texts()
         for network in (reward_model("gpt2", "tokens"), reward_model("bloom", "tokens"), encoder("tokens")):
             for text in texts:
@@ -182,45 +182,44 @@ class TestHeads:
                 assert float(added.sum()) == pytest.approx(float(network([text], [[0]])), abs=1e-5)
 
     @torch.no_grad()
-    def test_a_response_of_no_tokens_adds_nothing(self):
+    def test_empty_response(self):
         texts = [Text(np.array([3, 4]), 2, 2), Text(np.array([3, 4, 5]), 2, 3)]
         network = reward_model("gpt2", "tokens")
         scores = network(texts, [[0, 1]])
         assert float(scores[0]) == 0
         assert float(scores[1]) == pytest.approx(alone(network, texts[1]), abs=1e-5)
 
-    def test_states_that_are_narrower_than_the_model(self):
-        """Guards against OPT's smallest, which project their last states down: the gate has that width."""
+    def test_projected_states(self):
+        """The smallest OPTs project their last states down."""
         trunk = tiny_model("opt").base_model
         assert state_width(trunk) == 24 != trunk.config.hidden_size
         assert state_width(tiny_model("llama").base_model) == 32
 
-    def test_log_odds_of_a_label(self):
+    def test_label_score(self):
         logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         p = logits.softmax(1)
         for label in range(3):
-            torch.testing.assert_close(margin(logits, label), (p[:, label] / (1 - p[:, label])).log())
-        torch.testing.assert_close(margin(logits[:, :2], None), logits[:, 1] - logits[:, 0])
-        torch.testing.assert_close(margin(logits[:, :2], 0), logits[:, 0] - logits[:, 1])
-        assert torch.equal(margin(logits[:, :1], None), logits[:, 0])
+            torch.testing.assert_close(label_score(logits, label), (p[:, label] / (1 - p[:, label])).log())
+        torch.testing.assert_close(label_score(logits[:, :2], None), logits[:, 1] - logits[:, 0])
+        torch.testing.assert_close(label_score(logits[:, :2], 0), logits[:, 0] - logits[:, 1])
+        assert torch.equal(label_score(logits[:, :1], None), logits[:, 0])
 
-    def test_what_is_left_out_is_made_up_for(self):
-        noise = Noise(0.3, torch.Generator().manual_seed(0))
-        kept = noise.drop(torch.ones(100_000))
+    def test_dropout_keeps_the_mean(self):
+        dropout = Dropout(0.3, torch.Generator().manual_seed(0))
+        kept = dropout(torch.ones(100_000))
         torch.testing.assert_close(kept.unique(), torch.tensor([0, 1 / 0.7]))
         assert float(kept.mean()) == pytest.approx(1, abs=0.01)
-        assert torch.equal(Noise(0.0, noise.generator).drop(torch.ones(9)), torch.ones(9))
 
     @pytest.mark.parametrize("head", ["last", "tokens"])
     @torch.no_grad()
-    def test_noise_is_drawn_anew_and_by_its_seed(self, head):
+    def test_dropout_depends_on_the_seed(self, head):
         network, (texts, groups) = reward_model("gpt2", head), some_texts()
         seeds = (1, 1, 2)
         first, again, other = [
-            network(texts, groups, Noise(0.5, torch.Generator().manual_seed(seed))) for seed in seeds
+            network(texts, groups, Dropout(0.5, torch.Generator().manual_seed(seed))) for seed in seeds
         ]
         assert torch.equal(first, again)
         assert (first - other).abs().max() > 0.01
         torch.testing.assert_close(
-            network(texts, groups, Noise(0.0, torch.Generator())), network(texts, groups), atol=1e-6, rtol=0
+            network(texts, groups, Dropout(0.0, torch.Generator())), network(texts, groups), atol=1e-6, rtol=0
         )

@@ -1,6 +1,4 @@
-"""Training reward models: what people say is learned, whichever way they say it, and nothing else; a kill changes
-nothing.
-"""
+"""Training reward models: every kind of judgement is learned, runs resume with the same bits, errors."""
 
 from __future__ import annotations
 
@@ -18,11 +16,11 @@ from textrlhf.language import CausalLM
 from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.metrics import read_metrics
 from textrlhf.reward_models import Labelled, Ranked, Rated, RewardModel, TrainConfig, train
-from textrlhf.reward_models.training.train import JudgementDataset, Learner, usual_rate
+from textrlhf.reward_models.training.train import JudgementDataset, Learner, default_rate
 from tiny_models import V, tiny_model, word_tokenizer
 
 QUICK = TrainConfig(epochs=6, batch_size=16, dropout=0.1)
-GOOD, FAIR, BAD = "a5", "a6", "a7"  # the word that decides
+GOOD, FAIR, BAD = "a5", "a6", "a7"  # the decisive word
 SCALE = (1.0, 5.0)
 
 
@@ -35,7 +33,7 @@ def words(rng, n):
 
 
 def responses(rng, kinds):
-    """One response of each kind, the word that decides somewhere among others."""
+    """One response of each kind, the decisive word somewhere among others."""
     texts = []
     for kind in kinds:
         text = words(rng, rng.integers(2, 6))
@@ -96,29 +94,29 @@ def bert(folder):
 
 class TestLearning:
     @pytest.mark.parametrize("what", ["pairs", "rankings", "labels", "ratings", "mix"])
-    def test_the_word_that_decides(self, what):
+    def test_learns_the_decisive_word(self, what):
         one = reward_model()
         assert accuracy(one) < 0.7
         train(one, judgements(what), QUICK, show=False)
         assert accuracy(one) > 0.95
 
     @pytest.mark.parametrize("what", ["pairs", "mix"])
-    def test_from_the_last_token(self, what):
+    def test_last_head(self, what):
         one = reward_model("last", "llama")
-        config = dataclasses.replace(QUICK, epochs=12, learning_rate=3e-3, head_learning_rate=3e-3)
+        config = dataclasses.replace(QUICK, epochs=8, learning_rate=5e-3, head_learning_rate=5e-3)
         train(one, judgements(what, 160), config, show=False)
         assert accuracy(one) > 0.9
 
     @pytest.mark.parametrize("head", ["last", "tokens"])
-    def test_on_an_encoder(self, head, tmp_path):
+    def test_encoder(self, head, tmp_path):
         one = RewardModel.new(bert(tmp_path), head)
-        config = dataclasses.replace(QUICK, epochs=10, learning_rate=3e-3)
+        config = dataclasses.replace(QUICK, epochs=8, learning_rate=5e-3)
         train(one, judgements("mix"), config, show=False)
         assert accuracy(one) > 0.9
 
     @pytest.mark.parametrize("what", ["pairs", "labels", "ratings"])
-    def test_what_was_said_at_random_is_not_learned(self, what):
-        """Sabotage: guards against a test whose data would be learned whatever people say."""
+    def test_shuffled_judgements_are_not_learned(self, what):
+        """Sabotage: guards against data that is learned whatever the judgements are."""
         rng, shuffled = np.random.default_rng(1), []
         for one in judgements(what):
             if isinstance(one, Ranked):
@@ -131,22 +129,21 @@ class TestLearning:
         train(one, shuffled, QUICK, show=False)
         assert accuracy(one) < 0.9
 
-    def test_what_was_said_the_other_way_round_is_learned_so(self):
-        """Guards against chosen and rejected, or good and bad, changed over twice."""
+    def test_reversed_judgements(self):
         for what in ("pairs", "labels", "ratings"):
-            turned = []
+            reversed_ = []
             for one in judgements(what):
                 if isinstance(one, Ranked):
-                    turned.append(dataclasses.replace(one, responses=one.responses[::-1]))
+                    reversed_.append(dataclasses.replace(one, responses=one.responses[::-1]))
                 elif isinstance(one, Labelled):
-                    turned.append(dataclasses.replace(one, good=not one.good))
+                    reversed_.append(dataclasses.replace(one, good=not one.good))
                 else:
-                    turned.append(dataclasses.replace(one, rating=6 - one.rating))
+                    reversed_.append(dataclasses.replace(one, rating=6 - one.rating))
             other = reward_model()
-            train(other, turned, QUICK, show=False)
+            train(other, reversed_, QUICK, show=False)
             assert accuracy(other) < 0.05
 
-    def test_a_margin_drives_them_further_apart(self):
+    def test_margin(self):
         pairs = judgements("pairs")
         leads = []
         for by in (0.0, 4.0):
@@ -158,40 +155,41 @@ class TestLearning:
             leads.append(float((scores[0] - scores[1]).mean()))
         assert leads[1] > leads[0] + 1
 
-    def test_in_half_precision(self):
+    def test_bf16(self):
         one = reward_model("last", "llama")
         trained = train(one, judgements("mix", 32), dataclasses.replace(QUICK, epochs=1, bf16=True), show=False)
         assert math.isfinite(trained.metrics["loss"])
         assert one.network.trunk.dtype == torch.float32
 
 
-class TestWhatIsKept:
-    def test_the_scale_of_before_does_not_stay(self):
+class TestResult:
+    def test_training_resets_the_scale(self):
         one, data = reward_model(), judgements("mix")
         texts = [data[0].prompt] * 3, data[1].responses
         one.network.values.values.data.normal_(generator=torch.Generator().manual_seed(0))
         one.normalise(*texts)
         trained = train(one, data, dataclasses.replace(QUICK, lapse=0.2), show=False)
         assert trained.reward_model is one
+        assert not one.normalised
         assert (one.config.shift, one.config.scale, one.config.lapse) == (0.0, 1.0, 0.2)
         assert one.config.offset != 0
         assert not any(parameter.requires_grad for parameter in one.network.parameters())
 
-    def test_a_name_is_not_that_of_what_lies_there(self, tmp_path):
-        """Guards against a pickle of a trained reward model that brings back the untrained one."""
+    def test_training_resets_the_name(self, tmp_path):
+        """Guards against a pickle of a trained reward model that restores the untrained one."""
         one = reward_model().save(tmp_path / "reward_model")
         train(one, judgements("pairs", 16), dataclasses.replace(QUICK, epochs=1), show=False)
         assert one.name is None
 
-    def test_the_offset_makes_scores_log_odds_of_good(self):
-        """Four in five are good whatever is in them: the scores say nothing, the offset all of it."""
+    def test_offset(self):
+        """Four in five are good whatever the text: the offset learns it, not the scores."""
         rng = np.random.default_rng(0)
         data = [Labelled("a9", responses(rng, (FAIR,))[0], bool(i % 5)) for i in range(160)]
         one = reward_model()
-        train(one, data, dataclasses.replace(QUICK, epochs=12, token_learning_rate=1e-5), show=False)
+        train(one, data, dataclasses.replace(QUICK, epochs=8, token_learning_rate=1e-5), show=False)
         assert one.config.offset == pytest.approx(math.log(4), abs=0.2)
 
-    def test_the_held_out_loss_is_what_the_judge_itself_says(self, tmp_path):
+    def test_heldout_loss_matches_the_probabilities(self, tmp_path):
         one, pairs = reward_model(), judgements("pairs", 40, seed=7)
         config = dataclasses.replace(QUICK, lapse=0.2, checkpoints=3)
         trained = train(one, judgements("pairs"), config, heldout=pairs, run=tmp_path, show=False)
@@ -204,9 +202,9 @@ class TestWhatIsKept:
         assert watched[-1] == trained.metrics["heldout_loss"] < watched[0]
 
 
-class TestSameAgain:
+class TestReproducible:
     @pytest.mark.parametrize("head", ["last", "tokens"])
-    def test_the_same_seed_gives_the_same_weights(self, head):
+    def test_seed(self, head):
         data, config = judgements("mix", 48), dataclasses.replace(QUICK, epochs=2)
         one, same, other = reward_model(head), reward_model(head), reward_model(head)
         for made, seed in ((one, 3), (same, 3), (other, 4)):
@@ -220,7 +218,7 @@ class TestSameAgain:
 
     @pytest.mark.parametrize(("head", "frozen"), [("last", False), ("tokens", False), ("last", True), ("tokens", True)])
     def test_resumed_equals_never_interrupted(self, head, frozen, tmp_path, monkeypatch):
-        """To the bit, with words and states left out at random on the way."""
+        """To the bit, with dropout."""
         data, heldout = judgements("mix", 72), judgements("mix", 12, seed=5)
         config = TrainConfig(epochs=4, batch_size=16, checkpoints=5, frozen=frozen)  # 20 steps, dropout as it is
         whole = reward_model(head)
@@ -254,7 +252,7 @@ class TestSameAgain:
         ]
         assert rows[0] == rows[1]
 
-    def test_a_run_goes_on_with_the_same_settings_only(self, tmp_path):
+    def test_resume_needs_the_same_settings(self, tmp_path):
         data = judgements("pairs", 32)
         train(reward_model(), data, QUICK, run=tmp_path, show=False)
         with pytest.raises(FileExistsError, match="already holds a run"):
@@ -268,7 +266,7 @@ class TestSameAgain:
 
 class TestFrozen:
     @pytest.mark.parametrize("head", ["last", "tokens"])
-    def test_nothing_of_the_trunk_changes(self, head):
+    def test_trunk_is_unchanged(self, head):
         for frozen in (True, False):
             one = reward_model(head)
             before = {name: tensor.clone() for name, tensor in one.network.trunk.state_dict().items()}
@@ -277,8 +275,8 @@ class TestFrozen:
             after = one.network.trunk.state_dict()
             assert all(torch.equal(tensor, after[name]) for name, tensor in before.items()) == frozen
 
-    def test_it_is_logistic_regression_on_the_states(self):
-        """Against Newton's method in float64 on the same features, where no line parts good from bad."""
+    def test_logistic_regression_on_the_states(self):
+        """Against Newton's method in float64 on the same features, which are not separable."""
         one, rng = reward_model("last", "llama"), np.random.default_rng(2)
         pairs = [
             Ranked("a9", pair[:: -1 if rng.random() < 0.3 else 1])
@@ -296,14 +294,14 @@ class TestFrozen:
             best += np.linalg.solve(hessian, apart.T @ p)
         assert np.abs(apart.T @ (1 / (1 + np.exp(apart @ best)))).max() < 1e-6
         config = TrainConfig(
-            epochs=500,
+            epochs=150,
             batch_size=300,
             frozen=True,
             dropout=0,
             lapse=0,
             weight_decay=0,
             learning_rate=1e-3,
-            head_learning_rate=0.05,
+            head_learning_rate=0.1,
             max_grad_norm=1e9,
         )
         train(one, pairs, config, show=False)
@@ -314,12 +312,12 @@ class TestFrozen:
         assert found @ best / np.linalg.norm(found) / np.linalg.norm(best) > 0.99
 
     @pytest.mark.parametrize("family", ["llama", "bloom"])
-    def test_states_read_once_give_the_same_loss(self, family):
+    def test_cached_features_give_the_same_loss(self, family):
         one, data = reward_model("last", family), judgements("mix", 30)
         config = TrainConfig(frozen=True, dropout=0, batch_size=4)
         learner = Learner(one.network, config)
-        kept, read = (JudgementDataset(one, data, config, learner, noisy=True) for _ in range(2))
-        kept.read_once()
+        kept, read = (JudgementDataset(one, data, config, learner, training=True) for _ in range(2))
+        kept.cache_features()
         for which in (range(30), [3, 17, 4], [29]):
             (total, count), (expected, as_many) = kept.loss(which), read.loss(which)
             assert count == as_many == len(which)
@@ -327,8 +325,8 @@ class TestFrozen:
 
 
 class TestLoss:
-    def test_a_mixed_batch_costs_what_each_kind_does(self):
-        """Against the formulas, from the scores the reward model gives each text: guards against one of another row."""
+    def test_loss_of_a_mixed_batch(self):
+        """Against the formulas, from the scores of each text: guards against scores of another row."""
         one, data = reward_model(), judgements("mix", 24)
         data[0] = dataclasses.replace(data[0], margin=0.7)
         data[4] = Ranked("a9", (" a10", " a11 a12", " a13", " a14"))
@@ -341,46 +339,46 @@ class TestLoss:
         which = np.random.default_rng(0).permutation(24).tolist()
         terms = []
         for i in which:
-            said = data[i]
-            s = one.raw([said.prompt] * len(said.texts), said.texts)
-            if isinstance(said, Ranked):
-                left = s - np.array([said.margin, *[0.0] * (len(s) - 1)])
+            judgement = data[i]
+            s = one.raw([judgement.prompt] * len(judgement.responses), judgement.responses)
+            if isinstance(judgement, Ranked):
+                left = s - np.array([judgement.margin, *[0.0] * (len(s) - 1)])
                 shares = [np.exp(left[j]) / np.exp(left[j:]).sum() for j in range(len(s) - 1)]
                 term = -sum(math.log(0.8 * p + 0.2 / (len(s) - j)) for j, p in enumerate(shares))
-            elif isinstance(said, Labelled):
-                term = math.log1p(math.exp(-(s[0] + 0.4) * (1 if said.good else -1)))
+            elif isinstance(judgement, Labelled):
+                term = math.log1p(math.exp(-(s[0] + 0.4) * (1 if judgement.good else -1)))
             else:
-                term = (0.2 + math.exp(-0.5) * s[0] - (said.rating - 3) / 2) ** 2
+                term = (0.2 + math.exp(-0.5) * s[0] - (judgement.rating - 3) / 2) ** 2
             terms.append(term + 0.3 * (2 * s.mean()) ** 2)
-        call_reward = JudgementDataset(one, data, config, learner)
-        total, count = call_reward.loss(which)
+        dataset = JudgementDataset(one, data, config, learner)
+        total, count = dataset.loss(which)
         assert count == 24
         assert float(total.detach()) == pytest.approx(sum(terms), rel=1e-5)
-        assert [float(call_reward.loss([i])[0].detach()) for i in which] == pytest.approx(terms, rel=1e-4, abs=1e-4)
+        assert [float(dataset.loss([i])[0].detach()) for i in which] == pytest.approx(terms, rel=1e-4, abs=1e-4)
 
-    def test_ratings_on_a_line_that_stands(self):
-        """With "linear" a score is a rating on [−1, 1]."""
+    def test_linear_ratings(self):
+        """A score is a rating mapped to [−1, 1]."""
         one = reward_model()
-        config = dataclasses.replace(QUICK, epochs=30, ratings="linear", dropout=0.0)
+        config = dataclasses.replace(QUICK, epochs=12, ratings="linear", dropout=0.0, token_learning_rate=0.05)
         train(one, judgements("ratings"), config, show=False)
         rng = np.random.default_rng(8)
         for kind, expected in ((GOOD, 1.0), (FAIR, 0.0), (BAD, -1.0)):
             texts = responses(rng, [kind] * 40)
             assert one.raw(["a9"] * 40, texts).mean() == pytest.approx(expected, abs=0.25)
 
-    def test_what_is_left_out_at_random_is_so_while_learning_only(self):
+    def test_dropout_in_training_only(self):
         one, data = reward_model(), judgements("mix", 16)
         for parameter in one.network.values.parameters():
             parameter.data.normal_(generator=torch.Generator().manual_seed(0))
         config = TrainConfig(dropout=0.5)
         learner = Learner(one.network, config)
-        noisy, plain = (JudgementDataset(one, data, config, learner, noisy=on) for on in (True, False))
+        noisy, plain = (JudgementDataset(one, data, config, learner, training=on) for on in (True, False))
         seen = [float(kind.loss(range(16))[0].detach()) for kind in (noisy, noisy, plain, plain)]
         assert seen[0] == seen[1] != seen[2] == seen[3]
-        other = JudgementDataset(one, data, dataclasses.replace(config, seed=1), learner, noisy=True)
+        other = JudgementDataset(one, data, dataclasses.replace(config, seed=1), learner, training=True)
         assert float(other.loss(range(16))[0].detach()) != seen[0]
 
-    def test_each_part_has_its_rate(self):
+    def test_learning_rates(self):
         config = TrainConfig(head_learning_rate=1e-2, token_learning_rate=0.1)
         one = reward_model("last")
         rates = Learner(one.network, config).rates(1e-3)
@@ -390,7 +388,7 @@ class TestLoss:
         assert rates["network."] == 1
         assert rates["network.values.values"] == pytest.approx(100)
         assert Learner(one.network, dataclasses.replace(config, frozen=True)).rates(1e-3)["network."] == 0
-        assert usual_rate(one.network) == 1e-3
+        assert default_rate(one.network) == 1e-3
 
 
 class TestBadInput:
@@ -402,27 +400,25 @@ class TestBadInput:
         assert all(torch.equal(tensor, before[name]) for name, tensor in weights(one).items())
 
     def test_fewer_than_a_batch(self):
-        self.refused([], "there are 0 judgements to learn from, fewer than a batch of 16: collect more, or lower")
+        self.refused([], "there are 0 judgements, fewer than a batch of 16")
         self.refused(judgements("pairs", 15), "there are 15 judgements")
 
-    def test_none_for_an_encoder(self, tmp_path):
+    def test_no_judgements_for_an_encoder(self, tmp_path):
         with pytest.raises(ValueError, match="there are 0 judgements"):
             train(RewardModel.new(bert(tmp_path)), [], QUICK, show=False)
 
     @pytest.mark.parametrize("good", [True, False])
-    def test_labels_of_a_single_class(self, good):
+    def test_labels_of_one_class(self, good):
         rng = np.random.default_rng(0)
         same = [Labelled("a9", responses(rng, (GOOD,))[0], good) for _ in range(10)]
-        self.refused(
-            same + judgements("pairs"), f"all 10 labels are '{'good' if good else 'bad'}': .* add some of the other"
-        )
+        self.refused(same + judgements("pairs"), f"all 10 labels are '{'good' if good else 'bad'}'")
 
-    def test_ratings_that_are_all_the_same(self):
+    def test_equal_ratings(self):
         rng = np.random.default_rng(0)
         same = [Rated("a9", responses(rng, (GOOD,))[0], 4.0, SCALE) for _ in range(20)]
-        self.refused(same, "all 20 ratings are 4.0: a reward model learns from differences")
+        self.refused(same, "all 20 ratings are 4.0")
 
-    def test_a_text_beyond_the_context(self):
+    def test_too_long_text(self):
         data = judgements("pairs", 20)
         data[7] = dataclasses.replace(data[7], responses=(data[7].responses[0], " a9" * 128))
         self.refused(
@@ -430,8 +426,8 @@ class TestBadInput:
         )
         self.refused(judgements("pairs", 20), r"^some\.jsonl, line 8: the text has", heldout=data)
 
-    def test_texts_beyond_the_context_are_dropped_and_counted(self):
-        """Guards against a pair of which one half is left, and against a cut."""
+    def test_overflow_drop(self):
+        """Guards against a pair of which one text is left, and against truncation."""
         data, long = judgements("mix", 40), " a9" * 130
         data += [Ranked("a9", (" a5", long)), Labelled("a9", long, True), Rated(long, " a5", 2.0, SCALE)]
         config = dataclasses.replace(QUICK, epochs=1, overflow="drop")
@@ -440,12 +436,10 @@ class TestBadInput:
         assert trained.dropped == 3
         assert train(same, data[:40], config, heldout=data[38:40], show=False).metrics == trained.metrics
         assert_same_weights(one, same)
-        self.refused(
-            data[-3:] * 10, r"there are 0 judgements to learn from \(30 were dropped, being too long\)", config
-        )
+        self.refused(data[-3:] * 10, r"there are 0 judgements \(30 were too long", config)
 
     @pytest.mark.parametrize(
-        ("wrong", "said"),
+        ("wrong", "message"),
         [
             ({"batch_size": 0}, "batch_size is 0"),
             ({"seed": -1}, "seed -1"),
@@ -453,7 +447,7 @@ class TestBadInput:
             ({"epochs": math.nan}, "epochs is nan"),
             ({"head_learning_rate": math.inf}, "head_learning_rate is inf"),
             ({"token_learning_rate": -1.0}, "token_learning_rate is -1"),
-            ({"dropout": 1.0}, "dropout is 1.0: expected a share"),
+            ({"dropout": 1.0}, "dropout is 1.0"),
             ({"lapse": 0.5}, "lapse is 0.5"),
             ({"centring": -1.0}, "centring is -1"),
             ({"ratings": "curved"}, "ratings is 'curved': expected one of 'linear', 'learned'"),
@@ -461,18 +455,18 @@ class TestBadInput:
         ],
         ids=str,
     )
-    def test_settings(self, wrong, said):
-        with pytest.raises(ValueError, match=said):
+    def test_invalid_config(self, wrong, message):
+        with pytest.raises(ValueError, match=message):
             TrainConfig(**wrong)
 
-    def test_a_learning_rate_of_nothing_is_not_the_usual_one(self):
+    def test_learning_rate_of_zero(self):
         self.refused(
             judgements("pairs"),
             "learning_rate is 0.0: expected a positive",
             dataclasses.replace(QUICK, learning_rate=0.0),
         )
 
-    def test_weights_that_are_no_numbers(self, tmp_path):
+    def test_nan_weights(self, tmp_path):
         one = reward_model()
         next(one.network.trunk.parameters()).data.fill_(math.nan)
         with pytest.raises(FloatingPointError, match="the loss is nan at step 0"):

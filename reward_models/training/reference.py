@@ -1,0 +1,59 @@
+"""Texts of the reference model, which set the scale of a reward model's scores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...language import CausalLM, LanguageError, generate, load
+from ..text.reward_model import RewardModel
+
+SAMPLES = 512  # texts: the standard deviation is then known to 3 %
+
+Texts = tuple[list[str], list[str]]  # prompts, responses
+Model = str | os.PathLike[str] | CausalLM
+
+
+def find_reference(named: Model | None, model: Model, reward_model: RewardModel, device: str) -> CausalLM | None:
+    """The model named, else the one the reward model was made from; None where that cannot generate text."""
+    if named is not None:
+        try:
+            return load(named, device)
+        except LanguageError as error:
+            raise ValueError(f"reference is {named!r}: {error}") from error
+    if not reward_model.network.causal:
+        return None
+    try:
+        return load(model, device)
+    except LanguageError:  # a classifier, say
+        return None
+
+
+def reference_texts(
+    lm: CausalLM, reward_model: RewardModel, prompts: Sequence[str], max_new_tokens: int, seed: int
+) -> Texts | None:
+    """Sample texts after the prompts, each prompt equally often; None where no prompt has a token."""
+    distinct = list(dict.fromkeys(prompts))
+    tokens = [ids.tolist() for ids in lm.encode_all(distinct)]
+    if not any(tokens):
+        return None
+    room = [0 if not ids else max_new_tokens if lm.context is None else lm.context - len(ids) for ids in tokens]
+    fitting = [i for i, free in enumerate(room) if free >= max_new_tokens]
+    if not fitting:
+        remedy = f"{max(room)} fits one of them, or " if max(room) > 0 else ""
+        raise ValueError(
+            f"max_new_tokens is {max_new_tokens}, and no prompt leaves room for so many in the {lm.context} positions "
+            f"of {lm}: {remedy}pass a reference with more positions"
+        )
+    sampled = np.resize(np.random.default_rng(seed).permutation(fitting), SAMPLES).tolist()
+    texts = generate(lm, [tokens[i] for i in sampled], max_new_tokens, seed=seed)
+    responses = [lm.continuation(text.prompt, text.tokens) for text in texts]
+    kept = np.flatnonzero(reward_model.readable([distinct[i] for i in sampled], responses)).tolist()
+    if len(kept) < 2:
+        raise ValueError(
+            f"{len(kept)} of {SAMPLES} texts of {lm} fit the {reward_model.context} positions of the reward model: "
+            "lower max_new_tokens, or pass another reference"
+        )
+    return [distinct[sampled[i]] for i in kept], [responses[i] for i in kept]

@@ -1,0 +1,222 @@
+"""A reward model from judgements in one call: members, scale, saving, evaluation and report.
+
+RUN/config.json, metrics.jsonl, checkpoints/    of the training; with several members in RUN/member-0, RUN/member-1, …
+RUN/reward_model                                the trained reward model or ensemble
+RUN/report.html, evaluation.json                its evaluation on held-out judgements, if any
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...language import CausalLM
+from ...records.metrics import read_metrics
+from ...records.run import Run
+from ..ensemble import Ensemble, check_combine
+from ..evaluation.evaluate import evaluate
+from ..evaluation.report import write_report
+from ..evaluation.results import Evaluation
+from ..feedback import Judgement, described
+from ..loading import load_reward_model
+from ..reward_function import RewardFunctionError
+from ..text.config import MODEL_FOLDER
+from ..text.reward_model import RewardModel
+from .reference import Model, Texts, find_reference, reference_texts
+from .train import TrainConfig, readable, train
+
+SMALL = 20_000_000  # weights of a trunk below which several threads are slower than one
+log = logging.getLogger("textrlhf")
+
+
+@dataclass
+class TrainedRewardModel:
+    """The result of `train_reward_model`."""
+
+    reward_model: RewardModel | Ensemble
+    evaluation: Evaluation | None  # None without held-out judgements
+
+
+def train_reward_model(
+    judgements: Sequence[Judgement],
+    model: Model,
+    *,
+    heldout: Sequence[Judgement] = (),
+    members: int = 1,
+    combine: str = "mean",
+    reference: Model | None = None,
+    max_new_tokens: int = 32,
+    config: TrainConfig | None = None,
+    head: str = "auto",
+    reads: str | None = None,
+    run: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+    show: bool = True,
+    facts: Mapping[str, str] | None = None,
+) -> TrainedRewardModel:
+    """Train a reward model on judgements, set the scale of its scores, save it and evaluate it.
+
+    Args:
+        judgements: what to train on, see `read_judgements`.
+        model: a causal language model or an encoder: a shipped name, a folder, a hub id or a CausalLM.
+        heldout: judgements for the loss while training and the evaluation.
+        members: number of reward models, with the seeds config.seed, config.seed + 1, …; several form an `Ensemble`.
+        combine: how an ensemble combines scores: "mean", "worst" or "cautious".
+        reference: the language model whose texts get scores of mean 0 and standard deviation 1; by default `model`,
+            where it can generate text. Without any, scores stay raw (`reward_model.normalised` is False).
+        max_new_tokens: length of the reference's texts.
+        config: hyperparameters of `train`.
+        head, reads: see `RewardModel.new`.
+        run: a folder to save everything in; `load_reward_model(run)` loads the result.
+        resume: finish the run in that folder, which was started with the same arguments.
+        device: "auto", "cpu" or "cuda".
+        threads: of torch; by default one for trunks below 20 million weights, where more are slower.
+        show: whether to draw progress bars.
+        facts: further lines for the report.
+    """
+    config = config or TrainConfig()
+    for name, value in (("members", members), ("max_new_tokens", max_new_tokens), ("threads", threads)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}: expected at least 1")
+    check_combine(combine)
+    folder = None if run is None else Path(run)
+    if resume and folder is None:
+        raise ValueError("resume=True needs run=…, the folder of the run to resume")
+    places = _places(folder, members)
+    if not resume and any(place and ((place / MODEL_FOLDER).exists() or Run(place).steps()) for place in places):
+        raise FileExistsError(f"run={str(run)!r} already holds a run: pass resume=True, or name another folder")
+    trained: list[RewardModel] = []  # without a run folder
+    texts: Texts | None = None
+    new = 0
+    for i, place in enumerate(places):
+        if place and (place / MODEL_FOLDER).is_dir():
+            continue
+        seed = config.seed + i
+        member = RewardModel.new(model, head, reads=reads, seed=seed, device=device)
+        with _threads(threads, member):
+            if not new:
+                prompts = [judgement.prompt for judgement in judgements]
+                texts = _reference_texts(reference, model, member, prompts, max_new_tokens, config.seed, device)
+            result = train(
+                member,
+                judgements,
+                dataclasses.replace(config, seed=seed),
+                heldout=heldout,
+                run=place,
+                resume=place is not None and bool(Run(place).steps()),
+                title="reward model" if members == 1 else f"reward model {i + 1} of {members}",
+                show=show,
+            )
+            if result.dropped and not new:
+                log.warning("left out %d judgements with more tokens than %s has positions", result.dropped, model)
+            _normalise(member, texts)
+        new += 1
+        if place:
+            member.save(place / MODEL_FOLDER)
+        else:
+            trained.append(member)
+    reward_model: RewardModel | Ensemble
+    if folder is None:
+        reward_model = trained[0] if members == 1 else Ensemble(trained, combine)
+    else:
+        if members > 1 and not (folder / MODEL_FOLDER).is_dir():
+            saved = [RewardModel.load(place / MODEL_FOLDER, device=device) for place in places if place]
+            Ensemble(saved, combine).save(folder / MODEL_FOLDER)
+        reward_model = load_reward_model(folder / MODEL_FOLDER, device)
+    first: Any = reward_model.models[0] if isinstance(reward_model, Ensemble) else reward_model
+    if config.overflow == "drop":
+        heldout = readable(first, heldout)
+    if not heldout:
+        return TrainedRewardModel(reward_model, None)
+    with _threads(threads, first):
+        evaluation = evaluate(reward_model, heldout)
+    if folder is not None:
+        scale = "raw, in log-odds"
+        if first.normalised:
+            scale = f"0 is the mean of the texts of {_name(reference or model)}, 1 a standard deviation above"
+        about = {
+            "Model": f"{_name(model)}, head: {first.config.head}, reads: {first.config.reads}",
+            "Trained on": described(judgements),
+            "Evaluated on": f"{described(heldout)}, held out",
+            "Training": f"{config.epochs:g} epochs, {config.batch_size} judgements per step, seed {config.seed}",
+            "Score": scale,
+            **({"Members": f"{members}, combined: {combine}"} if members > 1 else {}),
+            **(facts or {}),
+        }
+        explain = reward_model.explain if isinstance(reward_model, RewardModel) else None
+        title = f"The reward model {folder.name}"
+        write_report(folder, evaluation, title=title, facts=about, curves=_curves(folder, members), explain=explain)
+    return TrainedRewardModel(reward_model, evaluation)
+
+
+def _places(folder: Path | None, members: int) -> list[Path | None]:
+    """Where each member is trained and saved."""
+    if folder is None or members == 1:
+        return [folder] * members
+    return [folder / f"member-{i}" for i in range(members)]
+
+
+def _name(model: Model) -> str:
+    return str(model.name or model) if isinstance(model, CausalLM) else os.fspath(model)
+
+
+def _reference_texts(
+    reference: Model | None,
+    model: Model,
+    reward_model: RewardModel,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    seed: int,
+    device: str,
+) -> Texts | None:
+    lm = find_reference(reference, model, reward_model, device)
+    if lm is None:
+        log.warning("the scores stay raw: %s cannot generate text, and no reference is given", _name(model))
+        return None
+    texts = reference_texts(lm, reward_model, prompts, max_new_tokens, seed)
+    if texts is None:
+        log.warning("the scores stay raw: no judgement has a prompt with a token for the reference to continue")
+    return texts
+
+
+def _normalise(reward_model: RewardModel, texts: Texts | None) -> None:
+    if texts is not None:
+        try:
+            reward_model.normalise(*texts)
+        except RewardFunctionError as error:
+            log.warning("the scores stay raw: %s", error)
+
+
+@contextlib.contextmanager
+def _threads(threads: int | None, reward_model: RewardModel) -> Iterator[None]:
+    """Set the number of torch's threads for a while."""
+    before = torch.get_num_threads()
+    small = sum(weights.numel() for weights in reward_model.network.trunk.parameters()) < SMALL
+    torch.set_num_threads(threads or (1 if small else before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _curves(folder: Path, members: int) -> list[dict[str, float]]:
+    """The losses over the run; of several members their mean."""
+    runs = [read_metrics(place / "metrics.jsonl") for place in _places(folder, members) if place]
+    return [
+        {
+            name: sum(row[name] for row in rows) / len(rows)
+            for name in ("step", "loss", "heldout_loss")
+            if all(row.get(name) is not None for row in rows)
+        }
+        for rows in zip(*runs, strict=False)
+    ]
