@@ -242,7 +242,7 @@ def reward_models() -> str:
     scores, trl = read("reward_models/scores"), read("benchmarks/reward_vs_trl")
     critics = read("benchmarks/critics")["explained_variance"]
     goals, train, of = scores["goals"], trl["training"], scores["means"]
-    full, more = "4,000 pairs", "4,000 pairs, practised"
+    full, more = "4,000 pairs", "4,000 pairs, pretrained"
 
     def accuracy(*names: str) -> str:
         return percent(*(of[name]["accuracy"] for name in names))
@@ -252,9 +252,9 @@ def reward_models() -> str:
         "reward_models/scores",
         (accuracy(full), "accuracy after 4,000 comparisons, one in ten mislabelled"),
         (accuracy(f"{full}: ensemble of four"), "the same, an ensemble of four"),
-        (accuracy(f"{full}: taught by the four"), "the same, one model distilled from the four"),
+        (accuracy(f"{full}: distilled from the four"), "the same, one model distilled from the four"),
         (
-            accuracy(more, f"{more}: ensemble of four", f"{more}: taught by the four"),
+            accuracy(more, f"{more}: ensemble of four", f"{more}: distilled from the four"),
             "the last three with pseudo-labels on unlabelled texts first",
         ),
         (accuracy(f"counting words, {full}"), "word counts with negations, 4,000 comparisons"),

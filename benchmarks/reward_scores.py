@@ -61,10 +61,10 @@ DRAWN = {  # what the picture calls a row
     "4,000 pairs": ("4,000 comparisons", plots.BLUE),
     f"{COUNTING}, 4,000 pairs": ("4,000, word counts", plots.MUTED),
     "4,000 pairs: ensemble of four": ("4,000, ensemble of four", plots.GREEN),
-    "4,000 pairs: taught by the four": ("4,000, distilled from the four", plots.GREEN),
-    "4,000 pairs, practised": ("4,000 + unlabelled texts", plots.BLUE),
-    "4,000 pairs, practised: ensemble of four": ("4,000 + unlabelled, ensemble", plots.GREEN),
-    "4,000 pairs, practised: taught by the four": ("4,000 + unlabelled, distilled", plots.GREEN),
+    "4,000 pairs: distilled from the four": ("4,000, distilled from the four", plots.GREEN),
+    "4,000 pairs, pretrained": ("4,000 + unlabelled texts", plots.BLUE),
+    "4,000 pairs, pretrained: ensemble of four": ("4,000 + unlabelled, ensemble", plots.GREEN),
+    "4,000 pairs, pretrained: distilled from the four": ("4,000 + unlabelled, distilled", plots.GREEN),
 }
 SIZES = {  # rankings, and of how many responses
     "4,000 pairs": (4000, 2),

@@ -39,13 +39,13 @@ def draw_curves(folder: str | Path, title: str = "") -> Path:
             axes.set(title=name, xlabel="steps")
             highest = max(lines, key=lambda words: smooth(lines[words][1])[-1])
             for (words, (steps, values)), color in zip(lines.items(), (BLUE, RED), strict=False):
+                if name == "explained variance":  # one bad update reaches −10 and would flatten the rest
+                    values = [max(value, -1.0) for value in values]
                 axes.plot(steps, values, color=color, lw=1, alpha=0.35)
                 axes.plot(steps, line := smooth(values), color=color, marker="o" if len(steps) < FEW else None, ms=5)
                 text, va = f"{line[-1]:.3g}", "bottom" if words == highest else "top"
                 where = {"text": text} if len(lines) == 1 else {"text": f"{words}\n{text}", "va": va}
                 label(axes, steps[-1], line[-1], color=color, **where)
-            if name == "explained variance":
-                axes.set_ylim(-1, 1.05)  # one bad update reaches −10 and would flatten the rest
             thousands(axes.xaxis)
 
     return picture(folder / "curves.png", draw, (4 * ACROSS, 0.6 + 2.9 * down), title or folder.name)

@@ -72,7 +72,7 @@ def test_any_name_of_a_device_is_one_device(gpu: PretendGPU) -> None:
         assert agent.device == agents_device(str(name), agent.env) == gpu.device
     assert load("tasks", "gpu") is load("tasks", "gpu:0") is not load("tasks", "cpu")
     assert pick_device("cpu") == pick_device("cpu:0") == torch.device("cpu")
-    with pytest.raises(ValueError, match="the handle .* is on gpu:0"):
+    with pytest.raises(ValueError, match="is on gpu:0: move it first"):
         gym.make_vec("TextRLHF-v0", 2, **text_env(model=here, device="cpu"))
 
 

@@ -172,6 +172,12 @@ class _Backend(backend_registration._DummyBackendModule):
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16, torch.float16]
 
+    def get_rng_state(self, device: object = None) -> torch.Tensor:  # for torch.random.fork_rng, whose devices are all
+        return torch.empty(0, dtype=torch.uint8)
+
+    def set_rng_state(self, state: torch.Tensor, device: object = None) -> None:
+        """Nothing: the library draws from generators of its own."""
+
 
 class _Hook(torch._C._acc.PrivateUse1Hooks):
     def is_available(self) -> bool:

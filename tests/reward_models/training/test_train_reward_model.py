@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from transformers import BertConfig, BertModel
 
-from textrlhf.language import fit
+from textrlhf.records import run as run_module
 from textrlhf.records.metrics import read_metrics
 from textrlhf.reward_models import Ensemble, Ranked, RewardModel, TrainConfig, load_reward_model, train_reward_model
 from textrlhf.reward_models.training import reference
@@ -125,8 +125,8 @@ def whole(tmp_path_factory):
     ("owner", "name", "call", "trained"),
     [
         (module, "reference_texts", 1, 2),
-        (fit, "save_checkpoint", 1, 2),
-        (fit, "save_checkpoint", 4, 1),  # of the second member
+        (run_module, "save_checkpoint", 1, 2),
+        (run_module, "save_checkpoint", 4, 1),  # of the second member
         (RewardModel, "save", 2, 1),
         (Ensemble, "save", 1, 0),
         (module, "write_report", 1, 0),
