@@ -116,7 +116,7 @@ def play(agent: Agent, mode: str, options: Options) -> None:
     from ...agents.environment.vectorize import Vectorized
 
     recipe: Any = agent.env.recipe
-    env = gym.make_vec(
+    env: Any = gym.make_vec(
         recipe["id"],
         num_envs=1,
         vectorization_mode="sync",
@@ -124,14 +124,19 @@ def play(agent: Agent, mode: str, options: Options) -> None:
         **{**recipe["kwargs"], "render_mode": mode},
     )
     adapter, player = EnvAdapter(Vectorized(env, recipe, owned=True)), agent.player(1, options.seed)
+
+    def show() -> None:
+        if mode == "ansi":  # a window draws itself
+            print(env.render()[0])  # with colours even in a file: in FrozenLake they mark the player
+
     try:
         observation, starts = adapter.reset(options.seed), np.ones(1, bool)
         episode, total, steps = 1, 0.0, 0
-        _show(env, mode)
+        show()
         while True:
             result = adapter.step(*player(observation, starts, adapter.masks, not options.stochastic))
             observation, starts = result.observation, result.starts
-            _show(env, mode)
+            show()
             total, steps = total + float(result.reward[0]), steps + int(result.valid[0])
             if result.terminated[0] or result.truncated[0]:
                 line(f"Episode {episode}: return {rounded(total)} in {steps:,} steps")
@@ -140,8 +145,3 @@ def play(agent: Agent, mode: str, options: Options) -> None:
                 episode, total, steps = episode + 1, 0.0, 0
     finally:
         adapter.close()
-
-
-def _show(env: Any, mode: str) -> None:
-    if mode == "ansi":  # a window draws itself
-        print(env.render()[0])  # with colours even in a file: in FrozenLake they mark the player

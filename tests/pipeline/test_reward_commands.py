@@ -253,5 +253,6 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_without_torch() -> None:
-    code = "import sys; from textrlhf.pipeline.commands.main import main; main(['reward']); sys.exit('torch' in sys.modules)"
+    code = "import sys; from textrlhf.pipeline.commands.main import main; main(['reward']); "
+    code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
