@@ -1,16 +1,19 @@
-# make demo, make test: each makes .venv and installs what is missing. Nothing else is needed but Python >= 3.10.
+# make demo, make test: each makes .venv and installs what is missing. Nothing else is needed but Python >= 3.11.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test lint types assets format clean
+.PHONY: help install demo test test-fast test-long lint types assets keywords format clean
 
 help:
-	@echo "make demo    PPO teaches a small language model to please a judge (three minutes)"
-	@echo "make test    the whole test suite"
-	@echo "make lint    format check, lint, and the import floors"
+	@echo "make demo    PPO trains a small language model with a learned reward model (three minutes)"
+	@echo "make test    the test suite (six minutes)"
+	@echo "make test-fast  what takes long left out (90 seconds)"
+	@echo "make test-long  what takes longer than that; its result is written to runs/reference/tests/"
+	@echo "make lint    format check, lint, and the import contracts"
 	@echo "make types   mypy, strict on the library"
 	@echo "make assets  make the shipped models again (minutes)"
+	@echo "make keywords  write the agents' keyword types from their config classes"
 	@echo "make format  put the code into shape"
 
 install: $(STAMP)
@@ -25,7 +28,13 @@ demo: $(STAMP)
 	$(BIN)/textrlhf demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long"
+
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not long" -q
+
+test-long: $(STAMP)
+	TEXTRLHF_TEST_RECORD=runs/reference/tests/long.json $(BIN)/python -m pytest -n 2 --dist worksteal -m long -v
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -38,6 +47,9 @@ types: $(STAMP)
 
 assets: $(STAMP)
 	$(BIN)/python -m textrlhf.pipeline.assets
+
+keywords: $(STAMP)
+	$(BIN)/python tests/support/write_keywords.py
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -1,6 +1,6 @@
-"""textrlhf: text generation as Gymnasium environments, learned reward models, and one PPO for text and control.
+"""textrlhf: text generation as Gymnasium environments, learned reward models, and agents for text and control.
 
-Importing it costs no more than importing gymnasium: torch is loaded when an agent is first asked for.
+Importing it takes as long as importing gymnasium: torch is loaded when an agent is first used.
 """
 
 from __future__ import annotations
@@ -8,21 +8,24 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .agents.settings.registry import AGENTS as _AGENTS
 from .envs.registration import register as _register
 
 if TYPE_CHECKING:
-    from .agents import PPO, Agent, Clone, PPOConfig, evaluate, record
+    from .agents import *  # noqa: F403
 
 __version__ = "0.1.0"
 _register()
-__all__ = ["PPO", "Agent", "Clone", "PPOConfig", "__version__", "evaluate", "record"]
+_NAMES = {name for _, cls in _AGENTS.values() for name in (cls, f"{cls}Config")} | {"Agent", "evaluate", "record"}
+if not TYPE_CHECKING:
+    __all__ = [*sorted(_NAMES), "__version__"]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name in _NAMES:
         return getattr(importlib.import_module(".agents", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(_NAMES)

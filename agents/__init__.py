@@ -1,6 +1,6 @@
-"""Learners. Nothing here knows what an environment is about.
+"""Agents: each learns to act in any Gymnasium environment, control or text.
 
-The names below are imported when first asked for, so that settings can be read without waiting for torch.
+Names are imported on first use, so that reading hyperparameters does not wait for torch.
 """
 
 from __future__ import annotations
@@ -8,51 +8,41 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from .agent import Agent
-    from .clone import Clone, CloneConfig
-    from .demonstrations.demonstrations import Demonstrations, Episode
-    from .demonstrations.recording import record
-    from .ppo import PPO, PPOConfig
-    from .training.callbacks import AdaptiveKL, Callback, Evaluate, Save, StopAfter, StopAtReturn
-    from .training.evaluation import Scores, evaluate
+from .settings.registry import AGENTS
+
+if TYPE_CHECKING:  # for type checkers and editors; a test holds it against the registry
+    from .agent import Agent as Agent
+    from .clone import Clone as Clone
+    from .clone import CloneConfig as CloneConfig
+    from .demonstrations.demonstrations import Demonstrations as Demonstrations
+    from .demonstrations.demonstrations import Episode as Episode
+    from .demonstrations.recording import record as record
+    from .ppo import PPO as PPO
+    from .ppo import PPOConfig as PPOConfig
+    from .reinforce import REINFORCE as REINFORCE
+    from .reinforce import REINFORCEConfig as REINFORCEConfig
+    from .training.callbacks import AdaptiveKL as AdaptiveKL
+    from .training.callbacks import Evaluate as Evaluate
+    from .training.callbacks import Save as Save
+    from .training.callbacks import StopAfter as StopAfter
+    from .training.callbacks import StopAtReturn as StopAtReturn
+    from .training.evaluation import Scores as Scores
+    from .training.evaluation import evaluate as evaluate
+    from .training.learner import Callback as Callback
 
 _MODULES = {
-    "PPO": "ppo",
-    "AdaptiveKL": "training.callbacks",
+    **{name: module for module, cls in AGENTS.values() for name in (cls, f"{cls}Config")},
+    **dict.fromkeys(("AdaptiveKL", "Evaluate", "Save", "StopAfter", "StopAtReturn"), "training.callbacks"),
     "Agent": "agent",
-    "Callback": "training.callbacks",
-    "Clone": "clone",
-    "CloneConfig": "clone",
+    "Callback": "training.learner",
     "Demonstrations": "demonstrations.demonstrations",
     "Episode": "demonstrations.demonstrations",
-    "Evaluate": "training.callbacks",
-    "PPOConfig": "ppo",
-    "Save": "training.callbacks",
     "Scores": "training.evaluation",
-    "StopAfter": "training.callbacks",
-    "StopAtReturn": "training.callbacks",
     "evaluate": "training.evaluation",
     "record": "demonstrations.recording",
 }
-__all__ = [
-    "PPO",
-    "AdaptiveKL",
-    "Agent",
-    "Callback",
-    "Clone",
-    "CloneConfig",
-    "Demonstrations",
-    "Episode",
-    "Evaluate",
-    "PPOConfig",
-    "Save",
-    "Scores",
-    "StopAfter",
-    "StopAtReturn",
-    "evaluate",
-    "record",
-]
+if not TYPE_CHECKING:  # for type checkers the names imported above
+    __all__ = [*sorted(_MODULES)]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:

@@ -1,36 +1,37 @@
-"""What every agent is: made from an environment, taught, asked, saved and loaded."""
+"""The base of every agent: made from an environment, trained, evaluated, saved and loaded."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..records.progress import Stopwatch
+from ..records.run import Run
 from .environment.adapter import EnvAdapter
 from .environment.attributes import EnvAttributes
-from .environment.masks import Mask, checked, require_an_action
-from .environment.spaces import Array, Leaves, leaves_of
+from .environment.play import Act
+from .environment.spaces import Array, Leaves, is_image, leaves_of
 from .environment.vectorize import EnvLike, Vectorized, log, vectorize
-from .policies import Memory, Policy
-from .policies.encoder import is_image
 from .settings.config import LANGUAGE_MODEL, Config, language_model_settings, make_config, tuned_for, tuned_settings
-from .settings.seeding import Randomness, derive, draw_seed
-from .training.callbacks import Callback, Metrics
+from .settings.seeding import Randomness, Stream, derive_seed, draw_seed
+from .settings.signature import show_hyperparameters
 from .training.episode_statistics import EpisodeStatistics
+from .training.learner import Callback, Metrics
+from .training.loop import resume, train
 from .training.optimizer import FlatAdam, load_own_tensors, own_tensors
 from .training.plan import Plan
+from .training.saving import load, save
 
 A = TypeVar("A", bound="Agent")
-Player = Callable[[Leaves, NDArray[np.bool_], Mask | None, bool], tuple[Array, Array]]
 
 
 class Agent(ABC):
@@ -38,15 +39,17 @@ class Agent(ABC):
 
     Args:
         env: an environment's id, a `gymnasium.Env`, or a `gymnasium.vector.VectorEnv`
-        config: a whole set of hyperparameters; keywords change single ones
-        env_kwargs: arguments for `gymnasium.make_vec` where `env` is an id
+        config: a complete set of hyperparameters; keywords override single ones
+        env_kwargs: arguments for `gymnasium.make_vec`, if `env` is an id
     """
 
     name: ClassVar[str]
     config_class: ClassVar[type[Config]]
     config: Config
-    policy: Policy
-    optimizer: FlatAdam
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        show_hyperparameters(cls, getattr(cls, "config_class", Config))
 
     def __init__(
         self,
@@ -56,54 +59,85 @@ class Agent(ABC):
         env_kwargs: Mapping[str, Any] | None = None,
         **hyperparameters: Any,
     ) -> None:
-        settled = make_config(self.config_class, config, **hyperparameters)
-        made = vectorize(env, settled.n_envs, env_kwargs)
-        as_lm = getattr(settled, "policy", None) in ("auto", "lm")
+        chosen = make_config(self.config_class, config, **hyperparameters)
+        made = vectorize(env, chosen.n_envs, env_kwargs)
+        as_lm = getattr(chosen, "policy", None) in ("auto", "lm")
         if config is None and as_lm and EnvAttributes(made.env).has("reference_model"):
-            settled = make_config(self.config_class, **{**language_model_settings(self.name), **hyperparameters})
-            if made.owned and made.env.num_envs != settled.n_envs:
+            chosen = make_config(self.config_class, **{**language_model_settings(self.name), **hyperparameters})
+            if made.owned and made.env.num_envs != chosen.n_envs:
                 made.env.close()
-                made = vectorize(env, settled.n_envs, env_kwargs)
-        self._setup(settled, made)
+                made = vectorize(env, chosen.n_envs, env_kwargs)
+        self._setup(chosen, made)
 
     def _setup(self, config: Config, made: Vectorized) -> None:
-        seed = draw_seed() if config.seed is None else config.seed
+        self.seed = draw_seed() if config.seed is None else config.seed
         self.env = EnvAdapter(made)
-        self.config = make_config(self.config_class, config, n_envs=self.env.n_envs, seed=seed)
-        self.seed = seed
+        self.config = make_config(self.config_class, config, n_envs=self.env.n_envs, seed=self.seed)
         self.device = pick_device(self.config.device, self.env)
-        self.random = Randomness(seed, self.device)
+        self.random = Randomness(self.seed, self.device)
         self.episodes = EpisodeStatistics(self.env.n_envs)
         self.num_timesteps = 0
         self.n_updates = 0
         self.plan: Plan | None = None
-        self.origin: Path | None = None  # the folder it was read from
-        self._predictions = torch.Generator(device=self.device)
-        self._predictions.manual_seed(derive(seed, 3, 0))
-        with torch.random.fork_rng(devices=[]), self.threads():  # the first weights, too, depend on the threads
-            torch.manual_seed(derive(seed, 0, 0))
+        self.checkpoint: Path | None = None  # the folder it was loaded from
+        self.networks: dict[str, nn.Module] = {}  # saved by name, one file each
+        self.optimizers: dict[str, FlatAdam] = {}  # likewise
+        with torch.random.fork_rng(devices=[]), self.threads():  # initial weights, too, depend on the threads
+            torch.manual_seed(derive_seed(self.seed, Stream.WEIGHTS))
             self._build()
 
     @abstractmethod
     def _build(self) -> None:
-        """Make the policy and its optimiser; torch's global generator is seeded."""
+        """Make what is learned, and add it to `networks` and `optimizers`; torch's global generator is seeded."""
 
     @abstractmethod
     def advance(self, remaining: float, watch: Stopwatch) -> Metrics:
-        """Act and learn once; `remaining` goes from 1 to 0 over the plan."""
+        """Collect and learn once; `remaining` goes from 1 to 0 over the plan."""
+
+    @abstractmethod
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+        action_masks: Any = None,
+    ) -> tuple[Array, Any]:
+        """Choose actions for one observation or a batch of them.
+
+        Args:
+            observation: as the environment (or a vector environment) returns it
+            state: the recurrent state returned by the last call; None at the start
+            episode_start: which of the batch start an episode, and so reset their state
+            deterministic: the most likely action instead of a sampled one
+            action_masks: True where an action is allowed
+
+        Returns:
+            the action or actions, ready for `env.step`, and the state for the next call
+        """
+
+    @abstractmethod
+    def player(self, n_envs: int, seed: int = 0, deterministic: bool = False) -> Act:
+        """A function that acts in `n_envs` slots, with a recurrent state and a random stream of its own."""
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """What a checkpoint keeps as tensors, by file and name: weights and the optimiser's moments."""
-        return {"model": own_tensors(self.policy.network), "optimizer": self.optimizer.tensors()}
+        """What a checkpoint keeps as tensors, by file: weights and optimiser states."""
+        networks = {name: own_tensors(network) for name, network in self.networks.items()}
+        return {**networks, **{name: optimizer.tensors() for name, optimizer in self.optimizers.items()}}
 
     def load_tensors(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Take back what `tensors` gave."""
-        load_own_tensors(self.policy.network, tensors["model"])
-        self.optimizer.load_tensors(tensors["optimizer"])
+        """Restore `tensors`."""
+        for name, network in self.networks.items():
+            load_own_tensors(network, tensors[name])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_tensors(tensors[name])
+
+    def export(self, run: Path) -> None:  # noqa: B027
+        """Write what other libraries can load into a run's folder, if there is such a thing."""
 
     @classmethod
     def tuned(cls: type[A], env: EnvLike, *, env_kwargs: Mapping[str, Any] | None = None, **hyperparameters: Any) -> A:
-        """Make an agent with the hyperparameters kept for an environment; keywords change single ones."""
+        """Make an agent with the hyperparameters tuned for an environment; keywords override single ones."""
         spec = None if isinstance(env, str) else env.spec
         env_id = env if isinstance(env, str) else spec.id if spec else repr(env)
         given = {**(spec.kwargs if spec else {}), **(env_kwargs or {})}
@@ -117,7 +151,7 @@ class Agent(ABC):
         if isinstance(env, str):
             env_kwargs = {**known.env_kwargs, **given}
         elif lacks := {name: value for name, value in known.env_kwargs.items() if given.get(name) != value}:
-            log.warning("%s was made without %s, which its tuned hyperparameters go with", env_id, lacks)
+            log.warning("%s was made without %s, which its tuned hyperparameters assume", env_id, lacks)
         return cls(env, env_kwargs=env_kwargs, **{**known.hyperparameters, **hyperparameters})
 
     def learn(
@@ -128,91 +162,27 @@ class Agent(ABC):
         run: str | os.PathLike[str] | None = None,
         progress: bool = True,
     ) -> A:
-        """Learn for that many further steps, all slots counted (also those a vector environment spends on resets).
+        """Train for that many further steps, counted over all environments.
 
-        With `run`, a folder is filled as it goes: `config.json`, `metrics.jsonl`, TensorBoard events,
-        `checkpoints/` and `curves.png`.
+        With `run`, a folder is filled on the way: `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/`
+        and `curves.png`.
         """
-        from .training.loop import refuse_to_overwrite, train
-
-        if run:
-            refuse_to_overwrite(self, run)
+        folder = Run(run) if run else None
+        if folder:
+            folder.refuse_beyond(self.num_timesteps)
         c, room = self.config, self.env.n_envs * self.env.horizon
         every = c.checkpoint_every or max(-(-total_timesteps // c.checkpoints), min(room, -(-total_timesteps // 2)))
         self.plan = Plan.of(self.num_timesteps, total_timesteps, every)
         self.cut(self.env.get_state() if self.num_timesteps else None)
-        train(self, self.plan, callbacks, run, progress)
+        train(self, self.plan, callbacks, folder, progress)
         return self
 
     def cut(self, env_state: list[Any] | None) -> None:
-        """Begin new episodes in every slot, seeded by how far the agent has come."""
-        self.observation = self.env.reset(derive(self.seed, 4, self.n_updates), env_state)
-        self.env.announce_settling()
-        self.starts = np.ones(self.env.n_envs, bool)
-        self.memory: Memory = self.policy.initial_memory(self.env.n_envs)
+        """Start new episodes in every slot, seeded by how far the agent has come."""
         self.episodes.cut()
 
-    def predict(
-        self,
-        observation: Any,
-        state: Memory = None,
-        episode_start: NDArray[np.bool_] | None = None,
-        deterministic: bool = False,
-        action_masks: Any = None,
-    ) -> tuple[Array, Memory]:
-        """Choose for one observation or a batch of them.
-
-        Args:
-            observation: as the environment (or a vector environment) returns it
-            state: the memory returned by the last call; None to begin
-            episode_start: which of the batch open an episode, and so forget
-            deterministic: the likeliest action instead of a drawn one
-            action_masks: True where an action is allowed
-
-        Returns:
-            the action or actions, ready for `env.step`, and the memory for the next call
-        """
-        leaves, single = self._batch(observation)
-        n = len(leaves[0])
-        if state is None:
-            state = self.policy.initial_memory(n)
-        starts = np.zeros(n, bool) if episode_start is None else np.asarray(episode_start, bool).reshape(n)
-        masks = None
-        if action_masks is not None and self.env.codec.choices:
-            masks = checked(np.asarray(action_masks, bool), (n, sum(self.env.codec.choices)))
-            require_an_action(masks)
-        act = self.policy.act(
-            leaves, state, starts, deterministic=deterministic, masks=masks, generator=self._predictions
-        )
-        action = self.env.codec.to_env(act.action.cpu().numpy())
-        return (action[0] if single else action), act.memory
-
-    def value(self, observation: Any, state: Memory = None) -> Any:
-        """The critic's value of one observation (a float) or of a batch (an array)."""
-        leaves, single = self._batch(observation)
-        state = self.policy.initial_memory(len(leaves[0])) if state is None else state
-        values = self.policy.value(leaves, state).cpu().numpy()
-        return float(values[0]) if single else values
-
-    def player(self, n_envs: int, seed: int = 0) -> Player:
-        """An actor for `n_envs` slots with a memory and a random stream of its own."""
-        memory = self.policy.initial_memory(n_envs)
-        generator = torch.Generator(device=self.device)
-        generator.manual_seed(derive(seed, 5, 0))
-
-        def play(
-            observation: Leaves, starts: NDArray[np.bool_], masks: Mask | None, deterministic: bool
-        ) -> tuple[Array, Array]:
-            nonlocal memory
-            act = self.policy.act(
-                observation, memory, starts, deterministic=deterministic, masks=masks, generator=generator
-            )
-            memory = act.memory
-            return act.action.cpu().numpy(), act.log_prob.cpu().numpy()
-
-        return play
-
     def _batch(self, observation: Any) -> tuple[Leaves, bool]:
+        """An observation or a batch of them as leaves (n, ...), and whether it was a single one."""
         leaves = leaves_of(self.env.observation_space, observation)
         for leaf, space in zip(leaves, self.env.leaf_spaces, strict=True):
             if leaf.shape[leaf.ndim - len(space.shape or ()) :] != space.shape or leaf.ndim > len(space.shape) + 1:
@@ -221,17 +191,14 @@ class Agent(ABC):
         return (tuple(leaf[None] for leaf in leaves) if single else leaves), single
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the agent to a folder: weights, optimiser, hyperparameters, counters, random states."""
-        from .training.saving import save
-
+        """Write the agent to a folder: weights, optimisers, hyperparameters, counters, random states."""
         save(self, path)
 
     @classmethod
     def load(cls: type[A], path: str | os.PathLike[str], env: EnvLike | None = None, *, device: str | None = None) -> A:
-        """Read an agent from a folder that `save` wrote; without `env`, its environment is made again by id."""
-        from .training.saving import load
-
-        return load(cls, path, env, device)
+        """Load an agent from a folder that `save` wrote; without `env`, its environment is made again by id."""
+        agent: A = load(cls, path, env, device)
+        return agent
 
     @classmethod
     def resume(
@@ -242,10 +209,9 @@ class Agent(ABC):
         callbacks: Callback | Sequence[Callback] = (),
         progress: bool = True,
     ) -> A:
-        """Take up a run where its last checkpoint stands and finish it, as if it had never stopped."""
-        from .training.loop import resume
-
-        return resume(cls, run, env, callbacks, progress)
+        """Finish an interrupted run from its last checkpoint; the result is the same as without the interruption."""
+        agent: A = resume(cls, run, env, callbacks, progress)
+        return agent
 
     def state_dict(self) -> dict[str, Any]:
         """Counters, random states and running statistics as plain JSON; subclasses add theirs."""
@@ -258,15 +224,15 @@ class Agent(ABC):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore `state_dict`."""
         self.num_timesteps, self.n_updates = int(state["num_timesteps"]), int(state["n_updates"])
         self.random.load_state_dict(state["random"])
         self.episodes.load_state_dict(state["episodes"])
-        self.env.step_info_names = state.get("step_info_names", [])
+        self.env.step_info_names = state["step_info_names"]
 
     @contextlib.contextmanager
     def threads(self) -> Iterator[None]:
-        """Use as many torch threads as suit the policy while the block runs."""
+        """Use as many torch threads as suit the networks while the block runs."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.config.torch_threads or (before if is_heavy(self.env) else 1))
         try:
@@ -275,12 +241,12 @@ class Agent(ABC):
             torch.set_num_threads(before)
 
     def close(self) -> None:
-        """Close the environments this agent made."""
+        """Close the environments that the agent made."""
         self.env.close()
 
     @property
     def title(self) -> str:
-        """Who learns what."""
+        """Which agent learns in which environment."""
         where = self.env.recipe["id"] if self.env.recipe else self.env.vector_env
         return f"{type(self).__name__} on {where}"
 
@@ -288,18 +254,15 @@ class Agent(ABC):
         return f"<{self.title}, {self.num_timesteps:,} steps>"
 
 
-def pick_device(device: str, adapter: EnvAdapter) -> torch.device:
-    """Resolve "auto": CUDA where it pays and exists."""
-    if device != "auto":
-        try:
-            return torch.empty(0, device=device).device
-        except (RuntimeError, AssertionError) as error:
-            raise ValueError(
-                f"device={device!r}: accepted is 'auto', 'cpu', or 'cuda' where torch finds one"
-            ) from error
-    return torch.device("cuda" if is_heavy(adapter) and torch.cuda.is_available() else "cpu")
+def pick_device(device: str, env: EnvAdapter) -> torch.device:
+    """Resolve "auto": CUDA where it exists and pays off. A device is named as its tensors name it: "cuda:0"."""
+    auto = "cuda" if is_heavy(env) and torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=auto if device == "auto" else device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={device!r}: accepted is 'auto', 'cpu', or 'cuda' if torch finds one") from error
 
 
-def is_heavy(adapter: EnvAdapter) -> bool:
-    """Whether the policy will be a language model or look at pictures."""
-    return adapter.reference_model is not None or any(is_image(leaf) for leaf in adapter.leaf_spaces)
+def is_heavy(env: EnvAdapter) -> bool:
+    """Whether the policy will be a language model or a convolutional network."""
+    return env.is_text or any(is_image(leaf) for leaf in env.leaf_spaces)

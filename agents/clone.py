@@ -8,13 +8,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, Unpack
 
 import numpy as np
 import torch
 
 from ..records.checkpoint import CheckpointError
 from ..records.progress import Stopwatch
+from ..records.run import Run
 from .demonstrations.dataset import DemonstrationDataset, EpochSampler, hold_out, make_dataset
 from .demonstrations.demonstrations import Demonstrations
 from .demonstrations.loading import ACCEPTED, DemonstrationsLike, read
@@ -22,11 +23,12 @@ from .environment.vectorize import EnvLike
 from .policies.factory import PolicyConfig
 from .policy_agent import PolicyAgent
 from .settings.config import Config, Schedule, scheduled
-from .settings.seeding import derive
-from .training.callbacks import Callback, Metrics
+from .settings.keywords import CloneKeywords
+from .settings.seeding import Stream, derive_seed
 from .training.diagnostics import DivergedError
-from .training.loop import ROWS, refuse_to_overwrite
+from .training.learner import Callback, Metrics
 from .training.optimizer import FlatAdam
+from .training.plan import ROWS
 
 C = TypeVar("C", bound="Clone")
 KEPT = "demonstrations.npz"  # in a run's folder: demonstrations that came from no file
@@ -95,14 +97,14 @@ class Clone(PolicyAgent):
     config_class: ClassVar[type[Config]] = CloneConfig
     config: CloneConfig
 
-    def __init__(
+    def __init__(  # type: ignore[misc]  # `demonstrations` is a hyperparameter, too: a path
         self,
         env: EnvLike,
         config: CloneConfig | None = None,
         *,
         demonstrations: DemonstrationsLike | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
-        **hyperparameters: Any,
+        **hyperparameters: Unpack[CloneKeywords],
     ) -> None:
         if demonstrations is None and getattr(config, "demonstrations", None) is None:
             raise ValueError(f"demonstrations is missing: pass {ACCEPTED}")
@@ -119,7 +121,7 @@ class Clone(PolicyAgent):
 
     def _build(self) -> None:
         super()._build()
-        self.optimizer = FlatAdam(self.policy.network)
+        self.optimizer = self.optimizers["optimizer"] = FlatAdam(self.policy.network)
         self._data: _TrainingData | None = None
         self._begun: dict[str, Any] | None = None  # what a checkpoint tells of the demonstrations and the place in them
 
@@ -145,7 +147,7 @@ class Clone(PolicyAgent):
             given = self.config.demonstrations
             if given is None:
                 raise ValueError(f"demonstrations is missing: set agent.demonstrations to {ACCEPTED}")
-            kept = self.origin and self.origin.parent.parent / KEPT  # the run's folder may have been moved
+            kept = self.checkpoint and self.checkpoint.parent.parent / KEPT  # the run's folder may have been moved
             if kept and kept.is_file() and not Path(given).exists():
                 given = str(kept)
             self._data = self._open_data(read(given, self.env), self._begun)
@@ -160,7 +162,9 @@ class Clone(PolicyAgent):
                 f"{demonstrations.source} is not what this agent has learned from so far: put that back to resume, or "
                 "set agent.demonstrations to go on with something else"
             )
-        held = hold_out(demonstrations, self.config.heldout, np.random.default_rng(derive(self.seed, 8, 0)))
+        held = hold_out(
+            demonstrations, self.config.heldout, np.random.default_rng(derive_seed(self.seed, Stream.HELD_OUT))
+        )
         learned, heldout = (make_dataset(self.policy, part, self.env, self.device) if part else None for part in held)
         assert learned
         passes = EpochSampler(learned, self.config.batch_size, self.seed, int(begun["epoch"]), int(begun["place"]))
@@ -181,7 +185,7 @@ class Clone(PolicyAgent):
         """
         demonstrations = self.demonstrations
         if run:
-            refuse_to_overwrite(self, run)
+            Run(run).refuse_beyond(self.num_timesteps)
             given = self.config.demonstrations
             if given is None or Path(given).name == KEPT:
                 demonstrations.save(Path(run) / KEPT)

@@ -1,28 +1,21 @@
-"""Agents that learn from what they have just done: gather a rollout, estimate advantages, update, drop it."""
+"""The base of on-policy agents: collect a rollout, estimate advantages, update, discard it."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
 from ..records.progress import Stopwatch
-from .environment.adapter import StepResult
-from .environment.masks import pack
-from .environment.spaces import Array
 from .experience.normalize import RewardNorm
-from .experience.rollout import ObservationLog, Rollout
-from .policies import Act
+from .experience.rollout import Rollout
 from .policies.factory import PolicyConfig
 from .policy_agent import PolicyAgent
-from .training.callbacks import Metrics
+from .settings.seeding import Stream, derive_seed
+from .training.collect import Collector
 from .training.diagnostics import DivergedError
+from .training.learner import Metrics
 from .training.optimizer import FlatAdam
 
 
@@ -31,15 +24,15 @@ class OnPolicyConfig(PolicyConfig):
     """What on-policy agents share."""
 
     n_steps: int = 256
-    """steps every environment takes between two updates"""
+    """steps per environment between two updates"""
     learning_rate: float = 3e-4
     """Adam's step size"""
     gamma: float = 0.99
-    """discount: 1/(1−γ) steps is how far ahead the agent looks"""
+    """discount factor: the effective horizon is 1 / (1 - gamma) steps"""
     gae_lambda: float = 0.95
     """0 trusts the critic (low variance), 1 trusts the returns (no bias)"""
     normalize_reward: bool = False
-    """scale rewards by the running deviation of the discounted return"""
+    """divide rewards by the running standard deviation of the discounted return"""
 
     def check(self) -> None:
         """See `Config.check`."""
@@ -50,113 +43,59 @@ class OnPolicyConfig(PolicyConfig):
 
 
 class OnPolicyAgent(PolicyAgent):
-    """Gathers rollouts; a subclass says how to learn from one."""
+    """Collects rollouts; a subclass says how to learn from one."""
 
     config: OnPolicyConfig
 
     def _build(self) -> None:
         super()._build()
-        self.optimizer = FlatAdam(self.policy.network, eps=1e-5)
+        self.optimizer = self.optimizers["optimizer"] = FlatAdam(self.policy.network, eps=1e-5)
+        self.collector = Collector(self.env, self.policy, self.episodes)
         norm = self.config.normalize_reward
         self.reward_norm = RewardNorm(self.env.n_envs, self.config.gamma) if norm else None
         fingerprint = getattr(self.env.reference_model, "fingerprint", None)
-        self._reference: str | None = fingerprint() if fingerprint else None  # nobody moves it, so once is enough
+        self._reference: str | None = fingerprint() if fingerprint else None  # frozen, so hashed only once
 
     @abstractmethod
     def update(self, rollout: Rollout, remaining: float) -> Metrics:
         """Learn from a rollout whose advantages are estimated."""
 
+    def relabel(self, rollout: Rollout) -> None:
+        """Change a rollout's rewards before advantages are estimated, as GAIL does; by default they stay."""
+
+    def estimate_advantages(self, rollout: Rollout) -> None:
+        """Set what policy and critic learn from: by default GAE."""
+        rollout.estimate_advantages(self.config.gamma, self.config.gae_lambda)
+
     def advance(self, remaining: float, watch: Stopwatch) -> Metrics:
         """One rollout and one update."""
         with self.precision():
             rollout = self.collect(watch)
-        rollout.estimate_advantages(self.config.gamma, self.config.gae_lambda)
+        self.estimate_advantages(rollout)
         watch.lap("values")
         with self.precision():
             metrics = self.update(rollout, remaining)
         if not self.optimizer.flat.isfinite().all():
-            raise DivergedError(f"update {self.n_updates} left weights that are not finite numbers")
+            raise DivergedError(f"a weight after update {self.n_updates} is not a finite number")
         self.n_updates += 1
-        self.memory = self.policy.after_update(self.memory)
+        self.collector.memory = self.policy.after_update(self.collector.memory)
         self.policy.update_statistics(rollout.log, rollout.valid)
         watch.lap("update")
         return metrics
 
     def collect(self, watch: Stopwatch) -> Rollout:
-        """Take `n_steps` in every slot; whoever calls holds `precision`."""
-        adapter, policy = self.env, self.policy
-        log = policy.new_log(self.memory)
-        acts, results, starts, masks = [], [], [], []
-        cut_values: list[tuple[int, Array, Tensor]] = []  # step, rows, what their final observations are worth
-        for t in range(self.config.n_steps):
-            log.add(self.observation, self.starts)
-            starts.append(self.starts)
-            if adapter.masks is not None:
-                masks.append(pack(adapter.masks))
-            act = policy.act(
-                self.observation, self.memory, self.starts, masks=adapter.masks, generator=self.random.actions
-            )
-            actions = act.action.cpu().numpy()
-            log_probs = act.log_prob.cpu().numpy() if adapter.announces else None
-            watch.lap("acting")
-            result = adapter.step(actions, log_probs)
-            watch.lap("environment")
-            if result.final is not None:
-                rows = np.flatnonzero(result.truncated)
-                cut_values.append((t, rows, policy.value(result.final, act.memory, rows)))
-            self.observation, self.starts, self.memory = result.observation, result.starts, act.memory
-            acts.append(act)
-            results.append(replace(result, observation=(), final=None))  # the log keeps of them what is needed
-        log.add(self.observation, self.starts)
-        values = policy.values(log, acts)  # (T+1, N)
-        next_values = values[1:].double().cpu().numpy()
-        for t, rows, final_values in cut_values:
-            next_values[t, rows] = final_values.double().cpu().numpy()
-        watch.lap("values")
-        rollout = self._gathered(log, acts, results, starts, masks, values[:-1], next_values)
-        if adapter.settles:
-            self._settle(rollout)
-            watch.lap("environment")
+        """Take `n_steps` in every environment; the caller holds `precision`."""
+        rollout = self.collector.collect(self.config.n_steps, self.random.actions, watch)
         self.num_timesteps += rollout.valid.size
-        told = {(t, slot): what for t, result in enumerate(results) for slot, what in result.told.items()}
-        self.episodes.add(rollout.rewards, rollout.ended, rollout.valid, rollout.kl, told)
+        self.relabel(rollout)
         if self.reward_norm:
             rollout.rewards = self.reward_norm(rollout.rewards, rollout.ended, rollout.valid)
         return rollout
 
-    def _gathered(
-        self,
-        log: ObservationLog,
-        acts: list[Act],
-        results: list[StepResult],
-        starts: list[Array],
-        masks: list[Array],
-        values: Tensor,
-        next_values: NDArray[np.float64],
-    ) -> Rollout:
-        if masks and len(masks) < len(acts):  # the first steps said nothing of masks, and so allowed everything
-            masks = [np.full_like(masks[0], 255)] * (len(acts) - len(masks)) + masks
-        said = [result.kl for result in results if result.kl is not None]
-        return Rollout(
-            log=log,
-            by_segments=self.policy.by_segments,
-            actions=torch.stack([act.action for act in acts]),
-            log_probs=torch.stack([act.log_prob for act in acts]),
-            values=values,
-            rewards=np.stack([result.reward for result in results]),
-            terminated=np.stack([result.terminated for result in results]),
-            truncated=np.stack([result.truncated for result in results]),
-            valid=np.stack([result.valid for result in results]),
-            starts=np.stack(starts),
-            next_values=next_values,
-            kl=np.stack(said) if len(said) == len(results) else None,
-            masks=np.stack(masks) if masks else None,
-            mask_width=self.env.masks.shape[-1] if self.env.masks is not None else 0,
-        )
-
     def cut(self, env_state: list[Any] | None) -> None:
         """See `Agent.cut`."""
         super().cut(env_state)
+        self.collector.reset(derive_seed(self.seed, Stream.ENVIRONMENTS, self.n_updates), env_state)
         if self.reward_norm:
             self.reward_norm.cut()
 
@@ -170,23 +109,10 @@ class OnPolicyAgent(PolicyAgent):
         """See `Agent.load_state_dict`."""
         if state.get("reference_model", self._reference) != self._reference:
             raise ValueError(
-                f"the environment's reference model, {self.env.reference_model}, has other weights than the one "
-                "this "
-                "agent began from and pays the penalty against: pass env=… with that model, or put its files back; "
-                "to go on "
-                "from what the agent has become, begin a new one in an environment whose model= is the run's model/"
+                f"the environment's reference model, {self.env.reference_model}, has other weights than the one this "
+                "agent started from: pass env=… with that model, or restore its files; to train the agent's own model "
+                "further, make a new agent in an environment whose model= is the run's model/"
             )
         super().load_state_dict(state)
         if self.reward_norm:
             self.reward_norm.load_state_dict(state["reward_norm"])
-
-    def _settle(self, rollout: Rollout) -> None:
-        penalties, kl = self.env.settle(rollout.valid.sum(0))
-        settled = np.zeros_like(rollout.rewards)
-        for slot, pending in enumerate(penalties):
-            if len(pending):
-                rollout.rewards[rollout.valid[:, slot], slot] += pending
-                if kl is not None:
-                    settled[rollout.valid[:, slot], slot] = kl[slot]
-        if kl is not None and any(map(len, kl)):
-            rollout.kl = settled

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .environment.vectorize import EnvLike
 from .experience.rollout import Minibatch, Rollout
 from .on_policy import OnPolicyAgent, OnPolicyConfig
-from .settings.config import Schedule, scheduled
-from .training.callbacks import Metrics
+from .settings.config import Config, Schedule, scheduled
+from .settings.keywords import PPOKeywords
 from .training.diagnostics import UpdateRecord
+from .training.learner import Metrics
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class PPOConfig(OnPolicyConfig):
     vf_coef: float = 0.5
     """weight of the critic's loss"""
     max_grad_norm: float = 0.5
-    """gradients longer than this are shortened to it"""
+    """clip the global gradient norm to this"""
     target_kl: float | None = None
     """end the update once it has moved the policy by 1.5 times this; None never does"""
     lr_schedule: Schedule = "constant"
@@ -57,8 +60,19 @@ class PPO(OnPolicyAgent):
     """Learns any task with discrete or continuous actions, with or without a memory."""
 
     name: ClassVar[str] = "ppo"
-    config_class: ClassVar[type[OnPolicyConfig]] = PPOConfig
+    config_class: ClassVar[type[Config]] = PPOConfig
     config: PPOConfig
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            env: EnvLike,
+            config: PPOConfig | None = None,
+            *,
+            env_kwargs: Mapping[str, Any] | None = None,
+            **hyperparameters: Unpack[PPOKeywords],
+        ) -> None: ...
 
     def update(self, rollout: Rollout, remaining: float) -> Metrics:
         """Climb the clipped objective."""
@@ -84,9 +98,9 @@ class PPO(OnPolicyAgent):
                     record.add(share, loss, policy_loss, value_loss, entropy, log_ratio)
                     self.optimizer.add(loss, share)
                 if c.target_kl and record.last_kl() > 1.5 * c.target_kl:
-                    return record.metrics(rollout, clip, learning_rate)
+                    return record.metrics(rollout, learning_rate, clip)
                 self.optimizer.step(learning_rate, c.max_grad_norm)
-        return record.metrics(rollout, clip, learning_rate)
+        return record.metrics(rollout, learning_rate, clip)
 
     def _value_loss(self, value: Tensor, batch: Minibatch) -> Tensor:
         limit = self.config.clip_range_vf

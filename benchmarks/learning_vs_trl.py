@@ -3,6 +3,7 @@
     python -m venv trl-1.12.0                               # the last version with PPO, in an environment of its own
     trl-1.12.0/bin/pip install trl==1.12.0 torch==2.13.0 transformers==5.23.0 accelerate datasets
     python benchmarks/learning_vs_trl.py --trl-python trl-1.12.0/bin/python --write
+    python benchmarks/learning_vs_trl.py --draw             # the picture again, from the JSON
 
 All sides: the shipped model of `reviews`, its training prompts and its learned reward model, which nobody may change;
 32 new tokens, β .1 per token (k1), γ 1, λ .95, clips .2, constant learning rates, fp32. Ours learns from short
@@ -35,8 +36,9 @@ from math import inf, isfinite
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from sides import Worker
+
+from textrlhf.records import plots
 
 FOLDER = Path(__file__).resolve().parent.parent / "runs" / "reference" / "benchmarks"
 WINDOW, GOOD, FAR = 256, 0.8, 10.0
@@ -48,6 +50,14 @@ SIDES = {
     "trl": TRL,
     "trl_two_epochs": {**TRL, "epochs": 2},
     "trl_as_ours": {"batch": 128, "accumulate": 1, "minibatches": 4, "epochs": 1},
+}
+
+
+DRAWN = {
+    "ours": ("textrlhf", plots.BLUE),
+    "trl": ("TRL, 4 epochs", plots.RED),
+    "trl_two_epochs": ("TRL, 2 epochs", plots.PURPLE),
+    "trl_as_ours": ("TRL, 1 epoch of 4 minibatches", plots.GREEN),
 }
 
 
@@ -136,47 +146,64 @@ def ratios(seconds: dict[str, list[float | None]]) -> dict[str, float]:
     return {name: round(ratio, 2) for name, ratio in found.items() if isfinite(ratio)}
 
 
-def draw(rows: list[dict], rates: dict[str, float]) -> None:
-    """Gold over seconds, every run, those of the best rate stronger; beside it, gold over KL."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    over_time, over_kl = figure.subplots(1, 2)
-    colors = {"ours": "tab:blue", "trl": "tab:orange", "trl_two_epochs": "tab:green", "trl_as_ours": "tab:red"}
-    names = {
-        "ours": "textrlhf",
-        "trl": "TRL 1.12.0",
-        "trl_two_epochs": "TRL 1.12.0, two epochs",
-        "trl_as_ours": "TRL 1.12.0, one epoch of four minibatches",
+def draw(result: dict) -> None:
+    """The true score over seconds of updates: each side at its best learning rate, mean and range of its seeds."""
+    best = {
+        side: [run for run in result["runs"] if run["side"] == side and run["learning_rate"] == rate]
+        for side, rate in result["learning_rates"].items()
     }
-    for row in rows:
-        seconds, gold, kl = zip(*row["curve"], strict=True)
-        style = {"color": colors[row["side"]], "lw": 1}
-        known = {line.get_label() for line in over_time.lines}
-        name, best = names[row["side"]], row["learning_rate"] == rates[row["side"]]
-        style["alpha"] = 0.9 if best else 0.25
-        over_time.plot(seconds, gold, **style, label=name if best and name not in known else "_")
-        over_kl.plot(kl, gold, **style)
-    for axes, label in ((over_time, "seconds of updates"), (over_kl, "KL to the reference, nats a text")):
-        axes.axhline(GOOD, color="black", ls=":", lw=1)
-        axes.set_xlabel(label, fontsize=8)
-        axes.grid(alpha=0.3)
-    over_time.set_ylabel(f"gold, mean of {WINDOW} texts", fontsize=8)
-    over_time.set_xscale("log")
-    over_time.set_xticks([2, 5, 10, 20, 40], ["2", "5", "10", "20", "40"])
-    over_time.minorticks_off()
-    over_kl.legend(*over_time.get_legend_handles_labels(), fontsize=8, loc="lower right")
-    figure.savefig(FOLDER / "learning_vs_trl.png", dpi=100)
+    levels = np.linspace(0.1, GOOD, 36)
+    medians = {side: median(seconds) for side, seconds in result["seconds"].items()}
+
+    def curves(figure) -> None:
+        axes = figure.subplots()
+        order = sorted(best, key=medians.__getitem__)
+        for at, side in enumerate(order):
+            name, color = DRAWN[side]
+            needed = np.array([seconds_to(run["curve"], levels) for run in best[side]])
+            axes.fill_betweenx(levels, needed.min(0), needed.max(0), color=color, alpha=0.2, lw=0)
+            axes.plot(np.median(needed, 0), levels, color=color)
+            top = GOOD + 0.07 * (len(order) - at)
+            axes.plot([medians[side]] * 2, [GOOD, top], color=color, lw=1)
+            axes.plot(medians[side], GOOD, "o", ms=8, color=color, zorder=4)
+            words, weight = f"{name}: {medians[side]:.1f} s", "bold" if side == "ours" else "normal"
+            plots.label(axes, medians[side], top, words, color, xytext=(4, 0), weight=weight)
+        axes.axhline(GOOD, color=plots.MUTED, ls=":", lw=1.5)
+        axes.set(xlim=(0, 1.3 * max(medians.values())), ylim=(0.1, GOOD + 0.32), xlabel="seconds of updates")
+        axes.set_yticks(np.arange(0.2, 0.9, 0.2))
+        axes.set_ylabel(f"true score, mean over {WINDOW} texts", y=0.32)
+
+    title = f"To a true score of {GOOD}: {result['ratio']:.1f}× faster than TRL's default PPO"
+    ends = [run["kl"] for runs in best.values() for run in runs]
+    note = (
+        "Seconds to each score: median (line) and min–max (band) over 3 seeds. TRL's default is 4 epochs.\n"
+        f"Best of three learning rates for each side. KL at the end: {min(ends):.1f} to {max(ends):.1f} nats per text."
+    )
+    plots.picture(FOLDER / "learning_vs_trl.png", curves, (9, 5.6), title, note, dark=True)
+
+
+def seconds_to(curve: list[list[float]], levels: np.ndarray) -> np.ndarray:
+    """When a run first came to each level, between two updates in proportion."""
+    seconds, gold, _ = (np.array(column) for column in zip(*curve, strict=True))
+    return np.interp(levels, np.minimum(np.maximum.accumulate(gold), GOOD), seconds)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trl-python", metavar="PATH", required=True, help="of an environment that has TRL 1.12.0")
+    parser.add_argument("--trl-python", metavar="PATH", help="of an environment that has TRL 1.12.0")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=float, default=300, help="seconds of updates that a run may take")
     parser.add_argument("--sides", nargs="+", choices=list(SIDES), default=list(SIDES))
     parser.add_argument("--rates", nargs="+", type=float, default=RATES)
     parser.add_argument("--write", action="store_true", help="keep the result")
+    parser.add_argument("--draw", action="store_true", help="only draw the picture from what is written")
     options = parser.parse_args()
+    if options.draw:
+        draw(json.loads((FOLDER / "learning_vs_trl.json").read_text()))
+        return
+    if not options.trl_python:
+        parser.error("--trl-python is missing")
     from textrlhf.language import load
     from textrlhf.records.folder import write_file
     from textrlhf.reward_models import RewardModel
@@ -211,7 +238,7 @@ def main() -> None:
     result |= ratios(seconds)
     if options.write:
         write_file(FOLDER / "learning_vs_trl.json", json.dumps(result) + "\n")
-        draw(rows, rates)
+        draw(result)
     print(json.dumps({name: value for name, value in result.items() if name == "seconds" or "ratio" in name}))
 
 

@@ -13,8 +13,7 @@ def main() -> None:
     import torch
 
     import textrlhf
-    from textrlhf.agents import PPO
-    from textrlhf.agents.training.callbacks import Callback
+    from textrlhf.agents import PPO, Callback
     from textrlhf.language import load
     from textrlhf.reward_models import RewardModel
 

@@ -41,7 +41,7 @@ def make_models(folder: str, prompt: int) -> list[list[int]]:
         head.weight[EOS, 0] = math.copysign(size, likelier)
         saved = CausalLM(model, tokenizer).save(os.path.join(folder, name))
         RewardModel.new(saved, "last", end=name == "early", device="cpu").save(
-            os.path.join(folder, f"{name}-reward model")
+            os.path.join(folder, f"{name}-reward-model")
         )
     return np.random.default_rng(0).integers(2, VOCAB, (512, prompt)).tolist()
 
@@ -53,7 +53,7 @@ def main() -> None:
     from transformers.models.gpt2 import modeling_gpt2  # noqa: F401 - which would be imported when a model is loaded
 
     import textrlhf.agents.training.loop
-    from textrlhf.agents.training.callbacks import Callback
+    from textrlhf.agents import Callback
     from textrlhf.language import load
     from textrlhf.reward_models import RewardModel
 

@@ -82,7 +82,7 @@ PARTS["early"] = {name: {**how, "ends": True} for name, how in PARTS["ppo"].item
 def start(options: argparse.Namespace, folder: str, prompts: list[list[int]], how: dict) -> Worker:
     """One side of a part."""
     kind = "early" if how.get("ends") else "whole"
-    models = {"model": os.path.join(folder, kind), "reward_model": os.path.join(folder, f"{kind}-reward model")}
+    models = {"model": os.path.join(folder, kind), "reward_model": os.path.join(folder, f"{kind}-reward-model")}
     text = prompts[0], prompts[1][: SHAPE["response"]]
     given = {**SHAPE, **PLAIN, **how, **models, "folder": folder, "prompts": prompts, "text": text}
     python = {"ours": sys.executable, "trl": options.trl_python, "grpo": options.grpo_python}[how["side"]]

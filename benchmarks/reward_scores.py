@@ -5,6 +5,7 @@
     python benchmarks/reward_scores.py --only pretrained --seeds 3 4    # of these seeds
     python benchmarks/reward_scores.py --pairs 4000 --seeds 0 --set dropout=0.4    # one reward model, printed only
     python benchmarks/reward_scores.py --pairs 4000 --seeds 0 --pretrain           # one with pretraining, printed only
+    python benchmarks/reward_scores.py --draw                # only the picture, from the JSON
 
 Annotators compare two of the language model's responses to a prompt and are wrong one time in ten; ties in the true
 score are left out. Accuracy is against the true score, on pairs of held-out prompts: every second one is for choosing
@@ -28,12 +29,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 import textrlhf
 from textrlhf.envs.text.tasks import make_task
 from textrlhf.language import load
 from textrlhf.pipeline.simulated import gold, simulated_rankings, write
+from textrlhf.records import plots
 from textrlhf.records.folder import write_file
 from textrlhf.reward_models import Ensemble, RewardModel, TrainConfig, distill, evaluate, pretrain_on_halves, train
 from textrlhf.reward_models.evaluation.metrics import pearson
@@ -52,6 +53,19 @@ GOALS = {  # of accuracy
     "500 pairs": 0.70,
 }
 COUNTING = "counting words"
+DRAWN = {  # what the picture calls a row
+    "500 pairs": ("500 comparisons", plots.BLUE),
+    f"{COUNTING}, 500 pairs": ("500, word counts", plots.MUTED),
+    "pairs for 1,000 prompts": ("1,000 comparisons", plots.BLUE),
+    "rankings of 4 for 1,000 prompts": ("1,000 rankings of four", plots.BLUE),
+    "4,000 pairs": ("4,000 comparisons", plots.BLUE),
+    f"{COUNTING}, 4,000 pairs": ("4,000, word counts", plots.MUTED),
+    "4,000 pairs: ensemble of four": ("4,000, ensemble of four", plots.GREEN),
+    "4,000 pairs: taught by the four": ("4,000, distilled from the four", plots.GREEN),
+    "4,000 pairs, practised": ("4,000 + unlabelled texts", plots.BLUE),
+    "4,000 pairs, practised: ensemble of four": ("4,000 + unlabelled, ensemble", plots.GREEN),
+    "4,000 pairs, practised: taught by the four": ("4,000 + unlabelled, distilled", plots.GREEN),
+}
 SIZES = {  # rankings, and of how many responses
     "4,000 pairs": (4000, 2),
     f"{COUNTING}, 4,000 pairs": (4000, 2),
@@ -281,21 +295,26 @@ def written(complete: bool) -> dict[str, list[dict[str, float]]]:
 
 
 def draw(rows: dict[str, list[dict[str, float]]]) -> None:
-    """Draw every seed's accuracy."""
-    figure = Figure(figsize=(8, 1 + 0.28 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    for at, (name, some) in enumerate(reversed(rows.items())):
-        values = [row["accuracy"] for row in some]
-        axes.plot(values, [at] * len(values), "o", ms=5, alpha=0.6, color="tab:blue")
-        axes.plot([np.mean(values)] * 2, [at - 0.3, at + 0.3], color="black", lw=2)
-        axes.text(0.995, at, f"{np.mean(values):.3f}", va="center", ha="right", transform=axes.get_yaxis_transform())
-        if name in GOALS:
-            axes.plot([GOALS[name]] * 2, [at - 0.4, at + 0.4], color="tab:red", ls=":", lw=1.5)
-    axes.set_yticks(range(len(rows)), list(reversed(rows)), fontsize=8)
-    axes.set_xlabel("accuracy on held-out pairs against gold: every seed, the mean; dotted: the goal", fontsize=8)
-    axes.set_xlim(right=0.94)
-    axes.grid(axis="x", alpha=0.3)
-    figure.savefig(FOLDER / "scores.png", dpi=110)
+    """Draw every seed's accuracy, and the means."""
+
+    def dots(figure) -> None:
+        axes = figure.subplots()
+        for at, (key, (_, color)) in enumerate(reversed(DRAWN.items())):
+            values = [100 * row["accuracy"] for row in rows[key]]
+            axes.plot(values, [at] * len(values), "o", ms=7, mew=0, alpha=0.35, color=color)
+            axes.plot([np.mean(values)] * 2, [at - 0.3, at + 0.3], color=color, lw=3)
+            plots.label(axes, max(values), at, f"{np.mean(values):.1f}%", color, weight="bold")
+        axes.set_yticks(range(len(DRAWN)), [name for name, _ in reversed(DRAWN.values())])
+        axes.grid(axis="y", visible=False)
+        axes.set_xlim(right=92)
+
+    few, many = (100 * np.mean([row["accuracy"] for row in rows[key]]) for key in ("500 pairs", "4,000 pairs"))
+    title = f"500 comparisons give {few:.0f}% accuracy, 4,000 give {many:.0f}%"
+    note = (
+        "Accuracy (%) on held-out pairs against the true score, ties left out. One training label in ten is wrong.\n"
+        "Points: 5 seeds, bar: their mean. Blue: a single reward model, green: from four, grey: word counts."
+    )
+    plots.picture(FOLDER / "scores.png", dots, (9, 5.4), title, note, dark=True)
 
 
 def main() -> None:
@@ -308,7 +327,11 @@ def main() -> None:
     parser.add_argument("--pretrain", action="store_true", help="pretrain on halves of unlabelled texts")
     parser.add_argument("--split", choices=list(PROMPTS), default="valid")
     parser.add_argument("--set", nargs="*", default=[], metavar="SETTING=VALUE", dest="changes")
+    parser.add_argument("--draw", action="store_true", help="only draw the picture from what is written")
     options = parser.parse_args()
+    if options.draw:
+        draw(json.loads((FOLDER / "scores.json").read_text())["runs"])
+        return
     if options.pairs is None:
         reference(options.seeds or list(range(SEEDS)), options.jobs, options.only)
         return

@@ -1,23 +1,26 @@
-"""The reference scores of PPO on text: several seeds, drawn texts for held-out prompts, all of them written down.
+"""The reference scores of agents on text: several seeds, sampled texts for held-out prompts, all of them recorded.
 
     python benchmarks/text_scores.py                                   # everything, 5 seeds; --jobs 2: two at a time
     python benchmarks/text_scores.py --run reviews --seeds 0 1         # one kind, printed and not written
+    python benchmarks/text_scores.py --draw                            # the pictures again, from the JSON
 
 reviews        TextRLHF-v0, the shipped model and the shipped, learned reward model
 reviews-gold   the same with the true score as the reward model: what the reward model's mistakes cost. Over the
-model's own texts the
-               reward model has deviation 1 and gold .583, so KL and a missing end cost .583 times as much
+               model's own texts the reward model has deviation 1 and gold .583, so the KL penalty and the penalty for a
+               missing end are .583 times as large
+reviews-reinforce   the same as reviews by REINFORCE
 arithmetic, qa, dialogue
                a model of the shape of the shipped `tasks`, cloned first (by the agent `clone`) from few demonstrations:
                the shipped one knows what it can know, and sells nearly without fault
 
-Writes runs/reference/text/<kind>.json and scores.png.
+Writes runs/reference/text/<kind>.json, scores.png and kl.png.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 import time
@@ -28,15 +31,17 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from matplotlib.figure import Figure
 from transformers import AutoModelForCausalLM
 
 import textrlhf
-from textrlhf.agents import PPO, Clone, evaluate
+from textrlhf.agents import Agent, Clone, evaluate
 from textrlhf.agents.settings.config import tuned_settings
+from textrlhf.agents.settings.registry import agent_class
 from textrlhf.envs.text.demonstrations import demonstrations
 from textrlhf.language import CausalLM, load
+from textrlhf.records import plots
 from textrlhf.records.folder import write_file
 from textrlhf.records.metrics import read_metrics
 
@@ -44,6 +49,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "runs" / "reference" / "text"
 TEXTS = 500  # that an evaluation draws
 Start = Callable[[int, Path], dict[str, Any]]  # seed and folder to further arguments of the environment
 TOLD = ("gold", "score", "grammatical", "kl", "eos", "length")
+DRAWN = {"reviews": "Positive reviews", "dialogue": "Sales dialogue", "qa": "Questions", "arithmetic": "Arithmetic"}
 CURVE = ("rollout/gold", "rollout/score", "rollout/kl", "train/explained_variance")
 
 
@@ -53,10 +59,11 @@ class Kind:
 
     env: str
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    start: Start | None = None  # the model that is learned from, where it is not the shipped one
+    start: Start | None = None  # makes the model to start from, where it is not the shipped one
+    agent: str = "ppo"
 
 
-def graded(agent: PPO) -> dict[str, float]:
+def graded(agent: Agent) -> dict[str, float]:
     """Means over drawn texts for held-out prompts, and gold for the training prompts."""
     seen, unseen = (
         evaluate(agent, n_episodes=TEXTS, deterministic=False, n_envs=100, seed=10_000, env_kwargs={"split": split})
@@ -72,9 +79,9 @@ def run(name: str, seed: int) -> dict[str, Any]:
     kind, folder = KINDS[name], tempfile.TemporaryDirectory()
     with folder:
         further = kind.start(seed, Path(folder.name) / "start") if kind.start else {}
-        settings = tuned_settings("ppo")[kind.env]  # also where the start is another model, but of the shipped shape
+        settings = tuned_settings(kind.agent)[kind.env]
         env_kwargs = {**settings.env_kwargs, **kind.env_kwargs, **further}
-        agent = PPO.tuned(kind.env, seed=seed, env_kwargs=env_kwargs, **settings.hyperparameters)
+        agent = agent_class(kind.agent).tuned(kind.env, seed=seed, env_kwargs=env_kwargs, **settings.hyperparameters)
         before = graded(agent)
         since, busy = time.perf_counter(), time.process_time()
         agent.learn(settings.total_timesteps, run=Path(folder.name) / "run", progress=sys.stdout.isatty())
@@ -125,6 +132,7 @@ def novice(env: str, n: int, passes: int) -> Start:
 KINDS = {
     "reviews": Kind("TextRLHF-v0"),
     "reviews-gold": Kind("TextRLHF-v0", {"reward_model": "gold", "kl_coef": 0.146, "missing_eos_penalty": 2.33}),
+    "reviews-reinforce": Kind("TextRLHF-v0", agent="reinforce"),
     "arithmetic": Kind("TextArithmetic-v0", start=novice("TextArithmetic-v0", 4000, 6)),
     "qa": Kind("TextQA-v0", start=novice("TextQA-v0", 2000, 5)),
     "dialogue": Kind("TextDialogue-v0", start=novice("TextDialogue-v0", 300, 8)),
@@ -135,7 +143,7 @@ def reference(name: str, seeds: list[int], jobs: int) -> None:
     """Write one kind's reference."""
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         runs = list(pool.map(run, [name] * len(seeds), seeds))
-    settings = tuned_settings("ppo")[KINDS[name].env]
+    settings = tuned_settings(KINDS[name].agent)[KINDS[name].env]
     gold = [row["after"]["gold"] for row in runs]
     summary = {
         "env": KINDS[name].env,
@@ -161,26 +169,46 @@ def mean(runs: list[dict[str, Any]], when: str, name: str) -> float:
 
 
 def draw() -> None:
-    """Draw every reference there is into scores.png: gold over steps above, gold over KL below."""
-    files = sorted(FOLDER.glob("*.json"))
-    files = [file for file in files if "gold_before" in json.loads(file.read_text())]
-    figure = Figure(figsize=(3.6 * len(files), 6), layout="constrained")
-    figure.suptitle("gold of the last 100 texts, every seed; dotted: the start, on held-out prompts", fontsize=9)
-    grid = figure.subplots(2, len(files), squeeze=False)
-    for file, above, below in zip(files, grid[0], grid[1], strict=True):
-        summary = json.loads(file.read_text())
-        for row in summary["runs"]:
-            steps, gold, _, kl, *_ = zip(*row["curve"], strict=True)
-            above.plot([step / 1000 for step in steps], gold, lw=1, label=f"seed {row['seed']}: {row['after']['gold']}")
-            below.plot(kl, gold, lw=1)
-        above.axhline(summary["gold_before"], color="black", ls=":", lw=1)
-        above.set_title(f"{file.stem}\n{summary['gold_before']} → {summary['gold']}", fontsize=10)
-        above.set_xlabel("thousand tokens", fontsize=8)
-        below.set_xlabel("KL to the reference, nats a text", fontsize=8)
-        above.legend(fontsize=7, title="final evaluation", title_fontsize=7)
-        for axes in (above, below):
-            axes.grid(alpha=0.3)
-    figure.savefig(FOLDER / "scores.png", dpi=90)
+    """Draw the true score over tokens (scores.png) and over KL (kl.png), each light and dark."""
+    tasks = {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in DRAWN}
+    curves = {name: columns(summary) for name, summary in tasks.items()}
+
+    def over_tokens(figure) -> None:
+        for axes, (name, summary) in zip(figure.subplots(2, 2).flat, tasks.items(), strict=True):
+            steps, gold, _ = curves[name]
+            plots.band(axes, steps[0], gold)
+            before, after = summary["gold_before"], summary["gold"]
+            plots.ends(axes, (0, steps[0][-1]), (before, after), plots.RED)
+            plots.label(axes, steps[0][-1], after, f"{after:.2f}", plots.RED, weight="bold")
+            axes.set_title(f"{DRAWN[name]}: {before:z.2f} → {after:.2f}")
+            plots.thousands(axes.xaxis)
+
+    def over_kl(figure) -> None:
+        for axes, (name, summary) in zip(figure.subplots(2, 2).flat, tasks.items(), strict=True):
+            _, gold, kl = curves[name]
+            plots.trajectory(axes, kl.mean(0), gold.mean(0))
+            axes.set_title(f"{DRAWN[name]}: ends at {mean(summary['runs'], 'after', 'kl'):.1f} nats")
+            axes.set_xlim(left=-0.03 * axes.get_xlim()[1])
+
+    note = (
+        "True score over training tokens: mean (line) and min–max (band) over 5 seeds, on training prompts.\n"
+        "Circles: held-out prompts, before (open) and after (filled) training, mean over 5 seeds, as in the headings."
+    )
+    title = "PPO raises the true score on four text tasks"
+    plots.picture(FOLDER / "scores.png", over_tokens, (9, 6.4), title, note, dark=True)
+    furthest = max(run["after"]["kl"] for summary in tasks.values() for run in summary["runs"])
+    note = (
+        "True score over KL to the reference model (nats per text), on training prompts, mean over 5 seeds.\n"
+        "Open circle: start, filled circle: end; line: smoothed; points: one per policy update."
+    )
+    title = f"Every seed ends within {math.ceil(furthest)} nats of the reference model"
+    plots.picture(FOLDER / "kl.png", over_kl, (9, 6.4), title, note, dark=True)
+
+
+def columns(summary: dict[str, Any]) -> np.ndarray:
+    """Steps, true score and KL of the training curves: (3, seeds, points)."""
+    wanted = [summary["curve"].index(name) for name in ("step", "rollout/gold", "rollout/kl")]
+    return np.array([run["curve"] for run in summary["runs"]], dtype=float)[..., wanted].transpose(2, 0, 1)
 
 
 def main() -> None:
@@ -188,8 +216,9 @@ def main() -> None:
     parser.add_argument("--run", choices=list(KINDS), action="append", help="several times for several; default all")
     parser.add_argument("--jobs", type=int, default=1, help="how many seeds are trained at a time")
     parser.add_argument("--seeds", type=int, nargs="*", help="only these, printed and not written")
+    parser.add_argument("--draw", action="store_true", help="only draw the pictures from what is written")
     options = parser.parse_args()
-    for name in options.run or KINDS:
+    for name in () if options.draw else options.run or KINDS:
         if options.seeds is not None:
             for seed in options.seeds:
                 run(name, seed)

@@ -1,1 +1,1 @@
-"""Environments: what an agent may learn in. `registration.py` gives them their ids."""
+"""Environments. `registration.py` has their ids."""

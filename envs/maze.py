@@ -1,9 +1,9 @@
-"""Maze-v0: the way out of a maze, of any size, always with a path to the exit."""
+"""Maze-v0: find the exit of a maze of any size."""
 
 from __future__ import annotations
 
 import operator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -11,10 +11,10 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
+from ..records.checks import count, finite, one_of
 from .mazes import Maze, Picture, carve
 
-OBSERVATIONS = ("position", "image")
-_MIN_PIXELS = 36  # the least that Stable-Baselines3's convolutions take
+_MIN_PIXELS = 36  # the minimum for Stable-Baselines3's convolutions
 _FRAME_PIXELS = 512
 
 Observation = int | NDArray[np.uint8]
@@ -41,8 +41,8 @@ class MazeEnv(gym.Env[Observation, int]):
     ## Observation Space
     With `observation="position"`, `Discrete(rows * cols)`: the number `row * cols + col` of the agent's cell.
 
-    With `observation="image"`, `Box(0, 255, (height, width, 3), uint8)`: the maze seen from above, walls dark, the exit
-    green, the agent a red disc. Cells are as large as it takes for both sides to have at least 36 pixels, at least 3.
+    With `observation="image"`, `Box(0, 255, (height, width, 3), uint8)`: the maze from above, walls dark, the exit
+    green, the agent a red disc. Cells have at least 3 pixels, and enough for both sides to have at least 36.
 
     ## Rewards
     −1 for each step, +1 for the one that reaches the exit. The best return is `2 − shortest_path`.
@@ -67,11 +67,11 @@ class MazeEnv(gym.Env[Observation, int]):
     | `maze_seed` | 0 | which maze; not used with `new_each_reset` |
     | `new_each_reset` | False | another maze each episode, drawn from the seed given to `reset`; needs images |
     | `observation` | `"position"` | or `"image"` |
-    | `loops` | 0.0 | which share of the inner walls of the perfect maze to open: 1 leaves an empty field |
-    | `max_steps` | None | steps before an episode is cut; None is four for each cell |
+    | `loops` | 0.0 | the share of the inner walls to open: 1 leaves an empty field |
+    | `max_steps` | None | steps before an episode is truncated; None is four per cell |
     | `render_mode` | None | `"rgb_array"` or `"ansi"` |
 
-    With `new_each_reset`, `reset(seed=7)` draws the maze that `maze_seed=7` fixes.
+    With `new_each_reset`, `reset(seed=7)` draws the maze of `maze_seed=7`.
 
     ## Version History
     - v0: the first version.
@@ -84,27 +84,24 @@ class MazeEnv(gym.Env[Observation, int]):
         size: int | tuple[int, int] = 8,
         maze_seed: int = 0,
         new_each_reset: bool = False,
-        observation: str = "position",
+        observation: Literal["position", "image"] = "position",
         loops: float = 0.0,
         max_steps: int | None = None,
         render_mode: str | None = None,
     ) -> None:
         self.rows, self.cols = _sides(size)
-        self.maze_seed = _integer("maze_seed", maze_seed, 0)
-        self.new_each_reset = new_each_reset
-        if observation not in OBSERVATIONS:
-            raise ValueError(f"observation={observation!r}: accepted is one of {OBSERVATIONS}")
+        self.maze_seed, self.new_each_reset = count("maze_seed", maze_seed, least=0), new_each_reset
+        one_of("observation", observation, ("position", "image"))
         if new_each_reset and observation != "image":
             raise ValueError(
-                f"observation={observation!r} with new_each_reset=True: the position alone does not tell where the "
-                'walls of a new maze are; pass observation="image", or new_each_reset=False for a fixed maze'
+                f"observation is {observation!r} with new_each_reset=True, but a position does not show the walls of a "
+                'new maze: pass observation="image", or new_each_reset=False for a fixed maze'
             )
-        if not _is_number(loops) or not 0 <= loops <= 1:
-            raise ValueError(f"loops={loops!r}: accepted is a share of the inner walls to open, from 0 to 1")
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(f"render_mode={render_mode!r}: accepted is None or one of {self.metadata['render_modes']}")
+        if not 0 <= finite("loops", loops) <= 1:
+            raise ValueError(f"loops is {loops!r}: expected a share of the inner walls to open, from 0 to 1")
+        one_of("render_mode", render_mode, (None, *self.metadata["render_modes"]))
         self.observation, self.loops, self.render_mode = observation, float(loops), render_mode
-        self.max_steps = 4 * self.rows * self.cols if max_steps is None else _integer("max_steps", max_steps, 1)
+        self.max_steps = 4 * self.rows * self.cols if max_steps is None else count("max_steps", max_steps)
 
         shortest = min(self.rows, self.cols)
         self._pixels = max(3, -(-(_MIN_PIXELS - shortest - 1) // shortest))  # a cell's side; walls are one pixel
@@ -123,8 +120,8 @@ class MazeEnv(gym.Env[Observation, int]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode; `options={"start": (row, col)}` begins it elsewhere."""
-        start = self._start(options) if options else 0  # refused before anything changes
+        """Begin an episode, at the cell `options={"start": (row, col)}` if given."""
+        start = self._start(options) if options else 0  # checked before anything changes
         super().reset(seed=seed)
         if self.new_each_reset:
             self._enter(carve(self.rows, self.cols, self.np_random, self.loops))
@@ -133,7 +130,7 @@ class MazeEnv(gym.Env[Observation, int]):
         return self._observe(start), {"shortest_path": self._shortest_path, "distance": self._shortest_path}
 
     def step(self, action: int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Walk to a neighbouring cell, or into a wall."""
+        """Move to a neighbouring cell; a wall is no move."""
         if self._over or self._cell is None:
             what = "before the first reset" if self._cell is None else "after the end of the episode"
             raise ResetNeeded(f"step() {what}: call reset() first")
@@ -142,7 +139,7 @@ class MazeEnv(gym.Env[Observation, int]):
         except TypeError:
             direction = -1
         if not 0 <= direction < 4:
-            raise ValueError(f"action={action!r}: accepted is 0 (up), 1 (right), 2 (down) or 3 (left)")
+            raise ValueError(f"action is {action!r}: expected 0 (up), 1 (right), 2 (down) or 3 (left)")
         cell = self._cell = self.maze.moves[self._cell][direction]
         self._steps += 1
         terminated = cell == self.maze.exit
@@ -155,7 +152,7 @@ class MazeEnv(gym.Env[Observation, int]):
         """Return the maze as a picture (`rgb_array`) or as text (`ansi`)."""
         if self.render_mode is None:
             modes = self.metadata["render_modes"]
-            gym.logger.warn(f"render() with render_mode=None draws nothing: make the environment with one of {modes}")
+            gym.logger.warn(f"render() with render_mode=None renders nothing: make the environment with one of {modes}")
             return None
         if self._cell is None:
             raise ResetNeeded("render() before the first reset: call reset() first")
@@ -176,40 +173,26 @@ class MazeEnv(gym.Env[Observation, int]):
 
     def _start(self, options: dict[str, Any]) -> int:
         if unknown := set(options) - {"start"}:
-            raise ValueError(f'options has {sorted(map(str, unknown))}: accepted is {{"start": (row, col)}}')
-        accepted = f"accepted is (row, col) with 0 <= row < {self.rows} and 0 <= col < {self.cols}, not the exit"
+            raise ValueError(f'options has {sorted(map(str, unknown))}: expected {{"start": (row, col)}}')
+        expected = f"expected (row, col) with 0 <= row < {self.rows} and 0 <= col < {self.cols}, not the exit"
         start = options["start"]
-        pair = _integers(start)
+        pair = _pair(start)
         if pair is None or not (0 <= pair[0] < self.rows and 0 <= pair[1] < self.cols):
-            raise ValueError(f'options["start"]={start!r} is no cell of this maze: {accepted}')
+            raise ValueError(f'options["start"] is {start!r}, no cell of this maze: {expected}')
         if pair == (self.rows - 1, self.cols - 1):
-            raise ValueError(f'options["start"]={start!r} is the exit, where an episode is over: {accepted}')
+            raise ValueError(f'options["start"] is {start!r}, the exit: {expected}')
         return pair[0] * self.cols + pair[1]
 
 
 def _sides(size: Any) -> tuple[int, int]:
-    pair = _integers(size) if isinstance(size, tuple | list | np.ndarray) else _integers((size, size))
-    if pair is None or min(pair) < 2:
-        raise ValueError(f"size={size!r}: accepted is an integer of at least 2, or (rows, cols) of two such")
-    return pair
+    rows, cols = _pair(size) or (size, size)
+    return count("size", rows, least=2), count("size", cols, least=2)
 
 
-def _integers(values: Any) -> tuple[int, int] | None:
-    """Two plain integers, or None where they are anything else."""
+def _pair(values: Any) -> tuple[int, int] | None:
+    """Two whole numbers; None for anything else."""
     try:
-        first, second = values
-        if isinstance(first, bool) or isinstance(second, bool):
-            return None
-        return operator.index(first), operator.index(second)
+        first, second = (count("", value, least=-(1 << 62)) for value in values)
     except (TypeError, ValueError):
         return None
-
-
-def _integer(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{name}={value!r}: accepted is an integer of at least {least}")
-    return int(value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return first, second

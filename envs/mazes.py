@@ -56,7 +56,7 @@ class Maze:
 
 
 class Picture:
-    """A maze in pixels, drawn once; only the agent is drawn anew each time."""
+    """A maze in pixels, drawn once; only the agent is drawn each time."""
 
     def __init__(self, maze: Maze, cell: int, wall: int) -> None:
         """Draw cells `cell` pixels wide between walls `wall` pixels thick."""

@@ -1,13 +1,13 @@
-"""The ids of the environments. Entry points are strings, so that registering imports nothing."""
+"""The ids of the environments; entry points are strings, so that registering imports nothing."""
 
 from __future__ import annotations
 
 import gymnasium
 
-TEXT_ENVS = {  # id: task (None: the default one), and what it is about
+TEXT_ENVS = {  # id: task (None: the default one), description
     "TextRLHF-v0": (None, "continue a review; or any prompts, with any model and reward model"),
     "TextDialogue-v0": ("dialogue", "sell clothes to a simulated customer, over several turns"),
-    "TextSummarize-v0": ("summarize", "say in one sentence what a short report says"),
+    "TextSummarize-v0": ("summarize", "summarize a short report in one sentence"),
     "TextTranslate-v0": ("translate", "English into German"),
     "TextQA-v0": ("qa", "answer a question about a few facts"),
     "TextArithmetic-v0": ("arithmetic", "work out a sum, a difference or a product"),

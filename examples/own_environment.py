@@ -1,7 +1,7 @@
-"""An environment of your own, with action masks, learned by PPO: python examples/own_environment.py
+"""PPO on an environment of your own with action masks: python examples/own_environment.py
 
 A robot on a ring of rooms must find the charger. Moving is not always possible: some doors are shut, and
-`info["action_mask"]` says which actions are open. Nothing else is needed for PPO to obey it.
+`info["action_mask"]` has the allowed actions. PPO needs nothing else.
 """
 
 import gymnasium as gym

@@ -1,6 +1,6 @@
 """REINFORCE on a text environment, by hand, over the native batch: python examples/reinforce_by_hand.py
 
-The four things a learner does with a text environment stand in the loop: announce, step, settle, update.
+An agent does four things in the loop: set the log-probabilities, step, settle the KL penalties, update.
 """
 
 import copy
@@ -18,33 +18,33 @@ SLOTS = np.arange(N)
 
 
 def write(env, policy):
-    """One text in every slot: tokens (N, context), where responses begin, returns, scores, true scores (gold)."""
+    """Write one text per slot: tokens (N, context), where responses begin, returns, scores, true scores (gold)."""
     observation, _ = env.reset()
-    env.unwrapped.settle()  # says that somebody here settles: no penalty will come in a reward
+    env.unwrapped.settle()  # from now on penalties are returned by settle()
     begins = (observation >= 0).sum(1)
-    memory, going = make_memory(policy, N), np.ones(N, bool)
+    memory, running = make_memory(policy, N), np.ones(N, bool)
     texts, lengths = np.zeros_like(observation), np.zeros(N, int)
     scores, gold = np.zeros(N), np.zeros(N)
-    while going.any():
+    while running.any():
         with torch.no_grad():
             hidden = memory.catch_up(SLOTS, observation, (observation >= 0).sum(1))
             tokens, logprobs = sample(policy.head(hidden))
-        env.unwrapped.policy_logprob = logprobs.cpu().numpy()  # announce: how likely the agent found its tokens
+        env.unwrapped.policy_logprob = logprobs.cpu().numpy()  # log π of the actions
         observation, _, terminated, truncated, info = env.step(tokens.cpu().numpy())
-        lengths += going
+        lengths += running
         ended = terminated | truncated
-        for slot in np.flatnonzero(ended & going):
+        for slot in np.flatnonzero(ended & running):
             texts[slot], final = info["final_obs"][slot], info["final_info"]
             scores[slot], gold[slot] = final["score"][slot], final["gold"][slot]
-        memory.reset(np.flatnonzero(ended))  # the slot holds a new text now, which this loop does not look at
-        going &= ~ended
-    penalties = env.unwrapped.settle()  # what every token owes to the reference, all in one forward
+        memory.reset(np.flatnonzero(ended))  # these slots have new texts now, which are not used
+        running &= ~ended
+    penalties = env.unwrapped.settle()  # the KL penalty of every token, in one forward
     returns = scores + [pending[:length].sum() for pending, length in zip(penalties, lengths, strict=True)]
     return texts, begins, returns, scores, gold
 
 
 def update(policy, optimizer, texts, begins, returns):
-    """Make texts that did better than the average more likely."""
+    """Make texts with above-average returns more likely."""
     advantages = torch.tensor(
         (returns - returns.mean()) / (returns.std() + 1e-6), dtype=torch.float32, device=policy.device
     )
@@ -62,7 +62,7 @@ def update(policy, optimizer, texts, begins, returns):
 
 
 def main():
-    """Learn from the reward model; the mean gold before and after, which the learner never sees."""
+    """Train on the reward model; return the mean gold score before and after, which the agent never sees."""
     torch.manual_seed(0)
     env = gym.make_vec("TextRLHF-v0", num_envs=N, kl_penalty="deferred")
     env.reset(seed=0)

@@ -1,6 +1,6 @@
-"""What a text environment and a text policy need of a causal language model.
+"""Causal language models: loading, stepping token by token, sampling, log-probabilities.
 
-The names below are imported when first asked for, so that settings can be read without waiting for torch.
+The names below are imported on first use, so that `import textrlhf` does not import torch.
 """
 
 from __future__ import annotations
@@ -9,17 +9,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .causal_lm import CausalLM, LanguageError, load
-    from .families import make_memory
-    from .logprobs import Choices, choice_logprobs, token_logprobs
-    from .memory import TokenMemory
-    from .sampling import sample
-    from .writing import generate
+    from .causal_lm import CausalLM as CausalLM
+    from .causal_lm import LanguageError as LanguageError
+    from .causal_lm import load as load
+    from .families import make_memory as make_memory
+    from .logprobs import Choices as Choices
+    from .logprobs import choice_logprobs as choice_logprobs
+    from .logprobs import token_logprobs as token_logprobs
+    from .memory import TokenMemory as TokenMemory
+    from .sampling import sample as sample
+    from .writing import generate as generate
 
 _MODULES = {
     "CausalLM": "causal_lm",
-    "LanguageError": "causal_lm",
     "Choices": "logprobs",
+    "LanguageError": "causal_lm",
     "TokenMemory": "memory",
     "choice_logprobs": "logprobs",
     "generate": "writing",
@@ -28,18 +32,7 @@ _MODULES = {
     "sample": "sampling",
     "token_logprobs": "logprobs",
 }
-__all__ = [
-    "CausalLM",
-    "Choices",
-    "LanguageError",
-    "TokenMemory",
-    "choice_logprobs",
-    "generate",
-    "load",
-    "make_memory",
-    "sample",
-    "token_logprobs",
-]
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
-"""A causal language model with its tokenizer, named by a path, a hub id, or the name of a model shipped here.
+"""A causal language model with its tokenizer, named by a path, a hub id, or as one of the models shipped here.
 
-Environments, agents and reward models pass these handles around. A handle pickles and deep-copies by its name, and a
-name is loaded once a process: `check_env` and `Wrapper.spec` copy an environment's arguments freely.
+A `CausalLM` pickles by its name, copies as itself, and is loaded once per process and name: Gymnasium's `check_env`
+and `Wrapper.spec` copy an environment's arguments freely.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from .codec import Codec
+from .hf import ready_to_run, with_parameters_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -28,29 +29,29 @@ _loaded: dict[tuple[str, str, str], CausalLM] = {}
 
 
 class LanguageError(ValueError):
-    """A language model or tokenizer that cannot serve here, and what to do about it."""
+    """A language model or tokenizer that cannot be used, and the remedy."""
 
 
 class CausalLM(Codec):
-    """A Hugging Face causal model and its tokenizer.
+    """A Hugging Face causal model and its tokenizer; the model given is used as it is, and not changed.
 
-    `name` is where others find the same model; a handle without one lives in this process only.
+    `name` is the path, hub id or shipped name to load it by; without one it exists in this process only.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str | None = None) -> None:
-        self.model, self.name = _quickened(model).eval(), name
+        self.model: Any = ready_to_run(model)  # a PreTrainedModel, whose own types reject .to(device)
+        self.name = name
         config = model.config
         if config.is_encoder_decoder:
             raise _encoder_decoder(self)
-        self.vocab_size: int = _head(model).weight.shape[0]  # the width of the logits, often above the tokenizer's
+        self.vocab_size: int = _head(model).weight.shape[0]  # of the logits, often more than the tokenizer's
         super().__init__(tokenizer, _eos_ids(model, tokenizer, self))
         positions = getattr(config.get_text_config(), "max_position_embeddings", None)
-        self.context: int | None = positions  # the most tokens a text may have, where the model has a limit
+        self.context: int | None = positions  # most tokens of a text; None: no limit
         if len(tokenizer) > self.vocab_size:
             raise LanguageError(
-                f"the tokenizer of {self} has {len(tokenizer)} tokens, its model {self.vocab_size} logits: a token "
-                "beyond the logits can never be written; use the tokenizer the model was trained with, or "
-                "model.resize_token_embeddings(len(tokenizer))"
+                f"the tokenizer of {self} has {len(tokenizer)} tokens and its model {self.vocab_size} logits: use the "
+                "tokenizer the model was trained with, or model.resize_token_embeddings(len(tokenizer))"
             )
 
     @property
@@ -60,18 +61,13 @@ class CausalLM(Codec):
         return device
 
     @property
-    def head_width(self) -> int:
-        """The width of the states that the head reads."""
-        return int(_head(self.model).weight.shape[1])
-
-    @property
     def trunk(self) -> nn.Module:
         """The model below its head: tokens to hidden states."""
         trunk: nn.Module = self.model.base_model
         return trunk
 
     def head(self, hidden: Tensor) -> Tensor:  # (..., d) -> (..., V)
-        """Hidden states to logits, with what some families do to them afterwards."""
+        """Hidden states to logits, scaled or capped as some families do."""
         config = self.model.config.get_text_config()
         logits: Tensor = _head(self.model)(hidden)
         if scale := getattr(config, "logit_scale", None):  # Cohere
@@ -83,7 +79,7 @@ class CausalLM(Codec):
         return logits
 
     def save(self, path: str | os.PathLike[str]) -> CausalLM:
-        """Write a plain Hugging Face folder and return a handle that is named by it."""
+        """Write a plain Hugging Face folder; return the same model, named by it."""
         from ..records.folder import check_replaceable, whole_folder
 
         check_replaceable(path, "config.json")
@@ -91,14 +87,20 @@ class CausalLM(Codec):
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
             for file in folder.iterdir():
-                file.chmod(0o644)  # weights are written for their owner only
+                file.chmod(0o644)  # save_pretrained makes weights readable by their owner only
         name = os.path.abspath(path)
         for key in [key for key in _loaded if key[0] == name]:
-            del _loaded[key]  # what lay there before
+            del _loaded[key]  # the folder's former model
         return CausalLM(self.model, self.tokenizer, name)
 
+    def frozen(self) -> CausalLM:
+        """The same weights without gradients: itself, or a handle on shared parameters where some need gradients."""
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            return self
+        return CausalLM(with_parameters_of(self.model, frozen=True), self.tokenizer, self.name)
+
     def fingerprint(self) -> str:
-        """A hash of all weights, to prove that a model is (still) the one it was."""
+        """Return a hash of all weights, to check that a model has not changed."""
         digest = hashlib.sha256()
         for key, tensor in sorted(self.model.state_dict().items()):
             digest.update(key.encode())
@@ -117,8 +119,7 @@ class CausalLM(Codec):
     def __reduce__(self) -> tuple[Any, ...]:
         if self.name is None:
             raise LanguageError(
-                f"{self} was made in this process and has no name that another one could load it by: "
-                'save it first, lm = lm.save("some/folder")'
+                f'{self} has no name that another process could load it by: save it first, lm = lm.save("some/folder")'
             )
         dtype = str(self.model.dtype).removeprefix("torch.")
         return load, (self.name, str(self.device), dtype)
@@ -129,9 +130,9 @@ def load(
     device: str | torch.device = "auto",
     dtype: str = "float32",
 ) -> CausalLM:
-    """Return the model of that name, loaded once a process and frozen: a path, a hub id, or a shipped model.
+    """Return the model of that name (a path, a hub id or a shipped one), frozen and loaded once per process.
 
-    A handle comes back as it is.
+    A `CausalLM` is returned as it is.
     """
     if isinstance(name, CausalLM):
         return name
@@ -143,10 +144,15 @@ def load(
 
 
 def pick_device(device: str | torch.device) -> torch.device:
-    """`"auto"` is the GPU where there is one; a GPU is always named by its number, so that a model is loaded once."""
-    usual = "cuda" if torch.cuda.is_available() else "cpu"
-    place = torch.device(usual if str(device) == "auto" else device)
-    return torch.device("cuda", torch.cuda.current_device()) if str(place) == usual == "cuda" else place
+    """`"auto"` is the GPU where there is one; a device is named as its tensors name it, so that a model is loaded once.
+
+    A tensor on "cuda", "mps" or any other kind of GPU says that it is on "cuda:0" or whichever is the current one.
+    """
+    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if str(device) == "auto" else device)
+    try:
+        return torch.empty(0, device=place).device
+    except (RuntimeError, AssertionError):  # it is not there, and what is moved to it will say so
+        return place
 
 
 def shipped() -> list[str]:
@@ -161,7 +167,7 @@ def _load(name: str, device: str, dtype: str) -> CausalLM:
         raise LanguageError(f"dtype is {dtype!r}: expected the name of a torch type, such as 'float32' or 'bfloat16'")
     place = str(ASSETS / name) if name in shipped() else name
     known = f"one of the shipped models {shipped()}"
-    why = f"it is no folder here, not {known}, and as a Hugging Face hub id it gave"
+    why = f"it is no folder, not {known}, and as a Hugging Face hub id it gave"
     if os.path.isabs(place) or place.startswith((".", "~")) or os.path.exists(place):
         place = os.path.expanduser(place)
         if not os.path.isfile(os.path.join(place, "config.json")):
@@ -198,7 +204,7 @@ def _load(name: str, device: str, dtype: str) -> CausalLM:
 
 @contextlib.contextmanager
 def no_progress_bars() -> Iterator[None]:
-    """Keep transformers from drawing a bar for what takes milliseconds."""
+    """Keep transformers from drawing progress bars for milliseconds of work."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
@@ -208,17 +214,6 @@ def no_progress_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-def _quickened(model: PreTrainedModel) -> PreTrainedModel:
-    """The same model with GPT-2's activation, which is written out there in eight operations, as torch's single one."""
-    from transformers.activations import NewGELUActivation
-
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, NewGELUActivation):
-                setattr(module, name, nn.GELU(approximate="tanh"))
-    return model
 
 
 def _head(model: PreTrainedModel) -> nn.Linear:
@@ -232,15 +227,15 @@ def _head(model: PreTrainedModel) -> nn.Linear:
 
 
 def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, who: object) -> tuple[int, ...]:
-    """Every token that ends a text: the tokenizer's, and those the model was tuned to end with."""
+    """Every token that ends a text: the tokenizer's, and those of the model's generation config."""
     generation = getattr(model, "generation_config", None)
     tuned = getattr(generation, "eos_token_id", None)
     tuned = [] if tuned is None else [tuned] if isinstance(tuned, int) else list(tuned)
     own = tokenizer.eos_token_id
     if own is None:
         raise LanguageError(
-            f"the tokenizer of {who} has no end-of-text token, so no text could ever end: "
-            "set tokenizer.eos_token to one of its tokens and save it"
+            f"the tokenizer of {who} has no end-of-text token, so no text could end: set tokenizer.eos_token to one of "
+            "its tokens and save it"
         )
     named, added = tokenizer.all_special_ids, tokenizer.added_tokens_decoder
     special = {*named, *(i for i, token in added.items() if token.special)}  # Gemma's <end_of_turn> has no role
@@ -249,9 +244,7 @@ def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, who: ob
 
 def _encoder_decoder(name: object) -> LanguageError:
     return LanguageError(
-        f"{name} is an encoder-decoder: a text environment reads prompt and response as one stream of tokens, so it "
-        "takes "
-        "decoder-only (causal) models; GPT-2, Llama, Qwen, Gemma and their like"
+        f"{name} is an encoder-decoder: expected a decoder-only (causal) model such as GPT-2, Llama, Qwen or Gemma"
     )
 
 

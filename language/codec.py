@@ -1,4 +1,4 @@
-"""Text to token ids and back, every space as it was."""
+"""Text to token ids and back, with every space preserved."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Codec:
         self.tokenizer, self.eos_ids = tokenizer, eos_ids
 
     def encode(self, text: str) -> NDArray[np.int64]:
-        """Token ids, with what the tokenizer puts in front of a text (such as <s>) and nothing behind it."""
+        """Token ids, with what the tokenizer puts before a text (such as <s>) and nothing after it."""
         return self.encode_all([text])[0]
 
     def encode_more(self, text: str) -> NDArray[np.int64]:
-        """Token ids of a text that goes on from another, so that `continuation` gives it back as it is."""
+        """Token ids of a text that continues another, such that `continuation` returns the text unchanged."""
         return self.encode_more_all([text])[0]
 
     def encode_all(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
@@ -36,7 +36,7 @@ class Codec:
         return [np.asarray(row[:-1] if len(row) > 1 and row[-1] in self.eos_ids else row, np.int64) for row in rows]
 
     def encode_more_all(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
-        """Token ids of each text that goes on from another."""
+        """Token ids of each text that continues another."""
         mark, before = self._mark
         if not mark:
             return [np.asarray(row, np.int64) for row in self._ids(texts, special=False)]
@@ -46,20 +46,20 @@ class Codec:
             found.append(np.asarray(ids, np.int64))
         return found
 
-    def strange(self, rows: Iterable[Ids]) -> list[int]:
-        """Which of these token ids stand for a text with words that the tokenizer does not know."""
+    def with_unknown_tokens(self, rows: Iterable[Ids]) -> list[int]:
+        """The indices of the texts that hold words unknown to the tokenizer."""
         unknown = self.tokenizer.unk_token_id
-        if unknown is None or unknown in self.eos_ids:  # GPT-2 knows every byte, and names its end as the unknown
+        if unknown is None or unknown in self.eos_ids:  # GPT-2 knows every byte; its unk_token is its end of text
             return []
         return [i for i, row in enumerate(rows) if unknown in row]
 
     @cached_property
     def _mark(self) -> tuple[str, list[int]]:
-        """What to put before a text that goes on, and its tokens; nothing, but where a text gets a space in front."""
+        """What to put before a continuation, and its tokens; empty unless the tokenizer adds a space before a text."""
         known = (self.decode([i]).strip() for i in range(len(self.tokenizer)))
         for mark in (".", "a", *itertools.islice(known, 64)):
             (before,) = self._ids([mark], special=False)
-            if mark and self.decode(before) == mark:  # what the tokenizer does not know shows nothing
+            if mark and self.decode(before) == mark:  # an unknown token decodes to nothing
                 return (mark, before) if self.continuation(before, before) == f" {mark}" else ("", [])
         return "", []
 
@@ -70,16 +70,16 @@ class Codec:
         return rows
 
     def decode(self, ids: Ids) -> str:
-        """Text, without special tokens and with every space as it was."""
+        """Text, without special tokens and with every space preserved."""
         backend: Any = getattr(self.tokenizer, "backend_tokenizer", None)
-        if backend is not None:  # five times quicker than through transformers
+        if backend is not None:  # five times faster than through transformers
             return str(backend.decode([int(i) for i in ids], skip_special_tokens=True))
         return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def continuation(self, before: Ids, after: Ids, known: str | None = None) -> str:
-        """What `after` adds to the text of `before`: prompt + response is the whole text, spaces included.
+        """What `after` adds to the text of `before`, such that prompt + response is the whole text.
 
-        `known` is the text of `before`, where it has been decoded already.
+        `known` is the text of `before` if it has been decoded already.
         """
         prompt, whole = self.decode(before) if known is None else known, self.decode([*before, *after])
         return whole[len(prompt) :] if whole.startswith(prompt) else self.decode(after)

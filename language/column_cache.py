@@ -1,8 +1,8 @@
-"""The memory for every other family: sliding windows, ALiBi, and whatever else reads columns as positions.
+"""The cache for all other model families: sliding windows, ALiBi, and whatever else takes columns for positions.
 
-All texts end at the same column of a stock cache, right-aligned, and a 2D mask marks where each begins. A step adds a
-column for all rows. A row that gets anything but its next token is read anew from its first one, beside the
-others, and its keys and values are put in its place.
+All texts end at the same column of a Hugging Face cache, right-aligned, and a 2D mask marks where each begins. A step
+adds a column to all rows. A row that gets anything but its next token is read again from its first one, apart from the
+others, and its keys and values are copied into its place.
 """
 
 from __future__ import annotations
@@ -19,62 +19,63 @@ from transformers import DynamicCache
 
 from .causal_lm import CausalLM
 from .memory import Ints, TokenMemory, padded
+from .transfer import PackedUpload
 
-SLACK = 32  # columns that no row needs any more are cut off this many at a time
+SLACK = 32  # unused columns are removed this many at a time
 
 
 class ColumnCache(TokenMemory):
-    """For families that a slot cache cannot serve; costs more where texts start at different times."""
+    """For families that `SlotCache` cannot serve; slower where texts start at different times."""
 
     def __init__(self, lm: CausalLM, n: int) -> None:
         super().__init__(lm, n)
         self._texts: list[Ints] = [np.empty(0, np.int64)] * n
-        self._fresh = np.zeros(n, bool)  # rows whose columns hold exactly their text
+        self._fresh = np.zeros(n, bool)  # rows whose columns are exactly their text
         self._cache: DynamicCache | None = None
         self._columns = 0
         self._takes_positions = "position_ids" in inspect.signature(lm.trunk.forward).parameters
 
     def reset(self, rows: ArrayLike) -> None:
-        """Forget what these rows hold."""
+        """Empty these rows."""
         super().reset(rows)
         self._fresh[np.asarray(rows)] = False
 
-    def step(self, rows: Ints, tokens: Ints) -> Tensor:
+    def step(self, rows: Ints, tokens: Ints, upload: PackedUpload | None = None) -> Tensor:
         """Read one token in each of `rows`."""
         # `catch_up` may have taken a row's last token back: then its columns are one too many.
         self._fresh &= np.array([len(text) for text in self._texts]) == self.lengths
         self._append(rows, list(tokens[:, None]))
+        upload = upload or PackedUpload(self.lm.device)
         ready = self._fresh[rows]
-        hidden: list[tuple[np.ndarray, Tensor]] = []
+        back = upload.add(np.argsort(np.argsort(~ready, kind="stable")))  # those that are ready first, then the others
+        hidden: list[Tensor] = []
         if ready.any():
             going = rows[ready]
             every = np.zeros(self.n, np.int64)
             every[going] = tokens[ready]
-            stepped = self._step_all(every)
+            where = upload.add(going)
+            stepped = self._step_all(every, upload)
             self._fresh[:] = False
             self._fresh[going] = True
-            hidden.append((np.flatnonzero(ready), stepped[torch.from_numpy(going).to(stepped.device)]))
+            hidden.append(stepped[upload[where]])
         if not ready.all():
-            hidden.append((np.flatnonzero(~ready), self._read_anew(rows[~ready])))
-        together = hidden[0][1].new_empty(len(rows), hidden[0][1].shape[1])
-        for where, states in hidden:
-            together[torch.from_numpy(where).to(together.device)] = states
-        return together
+            hidden.append(self._read_anew(rows[~ready], upload))
+        return torch.cat(hidden)[upload[back]]
 
-    def _extend(self, rows: Ints, tokens: Sequence[Ints]) -> Tensor:
+    def _extend(self, rows: Ints, tokens: Sequence[Ints], upload: PackedUpload) -> Tensor:
         self._append(rows, tokens)
-        return self._read_anew(rows)
+        return self._read_anew(rows, upload)
 
     def _append(self, rows: Ints, tokens: Sequence[Ints]) -> None:
         for row, new in zip(rows, tokens, strict=True):
             self._texts[row] = np.concatenate([self._texts[row][: self.lengths[row]], new])
             self.lengths[row] = len(self._texts[row])
 
-    def _step_all(self, tokens: Ints) -> Tensor:  # (N,) -> (N, d)
+    def _step_all(self, tokens: Ints, upload: PackedUpload) -> Tensor:  # (N,) -> (N, d)
         assert self._cache is not None
         lengths = np.where(self._fresh, self.lengths, 1)
         self._columns += 1
-        hidden = self._forward(tokens[:, None], lengths, self._columns, self._cache)
+        hidden = self._forward(tokens[:, None], lengths, self._columns, self._cache, upload)
         spare = self._columns - int(self.lengths.max())
         if spare > SLACK:
             for layer in _layers(self._cache):
@@ -82,13 +83,13 @@ class ColumnCache(TokenMemory):
             self._columns -= spare
         return hidden
 
-    def _read_anew(self, rows: Ints) -> Tensor:  # -> (R, d)
+    def _read_anew(self, rows: Ints, upload: PackedUpload) -> Tensor:  # -> (R, d)
         tokens = padded([self._texts[row] for row in rows], left=True)
         width = tokens.shape[1]
-        scratch = DynamicCache()
-        hidden = self._forward(tokens, self.lengths[rows], width, scratch)
+        scratch, key = DynamicCache(), upload.add(rows)
+        hidden = self._forward(tokens, self.lengths[rows], width, scratch, upload)
         self._make_room(width, scratch)
-        where = torch.from_numpy(rows).to(self.lm.device)
+        where = upload[key]
         for layer, new in zip(_layers(self._cache), _layers(scratch), strict=True):
             layer.keys[where, :, -width:] = new.keys
             layer.values[where, :, -width:] = new.values
@@ -96,7 +97,7 @@ class ColumnCache(TokenMemory):
         return hidden
 
     def _make_room(self, width: int, like: DynamicCache) -> None:
-        """Put empty columns on the left until there are `width`."""
+        """Add empty columns on the left until there are `width`."""
         missing = max(width - self._columns, 0)
         if self._cache is not None and not missing:
             return
@@ -113,24 +114,26 @@ class ColumnCache(TokenMemory):
         self._columns += missing
 
     @torch.no_grad()
-    def _forward(self, tokens: Ints, lengths: Ints, columns: int, cache: DynamicCache) -> Tensor:
+    def _forward(self, tokens: Ints, lengths: Ints, columns: int, cache: DynamicCache, upload: PackedUpload) -> Tensor:
         """Right-aligned texts whose last tokens (R, q) are new; hidden states at the very last, (R, d)."""
-        device, q = self.lm.device, tokens.shape[1]
+        q = tokens.shape[1]
         seen = np.arange(columns) >= columns - lengths[:, None]  # (R, columns)
         positions = np.maximum(np.cumsum(seen, 1) - 1, 0)[:, columns - q :]  # (R, q)
+        keys = [upload.add(x) for x in (tokens, seen.astype(np.int64), positions)]
+        ids, mask, places = (upload[key] for key in keys)
         out = self.lm.trunk(
-            input_ids=torch.from_numpy(tokens).to(device),
-            attention_mask=torch.from_numpy(seen.astype(np.int64)).to(device),
+            input_ids=ids,
+            attention_mask=mask,
             past_key_values=cache,
             use_cache=True,
-            **({"position_ids": torch.from_numpy(positions).to(device)} if self._takes_positions else {}),
+            **({"position_ids": places} if self._takes_positions else {}),
         )
         hidden: Tensor = out.last_hidden_state[:, -1]
         return hidden
 
     @property
     def bytes(self) -> int:
-        """Memory held."""
+        """Size of the cache."""
         return sum(layer.keys.nbytes + layer.values.nbytes for layer in _layers(self._cache))
 
 

@@ -1,4 +1,4 @@
-"""Which memory is right for a model: decided by what its config says, then proved on a few tokens."""
+"""The right cache for a model: chosen by its config, then verified on a few tokens."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _chosen: weakref.WeakKeyDictionary[Any, type[TokenMemory]] = weakref.WeakKeyDict
 
 
 def make_memory(lm: CausalLM, n: int) -> TokenMemory:
-    """Make the fastest memory that is right for this model."""
+    """Make the fastest cache that is correct for this model."""
     return memory_class(lm)(lm, n)
 
 
 def memory_class(lm: CausalLM) -> type[TokenMemory]:
-    """Return the slot cache where it is right for this model, else the column cache."""
+    """Return `SlotCache` where it is correct for this model, else `ColumnCache`."""
     if lm.model not in _chosen:
         _chosen[lm.model] = _choose(lm)
     return _chosen[lm.model]
@@ -57,7 +57,7 @@ def _choose(lm: CausalLM) -> type[TokenMemory]:
 
 
 def has_window(config: PretrainedConfig) -> bool:
-    """Whether some layer of a model sees only part of the text, so that few tokens would prove nothing."""
+    """Whether some layer attends to part of the text only, which a check on a few tokens would not show."""
     config = config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
     if kinds - {"full_attention"}:
@@ -69,7 +69,7 @@ def has_window(config: PretrainedConfig) -> bool:
 
 @torch.no_grad()
 def _error(lm: CausalLM, kind: type[TokenMemory]) -> float:
-    """Read two texts in pieces, one of them begun anew half-way, and compare with full forwards."""
+    """Read two texts in pieces, one of them restarted half-way, and compare with full forwards."""
     rng = np.random.default_rng(0)
     first, second, third = (rng.integers(0, lm.vocab_size, size) for size in (5, 3, 4))
     memory = kind(lm, 3)

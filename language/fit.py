@@ -17,7 +17,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,11 +24,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..records.checkpoint import Checkpoint, CheckpointError, save_checkpoint
-from ..records.folder import write_file
-from ..records.metrics import MetricLog
+from ..records.checkpoint import Checkpoint, CheckpointError
 from ..records.progress import ProgressBar
-from ..records.run_checkpoints import checkpoint_path, checkpoint_steps, last_checkpoint, prune
+from ..records.run import Run
 from .causal_lm import CausalLM
 from .logprobs import read_whole, token_logprobs
 from .memory import Ints, padded
@@ -125,19 +122,19 @@ def fit(
     `rates` says of parameters, by the beginning of their names, how many times the learning rate is theirs; 0 leaves
     them as they are. `about` is what else the run's config.json tells; a run resumes only with the same.
     """
-    folder = None if run is None else Path(run)
+    folder = None if run is None else Run(run)
     with _flags_kept(module), contextlib.ExitStack() as open_files:
         trainer = _Trainer(module, examples, config, rates or {}, about or {})
         if resume:
             if folder is None:
                 raise ValueError("resume=True needs run=…, the folder of the run to go on with")
-            trainer.load(last_checkpoint(folder))
-        elif folder is not None and checkpoint_steps(folder):
-            raise FileExistsError(f"run={str(run)!r} already holds a run: resume it, or name another folder")
+            trainer.load(folder.last_checkpoint())
+        elif folder is not None:
+            folder.refuse_beyond(0)
         log = None
         if folder is not None:
-            write_file(folder / "config.json", json.dumps(trainer.settings, indent=1))
-            log = open_files.enter_context(contextlib.closing(MetricLog(folder, trainer.step)))
+            folder.write_config(trainer.settings)
+            log = open_files.enter_context(contextlib.closing(folder.metrics(trainer.step)))
         bar = open_files.enter_context(ProgressBar(config.steps, title, show=show))
         began, metrics = time.perf_counter(), {"loss": math.nan}
         every = max(config.steps // max(config.checkpoints, 1), 1)
@@ -259,7 +256,7 @@ class _Trainer:
                 "checkpoint is as it was"
             )
 
-    def save(self, folder: Path) -> None:
+    def save(self, run: Run) -> None:
         """Write a checkpoint to resume from."""
         moments = {
             f"{kind}.{name}": self.optimizer.state[parameter][kind]
@@ -268,8 +265,7 @@ class _Trainer:
             if parameter in self.optimizer.state
         }
         state = {"fit": self.settings, "step": self.step, "examples": len(self.examples.sizes)}
-        save_checkpoint(checkpoint_path(folder, self.step), state, {"model": self.names, "optimizer": moments})
-        prune(folder)
+        run.save(self.step, state, {"model": self.names, "optimizer": moments})
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same run."""

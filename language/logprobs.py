@@ -1,4 +1,4 @@
-"""Log-probabilities of given tokens, without ever holding (tokens × V) of a large vocabulary."""
+"""Log-probabilities of given tokens, in chunks: (tokens × V) of a large vocabulary would not fit."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .causal_lm import CausalLM
 from .memory import Ints, padded
 
 LOGITS_AT_ONCE = {"cpu": 1 << 23, "cuda": 1 << 28}  # 32 MiB of float32, and 1 GiB
-LOGITS_KEPT = {"cpu": 1 << 26, "cuda": 1 << 31}  # with gradients: what does not fit is computed twice
-LOWEST = -1e30  # in place of log 0, which times 0 is no number
-TOKENS_AT_ONCE = {"cpu": 1 << 10, "cuda": 1 << 16}  # padded tokens in one forward: few fit a CPU's cache
+LOGITS_KEPT = {"cpu": 1 << 26, "cuda": 1 << 31}  # with gradients; beyond it, logits are recomputed
+LOWEST = -1e30  # for log 0: 0 · −inf would be NaN
+TOKENS_AT_ONCE = {"cpu": 1 << 10, "cuda": 1 << 16}  # padded tokens per forward; few fit a CPU's cache
 
-Allowed = Callable[[Tensor], Tensor]  # indices (m,) of choices to what each may choose, bool (m, V)
+Allowed = Callable[[Tensor], Tensor]  # indices (m,) of choices to masks, bool (m, V)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _in_chunks(
     parts = []
     for rows in torch.split(every, size):
         inputs = (lm, hidden[rows], tokens[rows], rows, allowed, entropy)
-        if again:  # the chunk's logits are made again for its gradient
+        if again:  # recompute the chunk's logits for its gradient
             parts.append(checkpoint(_chunk, *inputs, use_reentrant=False, preserve_rng_state=False))
         else:
             parts.append(_chunk(*inputs))
@@ -81,8 +81,7 @@ def _chunk(
 
 
 class _Softmax(torch.autograd.Function):
-    """Chosen log-probabilities and, if asked for, the entropy of logits (m, V). For the way back it keeps one (m, V)
-    tensor, the probabilities.
+    """Chosen log-probabilities and, on request, the entropy of logits (m, V); saves one (m, V) tensor for backward.
 
     The gradient in logits z is p̂(token) − p for the log-probability, and −p · (log p + H) for the entropy H.
     """
@@ -97,7 +96,7 @@ class _Softmax(torch.autograd.Function):
             log_probs = logits - normaliser
             probs = log_probs.exp()
             if wants_entropy:
-                with torch.autocast(logits.device.type, enabled=False):  # it would make halves of these products
+                with torch.autocast(logits.device.type, enabled=False):  # it would use half precision here
                     entropy = -(probs[:, None] @ log_probs.clamp_min_(LOWEST)[:, :, None])[:, 0, 0]
             ctx.save_for_backward(probs, tokens, entropy)
         return chosen, entropy
@@ -116,7 +115,7 @@ class _Softmax(torch.autograd.Function):
 
 
 def read_whole(lm: CausalLM, tokens: Tensor) -> Tensor:  # (G, longest) -> (G, longest, d)
-    """Read right-padded texts in one forward: no text sees its padding, which comes after it."""
+    """Read right-padded texts in one forward; no text attends to its padding, which comes after it."""
     states: Tensor = lm.trunk(
         input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False
     ).last_hidden_state
@@ -124,7 +123,7 @@ def read_whole(lm: CausalLM, tokens: Tensor) -> Tensor:  # (G, longest) -> (G, l
 
 
 def read_layers(lm: CausalLM, tokens: Tensor) -> list[Tensor]:  # (G, longest) -> (G, longest, d) each
-    """Read right-padded texts in one forward, and return what lies at the trunk's beginning, middle and end."""
+    """Read right-padded texts in one forward; return hidden states before, halfway through and after the trunk."""
     out = lm.trunk(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False, output_hidden_states=True)
     n_layers = len(out.hidden_states) - 1
     return [*(out.hidden_states[i] for i in sorted({0, n_layers // 2} - {n_layers})), out.last_hidden_state]
@@ -132,15 +131,14 @@ def read_layers(lm: CausalLM, tokens: Tensor) -> list[Tensor]:  # (G, longest) -
 
 @torch.no_grad()
 def choice_logprobs(lm: CausalLM, texts: Sequence[Choices], allowed: Allowed | None = None) -> list[np.ndarray]:
-    """Log-probabilities of the choices along each text, one teacher-forced forward for many texts.
+    """Log-probabilities of the choices in each text, by teacher-forced forwards of many texts.
 
-    `allowed` is asked by the running number of a choice, text after text.
+    `allowed` takes the numbers of choices, counted through all texts.
     """
     for i, text in enumerate(texts):
         for position in text.positions[(text.positions < 1) | (text.positions > len(text.text))]:
             raise ValueError(
-                f"text {i} has a choice at position {position}: expected 1 to {len(text.text)}, the number of its "
-                "tokens that are read before the choice"
+                f"text {i} has a choice at position {position}: expected 1 to {len(text.text)}, its number of tokens"
             )
     counts = np.array([len(text.tokens) for text in texts], np.int64)
     first = np.cumsum(counts) - counts
@@ -161,9 +159,9 @@ def choice_logprobs(lm: CausalLM, texts: Sequence[Choices], allowed: Allowed | N
 
 
 def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices in groups of similar length, longest first, each at most `budget` tokens when padded.
+    """Group indices by similar length, longest first, each group at most `budget` tokens when padded.
 
-    A group that is worth a forward takes no text that would be padded by a third of its length or more.
+    A group of a quarter of the budget or more takes no text that would be padded by a third of its length or more.
     """
     group: list[int] = []
     for i in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
@@ -179,10 +177,10 @@ def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
 
 
 def rows_at_once(lm: CausalLM) -> int:
-    """To how many states the head is applied in one go."""
+    """The number of hidden states that the head takes at once."""
     return max(at_once(LOGITS_AT_ONCE, lm.device) // lm.vocab_size, 1)
 
 
 def at_once(sizes: dict[str, int], device: torch.device) -> int:
-    """How much a device takes at once."""
+    """Return the entry of a device."""
     return sizes.get(device.type, sizes["cpu"])

@@ -1,7 +1,7 @@
-"""What a language model has read so far, for N texts at once.
+"""The key-value cache of a language model for N texts, each with a length of its own.
 
-Every row has a length of its own; any row may be emptied and filled anew while the others go on. `read` gives rows
-more tokens, whether a whole prompt or one token each, and returns the hidden state at each row's last token.
+`reset` empties any rows while the others stay. `read` appends tokens to rows, a whole prompt or one token each, and
+returns the hidden state at each row's last token.
 """
 
 from __future__ import annotations
@@ -15,39 +15,46 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from .causal_lm import CausalLM
+from .transfer import PackedUpload
 
 Ints = NDArray[np.int64]
 
 
 class TokenMemory(ABC):
-    """N texts a model is reading. Not a thing to copy: it is written in place."""
+    """The state of N texts after the tokens read so far. It changes in place: do not copy it."""
 
     def __init__(self, lm: CausalLM, n: int) -> None:
         self.lm, self.n = lm, n
-        self.lengths: Ints = np.zeros(n, np.int64)  # tokens read, per row
+        self.lengths: Ints = np.zeros(n, np.int64)  # tokens read
 
     def reset(self, rows: ArrayLike) -> None:
-        """Forget what these rows hold."""
+        """Empty these rows."""
         self.lengths[np.asarray(rows)] = 0
 
-    def read(self, rows: Ints, tokens: Sequence[Ints]) -> Tensor:  # -> (len(rows), d)
-        """Read one or more `tokens` after what each of `rows` holds; hidden states at the last of them."""
+    # -> (len(rows), d)
+    def read(self, rows: Ints, tokens: Sequence[Ints], upload: PackedUpload | None = None) -> Tensor:
+        """Read one or more `tokens` after what each of `rows` holds; hidden states at the last of them.
+
+        What the caller has put in a `upload` goes to the device with what is read.
+        """
+        upload = upload or PackedUpload(self.lm.device)
         counts = np.fromiter(map(len, tokens), np.int64, len(tokens))
         if not counts.all():
             raise ValueError(f"row {int(rows[counts == 0][0])} was given no tokens: read() needs at least one a row")
         short = counts == 1
         if short.all():
-            return self.step(rows, np.concatenate(tokens))
-        hidden = self._extend(rows[~short], [new for new, one in zip(tokens, short, strict=True) if not one])
+            return self.step(rows, np.concatenate(tokens), upload)
+        several = [new for new, one in zip(tokens, short, strict=True) if not one]
         if not short.any():
-            return hidden
-        every = hidden.new_empty(len(rows), hidden.shape[1])
-        every[torch.from_numpy(~short)] = hidden
+            return self._extend(rows, several, upload)
+        back = upload.add(np.argsort(np.argsort(short, kind="stable")))  # several tokens first, then one
+        hidden = self._extend(rows[~short], several, upload)
         ones = np.concatenate([new for new, one in zip(tokens, short, strict=True) if one])
-        every[torch.from_numpy(short)] = self.step(rows[short], ones)
-        return every
+        return torch.cat([hidden, self.step(rows[short], ones, upload)])[upload[back]]
 
-    def catch_up(self, rows: Ints, texts: Ints, ends: Ints) -> Tensor:  # (N, context), (N,) -> (len(rows), d)
+    def catch_up(
+        self, rows: Ints, texts: Ints, ends: Ints, upload: PackedUpload | None = None
+    ) -> Tensor:  # (N, context), (N,) -> (len(rows), d)
         """Read what each of `rows` has in `texts` before its end beyond what was read.
 
         A row that holds a new text must have been `reset`. One with nothing new is read again from its last token.
@@ -59,20 +66,20 @@ class TokenMemory(ABC):
                 f"row {row} holds {self.lengths[row]} tokens, its text has {ends[row]}: reset() a row whose text is new"
             )
         self.lengths[rows] = np.where(ends[rows] > old, old, np.maximum(ends[rows] - 1, 0))
-        return self.read(rows, [texts[row, self.lengths[row] : ends[row]] for row in rows])
+        return self.read(rows, [texts[row, self.lengths[row] : ends[row]] for row in rows], upload)
 
     @abstractmethod
-    def step(self, rows: Ints, tokens: Ints) -> Tensor:  # -> (len(rows), d)
+    def step(self, rows: Ints, tokens: Ints, upload: PackedUpload | None = None) -> Tensor:  # -> (len(rows), d)
         """Read one token in each of `rows`."""
 
     @abstractmethod
-    def _extend(self, rows: Ints, tokens: Sequence[Ints]) -> Tensor:  # -> (len(rows), d)
+    def _extend(self, rows: Ints, tokens: Sequence[Ints], upload: PackedUpload) -> Tensor:  # -> (len(rows), d)
         """Read several tokens in each of `rows`."""
 
     @property
     @abstractmethod
     def bytes(self) -> int:
-        """Memory held."""
+        """Size of the cache."""
 
 
 def padded(tokens: Sequence[Ints], fill: int = 0, *, left: bool = False) -> Ints:  # -> (rows, longest)

@@ -1,11 +1,11 @@
-"""Texts to be learned from, as rows of JSONL or a list, to tokens.
+"""Supervised fine-tuning examples: rows of JSONL or a list, to tokens.
 
     {"prompt", "completion"}    a response; "completion" may be called "response" or "chosen"
-    {"prompt", "turns"}         a dialogue: what the agent says and what it is answered, in turn; it begins and ends
+    {"prompt", "turns"}         a dialogue: the agent's turn, the user's, and so on, ending with the agent's
 
-What follows the prompt brings its own leading space. Every response, and every turn of the agent's, gets the
-end-of-text token it must learn to write. A row may name its "split", "train" or "heldout"; a key whose value is null
-counts as missing, other keys are not looked at.
+What follows the prompt brings its own leading space. Every response, and each of the agent's turns, is followed by an
+end-of-text token, which is trained too. A row may name its "split", "train" or "heldout"; a key with the value null
+counts as missing, and other keys are ignored.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..records.jsonl import DataError, read_jsonl, shortened
+from ..records.jsonl import DataError, read_jsonl, row_split, shortened
 from .causal_lm import CausalLM
 
 Rows = str | os.PathLike[str] | Sequence[Mapping[str, Any]]
 Ints = NDArray[np.int64]
 
 COMPLETIONS = ("completion", "response", "chosen")
-SPLITS = ("train", "heldout")
 FORMS = '{"prompt", "completion"} or {"prompt", "turns"}'
 
 log = logging.getLogger("textrlhf")
@@ -35,31 +34,32 @@ log = logging.getLogger("textrlhf")
 
 @dataclass(frozen=True)
 class SFTExample:
-    """A text, and which of its tokens somebody wrote who is worth learning from."""
+    """A text as tokens, and which of them to train on."""
 
     tokens: Ints  # (L,)
-    learned: Ints  # (T,) places of those tokens, rising; none is the first
-    split: str | None  # as the row says
+    learned: Ints  # (T,) their positions, increasing; never 0
+    split: str | None  # of the row
 
 
 def read_sft_examples(rows: Rows, lm: CausalLM, context: int | None = None) -> list[SFTExample]:
-    """Read every row as `lm`'s tokens, at most `context` of them; no row is ever skipped or cut."""
+    """Encode every row with `lm`'s tokenizer; one longer than `context` or the model's positions is an error."""
     if isinstance(rows, str | os.PathLike):
         named, numbered = str(rows), read_jsonl(rows, "demonstrations", f"one object a line, {FORMS}")
     else:
         named, numbered = "demonstrations", [(f"demonstrations[{i}]", row) for i, row in enumerate(rows)]
     if not numbered:
-        raise DataError(f"{named} holds no rows: expected at least one {FORMS}")
+        raise DataError(f"{named} has no rows: expected at least one {FORMS}")
     parsed = [_parsed(place, row) for place, row in numbered]
     prompts = lm.encode_all([prompt for prompt, _, _ in parsed])
     every = iter(lm.encode_more_all([turn for _, turns, _ in parsed for turn in turns]))
     examples = []
     for (place, _), (prompt, turns, split), ids in zip(numbered, parsed, prompts, strict=True):
         if not len(ids):
-            raise DataError(f"{place}: the prompt {shortened(prompt)} has no tokens: a model needs one to go on from")
+            raise DataError(f"{place}: the prompt {shortened(prompt)} has no tokens: a model needs at least one")
         examples.append(_example(place, ids, list(itertools.islice(every, len(turns))), split, lm))
     _refuse_long([place for place, _ in numbered], examples, lm, context)
-    _tell_unknown(named, examples, lm)
+    if unknown := lm.with_unknown_tokens(example.tokens for example in examples):
+        log.warning("%s: %d of %d texts have words unknown to %s", named, len(unknown), len(examples), lm)
     return examples
 
 
@@ -71,9 +71,6 @@ def _parsed(place: str, row: object) -> tuple[str, list[str], str | None]:
     if len(named) != 1:
         what = f"are {' and '.join(named)}: expected one of them" if named else f"is no response: expected {FORMS}"
         raise DataError(f"{place}: among the keys {shortened(list(row))} {what}")
-    split = row.get("split")
-    if split is not None and split not in SPLITS:
-        raise DataError(f"{place}: the split is {shortened(split)}, expected one of {list(SPLITS)}")
     prompt, followed = _text(place, "prompt", row.get("prompt")), row[named[0]]
     if named[0] != "turns":
         turns = [_text(place, named[0], followed)]
@@ -87,8 +84,8 @@ def _parsed(place: str, row: object) -> tuple[str, list[str], str | None]:
     for i, turn in enumerate(turns):
         if not turn.strip():
             name = named[0] if len(turns) == 1 else f"turns[{i}]"
-            raise DataError(f'{place}: "{name}" is empty: there is nothing to learn from it; drop the row')
-    return prompt, turns, split
+            raise DataError(f'{place}: "{name}" is empty: there is nothing to train on; drop the row')
+    return prompt, turns, row_split(place, row)
 
 
 def _text(place: str, key: str, value: object) -> str:
@@ -96,7 +93,7 @@ def _text(place: str, key: str, value: object) -> str:
         return value
     if isinstance(value, list | Mapping):
         raise DataError(
-            f'{place}: "{key}" is {shortened(value)}: expected a string; turn chat messages into one with the '
+            f'{place}: "{key}" is {shortened(value)}: expected a string; convert chat messages with the '
             "model's chat template (tokenizer.apply_chat_template(messages, tokenize=False)) first"
         )
     seen = "missing" if value is None else shortened(value)
@@ -112,8 +109,8 @@ def _example(place: str, prompt: Ints, turns: Sequence[Ints], split: str | None,
             learned.append(np.arange(at, at + len(turn)))
             if np.isin(turn[:-1], lm.eos_ids).any():
                 raise DataError(
-                    f"{place}: an end-of-text token stands within what the agent says, after which nothing more "
-                    'would be written; give a dialogue as "turns"'
+                    f"{place}: the agent's text goes on after an end-of-text token, which an agent could never "
+                    'write; give a dialogue as "turns"'
                 )
         parts.append(turn)
         at += len(turn)
@@ -125,13 +122,6 @@ def _refuse_long(places: Sequence[str], examples: Sequence[SFTExample], lm: Caus
     long = [i for i, example in enumerate(examples) if len(example.tokens) > room]
     if long:
         raise DataError(
-            f"{places[long[0]]}: the text has {len(examples[long[0]].tokens)} tokens with its end, and {room} have "
-            "room "
-            f"({len(long)} of {len(examples)} texts are too long): shorten or drop these, or raise the environment's "
-            "context"
+            f"{places[long[0]]}: the text has {len(examples[long[0]].tokens)} tokens with its end, and {room} fit "
+            f"({len(long)} of {len(examples)} texts are too long): shorten or drop these, or raise the context"
         )
-
-
-def _tell_unknown(named: str, examples: Sequence[SFTExample], lm: CausalLM) -> None:
-    if strange := lm.strange(example.tokens for example in examples):
-        log.warning("%s: %d of %d texts hold words that %s does not know", named, len(strange), len(examples), lm)

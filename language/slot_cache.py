@@ -1,7 +1,7 @@
-"""The fast memory: a KV cache in which each row has its own write position.
+"""The fast cache, in which each row has its own write position.
 
-Keys and values lie in one buffer a layer, (N, heads, capacity, head size). New tokens are written at their row's
-own positions, and a mask hides all that lies beyond them, so nothing ever needs clearing or moving.
+Keys and values are in one buffer per layer, (N, heads, capacity, head size). New tokens are written at their row's own
+positions, and a mask hides everything beyond them, so nothing is ever cleared or moved.
 """
 
 from __future__ import annotations
@@ -16,22 +16,24 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from .causal_lm import CausalLM
+from .hf import uses_sdpa
 from .memory import Ints, TokenMemory, padded
+from .transfer import PackedUpload
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BLOCK = 32  # buffers grow, and are read, in steps of this many positions
-COPIED = 1 << 22  # bytes of a layer's keys that may be copied to spare a forward
+COPIED = 1 << 22  # bytes of a layer's keys that may be copied to save a forward
 
 
 @dataclass
 class _Place:
-    """Where this forward reads and writes."""
+    """The positions that a forward reads and writes."""
 
     rows: Tensor | None  # (R,) None: all of them
     columns: Tensor  # (R, q) where new keys go
-    width: int  # how many positions are read; 0: only what is new
+    width: int  # how many positions are read; 0: only the new ones
     capacity: int
 
 
@@ -69,7 +71,7 @@ class _SlotLayer(CacheLayerMixin):
         return (keys, values) if place.rows is None else (keys[rows], values[rows])
 
     def get_seq_length(self) -> int:
-        return 0  # unknown as one number: positions and mask are always given
+        return 0  # rows differ; positions and mask are always given
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.place.width or query_length, 0
@@ -79,7 +81,7 @@ class _SlotLayer(CacheLayerMixin):
 
 
 class SlotCache(TokenMemory):
-    """For families with full attention and positions that can be given."""
+    """For families with full attention that take `position_ids`."""
 
     def __init__(self, lm: CausalLM, n: int) -> None:
         super().__init__(lm, n)
@@ -89,66 +91,75 @@ class SlotCache(TokenMemory):
         self._capacity = 0
         self._last_position = (lm.context or 1 << 30) - 1
 
-    def read(self, rows: Ints, tokens: Sequence[Ints]) -> Tensor:
+    def read(self, rows: Ints, tokens: Sequence[Ints], upload: PackedUpload | None = None) -> Tensor:
         """See `TokenMemory.read`; where few rows have a few tokens more, all are read in one forward."""
         counts = np.fromiter(map(len, tokens), np.int64, len(tokens))
         more = int(counts.sum()) - len(rows)
         if not (counts.all() and 0 < 2 * more <= len(rows) and self._copied(len(rows) + more) <= COPIED):
-            return super().read(rows, tokens)
+            return super().read(rows, tokens, upload)
         behind = np.cumsum(counts)  # every token becomes a row of its own that looks into its text's keys
         own = np.repeat(rows, counts)
         columns = self.lengths[own] + np.arange(behind[-1]) - np.repeat(behind - counts, counts)
-        hidden = self._forward(own, columns, np.concatenate(tokens)[:, None])[:, 0]
+        hidden = self._forward(own, columns, np.concatenate(tokens)[:, None], behind - 1, upload)
         self.lengths[rows] += counts
-        return hidden[torch.from_numpy(behind - 1).to(hidden.device)]
+        return hidden
 
     def _copied(self, n: int) -> int:
         keys = self._layers[0].keys
         return 0 if keys is None else n * keys[0].nbytes
 
-    def step(self, rows: Ints, tokens: Ints) -> Tensor:
+    def step(self, rows: Ints, tokens: Ints, upload: PackedUpload | None = None) -> Tensor:
         """Read one token in each of `rows`."""
         if 2 * len(rows) <= self.n:
-            return self._extend(rows, list(tokens[:, None]))
+            return self._extend(rows, list(tokens[:, None]), upload)
         # Most rows step: let all of them, where they lie. What the others write is hidden, and overwritten later.
         every = np.zeros(self.n, np.int64)
         every[rows] = tokens
-        hidden = self._forward(None, self.lengths, every[:, None])[:, 0]
+        wanted = None if np.array_equal(rows, np.arange(self.n)) else rows
+        hidden = self._forward(None, self.lengths, every[:, None], wanted, upload)
         self.lengths[rows] += 1
-        return hidden if np.array_equal(rows, np.arange(self.n)) else hidden[torch.from_numpy(rows).to(hidden.device)]
+        return hidden
 
-    def _extend(self, rows: Ints, tokens: Sequence[Ints]) -> Tensor:
-        counts = np.fromiter(map(len, tokens), np.int64, len(tokens))
-        hidden = self._forward(rows, self.lengths[rows], padded(tokens))
+    def _extend(self, rows: Ints, tokens: Sequence[Ints], upload: PackedUpload | None) -> Tensor:
+        counts, grid = np.fromiter(map(len, tokens), np.int64, len(tokens)), padded(tokens)
+        lasts = np.arange(len(rows)) * grid.shape[1] + counts - 1
+        hidden = self._forward(rows, self.lengths[rows], grid, lasts, upload)
         self.lengths[rows] += counts
-        return hidden[torch.arange(len(rows)), torch.from_numpy(counts - 1)]
+        return hidden
 
     @torch.no_grad()
-    def _forward(self, rows: Ints | None, lengths: Ints, tokens: Ints) -> Tensor:  # (R, q) -> (R, q, d)
+    def _forward(
+        self, rows: Ints | None, lengths: Ints, tokens: Ints, wanted: Ints | None, upload: PackedUpload | None
+    ) -> Tensor:  # (R, q) -> (W, d)
+        """Read tokens (R, q); states at the `wanted` ones of these laid flat, or at all of them."""
         q, device = tokens.shape[1], self.lm.device
+        upload = upload or PackedUpload(device)
         fresh = not lengths.any()
         needed = int(lengths.max()) + q
         if needed > self._capacity:
             self._capacity = _in_blocks(max(needed, min(needed + needed // 4, self._last_position + 1)))
         width = 0 if fresh else _in_blocks(needed)
-        columns = torch.from_numpy(lengths[:, None] + np.arange(q)).to(device)  # (R, q)
-        place = _Place(None if rows is None else torch.from_numpy(rows).to(device), columns, width, self._capacity)
+        keys = [None if x is None else upload.add(x) for x in (tokens, lengths[:, None] + np.arange(q), rows, wanted)]
+        ids, columns, own, at = (None if key is None else upload[key] for key in keys)
+        assert ids is not None
+        assert columns is not None  # (R, q)
+        place = _Place(own, columns, width, self._capacity)
         for layer in self._layers:
             layer.place = place
         seen = torch.arange(width or q, device=device) <= columns[:, :, None]  # (R, q, kv)
         out = self.lm.trunk(
-            input_ids=torch.from_numpy(tokens).to(device),
+            input_ids=ids,
             attention_mask=attention_mask(self.lm.model, seen[:, None]),
             position_ids=columns.clamp(max=self._last_position),
             past_key_values=self._cache,
             use_cache=True,
         )
-        hidden: Tensor = out.last_hidden_state
-        return hidden
+        hidden: Tensor = out.last_hidden_state.flatten(0, 1)  # (R · q, d)
+        return hidden if at is None else hidden[at]
 
     @property
     def bytes(self) -> int:
-        """Memory held."""
+        """Size of the cache."""
         buffers = [b for layer in self._layers for b in (layer.keys, layer.values) if b is not None]
         return sum(b.nbytes for b in buffers)
 
@@ -158,8 +169,8 @@ def _in_blocks(positions: int) -> int:
 
 
 def attention_mask(model: PreTrainedModel, seen: Tensor) -> Tensor:  # (R, 1, q, kv)
-    """True where a token may look, as this model's attention wants it told."""
-    if model.config._attn_implementation == "sdpa":
+    """The mask `seen`, True where a token may attend, in the form that this model's attention takes."""
+    if uses_sdpa(model):
         return seen
     lowest = torch.finfo(model.dtype).min
     return torch.zeros_like(seen, dtype=model.dtype).masked_fill(~seen, lowest)

@@ -1,4 +1,4 @@
-"""A tokenizer of whole words, for the small models that ship here and for environments of one's own."""
+"""A tokenizer of whole words, for small models."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 END, UNKNOWN = "<eos>", "<unk>"
-PIECE = r" ?[^\W\d_]+(?:'[^\W\d_]+)*| ?\d| ?[^\w\s]|\n"  # a word or sign with the space before it; digits one by one
-SPACE = "\u2581"  # a space that belongs to a token
+PIECE = r" ?[^\W\d_]+(?:'[^\W\d_]+)*| ?\d| ?[^\w\s]|\n"  # a word, digit or sign with its space
+SPACE = "\u2581"  # the space of a token
 
 
 def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Build a tokenizer of every word in `texts`; text comes back from it exactly as it went in.
+    """Build a tokenizer of every word in `texts`, which decodes text exactly as it was.
 
-    A text's first word counts as one with a space before it, so it is the same token at the start and in the midst.
+    A text's first word is encoded as if a space came before it: one token, wherever it stands.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

@@ -1,4 +1,4 @@
-"""Writing many texts with a model: slots are refilled as texts end, so no step is spent on padding."""
+"""Generation of many texts: a slot whose text ends takes the next prompt, so no step is spent on padding."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from ..records.checks import count
 from .causal_lm import CausalLM
 from .families import make_memory
 from .memory import Ints
-from .sampling import check_sampling, sample
+from .sampling import check_drawn, check_sampling, draw
+from .transfer import PackedUpload, to_host
 
 
 @dataclass
 class Written:
-    """What a model wrote after a prompt."""
+    """What a model generated after a prompt."""
 
     prompt: Ints
-    tokens: list[int] = field(default_factory=list)  # the end-of-text token included, where it was reached
+    tokens: list[int] = field(default_factory=list)  # with the end-of-text token, if there is one
     logprobs: list[float] = field(default_factory=list)
     finish_reason: str = "length"  # or "eos"
 
@@ -36,21 +38,20 @@ def generate(
     seed: int = 0,
     slots: int = 64,
 ) -> list[Written]:
-    """Continue each prompt of token ids, in order. A text's randomness depends on `seed` and its place alone."""
+    """Continue each prompt of token ids. A text's random numbers depend only on `seed` and its index."""
     check_sampling(temperature, top_k, top_p)
-    for name, count in (("max_new_tokens", max_new_tokens), ("slots", slots)):
-        if count < 1:
-            raise ValueError(f"{name} is {count!r}: expected at least 1")
+    for name, value in (("max_new_tokens", max_new_tokens), ("slots", slots)):
+        count(name, value)
     texts = [Written(np.asarray(prompt, np.int64)) for prompt in prompts]
     for i, text in enumerate(texts):
         if not len(text.prompt):
-            raise ValueError(f"prompt {i} is empty: a model needs at least one token to go on from")
+            raise ValueError(f"prompt {i} is empty: a model needs at least one token")
         for token in text.prompt[(text.prompt < 0) | (text.prompt >= lm.vocab_size)]:
-            raise ValueError(f"prompt {i} has the token {token}: expected 0 to {lm.vocab_size - 1}, as {lm} has them")
+            raise ValueError(f"prompt {i} has the token {token}: expected 0 to {lm.vocab_size - 1}")
         if lm.context is not None and len(text.prompt) + max_new_tokens > lm.context:
             raise ValueError(
-                f"prompt {i} has {len(text.prompt)} tokens, which with max_new_tokens={max_new_tokens} exceeds the "
-                f"{lm.context} positions of {lm}: shorten the prompt or ask for fewer tokens"
+                f"prompt {i} has {len(text.prompt)} tokens, and max_new_tokens is {max_new_tokens}: together more than "
+                f"the {lm.context} positions of {lm}; shorten the prompt or lower max_new_tokens"
             )
     n = min(slots, len(texts))
     draws = [np.random.default_rng([seed, i]) for i in range(len(texts))]
@@ -59,9 +60,13 @@ def generate(
     reads = [text.prompt for text in texts[:n]]
     live = np.arange(n)
     while len(live):
-        hidden = memory.read(live, [reads[slot] for slot in live])
-        uniform = torch.tensor([draws[running[slot]].random() for slot in live], device=hidden.device)
-        tokens, logprobs = sample(lm.head(hidden), temperature=temperature, top_k=top_k, top_p=top_p, uniform=uniform)
+        upload = PackedUpload(lm.device)
+        uniform = upload.add(np.array([draws[running[slot]].random() for slot in live], np.float32))
+        hidden = memory.read(live, [reads[slot] for slot in live], upload)
+        tokens, logprobs = to_host(
+            *draw(lm.head(hidden), temperature=temperature, top_k=top_k, top_p=top_p, uniform=upload[uniform])
+        )
+        check_drawn(logprobs)
         ended = []
         for slot, token, logprob in zip(live.tolist(), tokens.tolist(), logprobs.tolist(), strict=True):
             text = texts[running[slot]]

@@ -26,7 +26,7 @@ from ..language import CausalLM, load
 from ..language.causal_lm import ASSETS
 from ..language.fit import FitConfig, NextTokens, fit, mean_loss
 from ..language.word_tokenizer import END, word_tokenizer
-from ..records.run_checkpoints import checkpoint_steps
+from ..records.run import Run
 from ..reward_models import Ensemble, RewardModel, TrainConfig, distill, evaluate, train
 from ..reward_models.text.config import MODEL_FOLDER
 from ..reward_models.text.folder import ASSETS as REWARD_MODEL_ASSETS
@@ -128,7 +128,7 @@ def make_reward_model(folder: Path, run: Path, resume: bool = False) -> dict[str
         shutil.rmtree(run, ignore_errors=True)
 
     def place(name: str) -> dict[str, Any]:
-        return {"run": run / name, "resume": resume and bool(checkpoint_steps(run / name))}
+        return {"run": run / name, "resume": resume and bool(Run(run / name).steps())}
 
     teachers = []
     for seed in range(TEACHERS):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from .checks import SPLITS
 from .folder import write_file
 
 
@@ -43,6 +45,14 @@ def parse_jsonl(lines: Iterable[str], name: str, expected: str) -> list[tuple[st
         except (ValueError, RecursionError) as error:  # not only JSONDecodeError: a number may have too many digits
             raise DataError(f"{place}: not JSON ({error}); expected {expected}") from None
     return rows
+
+
+def row_split(place: str, row: Mapping[Any, Any]) -> str | None:
+    """Return the "split" that a row of data names, if it names one."""
+    split = row.get("split")
+    if split is not None and split not in SPLITS:
+        raise DataError(f"{place}: the split is {shortened(split)}, expected one of {list(SPLITS)}")
+    return split
 
 
 def write_jsonl(path: str | os.PathLike[str], rows: Iterable[object]) -> None:

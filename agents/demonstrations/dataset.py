@@ -20,7 +20,7 @@ from ..experience.rollout import Minibatch, split_evenly
 from ..policies import LanguageModelPolicy, Policy
 from ..policies.language_model import tokens_at_once
 from ..policies.text_memory import Texts, is_continuation
-from ..settings.seeding import derive
+from ..settings.seeding import Stream, derive_seed
 from .demonstrations import Demonstrations, Episode, Prefixes
 
 Ints = NDArray[np.int64]
@@ -249,7 +249,9 @@ class EpochSampler:
         return batch
 
     def _shuffled(self) -> list[Ints]:
-        return self.material.batches(self.batch_size, np.random.default_rng(derive(self.seed, 7, self.epoch)))
+        return self.material.batches(
+            self.batch_size, np.random.default_rng(derive_seed(self.seed, Stream.DEMONSTRATIONS, self.epoch))
+        )
 
 
 def make_dataset(

@@ -1,4 +1,4 @@
-"""Playing an expert and keeping what it saw and did."""
+"""Recording an expert's episodes as demonstrations."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ..agent import Agent
 from ..environment.adapter import EnvAdapter
 from ..environment.masks import Mask, pack
+from ..environment.play import Act, play
 from ..environment.spaces import ActionCodec, Array, Leaves
-from ..environment.vectorize import EnvLike, remake, vectorize
+from ..environment.vectorize import EnvLike
 from ..policies.text_memory import is_continuation
+from ..training.evaluation import playing_env
+from ..training.learner import Learner
 from .demonstrations import Demonstrations, Episode, Prefixes
 
 Expert = Callable[[Any], Any]  # an observation to an action, both as the environment gives and takes them
 
 
 def record(
-    expert: Agent | Expert,
+    expert: Learner | Expert,
     env: EnvLike | None = None,
     n_episodes: int = 10,
     seed: int = 0,
@@ -31,54 +33,31 @@ def record(
     n_envs: int = 10,
     env_kwargs: Mapping[str, Any] | None = None,
 ) -> Demonstrations:
-    """Play `n_episodes` and return them.
+    """Play `n_episodes` and return them as demonstrations.
 
     Args:
-        expert: an agent, which plays in its own kind of environment unless told otherwise; or a function from one
-            observation to one action. It is asked slot by slot, so one that remembers needs `n_envs=1`
+        expert: an agent, which by default plays in its own kind of environment; or a function from one observation to
+            one action. A function is called slot by slot: one that keeps a memory needs `n_envs=1`
         env: an environment's id, an environment, or a vector environment
-        n_episodes: how many; every slot plays its share, so that short ones are not kept more often than long ones
-        seed: of the environments, and of an agent's draws
-        deterministic: an agent's likeliest actions instead of drawn ones; for texts draw, or each is written alike
-        n_envs: slots played side by side, where the environment can be made more than once
+        n_episodes: how many, shared equally between the environments
+        seed: of the environments, and of an agent's sampled actions
+        deterministic: an agent's most likely actions instead of sampled ones; sample texts, or all will be the same
+        n_envs: environments stepped side by side, if more than one can be made
         env_kwargs: arguments for an environment that is given as an id
     """
-    if n_episodes < 1:
-        raise ValueError(f"n_episodes={n_episodes}: accepted is at least 1")
-    n_envs = min(n_envs, n_episodes)
-    if env is not None:
-        made = vectorize(env, n_envs, env_kwargs)
-    elif not isinstance(expert, Agent) or expert.env.recipe is None:
-        raise ValueError("env is missing: the expert's environment cannot be made from its spec; pass env=…")
-    else:
-        recipe = expert.env.recipe
-        made = remake({**recipe, "kwargs": {**recipe["kwargs"], **(env_kwargs or {})}}, n_envs)
-    adapter = EnvAdapter(made)
-    n_envs = adapter.n_envs
-    share = np.full(n_envs, n_episodes // n_envs) + (np.arange(n_envs) < n_episodes % n_envs)
-    slots = [_Slot(adapter.reference_model is not None) for _ in range(n_envs)]
+    agent: Any = expert if hasattr(expert, "player") else None
+    adapter = playing_env(agent, env, min(n_envs, n_episodes), env_kwargs)
+    slots = [_Slot(adapter.is_text) for _ in range(adapter.n_envs)]
     episodes: list[Episode] = []
-    with contextlib.ExitStack() as held:
-        held.callback(adapter.close)
-        if isinstance(expert, Agent):
-            held.enter_context(expert.threads())
-            player = expert.player(n_envs, seed)
-        observation, starts = adapter.reset(seed), np.ones(n_envs, bool)
-        while share.any():
-            masks, said = adapter.masks, None
-            if isinstance(expert, Agent):
-                actions, said = player(observation, starts, masks, deterministic)
-            else:
-                actions = _ask(expert, adapter, observation)
-            result = adapter.step(actions, said)
-            taken = adapter.codec.to_env(actions)
-            for row in np.flatnonzero(result.valid & (share > 0)).tolist():
-                slots[row].add(tuple(leaf[row] for leaf in observation), taken[row], masks, row, result.reward[row])
-                if result.terminated[row] or result.truncated[row]:
-                    episodes.append(slots[row].episode(adapter.codec))
-                    share[row] -= 1
-            observation, starts = result.observation, result.starts
-    if len({episode.masks is None for episode in episodes}) > 1:  # told only from some episode on
+    with contextlib.closing(adapter), agent.threads() if agent else contextlib.nullcontext():
+        act: Act = agent.player(adapter.n_envs, seed, deterministic) if agent else _asking(expert, adapter)
+        for step in play(adapter, act, n_episodes, seed):
+            taken = adapter.codec.to_env(step.actions)
+            for row in np.flatnonzero(step.counts).tolist():
+                seen = tuple(leaf[row] for leaf in step.observation)
+                slots[row].add(seen, taken[row], step.masks, row, step.result.reward[row])
+            episodes += [slots[row].episode(adapter.codec) for row in step.ended]
+    if len({episode.masks is None for episode in episodes}) > 1:  # masks appeared after some episodes
         episodes = [_with_masks(episode, adapter.codec) for episode in episodes]
     return Demonstrations(episodes)
 
@@ -92,13 +71,18 @@ def structured(space: spaces.Space[Any], leaves: Iterator[Array]) -> Any:
     return next(leaves)
 
 
-def _ask(expert: Expert, adapter: EnvAdapter, observation: Leaves) -> Array:
-    """A function's actions for every slot."""
-    seen = [structured(adapter.observation_space, (leaf[i] for leaf in observation)) for i in range(adapter.n_envs)]
-    try:
-        return adapter.codec.from_env(np.stack([np.asarray(expert(one)) for one in seen]))
-    except ValueError as error:
-        raise ValueError(f"the expert returned {error}") from None
+def _asking(expert: Any, adapter: EnvAdapter) -> Act:
+    """An expert that is a function, as one that acts in every slot."""
+
+    def act(observation: Leaves, starts: NDArray[np.bool_], masks: Mask | None) -> tuple[Array, None]:
+        space, n = adapter.observation_space, adapter.n_envs
+        seen = [structured(space, (leaf[i] for leaf in observation)) for i in range(n)]
+        try:
+            return adapter.codec.from_env(np.stack([np.asarray(expert(one)) for one in seen])), None
+        except ValueError as error:
+            raise ValueError(f"the expert returned {error}") from None
+
+    return act
 
 
 class _Slot:

@@ -1,14 +1,16 @@
 """The one adapter between an agent and its environments.
 
-Whatever is given (an id, an environment, a vector environment; any autoreset mode), the agent sees a batch of
-slots that never stops: each step says which rows were real, which episodes ended and with what, and which rows
-open a new one. The three things an environment may ask of its agent live here too and nowhere else in `agents`:
-`policy_logprob` (announced before a step), `reference_model`, and `settle()` (penalties paid after the fact).
+Whatever is given (an id, an environment, a vector environment; any autoreset mode), the agent sees a batch of slots
+that never stops: each step says which rows were real steps, which episodes ended and how, and which rows start a new
+one. What a text environment asks of its agent is here too and nowhere else in `agents`: `policy_logprob` (set before
+a step), `reference_model`, and `settle()` (the pending KL penalties).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from ...language.growing_texts import growing_lengths
 from .attributes import EnvAttributes
 from .episode_info import EpisodeInfo, EpisodeInfoReader
 from .masks import Mask, MaskSource, require_an_action
@@ -26,26 +29,26 @@ Flags = NDArray[np.bool_]
 
 
 class EnvError(RuntimeError):
-    """An environment broke its contract."""
+    """An environment did not keep to its interface."""
 
 
 @dataclass(slots=True)
 class StepResult:
-    """What one step of all slots brought."""
+    """One step of all slots."""
 
     observation: Leaves  # to act on next, each leaf (N, ...)
-    starts: Flags  # (N,) rows whose observation opens an episode
+    starts: Flags  # (N,) rows whose observation is an episode's first
     reward: NDArray[np.float64]  # (N,)
     terminated: Flags  # (N,)
-    truncated: Flags  # (N,) cut short: the learner bootstraps from `final`
+    truncated: Flags  # (N,) and not terminated: the learner bootstraps from `final`
     valid: Flags  # (N,) False where the step was spent on a reset (NEXT_STEP)
-    kl: NDArray[np.float64] | None  # (N,) log π − log π_ref of the actions, where the environment says it at once
-    told: EpisodeInfo  # what the environment says of the episodes that have ended
+    kl: NDArray[np.float64] | None  # (N,) log π − log π_ref of the actions, where the environment reports it at once
+    episode_info: EpisodeInfo  # what the environment reports of episodes that have ended, by slot
     final: Leaves | None  # the last observations of the truncated rows, in row order
 
 
 class EnvAdapter:
-    """A batch of environment slots in one dialect."""
+    """Any environment as a batch of slots with one interface."""
 
     def __init__(self, made: Vectorized) -> None:
         self.vector_env, self.recipe, self.owned = made.env, made.recipe, made.owned
@@ -55,44 +58,69 @@ class EnvAdapter:
         self.leaf_spaces = leaf_spaces(self.observation_space)
         self.codec = ActionCodec(self.action_space)
         if "autoreset_mode" not in self.vector_env.metadata:
-            log.warning("%s does not say its autoreset_mode in its metadata: taken for NEXT_STEP", self.vector_env)
+            log.warning("%s does not say its autoreset_mode in its metadata: assuming NEXT_STEP", self.vector_env)
         self.autoreset = AutoresetMode(self.vector_env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._floats = [i for i, leaf in enumerate(self.leaf_spaces) if np.issubdtype(leaf.dtype, np.floating)]
         self._spent = np.zeros(self.n_envs, bool)  # NEXT_STEP: rows whose next step is a reset
         self.masks: Mask | None = None
-        reach = self._reach = EnvAttributes(self.vector_env)
+        attributes = self._attributes = EnvAttributes(self.vector_env)
         choices = self.codec.choices
-        self._mask_source = MaskSource(reach, self.n_envs, sum(choices)) if choices else None
-        self.announces = reach.has("policy_logprob")
-        self.settles = reach.has("settle")
-        self._settles_kl = reach.has("settled_kl")
-        self._endings = EpisodeInfoReader()
-        self.reference_model: Any = reach.get("reference_model") if reach.has("reference_model") else None
+        self._mask_source = MaskSource(attributes, self.n_envs, sum(choices)) if choices else None
+        self.wants_logprobs = attributes.has("policy_logprob")
+        self.settles = attributes.has("settle")
+        self._reports_settled_kl = attributes.has("settled_kl")
+        self._episode_info = EpisodeInfoReader()
+        self.reference_model: Any = attributes.get("reference_model") if attributes.has("reference_model") else None
         self.horizon = 2 * (made.max_episode_steps or 0)  # steps in which two episodes fit, if known
-        self._stateful = reach.has("get_state") and reach.has("set_state")
+        self._stateful = attributes.has("get_state") and attributes.has("set_state")
+        # Only of the environment itself: a wrapper may keep what it sees.
+        bare = attributes.native and self.vector_env is attributes.base
+        self._can_share = bare and attributes.has("copies_observations")
+        self._shares = False
+
+    def share_observations(self, wanted: bool) -> None:
+        """Whether to take observations that are not copied, where the environment has such (`language.growing_texts`).
+
+        Whoever wants them keeps none beyond the next step.
+        """
+        self._shares = wanted and self._can_share
+
+    @contextlib.contextmanager
+    def _sharing(self) -> Iterator[None]:
+        """Let the environment copy nothing while the block runs; others who step it get copies."""
+        if not self._shares:
+            yield
+            return
+        before, self._attributes.base.copies_observations = self._attributes.base.copies_observations, False
+        try:
+            yield
+        finally:
+            self._attributes.base.copies_observations = before
 
     def reset(self, seed: int | None = None, state: list[Any] | None = None) -> Leaves:
         """Begin an episode in every slot; `state` (from `get_state`) is put back after seeding."""
-        observation, info = self.vector_env.reset(seed=seed)
-        if state is not None and self._stateful and self._reach.call_each("set_state", state):
-            observation, info = self.vector_env.reset()
+        with self._sharing():
+            observation, info = self.vector_env.reset(seed=seed)
+            if state is not None and self._stateful and self._attributes.call_each("set_state", state):
+                observation, info = self.vector_env.reset()
         self._spent[:] = False
         self._read_masks(info)
         self._check_masks()
         return self._leaves(observation)
 
     def step(self, actions: Array, logprobs: Array | None = None) -> StepResult:
-        """Take the policy's actions (N, ...), announced with their log-probabilities where the environment asks."""
-        if self.announces and logprobs is not None:
-            self._reach.set("policy_logprob", logprobs)
-        observation, reward, terminated, truncated, info = self.vector_env.step(self.codec.to_env(actions))
+        """Take the policy's actions (N, ...); their log-probabilities are passed on to environments that want them."""
+        if self.wants_logprobs and logprobs is not None:
+            self._attributes.set("policy_logprob", logprobs)
+        with self._sharing():
+            observation, reward, terminated, truncated, info = self.vector_env.step(self.codec.to_env(actions))
         reward = np.asarray(reward, np.float64)
         if not np.isfinite(reward).all():
             raise EnvError(_not_finite("reward", np.flatnonzero(~np.isfinite(reward))))
         leaves = self._leaves(observation)
         valid, ended = ~self._spent, terminated | truncated
         same_step = self.autoreset is AutoresetMode.SAME_STEP
-        told = self._endings.read(info, ended, valid & ~ended, same_step=same_step)
+        episode_info = self._episode_info.read(info, ended, valid & ~ended, same_step=same_step)
         kl = self._kl(info, logprobs, valid) if logprobs is not None else None
         truncated = truncated & ~terminated
         final: Leaves | None = None
@@ -103,72 +131,80 @@ class EnvAdapter:
         if self.autoreset is AutoresetMode.NEXT_STEP:
             starts, self._spent = self._spent, ended
         elif self.autoreset is AutoresetMode.DISABLED and ended.any():
-            observation, info = self.vector_env.reset(options={"reset_mask": ended})
+            with self._sharing():
+                observation, info = self.vector_env.reset(options={"reset_mask": ended})
             leaves = self._leaves(observation)
             self._read_masks(info, ended)
         self._check_masks()
-        return StepResult(leaves, starts, reward, terminated, truncated, valid, kl, told, final)
+        return StepResult(leaves, starts, reward, terminated, truncated, valid, kl, episode_info, final)
 
     def announce_settling(self) -> None:
-        """Tell environments that ask that somebody here settles, so that no reward will carry the penalties."""
+        """Take over the deferred KL penalties: from now on `settle` collects them, and no reward includes them."""
         if self.settles:
-            self._reach.call("settle")
+            self._attributes.call("settle")
 
     def settle(self, counts: NDArray[np.int64]) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]] | None]:
-        """What each slot still owes, to be added to its rewards in order: nothing, or `counts` penalties.
+        """The pending KL penalties by slot, to be added to its rewards in order: none, or `counts` of them.
 
-        And the KL of each penalised token, where the environment says so.
+        And the KL of each of those tokens, where the environment reports it.
         """
-        penalties = [np.asarray(slot, np.float64).reshape(-1) for slot in self._reach.call("settle")]
+        penalties = [np.asarray(slot, np.float64).reshape(-1) for slot in self._attributes.call("settle")]
         for row, (slot, due) in enumerate(zip(penalties, counts, strict=True)):
             if len(slot) not in (0, due):
                 raise EnvError(
                     f"settle() returned {len(slot)} penalties for slot {row}: expected {due}, one for each step "
-                    "since it was last called, in order, or none where every step has been penalised"
+                    "since it was last called, in order, or none if no penalty is pending"
                 )
-        if not self._settles_kl:
+        if not self._reports_settled_kl:
             return penalties, None
-        return penalties, [np.asarray(slot, np.float64).reshape(-1) for slot in self._reach.call("settled_kl")]
+        return penalties, [np.asarray(slot, np.float64).reshape(-1) for slot in self._attributes.call("settled_kl")]
+
+    @property
+    def is_text(self) -> bool:
+        """Whether episodes are texts: there is a reference model to start from."""
+        return self.reference_model is not None
 
     @property
     def kl_coef(self) -> float:
-        """β, what a nat of KL costs."""
-        return float(self._reach.get("kl_coef"))
+        """β, the weight of the KL penalty."""
+        return float(self._attributes.get("kl_coef"))
 
     @kl_coef.setter
     def kl_coef(self, value: float) -> None:
-        self._reach.set("kl_coef", value if self._reach.native else [value] * self.n_envs)
+        self._attributes.set("kl_coef", value if self._attributes.native else [value] * self.n_envs)
 
     @property
     def has_kl_penalty(self) -> bool:
-        """Whether there is a β to set."""
-        return self._reach.has("kl_coef")
+        """Whether the environment has a KL penalty."""
+        return self._attributes.has("kl_coef")
 
     def get_state(self) -> list[Any] | None:
-        """The slots' cursors and random states, where the environment keeps them as plain JSON."""
+        """The slots' prompt positions and random states, if the environment offers them."""
         if not self._stateful:
             return None
         try:
-            state: list[Any] = json.loads(json.dumps(list(self._reach.call("get_state"))))
+            state: list[Any] = json.loads(json.dumps(list(self._attributes.call("get_state"))))
         except TypeError as error:
             raise EnvError(f"get_state() must return plain JSON, so that a checkpoint can keep it: {error}") from None
         return state
 
     @property
     def step_info_names(self) -> list[str]:
-        """What infos tell of steps, not of episodes, as far as it has shown."""
-        return sorted(self._endings.of_steps)
+        """Names in infos that were seen on steps within an episode, so that they describe steps, not episodes."""
+        return sorted(self._episode_info.of_steps)
 
     @step_info_names.setter
     def step_info_names(self, names: list[str]) -> None:
-        self._endings.of_steps.update(names)
+        self._episode_info.of_steps.update(names)
 
     def close(self) -> None:
-        """Close what this environment made itself."""
+        """Close the environments, if they were made here."""
         if self.owned:
             self.vector_env.close()
 
     def _leaves(self, observation: Any) -> Leaves:
+        if self._shares and growing_lengths(observation) is not None:
+            return (observation,)
         leaves = tuple(leaf.copy() for leaf in leaves_of(self.observation_space, observation))
         self._check(leaves, np.arange(len(leaves[0])))
         return leaves

@@ -121,3 +121,10 @@ class ActionCodec:
             i = int(np.flatnonzero(outside)[0])
             raise ValueError(f"action {actions[i].tolist()} at step {i}: the action space is {self.space}{remedy}")
         return numbers
+
+
+def is_image(space: spaces.Space[Any]) -> bool:
+    """Whether a leaf is a picture: bytes from 0 to 255 in three dimensions."""
+    if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or len(space.shape) != 3:
+        return False
+    return bool((space.low == 0).all() and (space.high == 255).all())

@@ -56,13 +56,13 @@ def vectorize(env: EnvLike, n_envs: int, kwargs: Mapping[str, Any] | None = None
     return Vectorized(single, _recipe(env.spec), False, _limit(env.spec))
 
 
-def remake(recipe: Recipe, n_envs: int) -> Vectorized:
-    """Make an environment from a checkpoint's recipe, importing nothing that is not imported already."""
+def remake(recipe: Recipe, n_envs: int, changes: Mapping[str, Any] | None = None) -> Vectorized:
+    """Make an environment again, with some arguments changed; imports nothing that is not imported already."""
     if recipe["id"] not in registry:
         raise ValueError(
             f"the environment {recipe['id']!r} is not registered: import the package that registers it, or pass env=…"
         )
-    return vectorize(str(recipe["id"]), n_envs, recipe["kwargs"])
+    return vectorize(str(recipe["id"]), n_envs, {**recipe["kwargs"], **(changes or {})})
 
 
 def _find(env_id: str) -> EnvSpec:

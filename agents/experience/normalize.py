@@ -40,7 +40,7 @@ class ObservationNorm(nn.Module):
 
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
-        """Take a batch (M, *shape) into the statistics (Chan's parallel formula)."""
+        """Add a batch (M, *shape) to the statistics."""
         x = x.double()
         count = self.count + len(x)
         delta = x.mean(0) - self.mean
@@ -97,3 +97,11 @@ class RewardNorm:
         self.mean, self.var, self.count = state["mean"], state["var"], state["count"]
         if len(state["returns"]) == len(self.returns):  # else other environments, and their episodes begin anew
             self.returns = np.asarray(state["returns"], np.float64)
+
+
+def _combined(mean: Any, var: Any, count: Any, batch_mean: Any, batch_var: Any, n: int) -> tuple[Any, Any, Any]:
+    """Mean, variance and count of two samples together (Chan's parallel formula)."""
+    total = count + n
+    delta = batch_mean - mean
+    spread = var * count + batch_var * n
+    return mean + delta * n / total, (spread + delta**2 * count * n / total) / total, total

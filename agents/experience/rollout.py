@@ -13,9 +13,8 @@ from torch import Tensor
 
 from ..environment.masks import unpack
 from ..environment.spaces import Leaves
+from .returns import Flags, Floats, gae
 
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 Segments = NDArray[np.int64]  # (S, 3): slot, first step, one past the last
 
 
@@ -41,30 +40,6 @@ class Minibatch:
     advantages: Tensor  # (M,)
     returns: Tensor  # (M,)
     masks: Tensor | None  # (M, A) bool
-
-
-def gae(
-    rewards: Floats,
-    values: Floats,
-    next_values: Floats,
-    terminated: Flags,
-    ended: Flags,
-    gamma: float,
-    gae_lambda: float,
-) -> Floats:
-    """Generalised advantage estimation over (T, N).
-
-    `next_values` are the critic's values of the state each step led to: of the final observation where an
-    episode was cut short, anything where it terminated.
-    """
-    deltas = rewards + gamma * np.where(terminated, 0.0, next_values) - values
-    decay = gamma * gae_lambda * ~ended
-    advantages = np.empty_like(deltas)
-    running = np.zeros(deltas.shape[1])
-    for t in range(len(deltas) - 1, -1, -1):
-        running = deltas[t] + decay[t] * running
-        advantages[t] = running
-    return advantages
 
 
 @dataclass
@@ -95,13 +70,17 @@ class Rollout:
         return self.terminated | self.truncated
 
     def estimate_advantages(self, gamma: float, gae_lambda: float) -> None:
-        """Fill in `advantages` and the critic's targets `returns`."""
+        """Set advantages by GAE, and the critic's targets to advantages + values."""
         values = self.values.double().cpu().numpy()
         advantages = gae(self.rewards, values, self.next_values, self.terminated, self.ended, gamma, gae_lambda)
+        self.set_advantages(advantages, advantages + values)
+
+    def set_advantages(self, advantages: Floats, returns: Floats) -> None:
+        """Set what the policy (`advantages`) and the critic (`returns`) learn from, (T, N) each."""
         device = self.values.device
         self._whole.clear()
         self.advantages = torch.from_numpy(advantages.astype(np.float32)).to(device)
-        self.returns = torch.from_numpy((advantages + values).astype(np.float32)).to(device)
+        self.returns = torch.from_numpy(returns.astype(np.float32)).to(device)
 
     def minibatches(self, batch_size: int, rng: np.random.Generator, whiten: bool = False) -> Iterator[Minibatch]:
         """Yield every valid step once, in shuffled minibatches of about `batch_size` steps.

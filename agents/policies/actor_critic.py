@@ -116,9 +116,9 @@ class ActorCritic(nn.Module):
         return None if masks is None else torch.from_numpy(masks).to(self.device)
 
     def values(self, log: StepLog, acts: Sequence[Act]) -> Tensor:
-        """See `Policy.values`: every act has told its own."""
-        told = [act.value for act in acts if act.value is not None]
-        return torch.stack([*told, self.value(log.last, acts[-1].memory)])
+        """See `Policy.values`: each act already has its value."""
+        known = [act.value for act in acts if act.value is not None]
+        return torch.stack([*known, self.value(log.last, acts[-1].memory)])
 
     def microbatches(self, batch: Minibatch) -> Iterable[tuple[Minibatch, float]]:
         """All of it: small networks take any minibatch at once."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from ..environment.spaces import leaf_spaces
+from ..environment.spaces import is_image, leaf_spaces
 from ..experience.normalize import ObservationNorm
 
 EMBED_ABOVE = 512  # a Discrete with more values than this is embedded, not one-hot
@@ -116,13 +116,6 @@ class ImageEncoder(nn.Module):
 
 
 LeafEncoder = VectorEncoder | ChoiceEncoder | ImageEncoder
-
-
-def is_image(space: spaces.Space[Any]) -> bool:
-    """Whether a leaf is a picture: bytes from 0 to 255 in three dimensions."""
-    if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or len(space.shape) != 3:
-        return False
-    return bool((space.low == 0).all() and (space.high == 255).all())
 
 
 def _leaf_encoder(space: spaces.Space[Any], normalize: bool) -> LeafEncoder:

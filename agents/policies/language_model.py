@@ -13,8 +13,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ...language import CausalLM, sample
+from ...language import CausalLM
 from ...language.logprobs import at_once, logprobs_and_entropy, read_layers
+from ...language.sampling import draw
+from ...language.transfer import PackedUpload
 from ..environment.masks import Mask
 from ..environment.spaces import Leaves
 from ..experience.rollout import Minibatch
@@ -35,6 +37,7 @@ class LanguageModelPolicy:
     """
 
     by_segments: ClassVar[bool] = True
+    keeps_observations: ClassVar[bool] = False  # but copies what is new in them: they may be the environment's own
 
     def __init__(
         self,
@@ -87,12 +90,14 @@ class LanguageModelPolicy:
         generator: torch.Generator | None = None,
     ) -> Act:
         """See `Policy.act`."""
-        states = memory.read(observation[0], starts)
-        allowed = None if masks is None else torch.from_numpy(masks).to(states.device)
-        token, log_prob = sample(
+        upload = PackedUpload(self.lm.device)
+        held = None if masks is None else upload.add(masks)
+        states = memory.read(observation[0], starts, upload)
+        allowed = None if held is None else upload[held]
+        token, log_prob = draw(
             self.lm.head(states), temperature=0.0 if deterministic else 1.0, allowed=allowed, generator=generator
         )
-        return Act(token, log_prob, memory)
+        return Act(token, log_prob, memory, unchecked=True)
 
     def value(self, observation: Leaves, memory: TextMemory, rows: NDArray[np.int64] | None = None) -> Tensor:
         """See `Policy.value`; whatever was read of a text, it is read whole."""

@@ -16,8 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ...language.sampling import check_drawn
+from ...language.transfer import to_host
 from ..environment.masks import Mask
-from ..environment.spaces import Leaves
+from ..environment.spaces import Array, Leaves
 from ..experience.rollout import Minibatch, ObservationLog
 
 Flags = NDArray[np.bool_]
@@ -32,6 +34,14 @@ class Act:
     log_prob: Tensor  # (N,)
     memory: Memory
     value: Tensor | None = None  # (N,), where the policy knows it at once
+    unchecked: bool = False  # nobody has seen yet whether the log-probabilities are finite
+
+    def on_host(self) -> tuple[Array, Array]:
+        """Actions and log-probabilities as arrays, in one copy and checked."""
+        action, log_prob = to_host(self.action, self.log_prob)
+        if self.unchecked:
+            check_drawn(log_prob)
+        return action, log_prob
 
 
 @dataclass(slots=True)

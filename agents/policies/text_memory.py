@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...language import CausalLM, make_memory
+from ...language.growing_texts import copy_new_tokens, growing_lengths, is_new_text
 from ...language.logprobs import by_length, read_layers, read_whole
 from ...language.memory import padded
+from ...language.transfer import PackedUpload
 from ..environment.spaces import Leaves
 from ..experience.rollout import Segments, steps_of
 
@@ -36,12 +38,17 @@ class TextMemory:
         self.cache.reset(rows)
         self.tokens[rows] = -1
 
-    def read(self, tokens: Ints, starts: Flags) -> Tensor:  # (N, context) -> (N, d)
+    def read(self, tokens: Ints, starts: Flags, upload: PackedUpload | None = None) -> Tensor:  # (N, context) -> (N, d)
         """Read what is new, or all of a text that is new, and return the states at the last tokens."""
-        ends = checked_lengths(tokens)
-        self.forget(np.flatnonzero(starts | ~is_continuation(self.tokens, tokens)))
-        self.tokens = tokens.copy()
-        return self.cache.catch_up(np.arange(self.n), tokens, ends)
+        ends = growing_lengths(tokens)
+        if ends is None:
+            ends = checked_lengths(tokens)
+            self.forget(np.flatnonzero(starts | ~is_continuation(self.tokens, tokens)))
+            self.tokens = tokens.copy()
+        else:
+            self.forget(np.flatnonzero(is_new_text(self.tokens, self.cache.lengths, tokens, ends, starts)))
+            copy_new_tokens(self.tokens, self.cache.lengths, tokens, ends)
+        return self.cache.catch_up(np.arange(self.n), tokens, ends, upload)
 
 
 def is_continuation(before: Ints, now: Ints) -> Any:  # (…, context) each -> (…,) bool
@@ -116,6 +123,7 @@ class TextLog:
         self._began: list[Ints] = []  # by step (N,): at which step the slot's text was first seen
         self._texts: dict[tuple[int, int], Ints] = {}  # by slot and that step
         self._last: Ints = np.empty((0, 0), np.int64)
+        self._own = False  # whether that is the log's own array, into which it takes what growing texts gain
         self._opens: Flags = np.empty(0, bool)
         self._stacked: tuple[Ints, Ints] | None = None  # both as (T, N)
 
@@ -123,13 +131,30 @@ class TextLog:
         """Record one step."""
         tokens, t = observation[0], len(self._lengths)
         began = self._began[-1].copy() if t else np.zeros(len(tokens), np.int64)
-        if t:
-            anew = starts | ~is_continuation(self._last, tokens)
-            self._keep(np.flatnonzero(anew))
+        lengths = growing_lengths(tokens)
+        if lengths is not None and t:
+            anew = self._follow(tokens, lengths, starts)
             began[anew] = t
-        self._last, self._opens, self._stacked = tokens, starts, None
+        else:
+            if t:
+                anew = starts | ~is_continuation(self._last, tokens)
+                self._keep(np.flatnonzero(anew))
+                began[anew] = t
+            self._own = lengths is not None
+            self._last = np.array(tokens) if self._own else tokens
+        self._opens, self._stacked = starts, None
         self._began.append(began)
-        self._lengths.append((tokens >= 0).sum(1))
+        self._lengths.append((tokens >= 0).sum(1) if lengths is None else lengths)
+
+    def _follow(self, tokens: Ints, lengths: Ints, starts: Flags) -> Flags:
+        """Take in what texts that only grow have gained; returns which are new."""
+        if not self._own:
+            self._last, self._own = self._last.copy(), True
+        before = self._lengths[-1]
+        new = is_new_text(self._last, before, tokens, lengths, starts)
+        self._keep(np.flatnonzero(new))
+        copy_new_tokens(self._last, np.where(new, 0, before), tokens, lengths)
+        return new
 
     def take(self, steps: Tensor, segments: Segments | None) -> Texts:
         """The texts of those segments; the last observation of a text holds all that its steps have seen."""

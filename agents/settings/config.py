@@ -101,8 +101,8 @@ class Tuned:
 
 def tuned_settings(agent: str) -> dict[str, Tuned]:
     """Return what is kept for an agent, by environment id."""
-    text = resources.files(__package__).joinpath("tuned").joinpath(f"{agent}.json").read_text()
-    return {env_id: Tuned(**kept) for env_id, kept in json.loads(text).items()}
+    file = resources.files(__package__).joinpath("tuned").joinpath(f"{agent}.json")
+    return {env_id: Tuned(**kept) for env_id, kept in json.loads(file.read_text()).items()} if file.is_file() else {}
 
 
 def language_model_settings(agent: str) -> dict[str, Any]:

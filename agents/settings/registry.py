@@ -1,12 +1,15 @@
-"""The agents by name."""
+"""The agents by name: one line each, which the commands and the public names of the package are made of."""
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
 
-AGENTS = {"ppo": ("ppo", "PPO"), "clone": ("clone", "Clone")}
-"""name -> module here, class"""
+AGENTS = {  # name: (module in textrlhf.agents, class); the module has <class>Config too
+    "ppo": ("ppo", "PPO"),
+    "reinforce": ("reinforce", "REINFORCE"),
+    "clone": ("clone", "Clone"),
+}
 
 
 def agent_class(name: str) -> Any:

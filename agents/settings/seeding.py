@@ -1,39 +1,58 @@
-"""Everything random in an agent comes from one seed, through these; the global generators are left alone."""
+"""One seed per agent: every random stream is derived from it, and the global generators are left alone."""
 
 from __future__ import annotations
 
 import base64
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
 import torch
 
 
+class Stream(IntEnum):
+    """What randomness is drawn for; each purpose has a stream of its own."""
+
+    WEIGHTS = 0
+    ACTIONS = 1
+    MINIBATCHES = 2
+    PREDICTIONS = 3
+    ENVIRONMENTS = 4
+    PLAYERS = 5
+    SAMPLES = 6
+    DEMONSTRATIONS = 7
+    HELD_OUT = 8
+
+
 def draw_seed() -> int:
-    """A seed nobody chose."""
+    """A random seed, for an agent that is given none."""
     return int(np.random.SeedSequence().generate_state(1)[0] >> 1)
 
 
-def derive(seed: int, *path: int) -> int:
-    """A seed for one purpose, below 2³¹: the same for the same path, unrelated for another."""
-    return int(np.random.SeedSequence((seed, *path)).generate_state(1)[0] >> 1)
+def derive_seed(seed: int, stream: Stream, n: int = 0) -> int:
+    """The `n`-th seed (below 2³¹) of a stream; seeds of different streams or numbers are independent."""
+    return int(np.random.SeedSequence((seed, stream, n)).generate_state(1)[0] >> 1)
+
+
+def torch_generator(seed: int, stream: Stream, device: torch.device) -> torch.Generator:
+    """A torch generator for one stream."""
+    return torch.Generator(device=device).manual_seed(derive_seed(seed, stream))
 
 
 class Randomness:
-    """The two streams an agent draws from: actions (on its device) and the order of minibatches."""
+    """The two streams of training: actions (drawn on the agent's device) and the order of minibatches."""
 
     def __init__(self, seed: int, device: torch.device) -> None:
-        self.actions = torch.Generator(device=device)
-        self.actions.manual_seed(derive(seed, 1, 0))
-        self.order = np.random.Generator(np.random.PCG64(derive(seed, 2, 0)))
+        self.actions = torch_generator(seed, Stream.ACTIONS, device)
+        self.order = np.random.Generator(np.random.PCG64(derive_seed(seed, Stream.MINIBATCHES)))
 
     def state_dict(self) -> dict[str, Any]:
-        """Both streams' positions as plain JSON."""
+        """The position of both streams as plain JSON."""
         actions = base64.b64encode(self.actions.get_state().numpy().tobytes()).decode()
         return {"device": self.actions.device.type, "actions": actions, "order": self.order.bit_generator.state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` stood; another kind of device has another generator, which begins afresh."""
+        """Restore `state_dict`; on another kind of device the actions' stream starts anew."""
         if state["device"] == self.actions.device.type:
             actions = np.frombuffer(base64.b64decode(state["actions"]), np.uint8).copy()
             self.actions.set_state(torch.from_numpy(actions))

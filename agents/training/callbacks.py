@@ -6,36 +6,11 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..environment.vectorize import EnvLike
 from .evaluation import evaluate
-
-if TYPE_CHECKING:
-    from ..agent import Agent
-
-Metrics = dict[str, float]
-
-
-class Callback:
-    """Called by `learn`; a subclass overrides what it needs. What `state_dict` returns is saved with the agent."""
-
-    def on_start(self, agent: Agent, run: Path | None) -> None:
-        """Learning begins or resumes; `run` is its folder, if it has one."""
-
-    def on_update(self, agent: Agent, metrics: Metrics) -> bool:
-        """An update is done; add to its metrics; return False to stop learning."""
-        return True
-
-    def on_end(self, agent: Agent) -> None:
-        """Learning is over."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """What must survive a kill, as plain JSON."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+from .learner import Callback, Learner, Metrics
 
 
 class Evaluate(Callback):
@@ -57,7 +32,7 @@ class Evaluate(Callback):
         self._next: int | None = None
         self._folder: Path | None = None
 
-    def on_start(self, agent: Agent, run: Path | None) -> None:
+    def on_start(self, agent: Learner, run: Path | None) -> None:
         """Find where the best goes, and see that there is something to evaluate in."""
         if self.env is None and agent.env.recipe is None:
             raise ValueError("Evaluate: the agent's environment cannot be made again from its spec: pass env=…")
@@ -68,7 +43,7 @@ class Evaluate(Callback):
         else:
             self._folder = Path(self.keep_best)
 
-    def on_update(self, agent: Agent, metrics: Metrics) -> bool:
+    def on_update(self, agent: Learner, metrics: Metrics) -> bool:
         """Evaluate when it is time."""
         assert self._next is not None
         if agent.num_timesteps < self._next:
@@ -98,12 +73,12 @@ class Save(Callback):
         self.every, self.folder = every, Path(folder)
         self._next: int | None = None
 
-    def on_start(self, agent: Agent, run: Path | None) -> None:
+    def on_start(self, agent: Learner, run: Path | None) -> None:
         """Set the first time."""
         if self._next is None:
             self._next = agent.num_timesteps + self.every
 
-    def on_update(self, agent: Agent, metrics: Metrics) -> bool:
+    def on_update(self, agent: Learner, metrics: Metrics) -> bool:
         """Save when it is time."""
         assert self._next is not None
         if agent.num_timesteps >= self._next:
@@ -134,7 +109,7 @@ class AdaptiveKL(Callback):
         self.target, self.horizon = target, horizon
         self._state: dict[str, Any] | None = None
 
-    def on_start(self, agent: Agent, run: Path | None) -> None:
+    def on_start(self, agent: Learner, run: Path | None) -> None:
         """See that there is a β, and take up the one a resumed run had."""
         if not agent.env.has_kl_penalty:
             raise ValueError(f"AdaptiveKL: {agent.env.vector_env} has no kl_coef to adapt: leave it out")
@@ -142,7 +117,7 @@ class AdaptiveKL(Callback):
             self._state = {"kl_coef": agent.env.kl_coef, "finished": agent.episodes.finished}
         agent.env.kl_coef = self._state["kl_coef"]
 
-    def on_update(self, agent: Agent, metrics: Metrics) -> bool:
+    def on_update(self, agent: Learner, metrics: Metrics) -> bool:
         """Move it."""
         assert self._state is not None
         texts = agent.episodes.finished - self._state["finished"]
@@ -171,7 +146,7 @@ class StopAtReturn(Callback):
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
 
-    def on_update(self, agent: Agent, metrics: Metrics) -> bool:
+    def on_update(self, agent: Learner, metrics: Metrics) -> bool:
         """Look at the window once it is full."""
         full = len(agent.episodes.recent) == agent.episodes.recent.maxlen
         return not (full and metrics["rollout/return"] >= self.threshold)
@@ -183,11 +158,11 @@ class StopAfter(Callback):
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
-    def on_start(self, agent: Agent, run: Path | None) -> None:
+    def on_start(self, agent: Learner, run: Path | None) -> None:
         """Start the clock."""
         self._until = time.monotonic() + self.seconds
 
-    def on_update(self, agent: Agent, metrics: Metrics) -> bool:
+    def on_update(self, agent: Learner, metrics: Metrics) -> bool:
         """Look at the clock."""
         return time.monotonic() < self._until
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..experience.rollout import Rollout
-from .callbacks import Metrics
+from .learner import Metrics
 
 
 class DivergedError(RuntimeError):
@@ -44,10 +44,10 @@ class UpdateRecord:
         """KL of the last minibatch's steps, old policy to new (the low-variance estimator, k3)."""
         return float(_k3(torch.cat(self._log_ratios[-1])).mean())
 
-    def metrics(self, rollout: Rollout, clip: float, learning_rate: float) -> Metrics:
+    def metrics(self, rollout: Rollout, learning_rate: float, clip_range: float | None = None) -> Metrics:
         """Means over the update; raises DivergedError when a loss was not finite."""
         if not self._losses:  # every step of the rollout was spent on a reset
-            return {"train/learning_rate": learning_rate, "train/clip_range": clip}
+            return {"train/learning_rate": learning_rate}
         losses = torch.stack([sum(parts[1:], parts[0]) for parts in self._losses])  # (minibatches, 4)
         finite = losses[:, 0].isfinite()
         if not finite.all():
@@ -57,19 +57,20 @@ class UpdateRecord:
         _, policy_loss, value_loss, entropy = losses.mean(0).tolist()
         first = torch.cat(self._log_ratios[0])
         log_ratio = torch.cat([part for parts in self._log_ratios for part in parts])
-        clipped = (log_ratio.exp() - 1).abs() > clip
-        return {
+        metrics = {
             "train/policy_loss": policy_loss,
             "train/value_loss": value_loss,
             "train/entropy": entropy,
             "train/approx_kl": float(_k3(log_ratio).mean()),
-            "train/clip_fraction": float(clipped.float().mean()),
             "train/ratio": float(log_ratio.exp().mean()),
             "train/first_ratio_error": float((first.exp() - 1).abs().max()),
             "train/explained_variance": explained_variance(rollout),
             "train/learning_rate": learning_rate,
-            "train/clip_range": clip,
         }
+        if clip_range is not None:
+            clipped = (log_ratio.exp() - 1).abs() > clip_range
+            metrics |= {"train/clip_fraction": float(clipped.float().mean()), "train/clip_range": clip_range}
+        return metrics
 
 
 def explained_variance(rollout: Rollout) -> float:

@@ -29,16 +29,16 @@ class EpisodeStatistics:
         ended: NDArray[np.bool_],
         valid: NDArray[np.bool_],
         kl: NDArray[np.float64] | None = None,
-        told: Mapping[tuple[int, int], Mapping[str, Any]] | None = None,
+        infos: Mapping[tuple[int, int], Mapping[str, Any]] | None = None,
     ) -> None:
-        """Take in steps (T, N), and what was `told` of the episodes that ended, by step and slot."""
+        """Add steps (T, N), and the `infos` of the episodes that ended, by step and slot."""
         for t, (reward, end, real) in enumerate(zip(rewards, ended, valid, strict=True)):
             self._returns += np.where(real, reward, 0.0)
             self._lengths += real
             if kl is not None:
                 self._kl += np.where(real, kl[t], 0.0)
             for slot in np.flatnonzero(end).tolist():
-                episode = numbers(told.get((t, slot), {})) if told else {}
+                episode = numbers(infos.get((t, slot), {})) if infos else {}
                 if kl is not None:
                     episode["kl"] = float(self._kl[slot])
                 self.recent.append(

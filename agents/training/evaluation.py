@@ -1,34 +1,33 @@
-"""Playing episodes without learning, to see how good an agent is."""
+"""Evaluating an agent: episodes without learning, and what they returned."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...records.progress import rounded
 from ..environment.adapter import EnvAdapter
 from ..environment.episode_info import numbers
+from ..environment.play import play
 from ..environment.vectorize import EnvLike, remake, vectorize
-
-if TYPE_CHECKING:
-    from ..agent import Agent
+from .learner import Learner
 
 
 @dataclass
 class Scores:
-    """What some episodes brought."""
+    """The episodes of an evaluation."""
 
     returns: list[float]
     lengths: list[int]
-    told: list[dict[str, Any]] = field(default_factory=list)  # what the environment said of each at its end
+    infos: list[dict[str, Any]] = field(default_factory=list)  # what the environment reported at each one's end
 
     def means(self) -> dict[str, float]:
-        """The means of the numbers among what was told."""
-        every = [numbers(told) for told in self.told]
+        """The mean of each number among the infos."""
+        every = [numbers(info) for info in self.infos]
         names = dict.fromkeys(name for episode in every for name in episode)
         return {name: float(np.mean([episode[name] for episode in every if name in episode])) for name in names}
 
@@ -43,13 +42,13 @@ class Scores:
         return float(np.std(self.returns))
 
     def __str__(self) -> str:
-        call_each = f"{rounded(self.mean)} ± {rounded(self.std)}"
+        spread = f"{rounded(self.mean)} ± {rounded(self.std)}"
         extremes = f"worst {rounded(min(self.returns))}, best {rounded(max(self.returns))}"
-        return f"{call_each} over {len(self.returns)} episodes ({extremes})"
+        return f"{spread} over {len(self.returns)} episodes ({extremes})"
 
 
 def evaluate(
-    agent: Agent,
+    agent: Learner,
     env: EnvLike | None = None,
     n_episodes: int = 100,
     *,
@@ -58,40 +57,38 @@ def evaluate(
     n_envs: int = 10,
     env_kwargs: Mapping[str, Any] | None = None,
 ) -> Scores:
-    """Play `n_episodes` in fresh environments (the agent's own kind by default) and return their scores.
+    """Play `n_episodes` and return their scores.
 
-    `env_kwargs` change single arguments of the agent's own kind, or make an `env` that is given as an id.
-
-    Every slot plays its share of the episodes, so that short ones are not counted more often than long ones.
+    Args:
+        agent: the agent to evaluate; it does not learn, and its training is not disturbed
+        env: an environment's id, an environment or a vector environment; by default new ones of the agent's own kind
+        n_episodes: how many, shared equally between the environments
+        deterministic: the most likely actions instead of sampled ones
+        seed: of the environments and the sampled actions
+        n_envs: environments stepped side by side
+        env_kwargs: arguments that change the agent's own kind, or of an `env` that is given as an id
     """
-    if n_episodes < 1:
-        raise ValueError(f"n_episodes={n_episodes}: accepted is at least 1")
-    n_envs = min(n_envs, n_episodes)
-    if env is None:
-        if agent.env.recipe is None:
-            raise ValueError("this agent's environment cannot be made again from its spec: pass env=…")
-        recipe = agent.env.recipe
-        made = remake({**recipe, "kwargs": {**recipe["kwargs"], **(env_kwargs or {})}}, n_envs)
-    else:
-        made = vectorize(env, n_envs, env_kwargs)
-    adapter = EnvAdapter(made)
-    n_envs = adapter.n_envs
-    share = np.full(n_envs, n_episodes // n_envs) + (np.arange(n_envs) < n_episodes % n_envs)
-    returns, lengths = np.zeros(n_envs), np.zeros(n_envs, np.int64)
+    adapter = playing_env(agent, env, min(n_envs, n_episodes), env_kwargs)
     scores = Scores([], [])
-    player = agent.player(n_envs, seed)
-    observation, starts = adapter.reset(seed), np.ones(n_envs, bool)
     with contextlib.closing(adapter), agent.threads():
-        while share.any():
-            result = adapter.step(*player(observation, starts, adapter.masks, deterministic))
-            returns += result.reward * result.valid
-            lengths += result.valid
-            for row in np.flatnonzero(result.terminated | result.truncated):
-                if share[row]:
-                    scores.returns.append(float(returns[row]))
-                    scores.lengths.append(int(lengths[row]))
-                    scores.told.append(result.told.get(int(row), {}))
-                    share[row] -= 1
-                returns[row], lengths[row] = 0.0, 0
-            observation, starts = result.observation, result.starts
+        returns, lengths = np.zeros(adapter.n_envs), np.zeros(adapter.n_envs, np.int64)
+        for step in play(adapter, agent.player(adapter.n_envs, seed, deterministic), n_episodes, seed):
+            returns += step.result.reward * step.counts
+            lengths += step.counts
+            for slot in step.ended:
+                scores.returns.append(float(returns[slot]))
+                scores.lengths.append(int(lengths[slot]))
+                scores.infos.append(step.result.episode_info.get(slot, {}))
+                returns[slot], lengths[slot] = 0.0, 0
     return scores
+
+
+def playing_env(
+    agent: Learner | None, env: EnvLike | None, n_envs: int, env_kwargs: Mapping[str, Any] | None = None
+) -> EnvAdapter:
+    """The environments to play in: those given, or new ones of the agent's own kind."""
+    if env is not None:
+        return EnvAdapter(vectorize(env, max(n_envs, 1), env_kwargs))
+    if agent is None or agent.env.recipe is None:
+        raise ValueError("env is missing: this agent's environment cannot be made again from its spec; pass env=…")
+    return EnvAdapter(remake(agent.env.recipe, max(n_envs, 1), env_kwargs))

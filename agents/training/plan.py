@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ROWS = 500  # rows of metrics per plan, at most
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from ...records.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from ..environment.spaces import describe
 from ..environment.vectorize import EnvLike, Vectorized, remake, vectorize
 from ..settings.config import make_config
 from ..settings.registry import agent_class
+from .learner import Learner
 from .plan import Plan
 
-if TYPE_CHECKING:
-    from ..agent import Agent
 
-A = TypeVar("A", bound="Agent")
+def save(agent: Learner, path: str | os.PathLike[str]) -> None:
+    """Write a checkpoint folder."""
+    save_checkpoint(path, checkpoint_state(agent), agent.tensors())
 
 
-def save(agent: Agent, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
-    """Write `agent`, and what a run adds, as one whole folder."""
-    state = {
+def checkpoint_state(agent: Learner) -> dict[str, Any]:
+    """What a checkpoint keeps beside the tensors, as JSON."""
+    return {
         "agent": agent.name,
         "config": agent.config.to_json(),
         "env": agent.env.recipe,
@@ -30,18 +30,16 @@ def save(agent: Agent, path: str | os.PathLike[str], extra: Mapping[str, Any] | 
         "action_space": describe(agent.env.action_space),
         "plan": dataclasses.asdict(agent.plan) if agent.plan else None,
         "learning": agent.state_dict(),
-        **(extra or {}),
     }
-    save_checkpoint(path, state, agent.tensors())
 
 
-def load(cls: type[A], path: str | os.PathLike[str], env: EnvLike | None, device: str | None = None) -> A:
-    """Read an agent of class `cls` (or of any, for `Agent`)."""
+def load(cls: Any, path: str | os.PathLike[str], env: EnvLike | None, device: str | None = None) -> Any:
+    """Load an agent of class `cls` (or of any class, for `Agent`)."""
     return restore(cls, load_checkpoint(path), env, device)
 
 
-def restore(cls: type[A], checkpoint: Checkpoint, env: EnvLike | None, device: str | None = None) -> A:
-    """Build the agent a checkpoint describes and fill it."""
+def restore(cls: Any, checkpoint: Checkpoint, env: EnvLike | None, device: str | None = None) -> Any:
+    """Make the agent that a checkpoint describes."""
     path, state = checkpoint.path, checkpoint.state
     try:
         kind = agent_class(state["agent"])
@@ -54,7 +52,7 @@ def restore(cls: type[A], checkpoint: Checkpoint, env: EnvLike | None, device: s
         if device:
             config = dataclasses.replace(config, device=device)
         made = _environment(checkpoint, env, config.n_envs)
-        agent: A = kind.__new__(kind)
+        agent = kind.__new__(kind)
         agent._setup(config, made)
     except CheckpointError:
         raise
@@ -70,7 +68,7 @@ def restore(cls: type[A], checkpoint: Checkpoint, env: EnvLike | None, device: s
     try:
         agent.load_tensors(checkpoint.tensors)
         agent.load_state_dict(state["learning"])
-        agent.origin = path
+        agent.checkpoint = path
         agent.plan = Plan(**state["plan"]) if state["plan"] else None
     except (RuntimeError, KeyError, ValueError, TypeError) as error:
         agent.close()

@@ -1,6 +1,6 @@
-"""Text environments: a text is written token by token, judged at its end, and penalised for leaving its reference.
+"""Text environments: a text is written token by token and scored at its end, with a KL penalty per token.
 
-The names below are imported when first asked for, so that `import textrlhf` does not wait for torch.
+The names below are imported on first use, so that `import textrlhf` does not import torch.
 """
 
 from __future__ import annotations

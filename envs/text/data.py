@@ -1,4 +1,4 @@
-"""The user's own prompts: a JSONL file, or a list."""
+"""The user's own prompts: a JSONL file or a list."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...records.jsonl import DataError, read_jsonl, shortened
-from .task import SPLITS, Prompt
+from ...records.jsonl import DataError, read_jsonl, row_split, shortened
+from .task import Prompt
 
-__all__ = ["DataError", "Rows", "load_prompts"]
-
-Rows = str | os.PathLike[str] | Sequence[str | Mapping[str, Any]] | Mapping[str, Any]  # the last: rows by split
-HELD_OUT_EVERY = 10  # without a "split" of their own, every tenth row is held out
+Rows = str | os.PathLike[str] | Sequence[str | Mapping[str, Any]] | Mapping[str, Any]  # the last: by split
+HELD_OUT_EVERY = 10  # where no row names its split
 
 
 def load_prompts(rows: Rows, split: str, needs: Sequence[str] = ()) -> list[Prompt]:
-    """Read the prompts of a split; `needs` names what each row must have beside its prompt.
+    """Read the prompts of a split; `needs` names the fields that each row must have besides "prompt".
 
-    A row is `{"prompt": ..., "reference": ..., "split": ...}` (the last two optional, `split` "train" or "heldout"),
-    or in a list just a string. Whatever else a row holds becomes `facts`. Where no row names its split, every
-    tenth one is held out; fewer than ten serve both splits. `{"train": ..., "heldout": ...}` names each split's own.
+    A row is `{"prompt": …, "reference": …, "split": …}` (the last two optional, the split "train" or "heldout"), or in
+    a list just a string. All other fields become `facts`. If no row names a split, every tenth one is held out; fewer
+    than ten serve both splits. `{"train": …, "heldout": …}` has the rows of each split.
     """
     if isinstance(rows, Mapping):
         if split not in rows:
@@ -30,12 +28,12 @@ def load_prompts(rows: Rows, split: str, needs: Sequence[str] = ()) -> list[Prom
     if any(declared for _, declared in parsed):
         chosen = [prompt for prompt, declared in parsed if (declared or "train") == split]
     elif len(parsed) < HELD_OUT_EVERY:
-        chosen = [prompt for prompt, _ in parsed]  # too few to hold any out: both splits are all of them
+        chosen = [prompt for prompt, _ in parsed]  # too few to hold any out
     else:
         held_out = range(HELD_OUT_EVERY - 1, len(parsed), HELD_OUT_EVERY)
         chosen = [prompt for i, (prompt, _) in enumerate(parsed) if (i in held_out) == (split == "heldout")]
     if not chosen:
-        raise DataError(f'{_named(rows)} has no prompt in the split {split!r}: give rows "split": "{split}"')
+        raise DataError(f'{_named(rows)} has no prompt in the split {split!r}: give some rows "split": "{split}"')
     return chosen
 
 
@@ -55,17 +53,15 @@ def _parse(place: str, row: Any, needs: Sequence[str]) -> tuple[Prompt, str | No
     if not isinstance(row, Mapping) or not isinstance(row.get("prompt"), str):
         raise DataError(f'{place}: expected an object with a string "prompt", saw {shortened(row)}')
     if not row["prompt"].strip():
-        raise DataError(f"{place}: the prompt is empty; a model needs something to go on from")
+        raise DataError(f"{place}: the prompt is empty, and a model needs a text to continue")
     facts = {key: value for key, value in row.items() if key not in ("prompt", "reference", "split")}
-    reference, split = row.get("reference"), row.get("split")
+    reference = row.get("reference")
     if reference is not None and not isinstance(reference, str):
         raise DataError(f"{place}: the reference is {shortened(reference)}, expected a string")
-    if split is not None and split not in SPLITS:
-        raise DataError(f"{place}: the split is {split!r}, expected one of {list(SPLITS)}")
     for need in needs:
         if (reference if need == "reference" else facts.get(need)) is None:
-            raise DataError(f'{place}: "{need}" is missing, and this task\'s score needs it')
-    return Prompt(row["prompt"], reference, facts), split
+            raise DataError(f'{place}: "{need}" is missing, which this task\'s score needs')
+    return Prompt(row["prompt"], reference, facts), row_split(place, row)
 
 
 def _named(rows: Rows) -> str:

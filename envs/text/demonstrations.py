@@ -1,4 +1,4 @@
-"""What a task's own demonstrators write, as rows for a learner: the form that users' files have too."""
+"""Demonstrations of the built-in tasks, as rows in the form of users' files."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from .task import SPLITS, Prompt, Task
+from ...records.checks import SPLITS, count, one_of
+from .task import Prompt, Task
 from .tasks import make_task
 
 Row = dict[str, Any]
 
 
 def demonstrations(source: Any, n: int, *, seed: int = 0, split: str = "train") -> list[Row]:
-    """Let a task demonstrate `n` good responses to the prompts of a split.
+    """Return `n` good responses to the prompts of a split.
 
-    `source` is a task, its name ("reviews"), the id of a text environment ("TextDialogue-v0"), or such a environment,
-    single or a batch, whose own prompts are then answered, whatever `split`. Prompts come in random order, each once
-    before any comes again. With a larger `n` the first rows stay the same.
+    `source` is a task, its name ("reviews"), the id of a text environment ("TextDialogue-v0"), or a text environment or
+    batch, whose own prompts are used whatever `split` is. Prompts come in random order, each once before any comes
+    again. With a larger `n` the first rows stay the same.
 
-    Returns rows `{"prompt", "completion"}`, or of a dialogue `{"prompt", "turns"}`, the agent's and the user's in turn:
-    what `textrlhf.records.jsonl.write_jsonl` writes, and `Clone(…, demonstrations=…)` learns from.
+    The rows are `{"prompt", "completion"}`, or for a dialogue `{"prompt", "turns"}`, beginning and ending with the
+    agent's: `textrlhf.records.jsonl.write_jsonl` writes them, and `Clone(…, demonstrations=…)` is trained on them.
     """
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise ValueError(f"n is {n!r}: expected a whole number of at least 1")
-    task, prompts = _found(source, split)
+    count("n", n)
+    task, prompts = _find(source, split)
     rows: list[Row] = []
     order: list[int] = []
     draws = np.random.default_rng(seed)
@@ -37,17 +37,16 @@ def demonstrations(source: Any, n: int, *, seed: int = 0, split: str = "train") 
     return rows
 
 
-def _found(source: Any, split: str) -> tuple[Task, Sequence[Prompt]]:
+def _find(source: Any, split: str) -> tuple[Task, Sequence[Prompt]]:
     engine = getattr(getattr(source, "unwrapped", None), "engine", None)
     if engine is not None:
         return engine.task, engine.prompts.records
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}: expected one of {', '.join(map(repr, SPLITS))}")
+    one_of("split", split, SPLITS)
     if isinstance(source, str) and source in gym.registry:
         spec = gym.registry[source]
         if not str(spec.entry_point).endswith(":TextEnv"):
             raise ValueError(
-                f"source is {source!r}, which is no text environment: record(agent, env, …) plays its episodes"
+                f"source is {source!r}, which is no text environment: record its episodes with record(agent, env, …)"
             )
         source = spec.kwargs.get("task")
     elif not isinstance(source, str | Task):
@@ -62,14 +61,14 @@ def _demonstrated(task: Task, prompt: Prompt, rng: np.random.Generator) -> Row:
     demonstrate_turn = getattr(task, "demonstrate_turn", None)
     if demonstrate_turn is None:
         raise NotImplementedError(
-            f"the task {task.name!r} is a dialogue without demonstrate_turn(prompt, turns, rng): give it one that "
-            "returns what the agent does well to say after its `turns`"
+            f"the task {task.name!r} is a dialogue without demonstrate_turn(prompt, turns, rng): add one that returns "
+            "a good turn of the agent after its `turns`"
         )
-    said: list[str] = []  # by the agent
-    turns: list[str] = []  # by both
+    own: list[str] = []  # the agent's
+    turns: list[str] = []  # the agent's and the user's
     while True:
-        said.append(demonstrate_turn(prompt, said, rng))
-        turns.append(said[-1])
-        if len(said) >= task.turns or task.over(prompt, said):
+        own.append(demonstrate_turn(prompt, own, rng))
+        turns.append(own[-1])
+        if len(own) >= task.turns or task.is_over(prompt, own):
             return {"turns": turns}
-        turns.append(task.reply(prompt, said, rng))
+        turns.append(task.reply(prompt, own, rng))

@@ -1,14 +1,12 @@
-"""The text environment: N texts being written token by token. One environment is the case N = 1.
+"""The engine of text environments: N texts, one token each per step. The single environment is the case N = 1.
 
-tokens (N, context)   what each text is so far: prompt, then whatever was written
-step                  reward model the action against the reference, write it, see whether the text has ended
-ended                 hand the text to the reward model, tell what is known of it
-begin                 the slot's next prompt
+begin    put the slot's next prompt into its row of `tokens` (N, context)
+step     note the KL penalty of each action, append it, and see which texts have ended
+_finish  score the texts that ended, and report them in `info`
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +17,12 @@ from numpy.typing import NDArray
 
 from ...language import CausalLM, load
 from ...language.causal_lm import pick_device
+from ...records.checks import finite
+from ...records.jsonl import shortened
 from .kl_penalty import KL_PENALTIES, Step
 from .options import Feedback, TextOptions
-from .permutation import Cursor
-from .prompts import gather
+from .prompt_order import PromptOrder
+from .prompts import load_split
 from .rules import ANY, Rules
 from .scoring import Scorer
 from .task import Prompt
@@ -33,32 +33,32 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-CUT = ("context", "time_limit")  # reasons for which a text is cut: not judged, and not over for a learner
-WIDEST = 512  # the default context is the model's, but no wider than this
+TRUNCATED = ("context", "time_limit")  # finish reasons of texts that are not scored
+WIDEST = 512  # the widest default context
 
 
 @dataclass
 class Outcome:
-    """What one step of some rows brought."""
+    """The result of one step of some rows."""
 
     rows: Ints  # (R,)
     rewards: Floats  # (R,)
     terminated: Flags  # (R,)
     truncated: Flags  # (R,)
     ref_logprobs: Floats | None  # (R,)
-    infos: dict[int, dict[str, Any]]  # of rows that have more to tell, by row
+    infos: dict[int, dict[str, Any]]  # by row, where there is more to report
 
 
 class TextEngine:
-    """N texts, their prompts, their reward model, and what they owe to the reference."""
+    """N texts with their prompts, their reward and their KL penalty."""
 
     def __init__(self, n: int, options: TextOptions, feedback: Feedback) -> None:
         self.n, self.options = n, options
         self.task = make_task(options.task, options.prompts is not None)
-        self.lm = load(_model_name(options, self.task.model), options.device)
+        self.lm = load(_model_name(options, self.task.model), options.device).frozen()
         if options.device != "auto" and pick_device(options.device) != self.lm.device:
             raise ValueError(
-                f"device is {options.device!r}, but the handle {self.lm} is on {self.lm.device}: move it first"
+                f"device is {options.device!r}, but the model {self.lm} is on {self.lm.device}: move it first"
             )
         self.kl_coef = 0.0
         self.set_kl_coef(options.kl_coef)
@@ -68,66 +68,63 @@ class TextEngine:
         self.turns = Turns(n, self.task, options.turns, feedback)
         if options.feedback is not None and not self.turns.many:
             raise ValueError(
-                f"feedback reward models the turns of a dialogue, and {self.task.name!r} has one turn: leave it out"
+                f"feedback rewards the turns of a dialogue; the task {self.task.name!r} has one: leave it out"
             )
         if options.min_new_tokens > self.budget:
             raise ValueError(
                 f"min_new_tokens is {options.min_new_tokens}, above max_new_tokens ({self.budget}): no text could end"
             )
         measured = self.scorer.uses_gold or self.turns.many
-        self.prompts = gather(self.task, self.lm, options, measured, self.context - self.budget)
+        self.prompts = load_split(self.task, self.lm, options, measured, self.context - self.budget)
         self.rules = Rules(self.lm.vocab_size, self.lm.eos_ids, options.allowed_tokens, options.min_new_tokens)
         self._eos = np.array(self.lm.eos_ids)
         self.tokens: Ints = np.full((n, self.context), -1, np.int64)
         self.lengths: Ints = np.zeros(n, np.int64)
         self.prompt_lengths: Ints = np.zeros(n, np.int64)
-        self.taken: Ints = np.zeros(n, np.int64)  # tokens the agent has written, of its budget
-        self.forbidden: Ints = np.zeros(n, np.int64)  # of these, such as the rules forbid: they were not written
+        self.taken: Ints = np.zeros(n, np.int64)  # tokens of the budget that are used
+        self.forbidden: Ints = np.zeros(n, np.int64)  # of these, the masked ones, which were not written
         self.kl: Floats = np.zeros(n)
-        self.judgements: Floats = np.zeros(n)  # what the turns so far have earned
-        self.token_kl: Floats = np.full((n, self.budget), np.nan)  # by token, where it is known
-        self.places: Ints = np.zeros((n, self.budget), np.int64)  # where in the context each of them lies
+        self.turn_rewards: Floats = np.zeros(n)  # summed over the turns so far
+        self.token_kl: Floats = np.full((n, self.budget), np.nan)  # NaN where it is not known
+        self.places: Ints = np.zeros((n, self.budget), np.int64)  # the position of each token in the context
         self.prompt_numbers = [0] * n
         self.records: list[Prompt] = [Prompt("")] * n
-        self.cursors = [Cursor(len(self.prompts)) for _ in range(n)]
+        self.orders = [PromptOrder(len(self.prompts)) for _ in range(n)]
         self.rngs = [np.random.default_rng(0)] * n
         self.seeds: list[int | None] = [None] * n
-        self.lm.model.eval().requires_grad_(False)  # the reference: nobody moves it, on purpose or not
         self.kl_penalty = KL_PENALTIES[options.kl_penalty](self.lm, self)
 
     def set_kl_coef(self, value: float) -> None:
         """Set β."""
-        if not (isinstance(value, int | float | np.number) and math.isfinite(value)):
-            raise ValueError(f"kl_coef is {value!r}: expected a finite number, usually between 0 and 1")
-        self.kl_coef = float(value)
+        self.kl_coef = finite("kl_coef", value)
 
     def seed(self, rows: Ints, seeds: Sequence[int | None]) -> None:
-        """Make each of `rows` what a single environment of its seed is; seeding them all begins a new life."""
+        """Put each of `rows` into the state of a single environment with its seed; all rows: start over."""
         for row in rows.tolist():
             self.rngs[row], self.seeds[row] = seeding.np_random(seeds[row])
-            self.cursors[row] = Cursor(len(self.prompts))
+            self.orders[row] = PromptOrder(len(self.prompts))
         if len(rows) == self.n:
             self.kl_penalty.forget()
 
     def begin(self, rows: Ints, prompts: Sequence[int] | None = None) -> None:
-        """Put the next prompt into each of these rows, or the `prompts` named by their index."""
+        """Put the next prompt into each of these rows, or those numbered in `prompts`."""
         self.kl_penalty.leave(rows)
         for i, row in enumerate(rows.tolist()):
-            index = self.cursors[row].next(self.rngs[row]) if prompts is None else prompts[i]
+            index = self.orders[row].next(self.rngs[row]) if prompts is None else prompts[i]
             prompt = self.prompts.tokens[index]
             self.prompt_numbers[row], self.records[row] = index, self.prompts.records[index]
             self.tokens[row] = -1
             self.tokens[row, : len(prompt)] = prompt
             self.lengths[row] = self.prompt_lengths[row] = len(prompt)
         self.taken[rows] = self.forbidden[rows] = 0
-        self.kl[rows] = self.judgements[rows] = 0
+        self.kl[rows] = self.turn_rewards[rows] = 0
         self.token_kl[rows] = np.nan
         for row in rows.tolist():
-            self.turns.begin(row, int(self.lengths[row]), anew=True)
+            self.turns.begin(row, int(self.lengths[row]), first=True)
         self.kl_penalty.begin(rows)
 
     def step(self, rows: Ints, actions: Ints, logprobs: Floats) -> Outcome:
-        """Write one token in each of `rows`; `logprobs` are the agent's own, 0 where it did not say."""
+        """Append one token in each of `rows`; `logprobs` are the agent's, 0 where it set none."""
         rules = self.rules.at(self.taken[rows])
         obeyed = self.rules.table[rules, actions]
         rules = np.where(obeyed, rules, ANY)
@@ -145,39 +142,39 @@ class TextEngine:
         self.taken[rows] += 1
         self.forbidden[rows] += ~obeyed
         outcome = Outcome(rows, rewards, np.zeros(len(rows), bool), np.zeros(len(rows), bool), ref_logprobs, {})
-        said = obeyed & np.isin(actions, self._eos)  # an end of text, or in a dialogue of a turn
+        eos = obeyed & np.isin(actions, self._eos)  # the end of a text, or in a dialogue of a turn
         limit = self.options.max_episode_steps or self.budget
         used = self.taken[rows] >= min(limit, self.budget)
-        if (said | used).any():
-            self._end(rows, said, outcome)
+        if (eos | used).any():
+            self._end(rows, eos, outcome)
         return outcome
 
-    def _end(self, rows: Ints, said: Flags, outcome: Outcome) -> None:
-        """End the turns that were ended; hand in or cut the texts that are over."""
+    def _end(self, rows: Ints, eos: Flags, outcome: Outcome) -> None:
+        """End turns, and terminate or truncate the texts that are over."""
         reasons = np.full(len(rows), "", object)
         if self.options.max_episode_steps is not None:
             reasons[self.taken[rows] >= self.options.max_episode_steps] = "time_limit"
         reasons[self.taken[rows] >= self.budget] = "length"
-        for i in np.flatnonzero(said):
+        for i in np.flatnonzero(eos):
             reasons[i] = self._end_turn(int(rows[i]), reasons[i], outcome, int(i)) if self.turns.many else "eos"
         ended = np.flatnonzero(reasons)
-        unscored = (*CUT, "length") if self.options.on_length == "truncate" else CUT
+        unscored = (*TRUNCATED, "length") if self.options.on_length == "truncate" else TRUNCATED
         outcome.truncated = np.isin(reasons, unscored)
         outcome.terminated = (reasons != "") & ~outcome.truncated
-        if self.options.max_episode_steps is not None:  # a text that ends with its last step is both, as in TimeLimit
+        if self.options.max_episode_steps is not None:  # may be both, as with TimeLimit
             outcome.truncated |= self.taken[rows] >= self.options.max_episode_steps
         if len(ended):
-            self._tell(rows, ended, reasons, outcome)
+            self._finish(rows, ended, reasons, outcome)
 
     def _end_turn(self, row: int, reason: str, outcome: Outcome, i: int) -> str:
-        """Reward model the turn that has just ended, and go on with the user's reply; or say why the text is over."""
+        """Reward the turn that has just ended and append the user's reply; or return why the text is over."""
         record, length = self.records[row], int(self.lengths[row])
-        judgement = self.turns.end(row, record, self.lm, self.tokens[row, :length])
-        if judgement is not None:
-            outcome.rewards[i] += judgement
-            self.judgements[row] += judgement
-            outcome.infos.setdefault(row, {})["feedback"] = judgement
-        if self.turns.over(row, record):
+        feedback = self.turns.end(row, record, self.lm, self.tokens[row, :length])
+        if feedback is not None:
+            outcome.rewards[i] += feedback
+            self.turn_rewards[row] += feedback
+            outcome.infos.setdefault(row, {})["feedback"] = feedback
+        if self.turns.is_over(row, record):
             return "eos"
         if reason:
             return reason
@@ -190,8 +187,8 @@ class TextEngine:
         self.turns.begin(row, end)
         return ""
 
-    def _tell(self, rows: Ints, ended: Ints, reasons: NDArray[np.object_], outcome: Outcome) -> None:
-        """Score what was handed in, pay what is still owed, and tell what is known of each text that is over."""
+    def _finish(self, rows: Ints, ended: Ints, reasons: NDArray[np.object_], outcome: Outcome) -> None:
+        """Score the terminated texts, add pending KL penalties, and report every text that is over."""
         texts = [self._response(row) for row in rows[ended].tolist()]
         pending = self.kl_penalty.close(rows[ended])
         whole = [k for k, i in enumerate(ended) if outcome.terminated[i]]
@@ -207,11 +204,11 @@ class TextEngine:
             if outcome.terminated[i]:
                 score = scores[k] - (self.options.missing_eos_penalty if reasons[i] == "length" else 0.0)
                 outcome.rewards[i] += score
-                info["score"] = float(score + self.judgements[row])
-                told = {name: float(values[whole.index(k)]) for name, values in known.items()}
-                info.update({name: value for name, value in told.items() if not np.isnan(value)})
+                info["score"] = float(score + self.turn_rewards[row])
+                measured = {name: float(values[whole.index(k)]) for name, values in known.items()}
+                info.update({name: value for name, value in measured.items() if not np.isnan(value)})
             elif self.turns.many:
-                info["score"] = float(self.judgements[row])
+                info["score"] = float(self.turn_rewards[row])
             if outcome.ref_logprobs is not None:
                 info["kl"] = float(self.kl[row])
             elif pending is not None:
@@ -238,31 +235,30 @@ class TextEngine:
         return self.rules.masks(self.taken)
 
     def shades(self, row: int) -> Floats:  # (context,)
-        """By place in the context, the KL of the agent's own tokens where it is known, else NaN."""
+        """Return the KL of each token in the context; NaN where it is not known or not the agent's."""
         shades = np.full(self.context + 1, np.nan)
         shades[self.places[row, : self.taken[row]]] = self.token_kl[row, : self.taken[row]]
         return shades[:-1]
 
     def get_state(self, row: int) -> dict[str, Any]:
-        """A slot's way through the prompts and its randomness, as plain JSON."""
-        return {"cursor": self.cursors[row].state(), "rng": self.rngs[row].bit_generator.state}
+        """Return a slot's position in the prompts and its random state, as plain JSON."""
+        return {"order": self.orders[row].state(), "rng": self.rngs[row].bit_generator.state}
 
     def set_state(self, row: int, state: dict[str, Any]) -> None:
-        """Take back what `get_state` gave; the text under way is not part of it."""
+        """Restore what `get_state` returned; the current text is not part of it."""
         rng = np.random.default_rng()
         try:
-            cursor = Cursor(**state["cursor"])
+            order = PromptOrder(**state["order"])
             rng.bit_generator.state = state["rng"]
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"state is {str(state)[:80]}…, not one that get_state() gave ({error!r})") from None
-        if cursor.n != len(self.prompts):
+            raise ValueError(f"state is {shortened(state)}, not one of get_state() ({error!r})") from None
+        if order.n != len(self.prompts):
             raise ValueError(
-                f"state is of a environment with {cursor.n} prompts, this one has {len(self.prompts)}: make the "
-                "environment that "
-                "it was taken from"
+                f"state is of an environment with {order.n} prompts, and this one has {len(self.prompts)}: restore it "
+                "in an environment with the same prompts"
             )
-        self.cursors[row], self.rngs[row] = cursor, rng
-        self.seeds[row] = -1  # as Gymnasium says of a generator whose seed is not known; no first reset replaces it
+        self.orders[row], self.rngs[row] = order, rng
+        self.seeds[row] = -1  # Gymnasium's value for an unknown seed; None would draw a new one at the next reset
 
 
 def _model_name(options: TextOptions, shipped: str) -> str | CausalLM:
@@ -270,14 +266,13 @@ def _model_name(options: TextOptions, shipped: str) -> str | CausalLM:
         return options.model
     if not shipped:
         raise ValueError(
-            "model is missing: prompts of your own need the language model that is to continue them; pass a path, a "
-            "hub id or a textrlhf.language.CausalLM"
+            "model is missing: prompts without a task need one; pass a path, a hub id or a textrlhf.language.CausalLM"
         )
     return shipped
 
 
-def _context(lm: CausalLM, asked: int | None, budget: int) -> int:
-    context = asked or min(lm.context or WIDEST, WIDEST)
+def _context(lm: CausalLM, given: int | None, budget: int) -> int:
+    context = given or min(lm.context or WIDEST, WIDEST)
     if lm.context is not None and context > lm.context:
         raise ValueError(f"context is {context}: {lm} has {lm.context} positions, so at most that many tokens fit")
     if budget >= context:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -15,28 +15,31 @@ from numpy.typing import NDArray
 from ...reward_models.reward_function import on_host
 from .actions import checked_actions, checked_logprobs, prompt_indices
 from .base import TextEnvBase
-from .options import make_options
+from .options import TextKeywords, shows_options
 from .render import Show
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 Observation = NDArray[np.int64]
 ROW = np.zeros(1, np.int64)
 
 
 class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
-    """A text that is written token by token, judged at its end, and penalised for leaving its reference model.
+    """A text written token by token, scored at its end, with a KL penalty against a reference model.
 
-    All of it with examples is in docs/envs/text_rlhf.md; this is the short form. `gym.make_vec` gives the native batch.
+    docs/envs/text_rlhf.md has all of it with examples; this is the short form. `gym.make_vec` gives the native batch.
 
     ## Description
 
-    The agent goes on with a prompt of a task: a built-in one (`reviews`, `dialogue`, `summarize`, `translate`, `qa`,
+    The agent continues a prompt of a task: a built-in one (`reviews`, `dialogue`, `summarize`, `translate`, `qa`,
     `arithmetic`), a `Task` of your own, or just your `prompts`. `info["prompt"] + info["response"]` is the whole text.
 
     ## Action Space
 
     `Discrete(V)`, the next token; V is the width of the model's logits. With `min_new_tokens` or `allowed_tokens`,
-    `action_masks()` and `info["action_mask"]` say which tokens may be written. Another one is not written, but uses up
-    budget and pays the penalty; `info["forbidden"]` counts them.
+    `action_masks()` and `info["action_mask"]` are True for the tokens that may be written. A forbidden token is not
+    written, but uses up budget and pays the KL penalty; `info["forbidden"]` counts them.
 
     ## Observation Space
 
@@ -45,60 +48,74 @@ class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
 
     ## Rewards
 
-    -kl_coef * (log pi(a) - log pi_ref(a)) for each token, and the score on the step that ends the text. In a dialogue
-    the user's feedback is paid at the end of each turn.
+    -kl_coef * (log pi(a) - log pi_ref(a)) for each token, plus the score on the step that ends the text. In a dialogue
+    the user's feedback is added at the end of each turn.
 
-    `policy_logprob`: set it before `step` to log pi(a), over the allowed tokens where there is a mask. One step uses it
-    up. Unannounced it is 0: the agent pays the penalty as one that was certain. `kl_coef` may be set at any time.
+    Before each `step`, set `policy_logprob` to log pi(a), over the allowed tokens where there is a mask. It serves one
+    step. If it is not set it is 0, and the penalty is that of a deterministic policy. `kl_coef` may be set at any time.
     `reference_model` is the frozen model: copy its weights, do not train it.
 
-    With `kl_penalty="deferred"` a step pays the score alone and `settle()` returns the penalties not yet paid. Call it
-    once after the first reset to say that somebody settles; else the last reward of a text pays all of them. With
-    `kl_penalty="none"` nothing pays the penalty.
+    With `kl_penalty="deferred"` a step pays the score alone and `settle()` returns the pending KL penalties. Call it
+    once after the first reset to say that you will; otherwise the last reward of a text includes all of its penalties.
+    With `kl_penalty="none"` there is no penalty.
 
     ## Starting State
 
-    The next prompt of the split: every one once, in an order drawn from the seed, before any comes again.
-    `reset(options={"prompt": i})` begins the i-th. `get_state()` and `set_state()` hold the way through the prompts.
+    The next prompt of the split: each comes once, in an order drawn from the seed, before any comes again.
+    `reset(options={"prompt": i})` begins the i-th. `get_state()` and `set_state()` hold the position in the prompts.
 
     ## Episode End
 
-    Terminated at an end of text ("eos"; in a dialogue at that of the last turn), or with the budget used up ("length"),
-    the text being scored as it stands. Truncated, and not scored, with `on_length="truncate"` at the end of the budget,
-    and where the user's reply no longer fits ("context").
+    Terminated at an end of text ("eos"; in a dialogue that of the last turn), or when the budget is used up ("length"),
+    and the text is scored as it stands. Truncated, and not scored, at the end of the budget with
+    `on_length="truncate"`, and where the user's reply no longer fits ("context").
 
     ## Information
 
     At a reset `prompt`. Per step `ref_logprob` (with `kl_penalty="token"`), `action_mask` where there is one,
     `feedback` at a turn's end. At the end `prompt`, `response`, `score`, `kl`, `length`, `finish_reason`, `eos`, with
-    a mask `forbidden`, the task's measures (such as `gold`, the true score, whoever reward models) and the parts of a
-    `Composite` by name. Not scored: no score, no measures.
+    a mask `forbidden`, the task's measures (such as `gold`, the true score, whatever the reward model) and the parts of
+    a `Composite` by name. A text that is not scored has no score and no measures.
 
     ## Arguments
 
-    `task`, `model`, `reward_model`, `prompts`, `split`: what to write about, the reference, the reward model. Prompts
-    of your own without a `task` need `model` and `reward_model`.
-    `reward_model`: a callable `(prompts, responses) -> scores`, a `Composite`, the name of a saved reward model (a
-    run, a folder, a hub id, a shipped one), or "gold", the task's true score. Left out, `reviews` has the learned
-    reward model that ships, "reviews", and the other tasks have "gold".
-    `max_new_tokens` (the task's), `min_new_tokens` (0), `allowed_tokens`, `context` (the model's, at most 512),
-    `prompt_overflow` ("error", "drop", "truncate"): how long, and of what.
-    `kl_coef` (0.05), `kl_penalty` ("token", "deferred", "none"), `on_length` ("score", "truncate"),
-    `missing_eos_penalty` (0.0): what is paid.
-    `turns`, `feedback`: of a dialogue. `device` ("auto"). `render_mode` (None, "ansi", "human").
+    | argument | type | default | meaning |
+    | --- | --- | --- | --- |
+    | `task` | str, Task | None | built-in task by name, or your own; None: "reviews", or just your `prompts` |
+    | `model` | str, CausalLM | None | reference: path, hub id or shipped model; None: the one shipped for the task |
+    | `reward_model` | callable, str | None | (prompts, responses) -> scores, a saved one, or "gold"; None: the task's |
+    | `prompts` | path, list, dict | None | your rows: a JSONL file, a list, or one of these per split |
+    | `split` | str | "train" | which prompts: "train" or "heldout" |
+    | `max_new_tokens` | int | None | token budget of a text; None: the task's |
+    | `min_new_tokens` | int | 0 | mask the end of text until the text has so many new tokens |
+    | `allowed_tokens` | list of int | None | mask all other tokens, but never the end of text |
+    | `context` | int | None | width of the observation; None: the model's positions, at most 512 |
+    | `kl_coef` | float | 0.05 | coefficient of the KL penalty |
+    | `kl_penalty` | str | "token" | when it is paid: "token", "deferred" or "none" |
+    | `on_length` | str | "score" | at the end of the budget "score" the text, or "truncate" it |
+    | `missing_eos_penalty` | float | 0.0 | subtracted from the score of a text that uses up its budget |
+    | `prompt_overflow` | str | "error" | prompts too long for the context: "error", "drop" or "truncate" |
+    | `turns` | int | None | the agent's turns in a dialogue, at most; None: the task's |
+    | `feedback` | callable | None | (prompt, turns) -> float or None, the reward of a turn; None: the task's |
+    | `device` | str | "auto" | of models loaded by name; "auto": the GPU where there is one |
+    | `max_episode_steps` | int | None | truncate after so many steps; `gym.make` adds a `TimeLimit` instead |
+    | `render_mode` | str | None | "ansi" or "human" |
+
+    `gym.make_vec` also takes `num_envs` (1) and `autoreset_mode` ("SameStep").
 
     ## Version History
 
     - v0: the first version.
     """
 
-    metadata = {"render_modes": ["ansi", "human"], "render_fps": 30}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "human"], "render_fps": 30}  # type: ignore[misc]
 
-    def __init__(self, render_mode: str | None = None, **options: Any) -> None:
+    @shows_options
+    def __init__(self, render_mode: str | None = None, **options: Unpack[TextKeywords]) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode is {render_mode!r}: expected None, 'ansi' or 'human'")
         self.render_mode = render_mode
-        self._open(1, make_options(options))
+        self._open(1, options)
         self.observation_space = spaces.Box(-1, self.engine.lm.vocab_size - 1, (self.engine.context,), np.int64)
         self.action_space: spaces.Discrete = spaces.Discrete(self.engine.lm.vocab_size)
         self._show = Show()
@@ -120,13 +137,13 @@ class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
         return self.engine.observation()[0], {"prompt": self.engine.records[0].text, **self._mask()}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Write one token."""
+        """Append one token."""
         if not self._running:
             raise ResetNeeded("step() before reset(), or after the text's end: call reset() first")
         actions = checked_actions(np.asarray(action).reshape(-1), 1, self.engine.lm.vocab_size)
         logprob, self.policy_logprob = self.policy_logprob, None
         logprobs = checked_logprobs(None if logprob is None else np.reshape(on_host(logprob), -1), 1)
-        self._running = False  # should the reward model fail, this text is over
+        self._running = False  # if the reward model raises, this text is over
         outcome = self.engine.step(ROW, actions, logprobs)
         info: dict[str, Any] = {} if outcome.ref_logprobs is None else {"ref_logprob": float(outcome.ref_logprobs[0])}
         info.update(outcome.infos.get(0, {}))
@@ -148,19 +165,19 @@ class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
         return {"action_mask": self._action_masks().astype(np.int8)} if self.engine.rules.active else {}
 
     def settle(self) -> NDArray[np.float64]:
-        """Charge every token not yet penalised; the penalties, already −β·kl, in order. Empty: nothing is owed."""
+        """Compute and return the pending KL penalties, −β·kl of each token in order; empty if there are none."""
         return self.engine.kl_penalty.settle()[0]
 
     def settled_kl(self) -> NDArray[np.float64]:
-        """log π − log π_ref of the tokens that the last `settle` penalised, in order."""
+        """Return log π − log π_ref of the tokens of the last `settle()`, in order."""
         return self.engine.kl_penalty.settled_kl()[0]
 
     def get_state(self) -> dict[str, Any]:
-        """The way through the prompts and the randomness, as plain JSON."""
+        """Return the position in the prompts and the random state, as plain JSON."""
         return self.engine.get_state(0)
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take back what `get_state` gave; it holds from the next reset."""
+        """Restore what `get_state` returned; it takes effect at the next reset."""
         self.engine.set_state(0, state)
         self._np_random = self.engine.rngs[0]
 
@@ -170,7 +187,7 @@ class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
             time.sleep(1 / self.metadata["render_fps"])
 
     def render(self) -> str | None:
-        """Show the text so far, coloured by what each token was penalised for."""
+        """Return the text so far, each token coloured by its KL."""
         if self.render_mode != "ansi":
             return None
         return self._show.whole(self.engine, 0)

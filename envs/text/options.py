@@ -2,81 +2,119 @@
 
 from __future__ import annotations
 
-import math
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
-
-import numpy as np
+from typing import Any, Literal, TypedDict, TypeVar, get_args
 
 from ...language import CausalLM
+from ...records.checks import count, finite, one_of
 from ...reward_models import RewardFunction
 from ...reward_models.reward_function import Named
 from .data import Rows
-from .kl_penalty import KL_PENALTIES
-from .task import SPLITS, Prompt, Task
+from .task import Prompt, Task
 
-ON_LENGTH = ("score", "truncate")
-OVERFLOWS = ("error", "drop", "truncate")
+Split = Literal["train", "heldout"]
+KLPenaltyMode = Literal["token", "deferred", "none"]
+OnLength = Literal["score", "truncate"]
+Overflow = Literal["error", "drop", "truncate"]
 Feedback = Callable[[Prompt, Sequence[str]], "float | None"]
+CHOICES = {"split": Split, "kl_penalty": KLPenaltyMode, "on_length": OnLength, "prompt_overflow": Overflow}
+Init = TypeVar("Init", bound=Callable[..., None])
 
 
 @dataclass(frozen=True)
 class TextOptions:
-    """What `gym.make` and `gym.make_vec` take for a text environment, all of it optional."""
+    """The keyword arguments of every text environment, all of them optional."""
 
-    task: str | Task | None = None  # what to write about; None: "reviews", or with `prompts` just those
-    model: str | CausalLM | None = None  # path, hub id, shipped model or handle; None: the one shipped for the task
-    reward_model: RewardFunction | Named | None = (
-        None  # "gold": the task's true score; None: the task's usual reward model
-    )
-    prompts: Rows | None = None  # a JSONL file or a list in place of the task's own; or by split
-    split: str = "train"
-    max_new_tokens: int | None = None  # the budget of a text; None: the task's
-    min_new_tokens: int = 0  # no end of text before so many tokens
-    allowed_tokens: Sequence[int] | None = None  # the only tokens that may be written, beside the end of text
-    context: int | None = None  # width of the observation; None: the model's positions, at most 512
-    kl_coef: float = 0.05  # β
-    kl_penalty: str = "token"
-    on_length: str = "score"  # what becomes of a text whose budget is used up
-    missing_eos_penalty: float = 0.0  # taken from the score of a text that did not end itself
-    prompt_overflow: str = "error"  # what becomes of a prompt that leaves no room for the budget
-    turns: int | None = None  # of a dialogue; None: the task's
-    feedback: Feedback | None = (
-        None  # reward models each turn of a dialogue; None: the task's simulated user, if it has one
-    )
+    task: str | Task | None = None
+    """what to write about, a built-in task by name or a `Task`; None: "reviews", or just the `prompts` given"""
+    model: str | CausalLM | None = None
+    """the reference model: a path, hub id, shipped model or `CausalLM`; None: the one shipped for the task"""
+    reward_model: RewardFunction | Named | None = None
+    """a callable (prompts, responses) -> scores, a saved reward model by name, or "gold", the task's true score;
+    None: the task's own choice"""
+    prompts: Rows | None = None
+    """a JSONL file or a list of rows in place of the task's prompts, or a mapping with one of these per split"""
+    split: Split = "train"
+    """which prompts to use"""
+    max_new_tokens: int | None = None
+    """the token budget of a text; None: the task's"""
+    min_new_tokens: int = 0
+    """mask the end of text until the text has so many new tokens"""
+    allowed_tokens: Sequence[int] | None = None
+    """mask all other tokens, but never the end of text"""
+    context: int | None = None
+    """the width of the observation: prompt and response; None: the model's positions, at most 512"""
+    kl_coef: float = 0.05
+    """β, the coefficient of the KL penalty"""
+    kl_penalty: KLPenaltyMode = "token"
+    """pay the KL penalty with each token, "deferred" until `settle()`, or not at all"""
+    on_length: OnLength = "score"
+    """what happens to a text that uses up its budget: scored and terminated, or truncated without a score"""
+    missing_eos_penalty: float = 0.0
+    """subtracted from the score of a text that uses up its budget"""
+    prompt_overflow: Overflow = "error"
+    """what happens to a prompt that leaves no room for the budget; truncation cuts its beginning"""
+    turns: int | None = None
+    """the agent's turns in a dialogue, at most; None: the task's"""
+    feedback: Feedback | None = None
+    """the reward of each turn of a dialogue, a callable (prompt, turns) -> float or None; None: the task's"""
     device: str = "auto"
+    """the device of models that are loaded by name; "auto": the GPU where there is one"""
     max_episode_steps: int | None = None
+    """truncate a text after so many steps; `gym.make` takes it for Gymnasium's `TimeLimit`"""
 
     def __post_init__(self) -> None:
-        _one_of("split", self.split, SPLITS)
-        _one_of("kl_penalty", self.kl_penalty, tuple(KL_PENALTIES))
-        _one_of("on_length", self.on_length, ON_LENGTH)
-        _one_of("prompt_overflow", self.prompt_overflow, OVERFLOWS)
-        if self.max_episode_steps == -1:  # as gymnasium says that there is no limit
+        for name, choice in CHOICES.items():
+            one_of(name, getattr(self, name), get_args(choice))
+        if self.max_episode_steps == -1:  # Gymnasium's way to say that there is no limit
             object.__setattr__(self, "max_episode_steps", None)
         for name in ("max_new_tokens", "context", "turns", "max_episode_steps"):
             if getattr(self, name) is not None:
-                _count(name, getattr(self, name), 1)
-        _count("min_new_tokens", self.min_new_tokens, 0)
-        if not (isinstance(self.missing_eos_penalty, int | float) and math.isfinite(self.missing_eos_penalty)):
-            raise ValueError(f"missing_eos_penalty is {self.missing_eos_penalty!r}: expected a finite number")
+                count(name, getattr(self, name))
+        count("min_new_tokens", self.min_new_tokens, least=0)
+        finite("missing_eos_penalty", self.missing_eos_penalty)
+
+
+class TextKeywords(TypedDict, total=False):
+    """The fields of `TextOptions`, for type checkers and editors."""
+
+    task: str | Task | None
+    model: str | CausalLM | None
+    reward_model: RewardFunction | Named | None
+    prompts: Rows | None
+    split: Split
+    max_new_tokens: int | None
+    min_new_tokens: int
+    allowed_tokens: Sequence[int] | None
+    context: int | None
+    kl_coef: float
+    kl_penalty: KLPenaltyMode
+    on_length: OnLength
+    missing_eos_penalty: float
+    prompt_overflow: Overflow
+    turns: int | None
+    feedback: Feedback | None
+    device: str
+    max_episode_steps: int | None
 
 
 def make_options(given: Mapping[str, Any]) -> TextOptions:
-    """Build options from keywords, or name the one that is none."""
+    """Build options from keyword arguments; an unknown one is a TypeError."""
     known = [field.name for field in fields(TextOptions)]
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise TypeError(f"unknown argument {unknown[0]!r}: a text environment takes {', '.join(known)}")
+    for name in given:
+        if name not in known:
+            raise TypeError(f"unknown argument {name!r}: a text environment takes {', '.join(known)}")
     return TextOptions(**given)
 
 
-def _one_of(name: str, value: object, accepted: tuple[str, ...]) -> None:
-    if value not in accepted:
-        raise ValueError(f"{name} is {value!r}: expected one of {', '.join(map(repr, accepted))}")
-
-
-def _count(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{name} is {value!r}: expected a whole number of at least {least}")
+def shows_options(init: Init) -> Init:
+    """Give an `__init__(self, …, **options)` the signature that it has with every option spelled out."""
+    own = [one for one in inspect.signature(init).parameters.values() if one.kind is not one.VAR_KEYWORD]
+    options = [
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+        for field in fields(TextOptions)
+    ]
+    init.__signature__ = inspect.Signature([*own, *options], return_annotation=None)  # type: ignore[attr-defined]
+    return init

@@ -1,4 +1,4 @@
-"""Prompts as tokens, each with room behind it for a response."""
+"""Prompts as tokens, each short enough to leave room for a response."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...language import CausalLM
-from .data import DataError, load_prompts
+from ...records.jsonl import DataError, shortened
+from .data import load_prompts
 from .options import TextOptions
 from .task import Prompt, Task
 
@@ -29,7 +30,7 @@ class Prompts:
     _texts: dict[int, str] = field(default_factory=dict)
 
     def text(self, lm: CausalLM, number: int) -> str:
-        """What a prompt's tokens say, which is not always what the record says, decoded once."""
+        """The text of a prompt's tokens, decoded once; it may differ from the record's."""
         if number not in self._texts:
             self._texts[number] = lm.decode(self.tokens[number])
         return self._texts[number]
@@ -38,20 +39,19 @@ class Prompts:
         return len(self.tokens)
 
 
-def gather(task: Task, lm: CausalLM, options: TextOptions, measured: bool, room: int) -> Prompts:
-    """Gather the split's prompts as tokens, none longer than `room`; what was dropped or cut is logged.
+def load_split(task: Task, lm: CausalLM, options: TextOptions, measured: bool, room: int) -> Prompts:
+    """Return the split's prompts as tokens, none longer than `room`; dropped and truncated ones are logged.
 
-    Where the texts will be `measured` by the task, the user's own rows must have what it needs.
+    If the task's measures are needed (`measured`), the user's rows must have the fields that these need.
     """
     if options.prompts is None:
         records = task.prompts(options.split)
     else:
         records = load_prompts(options.prompts, options.split, task.needs if measured else ())
-        strange = [record for record in records if measured and not task.can_measure(record)]
-        if strange:
+        if unfit := [record for record in records if measured and not task.can_measure(record)]:
             raise DataError(
-                f"the prompt {strange[0].text!r} is none that the task {task.name!r} can score ({len(strange)} of "
-                f"{len(records)} are not); pass a reward_model of your own, or prompts like the task's"
+                f"the task {task.name!r} cannot score {len(unfit)} of {len(records)} prompts, the first "
+                f"{unfit[0].text!r}; pass a reward_model of your own, or prompts like the task's"
             )
     if not records:
         raise DataError(f"the task {task.name!r} has no prompts in the split {options.split!r}: expected at least one")
@@ -59,14 +59,12 @@ def gather(task: Task, lm: CausalLM, options: TextOptions, measured: bool, room:
 
 
 def _encoded_once(lm: CausalLM, records: Sequence[Prompt]) -> list[NDArray[np.int64]]:
-    """Environments are made again and again (`check_env`, `SyncVectorEnv`); built-in tasks give the same tuple each
-    time.
-    """
+    """Encode built-in prompts once: environments are made often, and such a task returns the same tuple each time."""
     if not isinstance(records, tuple):
         return _encoded(lm, records)
     known = _known.setdefault(lm, {})
     if id(records) not in known:
-        known[id(records)] = records, _encoded(lm, records)  # the records are kept, so that their id stays theirs
+        known[id(records)] = records, _encoded(lm, records)  # keeping the records keeps their id unique
     return known[id(records)][1]
 
 
@@ -74,15 +72,10 @@ def _encoded(lm: CausalLM, records: Sequence[Prompt]) -> list[NDArray[np.int64]]
     tokens = lm.encode_all([record.text for record in records])
     for record, ids in zip(records, tokens, strict=True):
         if not len(ids):
-            raise DataError(f"the prompt {record.text!r} has no tokens: a model needs at least one to go on from")
-    if strange := lm.strange(tokens):
-        log.warning(
-            "%d of %d prompts hold words that %s does not know, the first %r",
-            len(strange),
-            len(tokens),
-            lm,
-            records[strange[0]].text,
-        )
+            raise DataError(f"the prompt {record.text!r} has no tokens: a model needs at least one")
+    if unknown := lm.with_unknown_tokens(tokens):
+        message = "%d of %d prompts have words unknown to %s, the first %r"
+        log.warning(message, len(unknown), len(tokens), lm, records[unknown[0]].text)
     return tokens
 
 
@@ -90,11 +83,11 @@ def _fitted(prompts: Prompts, lm: CausalLM, overflow: str, room: int) -> Prompts
     long = [i for i, ids in enumerate(prompts.tokens) if len(ids) > room]
     if not long:
         return prompts
-    what = f"{len(long)} of {len(prompts)} prompts are longer than {room} tokens, which is what the budget leaves"
+    what = f"{len(long)} of {len(prompts)} prompts have more than the {room} tokens that the budget leaves"
     if overflow == "error":
         worst = max(long, key=lambda i: len(prompts.tokens[i]))
         raise ValueError(
-            f"{what}; the longest has {len(prompts.tokens[worst])}: {_short(prompts.records[worst].text)!r}. Raise "
+            f"{what}; the longest has {len(prompts.tokens[worst])}: {shortened(prompts.records[worst].text)}. Raise "
             'context, lower max_new_tokens, or pass prompt_overflow="drop" or "truncate"'
         )
     if overflow == "drop":
@@ -109,7 +102,3 @@ def _fitted(prompts: Prompts, lm: CausalLM, overflow: str, room: int) -> Prompts
         tokens[i] = tokens[i][-room:]
         records[i] = replace(records[i], text=lm.decode(tokens[i]))
     return Prompts(records, tokens)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,4 +1,4 @@
-"""A text as people look at it: token by token, each coloured by what it was penalised for."""
+"""A text rendered token by token, each coloured by its KL."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ if TYPE_CHECKING:
     from .engine import TextEngine
 
 DIM, PLAIN, BOLD = "\033[2m", "\033[0m", "\033[1m"
-SHADES = ((0.5, "\033[32m"), (2.0, "\033[33m"), (np.inf, "\033[31m"))  # up to so many nats: green, yellow, red
+SHADES = ((0.5, "\033[32m"), (2.0, "\033[33m"), (np.inf, "\033[31m"))  # KL up to so many nats: green, yellow, red
 
 
 class Show:
-    """One slot's text, shown whole or as it grows."""
+    """One slot's text, rendered whole or as it grows."""
 
     def __init__(self) -> None:
-        self._shown = 0  # tokens of the context that are on the screen
+        self._shown = 0  # tokens already printed
         self._end: dict[str, Any] | None = None
 
     def begin(self, engine: TextEngine, row: int) -> str:
-        """A new text: its prompt."""
+        """Begin a new text and return its prompt."""
         self._shown, self._end = int(engine.lengths[row]), None
         return f"{DIM}{engine.records[row].text}{PLAIN}"
 
     def note(self, info: dict[str, Any]) -> None:
-        """Keep what a step told of a text's end."""
+        """Keep the info of a text's last step."""
         self._end = info if "finish_reason" in info else None
 
     def more(self, engine: TextEngine, row: int) -> str:
-        """What has come since the last call."""
+        """Return what was added since the last call."""
         text, self._shown = _pieces(engine, row, self._shown)
         return text + self._line()
 
     def whole(self, engine: TextEngine, row: int) -> str:
-        """Prompt, response and, at the end, the score."""
+        """Return prompt, response and, at the end, the score."""
         prompt = int(engine.prompt_lengths[row])
         return f"{DIM}{engine.records[row].text}{PLAIN}{_pieces(engine, row, prompt)[0]}{self._line()}"
 
@@ -48,7 +48,7 @@ class Show:
 
 
 def _pieces(engine: TextEngine, row: int, start: int) -> tuple[str, int]:
-    """The tokens from `start` on, coloured where their KL is known, and up to where: a half-written character waits."""
+    """The coloured tokens from `start` on and how far they go: an incomplete character waits for its next token."""
     end = int(engine.lengths[row])
     tokens, shades = engine.tokens[row], engine.shades(row)
     text, out, shown = engine.lm.decode(tokens[:start]), [], start

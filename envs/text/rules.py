@@ -1,4 +1,4 @@
-"""Which tokens may be written: a fixed set, and no end before the text is long enough."""
+"""Action masks: only allowed tokens, and no end of text before the text is long enough."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-ANY, ALLOWED, NO_END = range(3)  # which row of the table holds for a token
+ANY, ALLOWED, NO_END = range(3)  # rows of the table
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
 
 class Rules:
-    """What a token may be, as one row of `table` (3, V): so a step keeps one number, not a mask."""
+    """Masks as rows of `table` (3, V), so that a step is stored with the number of its row, not with a mask."""
 
     def __init__(
         self, vocab_size: int, eos_ids: Sequence[int], allowed_tokens: ArrayLike | None, min_new_tokens: int
@@ -25,8 +25,8 @@ class Rules:
             ids = np.asarray(allowed_tokens).reshape(-1)
             if ids.size and ids.dtype.kind not in "iu":
                 raise ValueError(
-                    f"allowed_tokens has the type {ids.dtype}: expected token ids, whole numbers "
-                    "(of a mask, np.flatnonzero(mask))"
+                    f"allowed_tokens has the dtype {ids.dtype}: expected integers, token ids (of a mask: "
+                    "np.flatnonzero(mask))"
                 )
             ids = ids.astype(np.int64)
             if ids.size and not (ids.min() >= 0 and ids.max() < vocab_size):
@@ -39,10 +39,10 @@ class Rules:
             self.table[ALLOWED:, list(eos_ids)] = True  # a text must be able to end
         self.table[NO_END, list(eos_ids)] = False
         if not self.table[NO_END].any():
-            raise ValueError("allowed_tokens leaves nothing to write: expected at least one token beside end-of-text")
+            raise ValueError("allowed_tokens leaves nothing to write: expected a token besides the end of text")
 
     def at(self, taken: Ints) -> Ints:
-        """The rule for texts with so many tokens written."""
+        """The row of the table for texts with so many tokens written."""
         return np.where(taken < self.min_new_tokens, NO_END, ALLOWED)
 
     def masks(self, taken: Ints) -> Flags:  # (N,) -> (N, V)

@@ -1,4 +1,4 @@
-"""A text's score: by the task's own measure, or by whatever reward function the user names."""
+"""The score of a text: the task's gold score, or the reward model or function that the user names."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ...reward_models.reward_function import Named, Parted, call_reward_parts, c
 from .task import Prompt, Scores, Task
 
 GOLD = "gold"
-TOLD = {"prompt", "response", "score", "kl", "length", "finish_reason", "forbidden", "feedback"}
-TOLD |= {"ref_logprob", "eos", "action_mask", "unwritten"}
+RESERVED = {"prompt", "response", "score", "kl", "length", "finish_reason", "forbidden", "feedback"}
+RESERVED |= {"ref_logprob", "eos", "action_mask", "unwritten"}
 
 
 class Scorer:
-    """Scores and, by name, all else that is known of each text."""
+    """Scores texts and, by name, reports the task's measures and the reward's parts."""
 
     def __init__(self, reward_function: RewardFunction | Named | None, task: Task, device: str = "auto") -> None:
         self.task, self.device = task, device
@@ -30,14 +30,14 @@ class Scorer:
         if isinstance(reward_function, Composite):
             names = set(reward_function.reward_functions)
             if GOLD in names and function_of(reward_function.reward_functions[GOLD]) == GOLD:
-                names.remove(GOLD)  # what is told by this name is the true score
+                names.remove(GOLD)  # this part is the true score itself
             _check_parts("the Composite", names)
             self.reward_function: RewardFunction | Named = reward_function.resolved(self._found)
         else:
             self.reward_function = self._found("reward_model", reward_function)
 
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> tuple[Scores, dict[str, Scores]]:
-        """Scores (n,), and the task's measures and the parts of a reward function that has some, by name."""
+        """Return scores (n,) and, by name, the task's measures and the parts of a composite reward."""
         with _own_precision():
             return self._scored(prompts, responses)
 
@@ -58,9 +58,7 @@ class Scorer:
         return checked_scores(reward_function.combine(parts), responses), known | parts
 
     def _found(self, name: str, reward_function: object) -> RewardFunction | Named:
-        """The reward function that the user means: a callable as it is, a name as the reward function saved there,
-        "gold" as itself.
-        """
+        """Resolve a name: a saved reward model is loaded, "gold" stays, and so does a callable."""
         if isinstance(reward_function, str) and reward_function == GOLD:
             if not self.task.has_gold:
                 raise ValueError(f"{name} is missing: expected {self._accepted()}")
@@ -73,7 +71,7 @@ class Scorer:
                 saved: RewardFunction = load_reward_model(reward_function, device=self.device)
             except ValueError as error:
                 raise ValueError(
-                    f"{name} is {reward_function!r}: expected {self._accepted()}. As a saved reward function: {error}"
+                    f"{name} is {reward_function!r}: expected {self._accepted()}. As a saved reward model: {error}"
                 ) from error
             return saved
         if callable(reward_function):
@@ -84,45 +82,46 @@ class Scorer:
         gold = ', or "gold" for the task\'s own true score' if self.task.has_gold else ""
         return (
             "a callable (prompts, responses) -> scores, a textrlhf.reward_models.Composite of named ones, or the name "
-            f"of a saved reward function{gold}"
+            f"of a saved reward model{gold}"
         )
 
     def _measures(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> dict[str, Scores]:
-        """NaN where a prompt lacks what a measure needs: what is told of a text depends on no other text."""
+        """The task's measures; NaN for a prompt that lacks what they need, so that no text depends on another."""
         can = [i for i, prompt in enumerate(prompts) if self.task.can_measure(prompt)]
         if not can:
             return {}
-        asked = [responses[i] for i in can]
+        scored = [responses[i] for i in can]
         known = {}
         try:
-            measures = self.task.measure([prompts[i] for i in can], asked)
+            measures = self.task.measure([prompts[i] for i in can], scored)
         except Exception as error:
             raise RewardFunctionError(
-                f"the measures of the task {self.task.name!r} raised {type(error).__name__}: {error}; asked about "
-                f"{len(asked)} responses, the first {asked[0]!r}"
+                f"the measures of the task {self.task.name!r} raised {type(error).__name__}: {error}; called with "
+                f"{len(scored)} responses, the first {scored[0]!r}"
             ) from error
         _check_names(f"a measure of the task {self.task.name!r}", measures)
         for name, values in measures.items():
             known[name] = np.full(len(prompts), np.nan)
-            known[name][can] = checked_scores(values, asked, f"the measure {name!r} of the task {self.task.name!r}")
+            known[name][can] = checked_scores(values, scored, f"the measure {name!r} of the task {self.task.name!r}")
         return known
 
 
 @contextlib.contextmanager
 def _own_precision() -> Iterator[None]:
-    """No autocast, whatever the agent that steps this environment computes in."""
+    """Disable the autocast of the agent that steps this environment."""
+    gpu = torch.accelerator.current_accelerator()
     with contextlib.ExitStack() as held:
-        for device in ("cpu", "cuda"):
+        for device in ("cpu", gpu.type if gpu else "cuda"):
             if torch.is_autocast_enabled(device):
                 held.enter_context(torch.autocast(device, enabled=False))
         yield
 
 
 def _check_names(what: str, names: Iterable[str]) -> None:
-    if taken := TOLD & set(names):
+    if taken := RESERVED & set(names):
         raise ValueError(
-            f"{what} is named {min(taken)!r}, which in a text's information means something else: give it a name that "
-            f"is none of {', '.join(sorted(TOLD))}"
+            f"{what} is named {min(taken)!r}, a key that info uses otherwise: give it a name that is none of "
+            f"{', '.join(sorted(RESERVED))}"
         )
 
 
@@ -130,7 +129,7 @@ def _check_parts(whose: str, names: Iterable[str]) -> None:
     names = set(names)
     _check_names(f"a part of {whose}", names)
     if GOLD in names:
-        raise ValueError(f'a part of {whose} is named "gold", the name of the true score: give it another')
+        raise ValueError(f'a part of {whose} is named "gold", the name of the true score: rename it')
 
 
 def _gold(known: dict[str, Scores], responses: Sequence[str]) -> Scores:

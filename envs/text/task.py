@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-SPLITS = ("train", "heldout")
 Scores = NDArray[np.float64]
 
 
@@ -29,16 +28,14 @@ class Prompt:
 class Task(ABC):
     """Prompts by split, and measures of a response to them.
 
-    Built-in tasks make their data on the spot from `seed`, the same data every time.
+    Built-in tasks generate their data from `seed`, the same data every time.
     """
 
     name: ClassVar[str]
     model: ClassVar[str] = "tasks"  # the shipped language model that knows this task's words
-    max_new_tokens: ClassVar[int]  # enough for a good response and its end
-    turns: ClassVar[int] = 1  # above 1 a dialogue: `reply` says what the user answers
-    reward_model: ClassVar[str | None] = (
-        None  # the saved reward model used where the user names none; None: the true score
-    )
+    max_new_tokens: ClassVar[int]  # enough for a good response and its end of text
+    turns: ClassVar[int] = 1  # above 1 a dialogue, in which `reply` is the user's answer
+    reward_model: ClassVar[str | None] = None  # the saved reward model used by default; None: the gold score
     has_gold: ClassVar[bool] = True  # whether `measure` knows the true score
     needs: ClassVar[tuple[str, ...]] = ()  # fields that `measure` cannot do without: "reference" or keys of `facts`
 
@@ -48,7 +45,7 @@ class Task(ABC):
 
     @abstractmethod
     def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
-        """Measure each response, without a model: "gold" is the true score, other keys are shown beside it."""
+        """Score each response without a model: "gold" is the true score, other keys are reported beside it."""
 
     def can_measure(self, prompt: Prompt) -> bool:
         """Whether a prompt has what `measure` needs."""
@@ -62,15 +59,13 @@ class Task(ABC):
         return prompt.reference
 
     def reply(self, prompt: Prompt, turns: Sequence[str], rng: np.random.Generator) -> str:
-        """In a dialogue, what the user says to the agent's latest of `turns`."""
+        """In a dialogue, return the user's answer to the agent's `turns` so far, with the markers between turns."""
         raise NotImplementedError(f"the task {self.name!r} is no dialogue")
 
     def feedback(self, prompt: Prompt, turns: Sequence[str]) -> float | None:
-        """In a dialogue, how a simulated user reward models the agent's latest of `turns`; None where he says
-        nothing.
-        """
+        """In a dialogue, return the reward of the agent's latest turn; None for no reward."""
         return None
 
-    def over(self, prompt: Prompt, turns: Sequence[str]) -> bool:
-        """In a dialogue, whether it has reached its end before its last turn."""
+    def is_over(self, prompt: Prompt, turns: Sequence[str]) -> bool:
+        """In a dialogue, whether it ends before the last turn."""
         return False

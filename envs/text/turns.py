@@ -1,4 +1,4 @@
-"""The turns of a dialogue: what the agent has said in each, how it was judged, and what the user answers."""
+"""The turns of a dialogue: the agent's texts, their rewards, and the user's replies."""
 
 from __future__ import annotations
 
@@ -22,58 +22,56 @@ class Turns:
         self.many = self.limit > 1
         if self.many and type(task).reply is Task.reply:
             raise ValueError(
-                f"turns is {turns}: the task {task.name!r} is no dialogue, it knows no reply; leave turns out"
+                f"turns is {turns}, but the task {task.name!r} is no dialogue (it has no reply): leave turns out"
             )
-        self.said: list[list[str]] = [[] for _ in range(n)]  # by the agent
-        self._starts = [0] * n  # where in the context the turn under way begins
+        self.texts: list[list[str]] = [[] for _ in range(n)]  # the agent's turns so far
+        self._starts = [0] * n  # position in the context where the current turn begins
 
-    def begin(self, row: int, start: int, *, anew: bool = False) -> None:
-        """Begin a turn; `anew`: the first of a text."""
+    def begin(self, row: int, start: int, *, first: bool = False) -> None:
+        """Begin a turn, with `first` that of a new text."""
         self._starts[row] = start
-        if anew:
-            self.said[row] = []
+        if first:
+            self.texts[row] = []
 
     def end(self, row: int, record: Prompt, lm: CausalLM, tokens: NDArray[np.int64]) -> float | None:
-        """End the turn: how it was judged, if somebody said."""
+        """End the turn and return its reward, if it has one."""
         start = self._starts[row]
-        self.said[row].append(lm.continuation(tokens[:start], tokens[start:]))
+        self.texts[row].append(lm.continuation(tokens[:start], tokens[start:]))
         try:
-            judgement = self.feedback(record, tuple(self.said[row]))
+            given = self.feedback(record, tuple(self.texts[row]))
         except Exception as error:
             raise RewardFunctionError(
-                f"feedback raised {type(error).__name__}: {error}; it was asked about {self.said[row][-1]!r}"
+                f"feedback raised {type(error).__name__}: {error}; it was called with the turn {self.texts[row][-1]!r}"
             ) from error
-        if judgement is None:
+        if given is None:
             return None
         try:
-            worth = float(judgement)
+            reward = float(given)
         except (TypeError, ValueError):
-            worth = math.nan
-        if not math.isfinite(worth):
+            reward = math.nan
+        if not math.isfinite(reward):
             raise ValueError(
-                f"feedback returned {judgement!r} for {self.said[row][-1]!r}: expected a finite number or None"
+                f"feedback returned {given!r} for {self.texts[row][-1]!r}: expected a finite number or None"
             )
-        return worth
+        return reward
 
-    def over(self, row: int, record: Prompt) -> bool:
+    def is_over(self, row: int, record: Prompt) -> bool:
         """Whether that was the last turn."""
-        return len(self.said[row]) >= self.limit or self.task.over(record, self.said[row])
+        return len(self.texts[row]) >= self.limit or self.task.is_over(record, self.texts[row])
 
     def reply(self, row: int, record: Prompt, lm: CausalLM, rng: np.random.Generator) -> NDArray[np.int64]:
-        """What the user answers, as tokens that go on from the agent's."""
-        reply = self.task.reply(record, self.said[row], rng)
+        """Return the tokens of the user's reply."""
+        reply = self.task.reply(record, self.texts[row], rng)
         if not isinstance(reply, str):
-            raise TypeError(
-                f"the task {self.task.name!r} replied {reply!r} to {self.said[row][-1]!r}: expected a string"
-            )
+            raise TypeError(f"reply of the task {self.task.name!r} returned {reply!r}: expected a string")
         return lm.encode_more(reply)
 
 
 def ask(prompt: Prompt, turns: Sequence[str]) -> float | None:
-    """Let a person at the terminal reward model the latest turn: a number, or nothing."""
+    """Ask a person at the terminal for the reward of the latest turn; usable as `feedback=`."""
     print(f"\n{prompt.text}{turns[-1]}")
     while True:
-        answer = input("How good was that (a number, empty to say nothing)? ").strip()
+        answer = input("How good was that (a number, or empty for none)? ").strip()
         if not answer:
             return None
         try:

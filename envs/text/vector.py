@@ -1,9 +1,9 @@
-"""Many texts as one native Gymnasium batch: one reference, one reward model, slots refilled as texts end."""
+"""Many texts as one native Gymnasium batch with one reference model; a slot that ends begins its next prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
@@ -12,47 +12,52 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from ...language.growing_texts import GrowingTexts
+from ...records.checks import count
 from .actions import checked_actions, checked_logprobs, checked_seeds, prompt_indices
 from .base import TextEnvBase
 from .engine import Outcome
-from .options import make_options
+from .options import TextKeywords, shows_options
 from .render import Show
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 Observations = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 
 class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
-    """N texts being written; slot i is the single environment seeded `seed + i`."""
+    """N texts at once; slot i equals the single environment seeded `seed + i`. For all else see `help(TextEnv)`."""
 
+    @shows_options
     def __init__(
         self,
         num_envs: int = 1,
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
-        **options: Any,
+        **options: Unpack[TextKeywords],
     ) -> None:
-        if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
-            raise ValueError(f"num_envs is {num_envs!r}: expected a whole number of at least 1")
         if render_mode not in (None, "ansi"):
             raise ValueError(f"render_mode is {render_mode!r}: expected None or 'ansi' for a batch")
-        self.num_envs, self.render_mode = num_envs, render_mode
+        self.num_envs, self.render_mode = count("num_envs", num_envs), render_mode
+        self.copies_observations = True  # False: one read-only array, which every step changes
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"render_modes": ["ansi"], "render_fps": 30, "autoreset_mode": self.autoreset_mode}
-        self._open(num_envs, make_options(options))
+        self._open(num_envs, options)
         self.single_observation_space = spaces.Box(-1, self.engine.lm.vocab_size - 1, (self.engine.context,), np.int64)
         self.single_action_space = spaces.Discrete(self.engine.lm.vocab_size)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._shows = [Show() for _ in range(num_envs)]
         self._begun = False
-        self._ended: Flags = np.zeros(num_envs, bool)  # texts that are over and not yet begun anew
+        self._ended: Flags = np.zeros(num_envs, bool)  # slots whose text is over and whose next one has not begun
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin a text in every slot, or in those of `options["reset_mask"]`; `options["prompt"]`: which ones."""
-        rows = self._asked(options)
+        """Begin a text in every slot, or where `options["reset_mask"]` is True; `options["prompt"]` chooses prompts."""
+        rows = self._rows(options)
         seeds = checked_seeds(seed, self.num_envs)
         unseeded = rows if seeds else np.array([row for row in rows if self.engine.seeds[row] is None], np.int64)
         if len(unseeded):
@@ -62,17 +67,17 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
         info = self._begin(rows, prompt_indices(options, len(rows), len(self.engine.prompts)), {})
         self._begun = True
         self._add_masks(info, np.isin(np.arange(self.num_envs), rows))
-        return self.engine.observation(), info
+        return self._observation(), info
 
     def step(self, actions: Any) -> tuple[Observations, NDArray[np.float64], Flags, Flags, dict[str, Any]]:
-        """Write one token in every slot."""
+        """Append one token in every slot."""
         self._require_running()
         n = self.num_envs
-        begun_anew, live = np.flatnonzero(self._ended), np.flatnonzero(~self._ended)  # the former: NEXT_STEP
+        restarted, live = np.flatnonzero(self._ended), np.flatnonzero(~self._ended)  # restarted ones: NEXT_STEP only
         tokens = checked_actions(np.asarray(actions), n, self.engine.lm.vocab_size, ignore=self._ended)
-        announced, self.policy_logprob = self.policy_logprob, None
-        logprobs = checked_logprobs(announced, n, ignore=self._ended)
-        self._begun = False  # should the reward model fail, these texts are over
+        given, self.policy_logprob = self.policy_logprob, None
+        logprobs = checked_logprobs(given, n, ignore=self._ended)
+        self._begun = False  # if the reward model raises, these texts are over
         outcome = self.engine.step(live, tokens[live], logprobs[live])
         self._begun = True
         rewards, terminated, truncated = np.zeros(n), np.zeros(n, bool), np.zeros(n, bool)
@@ -82,36 +87,39 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
             for row in live.tolist():
                 self._shows[row].note(outcome.infos.get(row, {}))
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
-            info = self._told(live[~self._ended], outcome)
+            info = self._info(live[~self._ended], outcome)
             if self._ended.any():
                 ended = np.flatnonzero(self._ended)
-                info["final_obs"] = _objects(n, ended, self.engine.observation()[ended])
-                info["final_info"] = self._told(ended, outcome)
+                info["final_obs"] = _objects(n, ended, self.engine.tokens[ended])
+                info["final_info"] = self._info(ended, outcome)
                 info["_final_obs"], info["_final_info"] = self._ended.copy(), self._ended.copy()
                 info = self._begin(ended, None, info)
         else:
-            info = self._told(live, outcome)
-            if len(begun_anew):
-                info = self._begin(begun_anew, None, info)
+            info = self._info(live, outcome)
+            if len(restarted):
+                info = self._begin(restarted, None, info)
         self._add_masks(info, ~self._ended)
-        return self.engine.observation(), rewards, terminated, truncated, info
+        return self._observation(), rewards, terminated, truncated, info
+
+    def _observation(self) -> Observations:
+        if self.copies_observations:
+            return self.engine.observation()
+        return GrowingTexts.of(self.engine.tokens, self.engine.lengths)
 
     def settle(self) -> list[NDArray[np.float64]]:
-        """Charge every token not yet penalised; by slot the penalties, already −β·kl, in order. Empty: nothing is
-        owed.
-        """
+        """Compute and return the pending KL penalties, −β·kl of each token in order, one array per slot."""
         return self.engine.kl_penalty.settle()
 
     def settled_kl(self) -> list[NDArray[np.float64]]:
-        """log π − log π_ref of the tokens that the last `settle` penalised, by slot and in order."""
+        """Return log π − log π_ref of the tokens of the last `settle()` in order, one array per slot."""
         return self.engine.kl_penalty.settled_kl()
 
     def get_state(self) -> list[dict[str, Any]]:
-        """By slot, the way through the prompts and the randomness, as plain JSON."""
+        """Return each slot's position in the prompts and random state, as plain JSON."""
         return [self.engine.get_state(row) for row in range(self.num_envs)]
 
     def set_state(self, state: Sequence[dict[str, Any]]) -> None:
-        """Take back what `get_state` gave; it holds from the next reset."""
+        """Restore what `get_state` returned; it takes effect at the next reset."""
         if len(state) != self.num_envs:
             raise ValueError(f"state has {len(state)} entries: expected {self.num_envs}, one an environment")
         for row, slot in enumerate(state):
@@ -119,7 +127,7 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
         self._np_random = self.engine.rngs[0]
 
     def render(self) -> tuple[Any, ...] | None:
-        """Show the texts so far, coloured by what each token was penalised for."""
+        """Return the texts so far, each token coloured by its KL."""
         if self.render_mode is None:
             return None
         return tuple(show.whole(self.engine, row) for row, show in enumerate(self._shows))
@@ -137,22 +145,19 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
                 'call reset(options={"reset_mask": mask}) with the ended environments first'
             )
 
-    def _asked(self, options: dict[str, Any] | None) -> NDArray[np.int64]:
-        """Which rows a reset is about; the mask is only read, since others will want it too."""
+    def _rows(self, options: dict[str, Any] | None) -> NDArray[np.int64]:
+        """The slots to reset; the mask is not changed, as the caller may use it again."""
         mask = (options or {}).get("reset_mask")
         if mask is None:
             return np.arange(self.num_envs)
         if not isinstance(mask, np.ndarray) or mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
-            raise ValueError(
-                f"options['reset_mask'] is {mask!r}: expected a bool array of shape ({self.num_envs},) with at least "
-                "one True"
-            )
+            raise ValueError(f"options['reset_mask'] is {mask!r}: expected a bool array ({self.num_envs},) with a True")
         if not self._begun and not mask.all():
             raise ResetNeeded("the first reset() must begin every environment: leave out options['reset_mask']")
         return np.flatnonzero(mask)
 
     def _begin(self, rows: NDArray[np.int64], prompts: list[int] | None, info: dict[str, Any]) -> dict[str, Any]:
-        """Begin texts in `rows`, and tell of them in `info`."""
+        """Begin texts in `rows` and add their prompts to `info`."""
         self.engine.begin(rows, prompts)
         self._ended[rows] = False
         for row in rows.tolist():
@@ -160,8 +165,8 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
             info = self._add_info(info, {"prompt": self.engine.records[row].text}, row)
         return info
 
-    def _told(self, rows: NDArray[np.int64], outcome: Outcome) -> dict[str, Any]:
-        """What a step told of these rows, in Gymnasium's form: an array by name, and who has an entry in it."""
+    def _info(self, rows: NDArray[np.int64], outcome: Outcome) -> dict[str, Any]:
+        """What a step reported of these rows, in Gymnasium's form: arrays, each with a mask of its entries."""
         info: dict[str, Any] = {}
         if outcome.ref_logprobs is not None and len(rows):
             array, has = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
@@ -174,11 +179,11 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
                 info = self._add_info(info, outcome.infos[row], row)
         return info
 
-    def _add_masks(self, info: dict[str, Any], told: Flags) -> None:
-        if self.engine.rules.active and told.any():
+    def _add_masks(self, info: dict[str, Any], rows: Flags) -> None:
+        if self.engine.rules.active and rows.any():
             masks = self.engine.masks().astype(np.int8)
-            masks[~told] = 0
-            info["action_mask"], info["_action_mask"] = masks, told
+            masks[~rows] = 0
+            info["action_mask"], info["_action_mask"] = masks, rows
 
 
 def _objects(n: int, rows: NDArray[np.int64], values: Observations) -> NDArray[np.object_]:

@@ -1,6 +1,4 @@
-"""The text environment in other clothes: strings for people, `input_ids` and `attention_mask` for Hugging Face
-models.
-"""
+"""Wrappers of text environments: strings, or `input_ids` and `attention_mask` as Hugging Face models take them."""
 
 from __future__ import annotations
 
@@ -14,26 +12,28 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from ...language import CausalLM
+from ...records.checks import one_of
 
 Inputs = dict[str, NDArray[np.int64]]
+SIDES = ("left", "right")
 
 
 class AnyText(spaces.Text):
-    """Any text up to a length; samples are of Gymnasium's letters and digits."""
+    """Any text up to a length, in any script; samples have letters and digits."""
 
     def __init__(self, max_length: int) -> None:
         super().__init__(max_length, min_length=0)
 
     def contains(self, x: Any) -> bool:
-        """Whether `x` is a text, in whatever script, and not too long."""
+        """Whether `x` is a text and not too long."""
         return isinstance(x, str) and len(x) <= self.max_length
 
 
 class Strings(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """Text in, text out: `reset()` gives the prompt, `step(" very good")` writes these words and gives the text so far.
+    """Text in, text out: `reset()` returns the prompt; `step(" very good")` appends it and returns the text so far.
 
-    Rewards are summed over the words' tokens. `env.end` is what to write to end the text; a text that ends midway
-    through the words leaves the rest unwritten, as `info["unwritten"]`.
+    The reward is the sum over its tokens. Append `env.end` to end the text; what would come after the end of a text is
+    not written, but returned as `info["unwritten"]`.
     """
 
     def __init__(self, env: gym.Env[NDArray[np.int64], np.int64]) -> None:
@@ -47,19 +47,19 @@ class Strings(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         self.action_space = AnyText(env.observation_space.shape[0] * longest)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Begin the next prompt."""
+        """Begin the next prompt and return it."""
         observation, info = self.env.reset(seed=seed, options=options)
         return self._text(observation), info
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Write some words."""
+        """Append some text."""
         if not isinstance(action, str):
-            raise TypeError(f"action is {action!r}: expected text to write, or env.end to end the text")
+            raise TypeError(f"action is {action!r}: expected text, or env.end to end the text")
         tokens: list[int] = self.lm.encode_more(action).tolist()
         if not tokens:
             raise ValueError(f"action is {action!r}, which has no tokens: expected text, or env.end to end the text")
-        if self.lm.strange([tokens]):
-            raise ValueError(f"action is {action!r}, which holds words that {self.lm} does not know")
+        if self.lm.with_unknown_tokens([tokens]):
+            raise ValueError(f"action is {action!r}, which has words unknown to {self.lm}")
         total, info = 0.0, dict[str, Any]()
         for i, token in enumerate(tokens):
             observation, reward, terminated, truncated, info = self.env.step(np.int64(token))
@@ -75,16 +75,17 @@ class Strings(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
 
 
 class ModelInputs(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """Observations as `{"input_ids", "attention_mask"}`, padded on the side that is asked for."""
+    """Observations as `{"input_ids", "attention_mask"}`, padded on either side."""
 
     def __init__(self, env: gym.Env[NDArray[np.int64], np.int64], padding_side: str = "right") -> None:
         gym.utils.RecordConstructorArgs.__init__(self, padding_side=padding_side)
         super().__init__(env)
-        self.padding_side, self.pad_id = _checked_side(padding_side), pad_id(_lm(env))
+        one_of("padding_side", padding_side, SIDES)
+        self.padding_side, self.pad_id = padding_side, pad_id(_lm(env))
         self.observation_space = _inputs_space(env.observation_space)
 
     def observation(self, observation: NDArray[np.int64]) -> Inputs:
-        """Turn token ids padded with −1 into a model's inputs."""
+        """Convert token ids padded with −1 to a model's inputs."""
         return model_inputs(observation, self.pad_id, self.padding_side)
 
 
@@ -93,7 +94,8 @@ class ModelInputsBatch(VectorWrapper[Inputs, Any, NDArray[np.int64], Any, Any]):
 
     def __init__(self, env: VectorEnv[NDArray[np.int64], Any, Any], padding_side: str = "right") -> None:
         super().__init__(env)
-        self.padding_side, self.pad_id = _checked_side(padding_side), pad_id(_lm(env))
+        one_of("padding_side", padding_side, SIDES)
+        self.padding_side, self.pad_id = padding_side, pad_id(_lm(env))
         self.single_observation_space = _inputs_space(env.single_observation_space)
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
 
@@ -103,7 +105,7 @@ class ModelInputsBatch(VectorWrapper[Inputs, Any, NDArray[np.int64], Any, Any]):
         return model_inputs(observation, self.pad_id, self.padding_side), info
 
     def step(self, actions: Any) -> tuple[Inputs, Any, Any, Any, dict[str, Any]]:
-        """Write one token in every slot."""
+        """Append one token in every slot."""
         observation, reward, terminated, truncated, info = self.env.step(actions)
         if self.env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP and "final_obs" in info:
             final = info["final_obs"] = info["final_obs"].copy()
@@ -113,7 +115,7 @@ class ModelInputsBatch(VectorWrapper[Inputs, Any, NDArray[np.int64], Any, Any]):
 
 
 def model_inputs(observation: NDArray[np.int64], pad: int, padding_side: str = "right") -> Inputs:
-    """Token ids (…, context), padded with −1 on the right, as what a Hugging Face model takes."""
+    """Convert token ids (…, context), right-padded with −1, to what a Hugging Face model takes."""
     rows = np.atleast_2d(observation)
     seen = rows >= 0
     ids = np.where(seen, rows, pad)
@@ -125,9 +127,9 @@ def model_inputs(observation: NDArray[np.int64], pad: int, padding_side: str = "
 
 
 def pad_id(lm: CausalLM) -> int:
-    """The tokenizer's padding token, or where it has none the end of text: the attention mask hides either."""
-    own = lm.tokenizer.pad_token_id
-    return int(lm.eos_ids[0] if own is None else own)
+    """The tokenizer's padding token or, if it has none, the end of text: the attention mask hides both."""
+    pad = lm.tokenizer.pad_token_id
+    return int(lm.eos_ids[0] if pad is None else pad)
 
 
 def _inputs_space(space: spaces.Space[Any]) -> spaces.Dict:
@@ -141,14 +143,8 @@ def _inputs_space(space: spaces.Space[Any]) -> spaces.Dict:
     )
 
 
-def _checked_side(side: str) -> str:
-    if side not in ("left", "right"):
-        raise ValueError(f"padding_side is {side!r}: expected 'left' or 'right'")
-    return side
-
-
 def _lm(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> CausalLM:
     lm = getattr(env.unwrapped, "reference_model", None)
     if not isinstance(lm, CausalLM):
-        raise TypeError(f"{env} is no text environment: expected one such as gym.make('TextRLHF-v0')")
+        raise TypeError(f"{env} is no text environment: expected one, such as gym.make('TextRLHF-v0')")
     return lm

@@ -109,9 +109,9 @@ def pick_mode(modes: Sequence[str], display: bool) -> str:
 def play(agent: Agent, mode: str, options: Options) -> None:
     """Play episodes and show every step."""
     import gymnasium as gym
-    import numpy as np
     from gymnasium.vector import AutoresetMode
 
+    from ...agents.environment import play as playing
     from ...agents.environment.adapter import EnvAdapter
     from ...agents.environment.vectorize import Vectorized
 
@@ -123,25 +123,20 @@ def play(agent: Agent, mode: str, options: Options) -> None:
         vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},  # else the last frame of an episode is never shown
         **{**recipe["kwargs"], "render_mode": mode},
     )
-    adapter, player = EnvAdapter(Vectorized(env, recipe, owned=True)), agent.player(1, options.seed)
+    adapter = EnvAdapter(Vectorized(env, recipe, owned=True))
+    act = agent.player(1, options.seed, not options.stochastic)
 
     def show() -> None:
         if mode == "ansi":  # a window draws itself
             print(env.render()[0])  # with colours even in a file: in FrozenLake they mark the player
 
     try:
-        observation, starts = adapter.reset(options.seed), np.ones(1, bool)
-        episode, total, steps = 1, 0.0, 0
-        show()
-        while True:
-            result = adapter.step(*player(observation, starts, adapter.masks, not options.stochastic))
-            observation, starts = result.observation, result.starts
+        episode, total, length = 1, 0.0, 0
+        for step in playing.play(adapter, act, options.episodes, options.seed, on_reset=show):
             show()
-            total, steps = total + float(result.reward[0]), steps + int(result.valid[0])
-            if result.terminated[0] or result.truncated[0]:
-                line(f"Episode {episode}: return {rounded(total)} in {steps:,} steps")
-                if episode == options.episodes:
-                    break
-                episode, total, steps = episode + 1, 0.0, 0
+            total, length = total + float(step.result.reward[0]), length + int(step.counts[0])
+            if step.ended:
+                line(f"Episode {episode}: return {rounded(total)} in {length:,} steps")
+                episode, total, length = episode + 1, 0.0, 0
     finally:
         adapter.close()

@@ -63,7 +63,7 @@ def write(argv: Sequence[str]) -> None:
     tokens = lm.encode(options.prompt)
     if not len(tokens):
         raise UserError(f"PROMPT {options.prompt!r} has no tokens: expected at least one")
-    if lm.strange([tokens]):
+    if lm.with_unknown_tokens([tokens]):
         raise UserError(f"PROMPT {options.prompt!r} has words that {lm} does not know")
     room = 256 if lm.context is None else min(lm.context - len(tokens), 256)
     if room < 1:

@@ -75,7 +75,7 @@ def find_checkpoint(folder: str, *, best: bool = False) -> Checkpoint:
     """Load a checkpoint's folder, or the last (or the best) checkpoint of a run's."""
     from ...records.checkpoint import CheckpointError, load_checkpoint
     from ...records.folder import recovered
-    from ...records.run_checkpoints import last_checkpoint
+    from ...records.run import Run
 
     path = existing_folder(folder)
     if best and not recovered(path / "best").is_dir():
@@ -89,7 +89,7 @@ def find_checkpoint(folder: str, *, best: bool = False) -> Checkpoint:
     with as_user_error(CheckpointError):
         if best:
             return load_checkpoint(path / "best")
-        return last_checkpoint(path) if holds_run(path) else load_checkpoint(path)
+        return Run(path).last_checkpoint() if holds_run(path) else load_checkpoint(path)
 
 
 def load_agent(checkpoint: Checkpoint, module: str | None, device: str | None) -> Agent:
@@ -102,7 +102,8 @@ def load_agent(checkpoint: Checkpoint, module: str | None, device: str | None) -
 
     check_checkpoint(checkpoint, module, device)
     with as_user_error(CheckpointError, gym.error.Error):
-        return restore(Agent, checkpoint, None, device)  # type: ignore[type-abstract]
+        agent: Agent = restore(Agent, checkpoint, None, device)
+        return agent
 
 
 def check_checkpoint(checkpoint: Checkpoint, module: str | None, device: str | None = None) -> None:

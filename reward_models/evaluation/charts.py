@@ -9,16 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ...records.plots import LIGHT
 from .metrics import Calibration
 from .results import Histogram, Part, RatedPart
 
-INK, MUTED, GRID, BLUE, RED = (
-    "#1f2328",
-    "#656d76",
-    "#d3d8de",
-    "#0072b2",
-    "#d55e00",
-)  # blue and red are colour-blind safe
+(INK, MUTED, GRID), (BLUE, RED) = LIGHT[:3], LIGHT[4:6]
 ON_PAGE = {INK: "--ink", MUTED: "--muted", GRID: "--grid", BLUE: "--blue", RED: "--red"}
 WIDTH = 4.2  # inches, about a phone's width, so that text stays legible
 Draw = Callable[[Any], None]  # draws on a matplotlib figure

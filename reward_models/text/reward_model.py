@@ -143,7 +143,7 @@ class RewardModel:
 
     def _warn_of_unknown_words(self, texts: Sequence[Text]) -> None:
         """Warn once per reward model."""
-        if not self._warned and (unknown := self.reader.strange(text.tokens for text in texts)):
+        if not self._warned and (unknown := self.reader.with_unknown_tokens(text.tokens for text in texts)):
             self._warned = True
             first = _short(str(self.tokenizer.decode(texts[unknown[0]].tokens)))
             some = f"{len(unknown)} of {len(texts)} texts"

@@ -20,7 +20,7 @@ import torch
 
 from ...language import CausalLM
 from ...records.metrics import read_metrics
-from ...records.run_checkpoints import checkpoint_steps
+from ...records.run import Run
 from ..ensemble import Ensemble, check_combine
 from ..evaluation.evaluate import evaluate
 from ..evaluation.report import write_report
@@ -93,7 +93,7 @@ def train_reward_model(
     if resume and folder is None:
         raise ValueError("resume=True needs run=…, the folder of the run to resume")
     places = _places(folder, members)
-    if not resume and any(place and ((place / MODEL_FOLDER).exists() or checkpoint_steps(place)) for place in places):
+    if not resume and any(place and ((place / MODEL_FOLDER).exists() or Run(place).steps()) for place in places):
         raise FileExistsError(f"run={str(run)!r} already holds a run: pass resume=True, or name another folder")
     trained: list[RewardModel] = []  # by this call
     texts: Texts | None = None
@@ -112,7 +112,7 @@ def train_reward_model(
                 dataclasses.replace(config, seed=seed),
                 heldout=heldout,
                 run=place,
-                resume=place is not None and bool(checkpoint_steps(place)),
+                resume=place is not None and bool(Run(place).steps()),
                 title="reward model" if members == 1 else f"reward model {i + 1} of {members}",
                 show=show,
             )

@@ -243,7 +243,7 @@ def test_an_agent_that_does_not_say_how_likely_it_was_misses_the_optimum(small: 
     class Silent(TablePPO):
         def _build(self):
             super()._build()
-            self.env.announces = False
+            self.env.wants_logprobs = False
 
     assert missed(small, kind=Silent)
 

@@ -189,7 +189,7 @@ def test_missing_and_misplaced_demonstrations_are_named() -> None:
         Clone("Acrobot-v1", demonstrations=some_episodes())
     with pytest.raises(DataError, match=r"demonstrations\[1\]: .*is no response"):
         texts([ROWS[0], {"prompt": "a2"}])
-    with pytest.raises(DataError, match="has 26 tokens with its end, and 24 have room"):
+    with pytest.raises(DataError, match="has 26 tokens with its end, and 24 fit"):
         texts([{"prompt": "a2", "completion": " a3" * 24}])
     with pytest.raises(TypeError, match="no hyperparameter 'demonstration': did you mean 'demonstrations'"):
         Clone("CartPole-v1", demonstrations=some_episodes(), demonstration=1)

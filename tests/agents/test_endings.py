@@ -42,8 +42,8 @@ def test_what_is_told_at_the_end_and_only_there_is_found(mode: AutoresetMode) ->
     found = []
     for _ in range(6):
         turn = adapter.step(np.zeros(2, np.int64))
-        assert set(turn.told) == set(np.flatnonzero(turn.terminated).tolist())
-        found += list(turn.told.items())
+        assert set(turn.episode_info) == set(np.flatnonzero(turn.terminated).tolist())
+        found += list(turn.episode_info.items())
     assert len(found) >= 3
     for slot, told in found:
         length = (2, 3)[slot]

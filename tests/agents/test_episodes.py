@@ -55,7 +55,7 @@ def test_what_is_told_and_what_it_diverged_are_averaged_over_the_episodes_that_h
     one = np.ones((1, 2))
     episodes.add(one, one < 0, one > 0, kl=np.array([[0.5, 0.25]]))
     told = {(0, 0): {"score": np.float64(2.0), "is_success": True, "response": "words"}}
-    episodes.add(one, np.array([[True, False]]), np.array([[True, False]]), kl=np.array([[0.5, 99.0]]), told=told)
+    episodes.add(one, np.array([[True, False]]), np.array([[True, False]]), kl=np.array([[0.5, 99.0]]), infos=told)
     episodes.add(one, one > 0, one > 0, kl=np.array([[3.0, 1.0]]))
     metrics = episodes.metrics()
     assert metrics["rollout/kl"] == pytest.approx((1.0 + 3.0 + 1.25) / 3)

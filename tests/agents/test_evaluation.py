@@ -50,17 +50,17 @@ class Counter(gym.Env[Any, Any]):
 def agent(recipe: Any = None) -> Any:
     """Stands for an agent with a memory: it counts the steps since `starts`, and does not look at anything else."""
 
-    def player(n_envs: int, seed: int) -> Callable[..., Any]:
+    def player(n_envs: int, seed: int, deterministic: bool) -> Callable[..., Any]:
         memory = np.zeros(n_envs, np.int64)
 
-        def play(observation: Any, starts: np.ndarray, masks: Any, deterministic: bool) -> tuple[Any, Any]:
+        def play(observation: Any, starts: np.ndarray, masks: Any) -> tuple[Any, Any]:
             assert masks is None
             memory[:] = np.where(starts, 0, memory + 1)
             return memory.copy(), np.zeros(n_envs)
 
         return play
 
-    return SimpleNamespace(adapter=SimpleNamespace(recipe=recipe), player=player, threads=contextlib.nullcontext)
+    return SimpleNamespace(env=SimpleNamespace(recipe=recipe), player=player, threads=contextlib.nullcontext)
 
 
 def batch(*lengths: int, mode: AutoresetMode = AutoresetMode.SAME_STEP, grow: int = 0) -> SyncVectorEnv:
@@ -114,7 +114,7 @@ def test_by_default_the_agents_own_kind_is_made_anew_and_closed() -> None:
 
 
 def test_an_agent_without_a_recipe_asks_for_an_environment() -> None:
-    with pytest.raises(ValueError, match="cannot be made again from its spec: pass env="):
+    with pytest.raises(ValueError, match="env is missing"):
         evaluate(agent())
 
 

@@ -87,10 +87,10 @@ def test_value_leaves_the_memory_alone() -> None:
     agent = make(env)
     agent.cut(None)
     agent.collect(Stopwatch())
-    read, state = agent.memory.read.copy(), agent.memory.state.clone()
-    agent.policy.value((np.full((2, CONTEXT), 4),), agent.memory, np.array([1, 3]))
-    np.testing.assert_array_equal(agent.memory.read, read)
-    assert torch.equal(agent.memory.state, state)
+    read, state = agent.collector.memory.read.copy(), agent.collector.memory.state.clone()
+    agent.policy.value((np.full((2, CONTEXT), 4),), agent.collector.memory, np.array([1, 3]))
+    np.testing.assert_array_equal(agent.collector.memory.read, read)
+    assert torch.equal(agent.collector.memory.state, state)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from gymnasium.vector import SyncVectorEnv
 
-from text_learner import DISABLED, NEXT_STEP, SAME_STEP, WORLDS, N, batch, learner, rollouts
+from text_learner import DISABLED, ENVS, NEXT_STEP, SAME_STEP, N, batch, learner, rollouts
 from textrlhf.agents import PPO
 from textrlhf.agents.policies import LanguageModelPolicy
 from textrlhf.agents.policies import language_model as module
@@ -28,7 +28,7 @@ def worst_first_ratio(agent: PPO, updates: int = 4) -> float:
     """The largest |ratio − 1| in the first minibatch of any of some updates."""
     errors, went_on = [], 0
     for _ in range(updates):
-        went_on += int((~agent.starts).sum())
+        went_on += int((~agent.collector.starts).sum())
         errors.append(agent.advance(1.0, Stopwatch())["train/first_ratio_error"])
     assert went_on >= updates, "hardly a text went on from one rollout to the next"
     return max(errors)
@@ -37,7 +37,7 @@ def worst_first_ratio(agent: PPO, updates: int = 4) -> float:
 @pytest.mark.parametrize(
     ("family", "kind", "critic"),
     [
-        *((family, kind, False) for family in ("gpt2", "llama", "opt") for kind in WORLDS),
+        *((family, kind, False) for family in ("gpt2", "llama", "opt") for kind in ENVS),
         *(("bloom", kind, False) for kind in ("masks", "dialogue")),  # on the column cache, as gemma2
         ("gpt2", "dialogue", True),
         ("llama", "cut", True),
@@ -91,20 +91,20 @@ class Unmasked(LanguageModelPolicy):
 class MissesTheReply(TextMemory):
     """Reads one token a step, whatever the environment added."""
 
-    def read(self, tokens, starts):
+    def read(self, tokens, starts, upload=None):
         lengths = self.cache.lengths
         going = (lengths > 0) & ~starts & is_continuation(self.tokens, tokens)
         self.tokens[going], lengths[going] = tokens[going], (tokens[going] >= 0).sum(1) - 1
-        return super().read(tokens, starts)
+        return super().read(tokens, starts, upload)
 
 
 class TakesItForTheOldText(TextMemory):
     """Reads on in a new text where the old one stood."""
 
-    def read(self, tokens, starts):
+    def read(self, tokens, starts, upload=None):
         self.cache.lengths[:] = np.minimum(self.cache.lengths, (tokens >= 0).sum(1) - 1)
-        self.tokens = tokens
-        return super().read(tokens, np.zeros_like(starts))
+        self.tokens = np.array(tokens)
+        return super().read(tokens, np.zeros_like(starts), upload)
 
 
 @pytest.mark.parametrize(
@@ -147,10 +147,10 @@ def test_after_an_update_texts_are_read_with_the_new_weights(policy: type, famil
     agent = learner(batch(family=family, max_new_tokens=14), n_steps=5)
     agent.policy.__class__ = policy
     agent.advance(1.0, Stopwatch())
-    going = np.flatnonzero(~agent.starts)
+    going = np.flatnonzero(~agent.collector.starts)
     assert len(going)
-    act = agent.policy.act(agent.observation, agent.memory, agent.starts)
-    expected = torch.stack([forced(agent, agent.observation[0][row])[act.action[row]] for row in going])
+    act = agent.policy.act(agent.collector.observation, agent.collector.memory, agent.collector.starts)
+    expected = torch.stack([forced(agent, agent.collector.observation[0][row])[act.action[row]] for row in going])
     error = float((act.log_prob[going] - expected).abs().max())
     assert error < 1e-5 if policy is LanguageModelPolicy else error > 1e-3
 

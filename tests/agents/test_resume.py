@@ -15,7 +15,7 @@ import killed_run
 from interrupted import Interrupt, final_bytes, killed, learned_rows
 from textrlhf.agents import PPO, Callback, Evaluate
 from textrlhf.records.checkpoint import CheckpointError
-from textrlhf.records.run_checkpoints import last_checkpoint
+from textrlhf.records.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(uninterrupted: P
     before, last = sorted((run / "checkpoints").glob("step-*"))
     with (last / "model.safetensors").open("r+b") as stream:
         stream.truncate(100)
-    assert last_checkpoint(run).path == before
+    assert Run(run).last_checkpoint().path == before
     assert "cut short" in caplog.text
     PPO.resume(run, progress=False)
     assert final_bytes(run) == final_bytes(uninterrupted)

@@ -164,7 +164,7 @@ def test_an_agent_from_further_back_does_not_write_over_a_run(saved: Path, tmp_p
     """Its checkpoints would be pruned at once as the older ones, and the run's later metrics dropped."""
     PPO.load(saved).learn(2000, run=tmp_path, progress=False)
     rows = (tmp_path / "metrics.jsonl").read_text()
-    with pytest.raises(FileExistsError, match="already holds a run that has come to step "):
+    with pytest.raises(FileExistsError, match="already holds a run at step "):
         PPO.load(saved).learn(300, run=tmp_path, progress=False)
     assert (tmp_path / "metrics.jsonl").read_text() == rows
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 
-from text_learner import DISABLED, NEXT_STEP, SAME_STEP, WORLDS, N, batch, learner, rollouts
+from text_learner import DISABLED, ENVS, NEXT_STEP, SAME_STEP, N, batch, learner, rollouts
 from textrlhf.agents import PPO
 from textrlhf.agents.policies import language_model as module
 from textrlhf.records.progress import Stopwatch
@@ -23,7 +23,7 @@ BETA = 0.3
 @pytest.mark.parametrize("kl_penalty", KL_PENALTIES)
 @pytest.mark.parametrize(
     ("family", "kind"),
-    [*(("gpt2", kind) for kind in WORLDS), ("llama", "dialogue"), ("opt", "masks"), ("bloom", "cut")],
+    [*(("gpt2", kind) for kind in ENVS), ("llama", "dialogue"), ("opt", "masks"), ("bloom", "cut")],
 )
 def test_a_policy_that_is_the_reference_is_charged_nothing(family: str, kind: str, kl_penalty: str) -> None:
     agent = learner(batch(kind, family, kl_penalty=kl_penalty, kl_coef=1.0), n_steps=16)
@@ -33,7 +33,7 @@ def test_a_policy_that_is_the_reference_is_charged_nothing(family: str, kind: st
 
 
 @pytest.mark.parametrize("kl_penalty", KL_PENALTIES)
-@pytest.mark.parametrize("kind", WORLDS)
+@pytest.mark.parametrize("kind", ENVS)
 def test_a_texts_rewards_sum_to_its_score_less_its_charges(kind: str, kl_penalty: str) -> None:
     """As the agent sees them, across rollouts and cuts; `score` and `kl` as the environment tells them at the text's
     end.
@@ -45,7 +45,7 @@ def test_a_texts_rewards_sum_to_its_score_less_its_charges(kind: str, kl_penalty
     rewards, kl = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rewards", "kl"))
     first, ends = np.zeros(N, np.int64), 0
     for t, turn in enumerate(turns):
-        for slot, told in turn.told.items():
+        for slot, told in turn.episode_info.items():
             text = slice(first[slot], t + 1), slot
             total = told.get("score", 0.0) - BETA * kl[text].sum()
             assert rewards[text].sum() == pytest.approx(total, abs=1e-5)
@@ -58,7 +58,7 @@ def test_a_texts_rewards_sum_to_its_score_less_its_charges(kind: str, kl_penalty
 
 
 @pytest.mark.parametrize("mode", [SAME_STEP, NEXT_STEP, DISABLED])
-@pytest.mark.parametrize("kind", WORLDS)
+@pytest.mark.parametrize("kind", ENVS)
 def test_charged_at_once_or_later_it_learns_the_same(kind: str, mode: AutoresetMode) -> None:
     """Charges put at other steps or slots, lost where a text is cut or goes on, or at resets."""
     agents = [
@@ -82,7 +82,7 @@ def test_a_step_of_resets_alone_does_not_hide_the_kl() -> None:
     assert rollout.kl is not None
 
 
-@pytest.mark.parametrize("kind", WORLDS)
+@pytest.mark.parametrize("kind", ENVS)
 def test_with_autoreset_disabled_it_is_the_same_run(kind: str) -> None:
     same, disabled = (learner(batch(kind, mode=mode, kl_penalty="deferred")) for mode in (SAME_STEP, DISABLED))
     for _ in range(3):
@@ -93,13 +93,13 @@ def test_with_autoreset_disabled_it_is_the_same_run(kind: str) -> None:
 
 def texts_of(agent: PPO, monkeypatch: pytest.MonkeyPatch) -> list[list[list[np.ndarray]]]:
     """By slot, all that is learned of each whole text of one rollout, tokens being drawn by what they follow."""
-    act, draw = agent.policy.act, module.sample
+    act, draw = agent.policy.act, module.draw
 
     def act_by_text(observation, *args, **options):
         seeds = [abs(hash(tuple(text.tolist()))) for text in observation[0]]
         uniform = torch.tensor([np.random.default_rng(seed).random() for seed in seeds])
         with monkeypatch.context() as patched:
-            patched.setattr(module, "sample", lambda logits, **given: draw(logits, **{**given, "uniform": uniform}))
+            patched.setattr(module, "draw", lambda logits, **given: draw(logits, **{**given, "uniform": uniform}))
             return act(observation, *args, **options)
 
     monkeypatch.setattr(agent.policy, "act", act_by_text)

@@ -17,7 +17,6 @@ import gymnasium as gym
 import pytest
 
 import textrlhf
-from textrlhf.envs.text import TextOptions, TextVectorEnv
 from textrlhf.envs.text.tasks import make_task
 from textrlhf.language.causal_lm import shipped
 from textrlhf.reward_models import TrainConfig
@@ -170,16 +169,6 @@ def test_every_id_has_a_page_with_all_headings(env_id):
 
 def test_every_page_is_that_of_an_id():
     assert {page_of(env_id) for env_id in IDS} == set((DOCS / "envs").glob("*.md")) - {DOCS / "envs" / "README.md"}
-
-
-def test_the_table_of_arguments_is_whole_and_true():
-    named = table(page_of("TextRLHF-v0"), "Arguments")
-    true = defaults(TextOptions)
-    batch = inspect.signature(TextVectorEnv).parameters
-    for name in ("render_mode", "num_envs"):
-        true[name] = batch[name].default
-    true["autoreset_mode"] = batch["autoreset_mode"].default.value
-    assert named == true
 
 
 @pytest.mark.parametrize(

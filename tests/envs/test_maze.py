@@ -1,16 +1,12 @@
-"""Maze-v0: always a way out, distances that are true, and pictures that show what is there."""
+"""Maze-v0: every cell reaches the exit, distances are exact, and pictures show the maze."""
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
 import pickle
 import random
-import re
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -30,11 +26,11 @@ KINDS: list[dict[str, Any]] = [
     {"observation": "image", "size": 5},
     {"observation": "image", "new_each_reset": True},
 ]
-MAZES = [(size, seed, loops) for size in (2, 3, (2, 7), (6, 3), 10) for seed in range(4) for loops in (0.0, 0.4, 1.0)]
+MAZES = [(size, seed, loops) for size in (2, (2, 7), 8) for seed in range(3) for loops in (0.0, 0.4, 1.0)]
 
 
 def passages(text: str, rows: int, cols: int) -> np.ndarray:
-    """Read (N, N) neighbourhood off the drawing: what a person sees, not what the environment looks up."""
+    """Read the passages (N, N) off the rendered text, not off the environment's own tables."""
     lines = text.splitlines()
     open_to = np.zeros((rows * cols, rows * cols), bool)
     for r in range(rows):
@@ -48,7 +44,7 @@ def passages(text: str, rows: int, cols: int) -> np.ndarray:
 
 
 def shortest(open_to: np.ndarray) -> np.ndarray:
-    """Distances to the last cell by relaxation until nothing changes, infinite where there is no way."""
+    """Distances to the last cell by relaxation until nothing changes, infinite where there is no path."""
     distances = np.full(len(open_to), np.inf)
     distances[-1] = 0
     while True:
@@ -58,7 +54,7 @@ def shortest(open_to: np.ndarray) -> np.ndarray:
         distances = nearer
 
 
-def way_out(maze: Maze, cell: int) -> Iterator[int]:
+def path_out(maze: Maze, cell: int) -> Iterator[int]:
     while cell != maze.exit:
         action = min(range(4), key=lambda a: maze.distances[maze.moves[cell][a]])
         yield action
@@ -70,7 +66,7 @@ def spec(**kwargs: Any) -> EnvSpec:
 
 
 @pytest.mark.parametrize(("size", "seed", "loops"), MAZES)
-def test_every_cell_is_reachable_and_the_distances_are_true(size: Any, seed: int, loops: float) -> None:
+def test_every_cell_is_reachable_and_distances_are_exact(size: Any, seed: int, loops: float) -> None:
     env = MazeEnv(size, seed, loops=loops)
     _, info = env.reset()
     seen = passages(env.maze.to_text(0), env.rows, env.cols)
@@ -84,7 +80,7 @@ def test_every_cell_is_reachable_and_the_distances_are_true(size: Any, seed: int
 
 
 @pytest.mark.parametrize("loops", [0.0, 0.5])
-def test_moves_follow_the_drawing_and_walls_hold(loops: float) -> None:
+def test_moves_match_the_rendered_maze(loops: float) -> None:
     env = MazeEnv((4, 6), loops=loops)
     open_to = passages(env.maze.to_text(0), 4, 6)
     walls = 0
@@ -104,7 +100,7 @@ def test_moves_follow_the_drawing_and_walls_hold(loops: float) -> None:
     assert walls > 0
 
 
-def test_the_maze_depends_on_its_seed_alone() -> None:
+def test_the_maze_depends_on_maze_seed() -> None:
     def drawing(**kwargs: Any) -> str:
         return MazeEnv(6, **kwargs).maze.to_text(0)
 
@@ -119,7 +115,7 @@ def test_the_maze_depends_on_its_seed_alone() -> None:
     assert env.maze.to_text(0) == first
 
 
-def test_the_mazes_of_v0_stay_what_they_are() -> None:
+def test_the_mazes_of_v0_do_not_change() -> None:
     """Results name a maze by its seed: another carving would be another environment."""
     assert MazeEnv(3, maze_seed=0).maze.to_text(0) == GOLDEN
 
@@ -135,22 +131,22 @@ GOLDEN = """\
 
 
 @pytest.mark.parametrize("start", [None, (2, 3)])
-def test_an_optimal_walk_has_the_best_return(start: tuple[int, int] | None) -> None:
+def test_an_optimal_path_has_the_best_return(start: tuple[int, int] | None) -> None:
     env = MazeEnv((5, 7), maze_seed=2)
     cell, info = env.reset(options=start and {"start": start})
     total, terminated, length = 0.0, False, info["shortest_path"]
     assert cell == (start[0] * 7 + start[1] if start else 0)
-    for walked, action in enumerate(way_out(env.maze, cell), 1):
+    for n_steps, action in enumerate(path_out(env.maze, cell), 1):
         assert not terminated
         _, reward, terminated, _, info = env.step(action)
         total += reward
-        assert info == {"shortest_path": length, "distance": length - walked}
+        assert info == {"shortest_path": length, "distance": length - n_steps}
     assert terminated
     assert total == 1 - (length - 1)
     assert env.reset()[0] == 0  # the start was for one episode
 
 
-def test_an_episode_is_cut_after_max_steps_unless_the_last_one_reaches_the_exit() -> None:
+def test_truncation_after_max_steps() -> None:
     for limit, env in ((7, MazeEnv(3, max_steps=7)), (4 * 3 * 5, MazeEnv((3, 5)))):
         for _ in range(2):  # the second episode counts anew
             env.reset()
@@ -159,7 +155,7 @@ def test_an_episode_is_cut_after_max_steps_unless_the_last_one_reaches_the_exit(
     length = env.maze.distances[0]
     env = MazeEnv((3, 5), max_steps=length)
     env.reset()
-    *_, last = [env.step(action) for action in way_out(env.maze, 0)]
+    *_, last = [env.step(action) for action in path_out(env.maze, 0)]
     assert last[1:4] == (1.0, True, False)
 
 
@@ -187,7 +183,7 @@ def test_pictures_show_the_agent_the_exit_and_the_passages(size: Any, kind: str)
         assert (cols // width == start[1]).all()
         others = [c for c in range(env.maze.exit) if c != cell]
         assert {at(*divmod(c, env.cols)) for c in others} == {FLOOR_COLOUR}
-        for c in others:  # a way to the right or down is floor all along, a wall is not
+        for c in others:  # an open passage is all floor, a wall is not
             row, col = divmod(c, env.cols)
             y, x = int((row + 0.5) * height), int((col + 0.5) * width)
             strips = {c + env.cols: picture[y : int((row + 1.5) * height), x]}
@@ -197,19 +193,19 @@ def test_pictures_show_the_agent_the_exit_and_the_passages(size: Any, kind: str)
                 assert (strips[neighbour] == FLOOR_COLOUR).all() == open_to[c, neighbour]
 
 
-def test_the_text_shows_the_agent_and_the_exit_at_their_places() -> None:
+def test_the_text_shows_agent_and_exit() -> None:
     env = MazeEnv((3, 4), render_mode="ansi")
     env.reset(options={"start": (1, 2)})
     lines = env.render().splitlines()
     assert [(r, line.index("●")) for r, line in enumerate(lines) if "●" in line] == [(3, 10)]
     assert lines[5][14] == "◆"
     assert {len(line) for line in lines} == {4 * 4 + 1}
-    for action in way_out(env.maze, 6):
+    for action in path_out(env.maze, 6):
         env.step(action)
     assert "●" in env.render()  # at the exit too
 
 
-def test_new_mazes_come_from_the_environments_own_generator() -> None:
+def test_new_each_reset_uses_the_environments_generator() -> None:
     env = MazeEnv(6, new_each_reset=True, observation="image", render_mode="rgb_array")
     pictures, frames, paths = [], [], set()
     for episode in range(8):
@@ -226,7 +222,7 @@ def test_new_mazes_come_from_the_environments_own_generator() -> None:
 
 @pytest.mark.parametrize("kwargs", KINDS)
 @pytest.mark.parametrize("render_mode", [None, "rgb_array", "ansi"])
-def test_the_checkers_find_nothing(kwargs: dict[str, Any], render_mode: str | None) -> None:
+def test_check_env(kwargs: dict[str, Any], render_mode: str | None) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         env = gym.make(spec(**kwargs), render_mode=render_mode)
@@ -236,7 +232,7 @@ def test_the_checkers_find_nothing(kwargs: dict[str, Any], render_mode: str | No
 
 
 @pytest.mark.parametrize("kwargs", KINDS)
-def test_copies_go_on_alike(kwargs: dict[str, Any]) -> None:
+def test_copies_continue_identically(kwargs: dict[str, Any]) -> None:
     def episode(env: MazeEnv) -> list[bytes]:
         seen = []
         for action in np.random.default_rng(3).integers(4, size=60).tolist():
@@ -269,22 +265,18 @@ def test_a_vector_of_mazes() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"size": 1}, r"size=1: accepted .* at least 2"),
-        ({"size": (5, 1)}, r"size=\(5, 1\)"),
-        ({"size": 4.0}, r"size=4\.0"),
-        ({"size": (3, 4, 5)}, r"size=\(3, 4, 5\)"),
-        ({"size": "8"}, r"size='8'"),
-        ({"size": True}, r"size=True"),
-        ({"maze_seed": -1}, r"maze_seed=-1"),
-        ({"maze_seed": None}, r"maze_seed=None"),
-        ({"observation": "pixels"}, r"observation='pixels'.*'position', 'image'"),
-        ({"new_each_reset": True}, r"observation='position' with new_each_reset=True.*observation=\"image\""),
-        ({"loops": 1.5}, r"loops=1\.5.*from 0 to 1"),
-        ({"loops": float("nan")}, r"loops=nan"),
-        ({"loops": "all"}, r"loops='all'"),
-        ({"max_steps": 0}, r"max_steps=0.*at least 1"),
-        ({"max_steps": 2.5}, r"max_steps=2\.5"),
-        ({"render_mode": "human"}, r"render_mode='human'.*rgb_array"),
+        ({"size": 1}, "size is 1.*at least 2"),
+        ({"size": (5, 1)}, "size is 1"),
+        ({"size": 4.0}, r"size is 4\.0"),
+        ({"size": "8"}, "size is '8'"),
+        ({"size": True}, "size is True"),
+        ({"maze_seed": -1}, "maze_seed is -1"),
+        ({"observation": "pixels"}, "observation is 'pixels'.*'position', 'image'"),
+        ({"new_each_reset": True}, "observation is 'position'.*observation=\"image\""),
+        ({"loops": 1.5}, "loops is 1.5.*from 0 to 1"),
+        ({"loops": float("nan")}, "loops is nan"),
+        ({"max_steps": 0}, "max_steps is 0.*at least 1"),
+        ({"render_mode": "human"}, "render_mode is 'human'.*rgb_array"),
     ],
 )
 def test_a_wrong_argument_is_named(kwargs: dict[str, Any], message: str) -> None:
@@ -296,19 +288,19 @@ def test_a_wrong_argument_is_named(kwargs: dict[str, Any], message: str) -> None
 def test_a_wrong_action_changes_nothing(action: Any) -> None:
     env = MazeEnv(4, max_steps=1)
     env.reset()
-    with pytest.raises(ValueError, match=r"action=.*accepted is 0 \(up\)"):
+    with pytest.raises(ValueError, match=r"action is .*expected 0 \(up\)"):
         env.step(action)
     assert env.step(np.int64(UP))[3]  # the first step, not the second
 
 
 @pytest.mark.parametrize("start", [(4, 0), (0, -1), (0.0, 1), (1,), 3, None, "ab", (True, 1), (3, 3)])
-def test_a_wrong_start_leaves_the_episode_alone(start: Any) -> None:
+def test_a_wrong_start_changes_nothing(start: Any) -> None:
     env = MazeEnv(4)
     env.reset(options={"start": np.array([1, 2])})
-    with pytest.raises(ValueError, match=r'options\["start"\]=.*0 <= row < 4'):
+    with pytest.raises(ValueError, match=r'options\["start"\] is .*0 <= row < 4'):
         env.reset(options={"start": start})
     assert env.step(UP)[0] == env.maze.moves[4 + 2][UP]
-    with pytest.raises(ValueError, match="'strat'.*accepted"):
+    with pytest.raises(ValueError, match="'strat'.*expected"):
         env.reset(options={"strat": (0, 0)})
 
 
@@ -343,13 +335,4 @@ def test_tabular_q_learning_finds_the_shortest_path() -> None:
     while not ended:
         cell, _, terminated, truncated, _ = env.step(int(values[cell].argmax()))
         steps, ended = steps + 1, terminated or truncated
-    assert steps == info["shortest_path"] > 8  # longer than the straight way
-
-
-def test_the_page_shows_what_its_example_prints() -> None:
-    page = (Path(__file__).parents[2] / "docs/envs/maze.md").read_text(encoding="utf-8")
-    code, shown = re.search(r"```python\n(.*?)```\s+```text\n(.*?)```", page, re.DOTALL).groups()
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(code, {})
-    assert printed.getvalue() == shown
+    assert steps == info["shortest_path"] > 8  # longer than a straight line

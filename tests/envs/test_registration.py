@@ -1,4 +1,4 @@
-"""The ids exist after one import, once, and cost nothing until they are made."""
+"""The ids exist after `import textrlhf`, which imports no torch."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ def test_registering_imports_neither_torch_nor_transformers():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_an_id_with_the_module_in_front_needs_no_import():
+def test_an_id_with_a_module_needs_no_import():
     code = "import gymnasium; print(gymnasium.make('textrlhf:Maze-v0').spec.id)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "Maze-v0"

@@ -1,4 +1,4 @@
-"""Handles on language models: found by name, copied by name, text in and text out exactly as it was."""
+"""CausalLM: loading and copying by name, errors, end-of-text tokens, encoding and decoding."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TEXTS = [
     "def f(x):\n    return x  # two  spaces\n\n",
     "日本語 🙂 ok",
 ]
-# What some families do to the logits, with numbers far from those that change nothing.
+# Scaling of logits by family, with numbers that change them clearly.
 SCALED = {
     "gemma2": {"final_logit_softcapping": 2.0},
     "gemma3_text": {"final_logit_softcapping": 2.0},
@@ -45,7 +45,7 @@ def offline(monkeypatch):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A model as anybody else would have written it."""
+    """A model as save_pretrained writes it."""
     path = tmp_path_factory.mktemp("models") / "plain"
     tiny_model("gpt2").save_pretrained(path)
     word_tokenizer().save_pretrained(path)
@@ -97,7 +97,7 @@ def with_tokenizer(tokenizer, width=None, **changes):
 
 
 class TestNames:
-    def test_a_name_is_loaded_once_a_process(self, folder):
+    def test_a_name_is_loaded_once_per_process(self, folder):
         """Guards against a model for each environment: check_env and Wrapper.spec rebuild and copy arguments."""
         lm = load(folder)
         assert load(str(folder)) is lm
@@ -105,7 +105,7 @@ class TestNames:
         assert load(folder, dtype="bfloat16") is not lm
         assert lm.model.dtype == torch.float32
 
-    def test_it_is_frozen_and_does_not_drop_out(self, folder):
+    def test_it_is_frozen_and_in_eval_mode(self, folder):
         lm = load(folder)
         assert not any(p.requires_grad for p in lm.model.parameters())
         assert not any(m.training for m in lm.model.modules())
@@ -119,11 +119,11 @@ class TestNames:
         assert copy.copy(lm) is lm
         assert copy.deepcopy({"model": [lm]})["model"][0] is lm
 
-    def test_the_type_of_its_weights_goes_with_it(self, folder):
+    def test_the_dtype_is_pickled(self, folder):
         lm = load(folder, dtype="bfloat16")
         assert pickle.loads(pickle.dumps(lm)) is lm
 
-    def test_without_a_name_it_copies_but_does_not_pickle(self):
+    def test_without_a_name_it_does_not_pickle(self):
         lm = tiny_lm()
         assert copy.deepcopy(lm) is lm
         with pytest.raises(LanguageError, match=r'save it first, lm = lm\.save\("some/folder"\)'):
@@ -132,10 +132,10 @@ class TestNames:
 
 class TestWhatIsRefused:
     def test_a_tokenizer_wider_than_the_logits(self):
-        with pytest.raises(LanguageError, match=rf"has {V} tokens, its model 30 logits.*resize_token_embeddings"):
+        with pytest.raises(LanguageError, match=rf"has {V} tokens and its model 30 logits.*resize_token_embeddings"):
             CausalLM(tiny_model("gpt2", vocab_size=30), word_tokenizer())
 
-    def test_a_tokenizer_that_ends_no_text(self):
+    def test_a_tokenizer_without_eos(self):
         tokenizer = word_tokenizer()
         tokenizer.eos_token = None
         with pytest.raises(LanguageError, match=r"no end-of-text token.*set tokenizer\.eos_token"):
@@ -158,7 +158,7 @@ class TestWhatIsRefused:
             CausalLM(tiny_model("gpt2").base_model, word_tokenizer())
 
     @pytest.mark.parametrize("kind", ["absolute", "relative", "empty"])
-    def test_a_folder_with_no_model(self, kind, tmp_path, monkeypatch):
+    def test_a_folder_without_a_model(self, kind, tmp_path, monkeypatch):
         """Guards against a mistyped path looked up on the hub."""
         monkeypatch.chdir(tmp_path)
         (tmp_path / "empty").mkdir()
@@ -167,13 +167,13 @@ class TestWhatIsRefused:
             load(name)
 
     @pytest.mark.parametrize("name", ["nobody/nothing", "nothing", "runs/typo/model"])
-    def test_a_hub_id_that_cannot_be_had(self, name):
-        with pytest.raises(LanguageError, match=rf"model '{name}' cannot be loaded: it is no folder here"):
+    def test_a_hub_id_that_does_not_exist(self, name):
+        with pytest.raises(LanguageError, match=rf"model '{name}' cannot be loaded: it is no folder"):
             load(name)
 
     @pytest.mark.parametrize("fault", ["no weights", "broken weights", "broken config", "a vision model"])
-    def test_a_folder_of_something_else(self, fault, tmp_path):
-        """Guards against errors that name no folder, or say of one that it is none."""
+    def test_a_folder_that_cannot_be_loaded(self, fault, tmp_path):
+        """Guards against errors that do not name the folder."""
         tiny_model("gpt2").save_pretrained(tmp_path)
         word_tokenizer().save_pretrained(tmp_path)
         if fault == "no weights":
@@ -194,19 +194,19 @@ class TestWhatIsRefused:
             load(tmp_path)
 
     def test_a_classifier(self, tmp_path):
-        """Guards against a reward model taken for a writer, its language-model head fresh and random."""
+        """Guards against a reward model loaded as a language model with a random head."""
         LlamaForSequenceClassification(tiny_model("llama").config).save_pretrained(tmp_path)
         word_tokenizer().save_pretrained(tmp_path)
         with pytest.raises(LanguageError, match=r"no weights for \['lm_head\.weight'\]"):
             load(tmp_path)
 
-    def test_an_unknown_type_of_weights(self, folder):
+    def test_an_unknown_dtype(self, folder):
         with pytest.raises(LanguageError, match="dtype is 'float23'.*'float32'"):
             load(folder, dtype="float23")
 
 
 class TestEndOfText:
-    def test_every_token_the_model_was_tuned_to_end_with(self):
+    def test_eos_of_the_generation_config(self):
         """Guards against a chat model that never ends because its <end_of_turn> is not the tokenizer's eos."""
         tokenizer = word_tokenizer()
         tokenizer.add_special_tokens({"additional_special_tokens": ["a5"]})
@@ -214,7 +214,7 @@ class TestEndOfText:
         model.generation_config.eos_token_id = [5, 1]
         assert CausalLM(model, tokenizer).eos_ids == (1, 5)
 
-    def test_one_that_is_special_without_a_role(self):
+    def test_special_eos_without_a_role(self):
         """Gemma 3's <end_of_turn> and Llama 3's <|end_of_text|> are special tokens that no role names."""
         tokenizer = word_tokenizer()
         tokenizer.add_tokens([AddedToken("<end_of_turn>", special=True)], special_tokens=True)
@@ -222,7 +222,7 @@ class TestEndOfText:
         model.generation_config.eos_token_id = [1, V]
         assert CausalLM(model, tokenizer).eos_ids == (1, V)
 
-    def test_a_number_that_is_an_ordinary_word_ends_nothing(self):
+    def test_an_ordinary_word_is_no_eos(self):
         """GPT-2's default eos id stands in configs whose tokenizer has a word of its own there."""
         model = tiny_model("gpt2")
         model.generation_config.eos_token_id = 7
@@ -237,14 +237,14 @@ class TestEndOfText:
         assert len(lm.tokenizer) == V
         assert lm.decode([2, 63, 3]).split() == ["a2", "a3"]
 
-    def test_context_is_the_models_or_none(self):
+    def test_context_of_a_model(self):
         assert tiny_lm("gpt2").context == 128
         assert tiny_lm("llama").context == 128
         assert tiny_lm("bloom").context is None
 
 
 class TestText:
-    def test_encode_takes_a_trailing_end_away_and_nothing_else(self):
+    def test_encode_removes_a_trailing_eos(self):
         """Guards against a prompt that is already over, one without <s>, and an empty one."""
         tokenizer = sentencepiece_like()
         tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
@@ -259,14 +259,14 @@ class TestText:
         assert tokenizer.convert_ids_to_tokens(lm.encode_more(" the cat").tolist()) == ["▁the", "▁cat"]
         assert lm.encode_all([]) == []
 
-    def test_a_lone_end_stays(self):
+    def test_a_text_that_is_only_eos_stays(self):
         """A text that begins with eos, as GPT-2's do, is a prompt of one token."""
         lm = tiny_lm()
         assert lm.encode("<eos>").tolist() == [1]
         assert lm.encode("a2 <eos>").tolist() == [2]
         assert lm.encode("").tolist() == []
 
-    def test_spaces_before_signs_stay(self):
+    def test_spaces_before_punctuation_stay(self):
         """Guards against what a tokenizer may ask for itself: spaces "cleaned up" before signs."""
         text = "it 's ok , is n't it ?"
         tokenizer = metaspace_words([text])
@@ -276,13 +276,13 @@ class TestText:
         assert lm.decode(lm.encode(text)) == text
 
     @pytest.mark.parametrize("make", [byte_level_bpe, sentencepiece_like])
-    def test_text_comes_back_as_it_was(self, make):
+    def test_decoding_restores_the_text(self, make):
         lm = with_tokenizer(make())
         for text in [*TEXTS, "it 's ok , is n't it ?", "a  b", "x\n"]:
             assert lm.decode(lm.encode(text)) == text
 
     @pytest.mark.parametrize("make", [byte_level_bpe, sentencepiece_like, metaspace_words, word_tokenizer])
-    def test_prompt_and_response_are_the_whole_text(self, make):
+    def test_prompt_plus_continuation_is_the_whole_text(self, make):
         """Guards against responses that lose their first space, at every place a text could be cut."""
         lm = with_tokenizer(make())
         texts = [" ".join(f"a{i}" for i in range(2, 9))] if make is word_tokenizer else TEXTS
@@ -298,13 +298,13 @@ class TestText:
 
     @pytest.mark.parametrize("text", [" cat", ", cat", "\ncat"])
     @pytest.mark.parametrize("make", [byte_level_bpe, sentencepiece_like])
-    def test_a_text_that_goes_on_from_another_is_exact(self, make, text):
-        """Guards against a user's answer that begins with two spaces, as Llama 2's tokenizer would have it."""
+    def test_a_continuation_is_exact(self, make, text):
+        """Guards against a reply that begins with two spaces, as by Llama 2's tokenizer."""
         lm = with_tokenizer(make())
         more = lm.encode_more(text)
         assert lm.continuation(lm.encode("the cat"), more) == text
 
-    def test_a_response_after_half_a_character_does_not_repeat_the_prompt(self):
+    def test_a_continuation_within_a_character(self):
         lm = with_tokenizer(byte_level_bpe())
         ids = lm.encode("x🙂 ok").tolist()
         assert lm.continuation(ids[:2], ids[2:]).endswith(" ok")
@@ -331,7 +331,7 @@ class TestHead:
         self.check(tiny_lm(family))
 
     @pytest.mark.parametrize("family", SCALED)
-    def test_what_a_family_does_to_its_logits_is_done(self, family):
+    def test_logit_scaling_of_families(self, family):
         """Guards against the log-probabilities of another temperature: Gemma's cap, Cohere's and Granite's scale."""
         shape = {**ON_SLOTS["llama"], "head_dim": 8, "pad_token_id": 1}
         if family.startswith("gemma"):
@@ -363,14 +363,14 @@ class TestSaving:
         saved = CausalLM(tiny_model("gpt2"), word_tokenizer()).save(tmp_path / "model")
         assert pickle.loads(pickle.dumps(saved)).fingerprint() == saved.fingerprint()
 
-    def test_what_is_loaded_is_what_was_saved_last(self, tmp_path):
+    def test_loading_after_saving_again(self, tmp_path):
         """Guards against the weights before training, still in the cache under the name they are saved by again."""
         before = CausalLM(tiny_model("gpt2"), word_tokenizer()).save(tmp_path / "model")
         assert load(before.name).fingerprint() == before.fingerprint()
         after = CausalLM(tiny_model("gpt2", seed=1), word_tokenizer()).save(tmp_path / "model")
         assert load(after.name).fingerprint() == after.fingerprint() != before.fingerprint()
 
-    def test_several_ends_survive(self, tmp_path):
+    def test_several_eos_are_saved(self, tmp_path):
         model, tokenizer = tiny_model("gpt2"), word_tokenizer()
         tokenizer.add_special_tokens({"additional_special_tokens": ["a5"]})
         model.generation_config.eos_token_id = [1, 5]
@@ -389,12 +389,12 @@ class TestFingerprint:
         weight[3, 4] = torch.nextafter(weight[3, 4], torch.tensor(torch.inf, dtype=weight.dtype))
         assert lm.fingerprint() != before
 
-    def test_equal_models_have_equal_ones(self):
+    def test_equal_models_have_equal_fingerprints(self):
         first, second = [CausalLM(tiny_model("gpt2"), word_tokenizer()).fingerprint() for _ in range(2)]
         assert first == second
         assert CausalLM(tiny_model("gpt2", seed=1), word_tokenizer()).fingerprint() != first
 
-    def test_a_weight_that_is_a_single_number(self):
+    def test_a_scalar_weight(self):
         """Some families keep a scale of no dimension among their weights."""
         model = tiny_model("gpt2")
         model.register_buffer("scale", torch.tensor(1.0))

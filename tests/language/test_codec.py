@@ -1,4 +1,4 @@
-"""Text to tokens without a model: many texts as one by one, and answers that go on from a prompt exactly."""
+"""Encoding without a model: batches equal single texts, and continuations are exact."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ AFTER = {
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_what_goes_on_is_exact(name):
+def test_continuations_are_exact(name):
     """Guards against a space that a tokenizer puts in front, also one that does not know the signs it is tried with."""
     own = codec(MAKERS[name]())
     before = own.encode("the cat")
@@ -73,7 +73,7 @@ def test_what_goes_on_is_exact(name):
 
 
 @pytest.mark.parametrize("name", ["reviews", "tasks"])
-def test_what_goes_on_from_a_shipped_model_is_known_to_it(name):
+def test_continuations_with_shipped_tokenizers(name):
     """Guards against <unk> for the sign a response begins with: neither tokenizer knows a first ".", only a later."""
     lm = load(name)
     for text in (".", ", but", ", and"):
@@ -84,7 +84,7 @@ def test_what_goes_on_from_a_shipped_model_is_known_to_it(name):
 
 
 @pytest.mark.parametrize("make", [*MAKERS.values(), signs_apart, split_words])
-def test_many_at_once_are_as_one_by_one(make):
+def test_many_texts_equal_one_by_one(make):
     """Guards against a batch that is padded, or in which one text changes another."""
     own = codec(make())
     texts = [" cat", "", "the cat", ", sat", " cat", "sat " * 9]
@@ -95,7 +95,7 @@ def test_many_at_once_are_as_one_by_one(make):
         assert many([]) == []
 
 
-def test_neither_padding_nor_truncation_that_a_tokenizer_was_saved_with():
+def test_saved_padding_and_truncation_are_ignored():
     tokenizer = split_words()
     tokenizer.backend_tokenizer.enable_padding(length=8, pad_id=1, pad_token="<eos>")
     tokenizer.backend_tokenizer.enable_truncation(2)
@@ -104,14 +104,14 @@ def test_neither_padding_nor_truncation_that_a_tokenizer_was_saved_with():
     assert own.encode_more(" a2 a3 a4").tolist() == [2, 3, 4]
 
 
-def test_words_joined_by_spaces():
+def test_wordpiece_continuation():
     own = codec(signs_apart())
     before = own.encode("the cat")
     assert own.continuation(before, own.encode_more(" sat")) == " sat"
     assert own.encode_more(" sat").tolist() == own.encode("the cat sat").tolist()[2:]
 
 
-def test_every_token_that_ends_a_text_is_taken_away_once():
+def test_one_trailing_eos_is_removed():
     """Guards against a model with two of them, and a text that ends in one as its writer meant it."""
     tokenizer = split_words()
     tokenizer.add_tokens([AddedToken("<turn>", special=True)], special_tokens=True)
@@ -124,13 +124,13 @@ def test_every_token_that_ends_a_text_is_taken_away_once():
     assert Codec(tokenizer, ()).encode("a2").tolist() == [2, len(tokenizer) - 1]
 
 
-def test_known_text_need_not_be_decoded_again():
+def test_continuation_with_known_text():
     own = codec(prepending())
     before, more = own.encode("the cat"), own.encode_more(" sat")
     assert own.continuation(before, more, "the cat") == own.continuation(before, more) == " sat"
 
 
-def test_a_tokenizer_that_is_no_rust_one():
+def test_a_slow_tokenizer():
     """Guards against a decoding that only the quick kind of tokenizer has, and one that tidies up."""
 
     class Slow:
@@ -155,11 +155,11 @@ def test_a_tokenizer_that_is_no_rust_one():
 
 
 def test_texts_with_unknown_words_are_found() -> None:
-    """Not where the unknown is the end of text, as GPT-2 has it, and every text with its end would be strange."""
+    """Not where the unknown is the end of text, as GPT-2 has it, and every finished text would count."""
     lm = load("reviews", "cpu")
     rows = lm.encode_all(["The film was good.", "The zyzzyva was good."])
-    assert lm.strange(rows) == [1]
+    assert lm.with_unknown_tokens(rows) == [1]
     both = metaspace("always")
     both.unk_token = both.eos_token
     own = Codec(both, (both.eos_token_id,))
-    assert own.strange([[*own.encode("the cat").tolist(), both.eos_token_id]]) == []
+    assert own.with_unknown_tokens([[*own.encode("the cat").tolist(), both.eos_token_id]]) == []

@@ -1,4 +1,4 @@
-"""The fitting loop: it learns, it resumes to the same bits, it says what is wrong."""
+"""The training loop `fit`: it learns, resumes bit for bit, and refuses wrong input."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from textrlhf.language import CausalLM
 from textrlhf.language.fit import FitConfig, NextTokens, fit, mean_loss
 from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.metrics import read_metrics
-from textrlhf.records.run_checkpoints import last_checkpoint
+from textrlhf.records.run import Run
 from tiny_models import V, tiny_model, word_tokenizer
 
 
@@ -29,7 +29,7 @@ def weights(lm):
     return {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
 
 
-def test_it_learns_what_can_be_predicted():
+def test_fit_lowers_the_loss():
     lm = handle()
     heldout = NextTokens(lm, counting_texts(30, seed=1))
     before = mean_loss(heldout)
@@ -39,7 +39,7 @@ def test_it_learns_what_can_be_predicted():
     assert not any(parameter.requires_grad for parameter in lm.model.parameters())
 
 
-def test_loss_is_the_mean_over_the_tokens_from_start_on():
+def test_loss_counts_tokens_from_start_on():
     lm = handle()
     texts, starts = [np.array([3, 4, 5, 6]), np.array([7, 8])], [2, 1]
     total, count = NextTokens(lm, texts, starts).loss([0, 1])
@@ -79,7 +79,7 @@ def test_resumed_equals_never_interrupted(tmp_path, monkeypatch):
     assert rows[0] == rows[1]
 
 
-def test_every_example_once_an_epoch_and_like_sizes_together():
+def test_an_epoch_has_every_example_and_batches_similar_sizes():
     class Seen:
         sizes = np.arange(1, 101)
 
@@ -99,7 +99,7 @@ def test_every_example_once_an_epoch_and_like_sizes_together():
     assert all(max(batch) - min(batch) == 9 for batch in seen.batches)
 
 
-def test_what_cannot_be_learned_from_is_refused():
+def test_invalid_texts_are_refused():
     lm = handle()
     with pytest.raises(ValueError, match="texts is empty"):
         NextTokens(lm, [])
@@ -109,7 +109,7 @@ def test_what_cannot_be_learned_from_is_refused():
         NextTokens(lm, [np.full(129, 3)])
 
 
-def test_a_run_is_not_overwritten_nor_resumed_with_other_settings(tmp_path):
+def test_a_run_is_protected(tmp_path):
     lm, config = handle(), FitConfig(steps=4, batch_size=8)
     examples = NextTokens(lm, counting_texts(16))
     fit(lm.model, examples, config, run=tmp_path / "run", show=False)
@@ -149,7 +149,7 @@ def two_layers():
     return module.requires_grad_(False)
 
 
-def test_each_part_has_its_rate():
+def test_rates_by_parameter_name():
     """Adam's first step is as long as its rate: the longest fitting beginning says which, and 0 leaves a part alone."""
     module = two_layers()
     module[2].requires_grad_(True)
@@ -164,15 +164,15 @@ def test_each_part_has_its_rate():
     assert all(p.grad is None for p in module.parameters())
 
 
-def test_what_stands_still_is_in_no_checkpoint(tmp_path):
+def test_frozen_parameters_are_not_saved(tmp_path):
     """Guards against a frozen trunk written ten times a run."""
     module = two_layers()
     rates = {"": 0.0, "2.": 1.0}
     fit(module, Slope(module), FitConfig(steps=2, batch_size=8), run=tmp_path, rates=rates, show=False)
-    assert set(last_checkpoint(tmp_path).tensors["model"]) == {"2.weight", "2.bias"}
+    assert set(Run(tmp_path).last_checkpoint().tensors["model"]) == {"2.weight", "2.bias"}
 
 
-def test_flags_are_given_back_after_an_error():
+def test_requires_grad_is_restored_after_an_error():
     module = two_layers()
     module[0].requires_grad_(True)
 
@@ -185,7 +185,7 @@ def test_flags_are_given_back_after_an_error():
     assert [p.requires_grad for p in module.parameters()] == [True, True, False, False, False, False]
 
 
-def test_a_run_tells_what_else_it_is_about_and_goes_on_with_the_same_only(tmp_path):
+def test_about_is_saved_and_checked(tmp_path):
     """Also with a tuple in it, which comes back from the disk as a list."""
     config, about = FitConfig(steps=4, batch_size=8), {"reward_model": {"lapse": 0.1, "scale": (0.0, 1.0)}}
     module = two_layers()
@@ -199,16 +199,16 @@ def test_a_run_tells_what_else_it_is_about_and_goes_on_with_the_same_only(tmp_pa
             fit(module, Slope(module), config, run=tmp_path, about=other, resume=True, show=False)
 
 
-def test_the_held_out_loss_is_watched_on_the_way(tmp_path):
+def test_heldout_loss_during_the_run(tmp_path):
     """As often as a checkpoint is kept, and at the end; also where no run is."""
     lm, config = handle(), FitConfig(steps=10, batch_size=16, checkpoints=3)
     heldout = NextTokens(lm, counting_texts(30, seed=1))
     metrics = fit(lm.model, NextTokens(lm, counting_texts()), config, heldout=heldout, run=tmp_path, show=False)
     rows = read_metrics(tmp_path / "metrics.jsonl")
-    watched = {row["step"]: row["heldout_loss"] for row in rows if "heldout_loss" in row}
-    assert list(watched) == [3, 6, 9, 10]
-    assert metrics["heldout_loss"] == watched[10] == mean_loss(heldout, 16)
-    assert watched[10] < watched[3]
+    losses = {row["step"]: row["heldout_loss"] for row in rows if "heldout_loss" in row}
+    assert list(losses) == [3, 6, 9, 10]
+    assert metrics["heldout_loss"] == losses[10] == mean_loss(heldout, 16)
+    assert losses[10] < losses[3]
     assert [row["step"] for row in rows] == list(range(1, 11))
     again = handle()
     seen = fit(
@@ -217,7 +217,7 @@ def test_the_held_out_loss_is_watched_on_the_way(tmp_path):
     assert seen == metrics  # watching changes nothing, and neither does a run
 
 
-def test_a_run_that_is_over_still_tells_its_held_out_loss(tmp_path):
+def test_a_finished_run_reports_its_heldout_loss(tmp_path):
     lm, config = handle(), FitConfig(steps=4, batch_size=16, checkpoints=4)
     examples, heldout = NextTokens(lm, counting_texts(32)), NextTokens(lm, counting_texts(8, seed=1))
     first = fit(lm.model, examples, config, heldout=heldout, run=tmp_path, show=False)
@@ -225,7 +225,7 @@ def test_a_run_that_is_over_still_tells_its_held_out_loss(tmp_path):
     assert again["heldout_loss"] == first["heldout_loss"]
 
 
-def test_a_gradient_that_is_not_finite_stops_before_it_spoils_anything(tmp_path):
+def test_a_gradient_that_is_not_finite_stops(tmp_path):
     """The loss of such a step is finite: guards against weights, and a last checkpoint, of no numbers."""
     module = torch.nn.Linear(1, 1)
 
@@ -241,6 +241,6 @@ def test_a_gradient_that_is_not_finite_stops_before_it_spoils_anything(tmp_path)
         config = FitConfig(steps=4, batch_size=8, checkpoints=4)
         fit(module.requires_grad_(True), Root(module), config, run=tmp_path, show=False)
     assert all(torch.isfinite(p).all() for p in module.parameters())
-    checkpoint = last_checkpoint(tmp_path)
+    checkpoint = Run(tmp_path).last_checkpoint()
     assert checkpoint.state["step"] == 2
     assert all(torch.isfinite(tensor).all() for tensor in checkpoint.tensors["model"].values())

@@ -1,4 +1,4 @@
-"""Log-probabilities of given tokens, held against whole forwards in float64, one text at a time."""
+"""Log-probabilities of given tokens equal float64 forwards of one text at a time."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def whole_logprobs(lm, text):  # -> (len(text) - 1, V) float64: row i is what fo
 class TestTokenLogprobs:
     @torch.no_grad()
     @pytest.mark.parametrize("masked", [False, True], ids=["free", "masked"])
-    def test_they_are_those_of_a_log_softmax_in_float64(self, masked):
+    def test_equals_log_softmax_in_float64(self, masked):
         lm = tiny_lm()
         hidden, tokens = rows(50)
         allowed = half_allowed(50, tokens)
@@ -79,7 +79,7 @@ class TestTokenLogprobs:
         torch.testing.assert_close(found.double(), expected, atol=2e-6, rtol=1e-6)
 
     @torch.no_grad()
-    def test_they_sum_to_one_over_what_is_allowed(self):
+    def test_allowed_probabilities_sum_to_one(self):
         lm = tiny_lm()
         hidden, allowed = rows(1)[0], half_allowed(1)
         every = token_logprobs(lm, hidden.expand(V, D), torch.arange(V), lambda rows: allowed.expand(len(rows), V))
@@ -87,7 +87,7 @@ class TestTokenLogprobs:
         assert torch.isneginf(every[~allowed[0]]).all()
 
     @pytest.mark.parametrize("masked", [False, True], ids=["free", "masked"])
-    def test_entropy_and_both_gradients_are_those_of_float64(self, masked):
+    def test_entropy_and_gradients_equal_float64(self, masked):
         lm = CausalLM(tiny_model("gpt2"), word_tokenizer())
         hidden, tokens = rows(50)
         allowed = half_allowed(50, tokens)
@@ -127,7 +127,7 @@ class TestTokenLogprobs:
             torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-5)
         assert torch.equal(outcomes[1][0], outcomes[1][1])
 
-    def test_no_more_logits_at_once_than_allowed_and_none_kept_for_the_gradient(self, rows_at_once):
+    def test_logits_are_chunked_and_not_kept(self, rows_at_once):
         """Guards against (tokens x V): 64 texts x 512 tokens x 150,000 words are 20 GB."""
         lm = CausalLM(tiny_model("gpt2"), word_tokenizer())
         rows_at_once(8)
@@ -148,7 +148,7 @@ class TestTokenLogprobs:
         found.sum().backward()
         assert max(sizes) == 8 * V
 
-    def test_no_rows_are_no_log_probs(self):
+    def test_no_rows(self):
         assert token_logprobs(tiny_lm(), torch.empty(0, D), torch.empty(0, dtype=torch.int64)).shape == (0,)
 
     @torch.no_grad()
@@ -163,7 +163,7 @@ class TestTokenLogprobs:
 
 class TestChoiceLogprobs:
     @pytest.mark.parametrize(("family", "shape"), EVERY, ids=IDS)
-    def test_each_is_that_of_its_text_alone(self, family, shape, tokens_at_once):
+    def test_each_text_equals_itself_alone(self, family, shape, tokens_at_once):
         """Guards against padding that is seen, positions off by one, and windows that count the padding."""
         lm = CausalLM(tiny_model(family, **shape), word_tokenizer())
         texts = texts_of([50, 33, 4, 21, 2, 33])
@@ -174,7 +174,7 @@ class TestChoiceLogprobs:
             expected = whole_logprobs(lm, text)[np.arange(start - 1, len(text) - 1), text[start:]]
             np.testing.assert_allclose(got, expected, atol=1e-5)
 
-    def test_a_choice_need_not_be_the_text(self):
+    def test_a_choice_may_differ_from_the_text(self):
         """Guards against reading the token from the text: a forced or dropped token differs from what follows."""
         lm, text = tiny_lm(), texts_of([12])[0]
         positions, tokens = np.array([3, 3, 7, 12]), np.array([5, 9, 11, 1])  # also after the whole text
@@ -183,7 +183,7 @@ class TestChoiceLogprobs:
         np.testing.assert_allclose(found, longer[positions - 1, tokens], atol=1e-5)
 
     @pytest.mark.parametrize("masked", [False, True], ids=["free", "masked"])
-    def test_neither_grouping_nor_order_matters(self, masked, tokens_at_once, rows_at_once):
+    def test_grouping_and_order_do_not_matter(self, masked, tokens_at_once, rows_at_once):
         """Guards against results handed to the wrong text, and masks asked by the place within a group."""
         lm, rng = tiny_lm("llama"), np.random.default_rng(3)
         texts = texts_of(rng.integers(2, 40, 17))
@@ -206,7 +206,7 @@ class TestChoiceLogprobs:
             for i, other in zip(order, found, strict=True):
                 np.testing.assert_allclose(expected[i], other, atol=1e-5)
 
-    def test_what_is_allowed_is_all_there_is(self):
+    def test_normalised_over_allowed_tokens(self):
         lm, text = tiny_lm(), texts_of([15])[0]
         choices = Choices.after(text, 5)
         allowed = half_allowed(10, torch.from_numpy(choices.tokens))
@@ -215,7 +215,7 @@ class TestChoiceLogprobs:
         expected = every[np.arange(10), choices.tokens] - np.log(np.exp(every).sum(1))
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
-    def test_texts_without_choices_and_no_texts(self):
+    def test_no_choices_and_no_texts(self):
         lm, (long, short) = tiny_lm(), texts_of([9, 4])
         nothing = Choices.after(short, 4)
         found = choice_logprobs(lm, [nothing, Choices.after(long, 3), nothing])
@@ -224,18 +224,18 @@ class TestChoiceLogprobs:
         assert choice_logprobs(lm, []) == []
 
     @pytest.mark.parametrize("position", [0, 5])
-    def test_a_choice_after_no_token_or_beyond_the_text(self, position):
+    def test_a_position_outside_the_text_is_refused(self, position):
         """Guards against the last position of the longest text, or padding, read in silence."""
         short, long = texts_of([4, 9])
         wrong = Choices(short, np.array([2, position]), np.array([3, 3]))
         with pytest.raises(ValueError, match=rf"text 1.*position {position}.*1 to 4"):
             choice_logprobs(tiny_lm(), [Choices.after(long, 1), wrong])
 
-    def test_the_weights_need_no_gradient_and_get_none(self):
+    def test_no_gradients(self):
         lm = CausalLM(tiny_model("gpt2").requires_grad_(), word_tokenizer())
         assert isinstance(choice_logprobs(lm, [Choices.after(texts_of([9])[0], 3)])[0], np.ndarray)
 
-    def test_no_more_tokens_or_logits_at_once_than_allowed(self, tokens_at_once, rows_at_once):
+    def test_tokens_and_logits_are_chunked(self, tokens_at_once, rows_at_once):
         lm = CausalLM(tiny_model("gpt2"), word_tokenizer())
         tokens_at_once(64)
         rows_at_once(16)
@@ -253,7 +253,7 @@ class TestChoiceLogprobs:
 class TestReadWhole:
     @torch.no_grad()
     @pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "opt", "bloom", "gemma3_text", "gpt_neo"])
-    def test_what_lies_behind_a_text_is_not_seen(self, family):
+    def test_padding_is_not_attended_to(self, family):
         lm, text = tiny_lm(family), torch.from_numpy(texts_of([20])[0])
         with_noise = torch.cat([text, torch.arange(2, 30)])[None]
         torch.testing.assert_close(read_whole(lm, with_noise)[0, :20], read_whole(lm, text[None])[0], atol=1e-5, rtol=0)
@@ -268,18 +268,18 @@ class TestReadWhole:
 class TestByLength:
     @given(st.lists(st.integers(1, 60), max_size=40), st.integers(1, 300))
     @settings(deadline=None, derandomize=True)
-    def test_every_text_once_and_within_the_budget(self, lengths, budget):
+    def test_each_index_once_within_the_budget(self, lengths, budget):
         groups = list(by_length(lengths, budget))
         assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
         for group in groups:
             assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= budget
 
-    def test_a_forward_is_split_only_where_it_is_worth_one(self):
+    def test_small_groups_are_not_split(self):
         """A few short texts are padded; many long ones are not joined by those that a third would be padded of."""
         assert list(by_length([20, 5], 1000)) == [[0, 1]]
         assert list(by_length([20] * 13 + [16, 15], 1000)) == [[*range(14)], [14]]
 
-    def test_like_lies_with_like(self):
+    def test_similar_lengths_share_a_group(self):
         """Guards against a short text padded to the longest one."""
         lengths = np.random.default_rng(0).integers(1, 500, 300).tolist()
         padded = sum(len(group) * max(lengths[i] for i in group) for group in by_length(lengths, 4096))
@@ -288,7 +288,7 @@ class TestByLength:
 
 @torch.no_grad()
 @pytest.mark.parametrize(("family", "shape"), EVERY, ids=IDS)
-def test_stepped_log_probs_are_the_teacher_forced_ones(family, shape):
+def test_stepped_logprobs_equal_teacher_forcing(family, shape):
     """A token's log-probability is the same when it is drawn and when it is learned from: else ratio is not 1."""
     lm = CausalLM(tiny_model(family, **shape), word_tokenizer())
     texts, prompts = texts_of([30, 44, 21, 27]), [3, 9, 1, 6]

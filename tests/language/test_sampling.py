@@ -1,4 +1,4 @@
-"""Drawn tokens come as often as they should, never where they must not, with their true log-probabilities."""
+"""Sampling: frequencies, masks, and exact log-probabilities."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def by_hand(logits, temperature, top_k, top_p, allowed):
 
 
 class TestInverseCdf:
-    def test_tokens_come_as_often_as_they_should(self):
+    def test_frequencies(self):
         """Chi-square on a known distribution with gaps: 99.9% of all seeds lie below the bound, this one does too."""
         p = torch.tensor([0.0, 0.4, 0.0, 0.05, 0.3, 0.2, 0.0, 0.049, 0.001, 0.0])
         n = 200_000
@@ -56,7 +56,7 @@ class TestInverseCdf:
         expected = n * p[p > 0].double()
         assert ((counts[p > 0] - expected) ** 2 / expected).sum() < 20.5  # 5 degrees of freedom
 
-    def test_each_token_has_the_interval_that_is_its_mass(self):
+    def test_each_token_has_an_interval_of_its_mass(self):
         p = torch.tensor([[0.0, 0.25, 0.0, 0.5, 0.25, 0.0]])
         points = {0.0: 1, 0.2499: 1, 0.25: 3, 0.7499: 3, 0.75: 4, LARGEST: 4, BELOW_ONE: 4}
         for uniform, token in points.items():
@@ -65,7 +65,7 @@ class TestInverseCdf:
 
     @pytest.mark.parametrize("vocabulary", [2, 50_257, 151_936])
     @pytest.mark.parametrize("edge", [0.0, LARGEST, 1 - 2**-20])
-    def test_at_the_edges_only_what_has_mass_is_drawn(self, edge, vocabulary):
+    def test_edges_draw_only_what_has_mass(self, edge, vocabulary):
         """Guards against the sum that rounding leaves below or above 1: the last token, or none at all."""
         log_probs = logits_of(20, vocabulary).log_softmax(-1)
         log_probs[:, [0, -1]] = -torch.inf
@@ -76,7 +76,7 @@ class TestInverseCdf:
 
     @given(st.integers(0, 2**32), st.floats(0, 1, exclude_max=True))
     @settings(max_examples=60, deadline=None, derandomize=True)
-    def test_what_has_no_mass_is_never_drawn(self, seed, uniform):
+    def test_tokens_without_mass_are_never_drawn(self, seed, uniform):
         log_probs = logits_of(8, 300, scale=20.0, seed=seed)
         log_probs[torch.rand(8, 300, generator=torch.Generator().manual_seed(seed)) < 0.9] = -torch.inf
         log_probs[:, 150] = 0.0
@@ -97,7 +97,7 @@ SETTINGS = [
 class TestSample:
     @pytest.mark.parametrize("masked", [False, "by row", "for all"])
     @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-    def test_log_probs_are_those_of_the_distribution_drawn_from(self, settings, masked):
+    def test_logprobs_are_of_the_sampled_distribution(self, settings, masked):
         """Guards against the model's own log-probability announced for a token drawn from another distribution."""
         logits = logits_of(400, 40)
         allowed = None
@@ -113,7 +113,7 @@ class TestSample:
         np.testing.assert_allclose(log_probs, np.log(expected[np.arange(400), tokens]), atol=2e-6)
 
     @pytest.mark.parametrize("settings", SETTINGS[1:], ids=str)
-    def test_tokens_come_as_often_as_they_should(self, settings):
+    def test_frequencies(self, settings):
         row, n = logits_of(1, 12, scale=1.0), 50_000
         every = {"temperature": 1.0, "top_k": None, "top_p": None, **settings}
         p = by_hand(row, **every, allowed=None)[0]
@@ -131,20 +131,20 @@ class TestSample:
         uniform = torch.rand(64, generator=torch.Generator().manual_seed(5))
         assert torch.equal(sample(logits, uniform=uniform)[0], first)
 
-    def test_the_global_generator_is_left_alone(self):
+    def test_no_global_randomness(self):
         """Guards against runs that are not the same because something else drew in between."""
         before = torch.get_rng_state()
         sample(logits_of(4, 10), generator=torch.Generator().manual_seed(0))
         sample(logits_of(4, 10), uniform=torch.zeros(4))
         assert torch.equal(torch.get_rng_state(), before)
 
-    def test_a_rows_token_depends_on_its_own_number_alone(self):
+    def test_rows_are_independent(self):
         logits, uniform = logits_of(30, 100), torch.rand(30, generator=torch.Generator().manual_seed(0))
         together = sample(logits, uniform=uniform)[0]
         alone = [sample(logits[i : i + 1], uniform=uniform[i : i + 1])[0].item() for i in range(30)]
         assert together.tolist() == alone
 
-    def test_temperature_0_takes_the_likeliest_that_is_allowed(self):
+    def test_temperature_0_is_greedy(self):
         logits, allowed = logits_of(50, 20), torch.ones(50, 20, dtype=torch.bool)
         best = logits.argmax(-1)
         allowed[torch.arange(50), best] = False
@@ -153,7 +153,7 @@ class TestSample:
         assert (log_probs == 0).all()
         assert torch.equal(sample(logits, temperature=0, allowed=allowed)[0], logits.topk(2).indices[:, 1])
 
-    def test_a_low_temperature_goes_to_the_likeliest(self):
+    def test_a_low_temperature_is_nearly_greedy(self):
         logits = logits_of(50, 20)
         tokens, log_probs = sample(logits, temperature=1e-4, generator=torch.Generator().manual_seed(0))
         assert torch.equal(tokens, logits.argmax(-1))
@@ -184,13 +184,13 @@ class TestKeep:
     P = [0.1, 0.4, 0.05, 0.25, 0.2]
 
     @pytest.mark.parametrize(("top_k", "tokens"), [(1, [1]), (2, [1, 3]), (4, [0, 1, 3, 4]), (5, [0, 1, 2, 3, 4])])
-    def test_the_k_likeliest(self, top_k, tokens):
+    def test_top_k(self, top_k, tokens):
         assert kept(self.P, top_k) == tokens
 
-    def test_k_above_the_vocabulary_keeps_all(self):
+    def test_k_above_the_vocabulary(self):
         assert kept(self.P, 1000) == [0, 1, 2, 3, 4]
 
-    def test_equals_of_the_kth_are_kept_too(self):
+    def test_ties_with_the_kth_are_kept(self):
         """No order among equals is better than another; none is dropped by its number."""
         assert kept([0.2, 0.3, 0.2, 0.1, 0.2], 2) == [0, 1, 2, 4]
 
@@ -198,27 +198,27 @@ class TestKeep:
         ("top_p", "tokens"),
         [(0.01, [1]), (0.39, [1]), (0.41, [1, 3]), (0.64, [1, 3]), (0.66, [1, 3, 4]), (0.96, [0, 1, 2, 3, 4])],
     )
-    def test_the_fewest_whose_mass_reaches_p(self, top_p, tokens):
+    def test_top_p(self, top_p, tokens):
         assert kept(self.P, top_p=top_p) == tokens
 
-    def test_mass_reached_exactly_is_reached(self):
+    def test_mass_equal_to_top_p_suffices(self):
         """Guards against one token too many: a half and a half at top_p=0.5 leaves one."""
         assert kept([0.5, 0.25, 0.25], top_p=0.5) == [0]
         assert kept([0.25, 0.5, 0.25], top_p=0.75) == [0, 1]
         assert len(kept([0.5, 0.5], top_p=0.5)) == 1
 
-    def test_both_at_once_share_what_k_leaves(self):
+    def test_top_k_and_top_p(self):
         assert kept(self.P, top_k=3, top_p=0.7) == [1, 3]  # 0.47 + 0.29 of what three tokens have
         assert kept(self.P, top_k=1, top_p=0.99) == [1]
 
-    def test_nothing_asked_changes_nothing(self):
+    def test_no_settings_change_nothing(self):
         log_probs = logits_of(3, 9).log_softmax(-1)
         for top_k, top_p in [(None, None), (9, 1), (10, 1.0)]:
             assert torch.equal(keep(log_probs, top_k, top_p), log_probs)
 
     @given(st.integers(0, 2**32), st.integers(1, 50), st.floats(0.01, 0.999))
     @settings(max_examples=60, deadline=None, derandomize=True)
-    def test_as_in_float64_on_anything(self, seed, top_k, top_p):
+    def test_equals_float64(self, seed, top_k, top_p):
         log_probs = logits_of(4, 40, seed=seed).log_softmax(-1)
         found = keep(log_probs, top_k, top_p)
         for row, got in zip(log_probs.double().exp().numpy(), found, strict=True):
@@ -244,13 +244,13 @@ class TestBadSettings:
         with pytest.raises(ValueError, match=rf"top_p is {top_p}.*share in \(0, 1\]"):
             sample(logits_of(1, 5), top_p=top_p)
 
-    def test_they_are_refused_by_temperature_0_too(self):
+    def test_settings_are_checked_at_temperature_0(self):
         with pytest.raises(ValueError, match="top_k"):
             sample(logits_of(1, 5), temperature=0, top_k=0)
 
     @pytest.mark.parametrize("temperature", [0, 1])
     @pytest.mark.parametrize("fault", ["nan", "inf", "nothing allowed"])
-    def test_a_row_that_is_no_distribution(self, fault, temperature):
+    def test_a_row_that_is_not_a_distribution(self, fault, temperature):
         """Guards against token V, which no model has: an index error far from its cause, on a GPU a dead process."""
         logits, allowed = logits_of(3, 5), torch.ones(3, 5, dtype=torch.bool)
         if fault == "nothing allowed":

@@ -1,4 +1,4 @@
-"""The tokenizer of whole words: what goes in comes out, and a word is one token wherever it stands."""
+"""The tokenizer of whole words: decoding is exact, and a word is one token wherever it stands."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def texts(draw):
 
 
 @given(texts())
-@settings(max_examples=300, deadline=None, derandomize=True)
-def test_text_comes_back_exactly(text):
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_decoding_restores_the_text(text):
     """Guards against a space after a line's end, before a bracket, or lost after a sign."""
     assert TOKENIZER.unk_token_id not in ids(text)
     assert back(ids(text)) == text
 
 
 @given(texts())
-@settings(max_examples=100, deadline=None, derandomize=True)
-def test_a_prompt_and_what_follows_are_the_text(text):
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_prompt_plus_continuation_is_the_text(text):
     lm = handle()
     numbers = lm.encode(text).tolist()
     for cut in range(len(numbers) + 1):
@@ -58,7 +58,7 @@ def test_a_prompt_and_what_follows_are_the_text(text):
 
 @given(texts())
 @settings(max_examples=50, deadline=None, derandomize=True)
-def test_whatever_it_was_built_from_comes_back(text):
+def test_its_own_texts_are_restored(text):
     """Guards against a vocabulary cut by one regular expression engine and texts cut by another."""
     own = word_tokenizer([text])
     assert own.unk_token_id not in ids(text, own)
@@ -79,7 +79,7 @@ def test_whatever_it_was_built_from_comes_back(text):
         "日本 語",
     ],
 )
-def test_signs_on_which_regular_expressions_differ(text):
+def test_unusual_characters(text):
     """Letters made of two, raised digits, underscores, runs of spaces: seen once, they are known."""
     own = word_tokenizer([f"x {text}", text])
     assert own.unk_token_id not in ids(text, own)
@@ -91,7 +91,7 @@ def handle():
     return CausalLM(tiny_model("gpt2", vocab_size=len(TOKENIZER), eos_token_id=0), TOKENIZER)
 
 
-def test_a_word_is_the_same_token_first_and_in_the_midst():
+def test_a_word_is_one_token_anywhere():
     """Guards against a first word the model has never read."""
     (alone,) = ids("film")
     assert ids("the film")[1] == alone
@@ -99,7 +99,7 @@ def test_a_word_is_the_same_token_first_and_in_the_midst():
     assert ids(" film") == [alone]  # a text that goes on from another
 
 
-def test_digits_stand_singly():
+def test_each_digit_is_one_token():
     """Guards against a token for each number."""
     assert len(ids("2026")) == 4
     assert len(ids("the 10 film")) == 4
@@ -107,20 +107,20 @@ def test_digits_stand_singly():
     assert not [token for token in TOKENIZER.get_vocab() if len(token.strip("▁")) > 1 and token[-1].isdigit()]
 
 
-def test_words_are_whole_and_signs_are_not_part_of_them():
+def test_words_and_signs_are_separate():
     pieces = TOKENIZER.convert_ids_to_tokens(ids("(it's naïve, Größe.)"))
     assert pieces == ["▁(", "it's", "▁naïve", ",", "▁Größe", ".", ")"]
 
 
 @pytest.mark.parametrize("word", ["zebra", "films", "Film", "theend"])
-def test_a_word_never_seen_is_unknown_and_hurts_no_other(word):
+def test_an_unseen_word_is_unknown(word):
     unknown = TOKENIZER.unk_token_id
     assert ids(f"the {word}, film") == [*ids("the"), unknown, *ids("the,")[1:], *ids("film")]
     assert ids(word) == [unknown]
     assert back(ids(f"the {word} film")) == "the film"
 
 
-def test_a_new_line_is_a_token_of_its_own():
+def test_a_new_line_is_one_token():
     line = TOKENIZER.convert_tokens_to_ids("\n")
     assert ids("the\nfilm")[1] == line
     assert ids("\n\nthe")[:2] == [line, line]
@@ -128,12 +128,7 @@ def test_a_new_line_is_a_token_of_its_own():
     assert back(ids("\n\nthe\n")) == "\n\nthe\n"
 
 
-def test_an_umlaut_is_a_letter():
-    assert len(ids("Größe")) == 1
-    assert back(ids("Größe, Straße!")) == "Größe, Straße!"
-
-
-def test_nothing_is_nothing():
+def test_empty_text():
     assert ids("") == []
     assert back([]) == ""
     assert len(word_tokenizer([])) == len(word_tokenizer([""])) == 2
@@ -148,7 +143,7 @@ def test_special_tokens():
     assert handle().eos_ids == (0,)
 
 
-def test_the_vocabulary_does_not_depend_on_the_order_of_texts():
+def test_the_vocabulary_is_sorted():
     """Guards against two runs of the same data with different token numbers."""
     texts = ["the film", "it is 12, (or) 13", "a\nb"]
     assert word_tokenizer(texts).get_vocab() == word_tokenizer(reversed(texts * 2)).get_vocab()
@@ -164,12 +159,12 @@ def again(tmp_path_factory):
 
 @given(texts())
 @settings(max_examples=50, deadline=None, derandomize=True)
-def test_saved_and_loaded_it_reads_and_writes_the_same(again, text):
+def test_saved_and_loaded_encodes_equally(again, text):
     assert ids(text, again) == ids(text)
     assert back(ids(text), again) == text
 
 
-def test_saved_and_loaded_it_is_the_same(again):
+def test_saved_and_loaded_is_equal(again):
     assert again.get_vocab() == TOKENIZER.get_vocab()
     assert (again.eos_token_id, again.unk_token_id) == (0, 1)
     assert ids("zebra film", again) == ids("zebra film")

@@ -1,4 +1,4 @@
-"""Texts written in shared slots, held against one text at a time with a whole forward for each token."""
+"""Generation in shared slots equals one text at a time with a full forward for each token."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from textrlhf import language
 from textrlhf.language import CausalLM, generate, make_memory
 from textrlhf.language.families import memory_class
 from textrlhf.language.logprobs import Choices, choice_logprobs
@@ -56,7 +55,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize(("family", "settings"), CASES)
-def test_texts_are_those_of_the_plain_loop(family, settings):
+def test_texts_equal_a_plain_loop(family, settings):
     """Guards against a slot that remembers the text before, and a number drawn for another text."""
     lm, prompts = handle(family), prompts_of(11)
     written = generate(lm, prompts, 14, **settings, seed=3, slots=4)
@@ -80,7 +79,7 @@ def test_the_number_of_slots_changes_nothing(family):
         same(generate(lm, prompts, 12, slots=slots), expected)
 
 
-def test_a_text_depends_on_its_seed_and_place_alone():
+def test_a_text_depends_on_seed_and_index():
     """Guards against one stream of random numbers, in which a longer text shifts all later ones."""
     lm, prompts = handle("gpt2"), prompts_of(8)
     first = generate(lm, prompts, 10, seed=1)
@@ -91,7 +90,7 @@ def test_a_text_depends_on_its_seed_and_place_alone():
     assert twice[0].tokens != twice[1].tokens
 
 
-def test_log_probs_are_the_teacher_forced_ones():
+def test_logprobs_equal_teacher_forcing():
     lm, prompts = handle("llama"), prompts_of(7)
     written = generate(lm, prompts, 12, slots=3)
     texts = [np.concatenate([w.prompt, w.tokens]).astype(np.int64) for w in written]
@@ -102,7 +101,7 @@ def test_log_probs_are_the_teacher_forced_ones():
 
 
 @pytest.mark.parametrize("budget", [1, 2, 7])
-def test_it_ends_with_the_end_token_or_the_budget(budget):
+def test_texts_end_with_eos_or_the_budget(budget):
     written = generate(handle("gpt2"), prompts_of(40), budget)
     for text in written:
         assert 1 <= len(text.tokens) <= budget
@@ -111,7 +110,7 @@ def test_it_ends_with_the_end_token_or_the_budget(budget):
         assert text.finish_reason == "eos" or len(text.tokens) == budget
 
 
-def test_an_end_on_the_last_token_of_the_budget_is_an_end():
+def test_eos_on_the_last_token_is_eos():
     lm, prompts = handle("gpt2"), prompts_of(40)
     long = generate(lm, prompts, 12)
     place, text = next((i, w) for i, w in enumerate(long) if w.finish_reason == "eos" and len(w.tokens) > 1)
@@ -120,7 +119,7 @@ def test_an_end_on_the_last_token_of_the_budget_is_an_end():
     assert again.tokens == text.tokens
 
 
-def test_every_end_token_ends():
+def test_every_eos_token_ends():
     lm = handle("gpt2")
     lm.eos_ids = (EOS, *range(2, V, 2))
     for text in generate(lm, prompts_of(20), 30):
@@ -128,19 +127,19 @@ def test_every_end_token_ends():
         assert all(token % 2 and token != EOS for token in text.tokens[:-1])
 
 
-def test_no_step_is_spent_on_a_text_that_has_ended(monkeypatch):
+def test_ended_texts_take_no_steps(monkeypatch):
     """Guards against batches that wait for their longest text."""
     lm, prompts, steps = handle("gpt2"), prompts_of(40), []
     read = memory_class(lm).read
     monkeypatch.setattr(
-        memory_class(lm), "read", lambda self, rows, new: steps.append(len(rows)) or read(self, rows, new)
+        memory_class(lm), "read", lambda self, rows, *more: steps.append(len(rows)) or read(self, rows, *more)
     )
     written = generate(lm, prompts, 20, slots=8)
     assert sum(steps) == sum(len(text.tokens) for text in written)
     assert all(count == 8 for count in steps[: len(steps) // 2])
 
 
-def test_a_model_in_training_leaves_no_graph():
+def test_generate_needs_no_gradient():
     lm = CausalLM(tiny_model("gpt2").requires_grad_(), word_tokenizer())
     seen = []
     lm.model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.requires_grad))
@@ -156,12 +155,12 @@ def test_the_whole_context_may_be_used():
     assert text.tokens == naive(lm, range(2, 12), 6, np.random.default_rng([0, 0]), {})[0]
 
 
-def test_a_model_without_a_limit_goes_on():
+def test_a_model_without_a_position_limit():
     text = generate(tiny_lm("bloom"), [[2] * 150], 3)[0]
     assert text.finish_reason == "eos" or len(text.tokens) == 3
 
 
-def test_no_prompts_are_no_texts():
+def test_no_prompts():
     assert generate(tiny_lm(), [], 5) == []
 
 
@@ -186,11 +185,11 @@ class TestErrors:
             generate(lm, [[2], [], [3]], 5)
 
     def test_a_prompt_too_long(self, lm):
-        with pytest.raises(ValueError, match=r"prompt 1 has 120 tokens.*max_new_tokens=9.*128 positions.*shorten"):
+        with pytest.raises(ValueError, match=r"prompt 1 has 120 tokens.*max_new_tokens is 9.*128 positions.*shorten"):
             generate(lm, [[2], [3] * 120], 9)
 
     @pytest.mark.parametrize("prompt", [[2, V], [-1, 3]])
-    def test_a_token_the_model_does_not_have(self, lm, prompt):
+    def test_a_token_outside_the_vocabulary(self, lm, prompt):
         with pytest.raises(ValueError, match=rf"prompt 1 has the token (-1|{V}).*0 to {V - 1}"):
             generate(lm, [[2], prompt], 5)
 
@@ -210,8 +209,3 @@ class TestErrors:
     def test_bad_sampling(self, lm, settings):
         with pytest.raises(ValueError, match=next(iter(settings))):
             generate(lm, [[2]], 5, **settings)
-
-
-def test_the_front_door_is_the_function():
-    """Guards against a module where `from textrlhf.language import generate` promises a function."""
-    assert callable(language.generate)

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from textrlhf.agents import PPO
+from textrlhf.agents.environment import adapter
 from textrlhf.records import folder
 
 SETTINGS = {

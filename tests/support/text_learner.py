@@ -15,7 +15,7 @@ from textrlhf.records.progress import Stopwatch
 from tiny_envs import Chatting, text_env
 
 SAME_STEP, NEXT_STEP, DISABLED = AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED
-WORLDS = {
+ENVS = {
     "plain": {},
     "cut": {"on_length": "truncate", "max_new_tokens": 4},
     "masks": {"min_new_tokens": 2, "allowed_tokens": range(2, 40, 3)},
@@ -26,7 +26,7 @@ N = 4
 
 def batch(kind: str = "plain", family: str = "gpt2", mode: AutoresetMode = SAME_STEP, **options):
     """A native batch of `N` texts, with prompts of different lengths."""
-    return gym.make_vec("TextRLHF-v0", N, autoreset_mode=mode, **text_env(family=family, **{**WORLDS[kind], **options}))
+    return gym.make_vec("TextRLHF-v0", N, autoreset_mode=mode, **text_env(family=family, **{**ENVS[kind], **options}))
 
 
 def learner(env, kind: type[PPO] = PPO, *, moved: float = 0.0, **hyperparameters) -> PPO:
@@ -35,7 +35,7 @@ def learner(env, kind: type[PPO] = PPO, *, moved: float = 0.0, **hyperparameters
     agent = kind(env, **{**defaults, **hyperparameters})
     draws = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        agent.optimizer.flat += moved * torch.randn(len(agent.optimizer.flat), generator=draws)
+        agent.optimizer.flat += moved * torch.randn(len(agent.optimizer.flat), generator=draws).to(agent.device)
     agent.cut(None)
     return agent
 
@@ -50,4 +50,4 @@ def rollouts(agent: PPO, n: int, *, learn: bool) -> Iterator[Rollout]:
         if learn:
             with agent.precision():
                 agent.update(rollout, 1.0)
-            agent.memory = agent.policy.after_update(agent.memory)
+            agent.collector.memory = agent.policy.after_update(agent.collector.memory)

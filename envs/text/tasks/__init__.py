@@ -1,4 +1,4 @@
-"""What the built-in environments are about."""
+"""The built-in tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TASKS = {
 
 
 class OwnPrompts(Task):
-    """The user's prompts and nothing else: the reward model is the user's too."""
+    """Prompts of the user without a task: the reward is the user's too."""
 
     name = "own prompts"
     model = ""
@@ -26,16 +26,16 @@ class OwnPrompts(Task):
     has_gold = False
 
     def prompts(self, split: str) -> Sequence[Prompt]:
-        """There are none built in."""
+        """Raise: there are none built in."""
         raise ValueError("prompts is missing: pass a JSONL file or a list of texts")
 
     def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
-        """Nothing is known of a good response."""
+        """Return no measures."""
         return {}
 
 
 def make_task(task: str | Task | None, own_prompts: bool) -> Task:
-    """Find a task by its name; without one, the reviews, or whatever the user's prompts ask for."""
+    """Return a task by its name; None is "reviews", or no task where the user has prompts of their own."""
     if isinstance(task, Task):
         return task
     if task is None:
@@ -44,7 +44,7 @@ def make_task(task: str | Task | None, own_prompts: bool) -> Task:
         task = "reviews"
     if task not in _TASKS:
         raise ValueError(
-            f"task is {task!r}: expected one of {', '.join(map(repr, _TASKS))}, or a textrlhf.envs.text.Task of yours"
+            f"task is {task!r}: expected one of {', '.join(map(repr, _TASKS))}, or a textrlhf.envs.text.Task"
         )
     module, name = _TASKS[task]
     made: Task = getattr(importlib.import_module(f".{module}", __name__), name)()

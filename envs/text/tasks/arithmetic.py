@@ -16,7 +16,7 @@ class TextArithmetic(SeededTask):
     """A calculation with +, - and *, written as `17 + 5 =`, `What is 17 + 5?` or `Compute 17 + 5.`
 
     `facts["level"]`: 1 is two one-digit numbers, 2 adds or subtracts numbers up to 99, 3 multiplies one of two
-    digits by one of one digit or has three terms. What is held out is held out in all three forms.
+    digits by one of one digit or has three terms. A calculation is in one split in all three forms.
 
     `measure`: "gold" is 1 where the response is the result and nothing else (a final full stop is allowed), else 0.
     "close" is 1 / (1 + distance to the result), 0 for a response that is no number. The result is worked out from the
@@ -33,7 +33,7 @@ class TextArithmetic(SeededTask):
         return Prompt(draws.one(FORMS).format(calculation), f" {compute(calculation)}", {"level": level})
 
     def family(self, prompt: Prompt) -> str:
-        """Return the calculation, in whatever words it is asked for."""
+        """Return the calculation without the words around it."""
         return _last_calculation(prompt.text)
 
     def can_measure(self, prompt: Prompt) -> bool:
@@ -65,7 +65,7 @@ def _last_calculation(text: str) -> str:
     runs = (run.strip(" \t.,") for run in re.findall(r"[-+*/^().,\d \t]+", text))
     calculations: list[str] = [run for run in runs if re.search(r"\d.*[-+*/^].*\d", run)]
     if not calculations or not re.fullmatch(r"-?\d+([ \t]*[-+*][ \t]*-?\d+)+", calculations[-1]):
-        raise ValueError(f"no calculation in the prompt {text!r}: accepted is one of whole numbers with +, - and *")
+        raise ValueError(f"no calculation in the prompt {text!r}: expected one of whole numbers with +, - and *")
     return calculations[-1]
 
 

@@ -1,4 +1,4 @@
-"""Take an order in a shop, asking for what the customer has not said."""
+"""Take an order in a shop: ask for what the customer left open, then confirm."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ USER, ASSISTANT = "\nUser:", "\nAssistant:"
 Wanted = Mapping[str, str]  # slot -> value
 
 
-class StepResult(NamedTuple):
-    """What a turn of the agent does."""
+class Turn(NamedTuple):
+    """A turn of the agent, classified."""
 
     act: str  # a key of FEEDBACK
-    asked: frozenset[str]  # slots, by a question
-    named: float  # the share of the slots that a confirmation names rightly
+    asked: frozenset[str]  # slots that a question is about
+    named: float  # the share of the slots that a confirmation has right
 
 
 class TextDialogue(SeededTask):
-    """A customer wants an item in a colour and a size, but says only some of it; the agent asks, then confirms.
+    """A customer wants an item in a colour and a size, but names only some of it; the agent asks, then confirms.
 
-    `prompt.facts` has what the customer wants: "item", "colour", "size". What the prompt's text says of it is
-    known from the start, and the customer answers every question. A turn of the agent
+    `prompt.facts` has what the customer wants: "item", "colour", "size". The values in the prompt's text are known
+    from the start, and the customer answers every question. A turn of the agent
 
     - with a question mark is a question about those of item, colour and size that it names: it "asks" if it names
       some, and none that is known already; if one is known, it "repeats";
@@ -55,13 +55,13 @@ class TextDialogue(SeededTask):
       known by then and it names all that is wanted and none of the shop's other values, else it "errs";
     - otherwise, or where it speaks for the user too ("User:"), it "idles".
 
-    A turn that confirms ends the dialogue. `feedback` reward models a turn: asks +1, confirms +1, repeats -0.5, idles
-    -0.5, errs -1.
+    A turn that confirms ends the dialogue. `feedback` is the reward of a turn: asks +1, confirms +1, repeats -0.5,
+    idles -0.5, errs -1.
 
-    `measure` reward models a whole dialogue: a response is all that follows the prompt, the user's turns and the
-    markers too. "gold", from 0 to 1, is 0 where no turn confirms. Else it is 1, less 1/4 for each turn before that
-    beyond one question for each missing slot, and less 1/4 for each that errs. "slots", from 0 to 1, is the share of
-    the slots that the last confirmation names rightly, 0 without one. "turns" counts the agent's turns, at least 1.
+    `measure` scores a whole dialogue: a response is all that follows the prompt, with the user's turns and the
+    markers. "gold", from 0 to 1, is 0 if no turn confirms. Otherwise it is 1, less 1/4 for each turn before that
+    beyond one question per missing slot, and less 1/4 for each that errs. "slots", from 0 to 1, is the share of the
+    slots that the last confirmation has right, 0 without one. "turns" counts the agent's turns, at least 1.
     """
 
     name = "dialogue"
@@ -70,7 +70,7 @@ class TextDialogue(SeededTask):
     needs: ClassVar[tuple[str, ...]] = tuple(SLOTS)
 
     def make(self, draws: Draws) -> Prompt:
-        """Make what a customer wants and what they first say of it."""
+        """Make an order and the part of it that the customer names first."""
         wanted = {slot: draws.one(values) for slot, values in SLOTS.items()}
         said = draws.some(tuple(SLOTS), draws.one((1, 1, 2, 2, 2, 3)))
         what = _something({slot: wanted[slot] for slot in said})
@@ -82,7 +82,7 @@ class TextDialogue(SeededTask):
         return Prompt(text, "".join(asked) + CONFIRMATIONS[0].format(_thing(wanted)), wanted)
 
     def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
-        """Reward model each dialogue: "gold", "slots" and "turns"."""
+        """Score each dialogue: "gold", "slots" and "turns"."""
         return {
             "gold": score_each(_gold, prompts, responses),
             "slots": score_each(_slots, prompts, responses),
@@ -90,18 +90,18 @@ class TextDialogue(SeededTask):
         }
 
     def demonstrate(self, prompt: Prompt, rng: np.random.Generator) -> str:
-        """Return the rest of a dialogue in which the agent does well, the user's turns and the markers included."""
+        """Return the rest of a good dialogue, with the user's turns and the markers."""
         text = ""
         turns: list[str] = []
         while True:
             turns.append(self.demonstrate_turn(prompt, turns, rng))
             text += turns[-1]
-            if self.over(prompt, turns):
+            if self.is_over(prompt, turns):
                 return text
             text += self.reply(prompt, turns, rng)
 
     def demonstrate_turn(self, prompt: Prompt, turns: Sequence[str], rng: np.random.Generator) -> str:
-        """Return what the agent does well to say after `turns`: a question for what is missing, or the confirmation."""
+        """Return a good turn after `turns`: a question for a missing slot, or the confirmation."""
         wanted = _wanted(prompt)
         known = _known(prompt, read_turns(prompt, turns))
         missing = [slot for slot in SLOTS if slot not in known]
@@ -110,7 +110,7 @@ class TextDialogue(SeededTask):
         return _any(CONFIRMATIONS, rng).format(_thing(wanted))
 
     def reply(self, prompt: Prompt, turns: Sequence[str], rng: np.random.Generator) -> str:
-        """Return what the customer says to the agent's latest turn, between the markers."""
+        """Return the customer's answer to the latest turn, between the markers."""
         act, asked, _ = read_turns(prompt, turns)[-1]
         if asked:
             wanted = _wanted(prompt)
@@ -119,15 +119,15 @@ class TextDialogue(SeededTask):
         return _says({"confirms": "Thank you.", "errs": "No, that is wrong."}.get(act, "Sorry?"))
 
     def feedback(self, prompt: Prompt, turns: Sequence[str]) -> float:
-        """Return how the customer takes the agent's latest turn, from -1 to 1."""
+        """Return the customer's reward for the agent's latest turn, from -1 to 1."""
         return FEEDBACK[read_turns(prompt, turns)[-1].act]
 
-    def over(self, prompt: Prompt, turns: Sequence[str]) -> bool:
+    def is_over(self, prompt: Prompt, turns: Sequence[str]) -> bool:
         """Whether the latest turn has confirmed the order."""
         return bool(turns) and read_turns(prompt, turns)[-1].act == "confirms"
 
     def words(self) -> list[str]:
-        """Texts that between them hold every word of prompts, demonstrations and the customer's answers."""
+        """Texts that together have every word of prompts, demonstrations and the customer's answers."""
         things = [{slot: value} for slot, values in SLOTS.items() for value in values]
         answers = [_answer(thing, i) for thing in things for i in range(len(ANSWERS))]
         said = [_says(answer) for answer in (*answers, "Thank you.", "No, that is wrong.", "Sorry?")]
@@ -140,34 +140,34 @@ def agent_turns(response: str) -> list[str]:
     return [part.split(USER)[0] for part in response.split(ASSISTANT)]
 
 
-def read_turns(prompt: Prompt, turns: Sequence[str]) -> list[StepResult]:
-    """Return what each of the agent's turns does."""
-    wanted, read = _wanted(prompt), list[StepResult]()
+def read_turns(prompt: Prompt, turns: Sequence[str]) -> list[Turn]:
+    """Classify each of the agent's turns."""
+    wanted, read = _wanted(prompt), list[Turn]()
     for turn in turns:
         read.append(_read(turn, wanted, _known(prompt, read)))
     return read
 
 
-def _read(turn: str, wanted: Wanted, known: set[str]) -> StepResult:
+def _read(turn: str, wanted: Wanted, known: set[str]) -> Turn:
     heard = set(words(turn))
     if {"user", "assistant"} & heard:
-        return StepResult("idles", frozenset(), 0.0)
+        return Turn("idles", frozenset(), 0.0)
     if "?" in turn:
         asked = frozenset(heard & set(SLOTS))
-        return StepResult("idles" if not asked else "repeats" if asked & known else "asks", asked, 0.0)
+        return Turn("idles" if not asked else "repeats" if asked & known else "asks", asked, 0.0)
     if not heard & {"order", "orders", "ordered"}:
-        return StepResult("idles", frozenset(), 0.0)
+        return Turn("idles", frozenset(), 0.0)
     named = [slot for slot, value in wanted.items() if heard.issuperset(words(value))]
     others = VALUES.difference(*(words(value) for value in wanted.values()))
     right = len(named) == len(known) == len(SLOTS) and not heard & others
-    return StepResult("confirms" if right else "errs", frozenset(), len(named) / len(SLOTS))
+    return Turn("confirms" if right else "errs", frozenset(), len(named) / len(SLOTS))
 
 
-def _known(prompt: Prompt, read: Sequence[StepResult]) -> set[str]:
-    """Slots that the customer has told by now."""
+def _known(prompt: Prompt, read: Sequence[Turn]) -> set[str]:
+    """The slots whose values the customer has named."""
     heard = set(words(prompt.text))
-    told = {slot for slot, value in _wanted(prompt).items() if heard.issuperset(words(value))}
-    return told.union(*(turn.asked for turn in read))
+    named = {slot for slot, value in _wanted(prompt).items() if heard.issuperset(words(value))}
+    return named.union(*(turn.asked for turn in read))
 
 
 def _gold(prompt: Prompt, response: str) -> float:
@@ -187,7 +187,7 @@ def _slots(prompt: Prompt, response: str) -> float:
 def _wanted(prompt: Prompt) -> dict[str, str]:
     wanted = {slot: str(prompt.facts.get(slot) or "") for slot in SLOTS}
     if not all(map(words, wanted.values())):
-        raise ValueError(f"facts={dict(prompt.facts)!r} of a dialogue: accepted is a value for each of {list(SLOTS)}")
+        raise ValueError(f"facts is {dict(prompt.facts)!r}: a dialogue needs a value for each of {list(SLOTS)}")
     return wanted
 
 

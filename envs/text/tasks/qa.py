@@ -20,11 +20,11 @@ FOODS = ("apples", "bread", "cheese", "fish", "milk", "soup")
 class TextQA(SeededTask):
     """Three or four facts about three people, and a question that they answer.
 
-    Where someone is, what they have and in which colour, what they like; asked from either side (what has Anna, who has
-    the ball). To say where a thing is takes two facts: who has it, and where they are.
+    Where someone is, what they have and in which colour, what they like; asked from either side (what does Anna have,
+    who has the ball). Where a thing is takes two facts: who has it, and where that person is.
 
-    `measure`: "gold" is 1 where response and reference are the same without regard to case, spaces and a final full
-    stop, else 0; "f1" is the F1 of the words they have in common, from 0 to 1.
+    `measure`: "gold" is 1 where response and reference are equal, ignoring case, spaces and a final full stop, else 0;
+    "f1" is the F1 of the words they share, from 0 to 1.
     """
 
     name = "qa"
@@ -35,25 +35,25 @@ class TextQA(SeededTask):
         """Make facts, a question and its answer."""
         people = draws.some(PEOPLE, 3)
         rooms, things, foods = draws.some(ROOMS, 3), draws.some(THINGS, 3), draws.some(FOODS, 3)
-        told, asked = [], []
+        facts, asked = [], []
         known = draws.some([(i, kind) for i in range(3) for kind in ("room", "thing", "food")], draws.one((3, 4)))
         for i, kind in known:
             who, room, thing = people[i], rooms[i], things[i]
             if kind == "room":
-                told.append(f"{who} is in the {room}.")
+                facts.append(f"{who} is in the {room}.")
                 asked += [(f"Where is {who}?", f"in the {room}"), (f"Who is in the {room}?", who)]
             elif kind == "food":
-                told.append(f"{who} likes {foods[i]}.")
+                facts.append(f"{who} likes {foods[i]}.")
                 asked += [(f"What does {who} like?", foods[i]), (f"Who likes {foods[i]}?", who)]
             else:
                 colour = draws.one(COLOURS)
-                told.append(f"{who} has a {colour} {thing}.")
+                facts.append(f"{who} has a {colour} {thing}.")
                 asked += [(f"What does {who} have?", f"a {colour} {thing}"), (f"Who has the {thing}?", who)]
                 asked += [(f"What colour is the {thing}?", colour)]
                 if (i, "room") in known:
                     asked += [(f"Where is the {thing}?", f"in the {room}")] * 2
         question, answer = draws.one(asked)
-        return Prompt(f"Facts: {' '.join(told)}\nQuestion: {question}\nAnswer:", f" {answer}")
+        return Prompt(f"Facts: {' '.join(facts)}\nQuestion: {question}\nAnswer:", f" {answer}")
 
     def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
         """Compare each response with its prompt's reference: "gold" and "f1"."""

@@ -1,4 +1,4 @@
-"""How near a response is to a reference, each from 0 to 1."""
+"""Similarity of a response to a reference, from 0 to 1."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..task import Prompt, Scores
 def score_each(score: Callable[[Prompt, str], float], prompts: Sequence[Prompt], responses: Sequence[str]) -> Scores:
     """Return `score(prompt, response)` of each pair. # (N,)"""
     if len(prompts) != len(responses):
-        raise ValueError(f"{len(responses)} responses to {len(prompts)} prompts: accepted is one to each")
+        raise ValueError(f"{len(responses)} responses to {len(prompts)} prompts: expected one for each")
     return np.array([score(*pair) for pair in zip(prompts, responses, strict=True)], dtype=np.float64)
 
 
@@ -32,7 +32,7 @@ def words(text: str) -> list[str]:
 
 
 def normalised(text: str) -> str:
-    """The text in lower case, without a final full stop, and without spaces but single ones between words."""
+    """The text in lower case, with single spaces between words and no final full stop."""
     return " ".join(text.lower().split()).removesuffix(".").rstrip()
 
 
@@ -79,7 +79,7 @@ def bleu(response: str, reference: str, order: int = 4) -> float:
 
 def _reference(prompt: Prompt) -> str:
     if prompt.reference is None:
-        raise ValueError(f"prompt {prompt.text!r} with reference=None: accepted is one with a good response")
+        raise ValueError(f"prompt {prompt.text!r} has no reference: expected one, a good response")
     return prompt.reference
 
 
@@ -92,7 +92,7 @@ def _ngrams(tokens: list[str], n: int) -> Counter[tuple[str, ...]]:
 
 
 def _longest_common(ours: list[str], theirs: list[str]) -> int:
-    """The longest common subsequence, all of one row of the table at once as the bits of an int (Hyyrö 2004)."""
+    """The length of the longest common subsequence, a whole row of the table as bits of an int (Hyyrö 2004)."""
     places: dict[str, int] = {}
     for i, word in enumerate(ours):
         places[word] = places.get(word, 0) | 1 << i

@@ -1,4 +1,4 @@
-"""Prompts made on the spot from a seed, and which split each belongs to."""
+"""Tasks that generate their prompts from a seed, and the split of each prompt."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from functools import lru_cache
 from random import Random
 from typing import ClassVar, TypeVar
 
-from ..task import SPLITS, Prompt, Task
+from ....records.checks import SPLITS, one_of
+from ..task import Prompt, Task
 
 T = TypeVar("T")
 SIZES = {"train": 3150, "heldout": 350}
-MOST_REPEATS = 10_000  # in a row, before a task is found to have too few prompts
+MOST_REPEATS = 10_000  # in a row, before the task counts as having too few prompts
 
 
 class Draws:
-    """Random choices that come out the same on every machine.
+    """Random choices that are the same on every machine.
 
-    Made of `Random.random` alone: the one method whose sequence Python promises to keep in later versions.
+    They use `Random.random` alone, the one method whose sequence Python promises to keep in later versions.
     """
 
     def __init__(self, seed: str):
@@ -30,7 +31,7 @@ class Draws:
         return options[int(self.random() * len(options))]
 
     def some(self, options: Sequence[T], n: int) -> list[T]:
-        """Return n different ones of the options, in any order."""
+        """Return n different options in random order."""
         left = list(options)
         return [left.pop(int(self.random() * len(left))) for _ in range(n)]
 
@@ -42,7 +43,7 @@ class Draws:
 class SeededTask(Task):
     """A task that makes 3,150 training and 350 held-out prompts from `seed`, all with different texts.
 
-    What is held out is the same for every seed: a prompt that is trained on under one is never held out under another.
+    A prompt has the same split whatever the seed: one in the training split is never held out with another seed.
     """
 
     sizes: ClassVar[dict[str, int]] = SIZES
@@ -52,20 +53,19 @@ class SeededTask(Task):
 
     @abstractmethod
     def make(self, draws: Draws) -> Prompt:
-        """Make one prompt; the same one may come again."""
+        """Make one random prompt; it may repeat an earlier one."""
 
     def family(self, prompt: Prompt) -> str:
-        """What prompts must share to be in one split: here their text, so that each is alone."""
+        """Prompts of one family share a split; by default each is its own family."""
         return prompt.text
 
     def prompts(self, split: str) -> Sequence[Prompt]:
-        """Return the prompts of "train" or "heldout"; made at the first call and kept."""
-        if split not in SPLITS:
-            raise ValueError(f"split={split!r}: accepted is one of {', '.join(map(repr, SPLITS))}")
+        """Return the prompts of "train" or "heldout", generated at the first call."""
+        one_of("split", split, SPLITS)
         return _made(type(self), self.seed)[split]
 
     def words(self) -> list[str]:
-        """Texts that between them hold every word this task's data can have, whatever the seed."""
+        """Texts that together have every word of this task's data, whatever the seed."""
         splits = _made(type(self), 0)
         return [prompt.text + (prompt.reference or "") for split in SPLITS for prompt in splits[split]]
 

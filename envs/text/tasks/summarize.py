@@ -28,7 +28,7 @@ MOODS = ("happy", "tired", "proud")
 
 
 class Report(NamedTuple):
-    """The sentences a report is put together from."""
+    """The sentences of a report."""
 
     opening: str  # comes first
     main: str
@@ -37,13 +37,13 @@ class Report(NamedTuple):
 
 
 class TextSummarize(SeededTask):
-    """A report of four to six sentences about a person, a place or an event, to be said in one.
+    """A report of four to six sentences about a person, a place or an event, to be summarized in one.
 
-    What matters stands in two of the sentences, among details that look alike (what the person did last year, where
-    a brother works); a summary names who, where, what and when.
+    Two of the sentences matter, among details that look alike (what the person did last year, where a brother works);
+    a summary names who, where, what and when.
 
-    `measure`: "gold" is the F1 of the words that the response and the reference have in common (ROUGE-1), "rouge_l"
-    that of their longest common subsequence of words; both from 0 to 1, without case and punctuation.
+    `measure`: "gold" is ROUGE-1, the F1 of the words that response and reference share; "rouge_l" is the F1 of their
+    longest common subsequence of words. Both are from 0 to 1 and ignore case and punctuation.
     """
 
     name = "summarize"

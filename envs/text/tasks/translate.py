@@ -1,4 +1,4 @@
-"""Translate English into German, in a small grammar that is right to the last ending."""
+"""Translate English into German, by a small but complete grammar."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Noun(NamedTuple):
 
 
 class Verb(NamedTuple):
-    """A verb, who does it to whom, and in which case German has the object."""
+    """A verb, its possible subjects and objects, and the case of the object in German."""
 
     english: tuple[str, str]  # sees, see
     german: tuple[str, str]  # sieht, sehen: the plural is the infinitive too
@@ -30,7 +30,7 @@ class Verb(NamedTuple):
 
 
 class Phrase(NamedTuple):
-    """A noun with what stands before it."""
+    """A noun with its article and adjective."""
 
     article: str  # "the", "a" or "my"
     adjective: str  # English, or ""
@@ -93,14 +93,14 @@ MIXED = {  # and after ein and mein
 
 
 class TextTranslate(SeededTask):
-    """English sentences and their one right translation into German.
+    """English sentences, each with its one correct translation into German.
 
     Three genders, two numbers and three cases; der, ein and mein with the adjective endings after them; objects in the
     accusative, in the dative (help, follow, with) or both (give). After "can" and "must" the German verb comes last;
     after a time ("Today") it comes before the subject.
 
     `measure`: "gold" is the sentence BLEU of `scores.bleu`, from 0 to 1, where 1 is the reference itself; "exact" is 1
-    where both are the same without regard to case, spaces and a final full stop.
+    where both are equal, ignoring case, spaces and a final full stop.
     """
 
     name = "translate"

@@ -121,7 +121,7 @@ def test_every_step_has_the_state_after_its_own_prefix(family: str, quietly: boo
     order = np.random.default_rng(0).permutation(len(segments))
     for part, at_once in zip(np.array_split(segments[order], 3), (1, 64, 4096), strict=True):
         texts = log.take(torch.empty(0), part)
-        states = torch.empty(len(texts.rows), lm.head_width, dtype=torch.float64)
+        states = torch.empty(len(texts.rows), lm.model.get_output_embeddings().weight.shape[1], dtype=torch.float64)
         for some, places in texts.parts(at_once):
             states[torch.from_numpy(places)] = some.states(lm)
         prefixes = [seen[t, slot] for slot, first, stop in part for t in range(first, stop)]

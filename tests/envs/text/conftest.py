@@ -1,4 +1,4 @@
-"""What the tests of the text environment share: a second opinion on its penalties, and a way to write random texts."""
+"""Shared by tests of text environments: a reference for penalties, and random texts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tiny_models import V, tiny_lm
 
 
 class Oracle:
-    """What the reference thinks of a token: one full uncached forward in float64, nothing shared with the engine."""
+    """Log-probabilities under the reference by full uncached forwards in float64, independent of the engine."""
 
     def __init__(self) -> None:
         self._models: dict[int, Any] = {}
@@ -43,11 +43,11 @@ class Oracle:
 
 @dataclass
 class Text:
-    """One text as its agent saw it."""
+    """One episode as its agent saw it."""
 
     observations: list[np.ndarray] = field(default_factory=list)  # before each action, and the last one
     actions: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)  # as announced
+    logprobs: list[float] = field(default_factory=list)  # as set by the agent
     masks: list[np.ndarray | None] = field(default_factory=list)
     kl_coefs: list[float] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Text:
 
 
 def write(env, rng, *, announce=True, seed=None, eos=0.15, actions=None, forbid=0.0, kl_coef=None) -> Text:
-    """Write one text at random: masks are obeyed but for a share `forbid` of the actions."""
+    """Write a random text; a share `forbid` of the actions violates the mask."""
     base, text = env.unwrapped, Text()
     observation, info = env.reset(seed=seed)
     while not (text.terminated or text.truncated):
@@ -92,7 +92,7 @@ def write(env, rng, *, announce=True, seed=None, eos=0.15, actions=None, forbid=
 
 
 def same(left: Any, right: Any, where: str = "info") -> None:
-    """Two informations hold the same names, masks and values, numbers to 1e-5."""
+    """Two infos have the same keys, masks and values, numbers to 1e-5."""
     assert type(left) is type(right), where
     if isinstance(left, dict):
         assert sorted(left) == sorted(right), where
@@ -134,13 +134,13 @@ def rng():
 
 @pytest.fixture(scope="session")
 def saved(tmp_path_factory):
-    """A tiny model by the name of its folder: what other processes and pickles can load."""
+    """The folder of a tiny model, which other processes can load."""
     return tiny_lm().save(tmp_path_factory.mktemp("models") / "tiny").name
 
 
 @pytest.fixture
 def text():
-    """Make a environment of one text, or with `num_envs` a native batch."""
+    """Make an environment of one text, or with `num_envs` a native batch."""
     from tiny_envs import text_env
 
     made = []

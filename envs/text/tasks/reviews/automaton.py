@@ -1,7 +1,7 @@
-"""A grammar as a probabilistic automaton: what one description writes is what the same description recognises.
+"""A grammar as a probabilistic automaton, which both writes texts and recognises them.
 
 A grammar is a tree of nodes (`Word`, `Then`, `Choice`, `EMPTY`). A state is what is still to come: a node, and the
-state after it. States are made when first visited, so a large grammar costs nothing until it is used.
+state after it. States are made when first visited, so the unused part of a large grammar costs nothing.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections.abc import Iterator
 from itertools import accumulate
 from math import exp
 
-MOODS = (-2.0, -1.0, 1.0, 2.0)  # those that reviews are written in
+MOODS = (-2.0, -1.0, 1.0, 2.0)  # from very bad to very good
 NO_MOOD = len(MOODS)  # the index of a mood of 0
 Edge = tuple[str, float, float, "State"]  # text, share, tilt, what comes after
 
 
 class Node:
-    """A part of a grammar, compared by identity: use one object wherever the same part is meant."""
+    """A part of a grammar. Nodes are compared by identity: use one object wherever the same part is meant."""
 
     __slots__ = ()
 
     def expand(self, rest: State, share: float, tilt: float, edges: list[Edge]) -> None:
-        """Append the words this part can begin with, `rest` to follow it: its `share` split among them."""
+        """Append the words this part can begin with, followed by `rest`; its `share` is split among them."""
         raise NotImplementedError
 
     def parts(self) -> tuple[Node, ...]:
@@ -31,7 +31,7 @@ class Node:
 
 
 class Word(Node):
-    """One word (with the space before it) or mark; in mood m it counts exp(tilt·m) times its share."""
+    """One word (with the space before it) or mark; in mood m its share is multiplied by exp(tilt·m)."""
 
     __slots__ = ("text", "tilt")
 
@@ -52,7 +52,7 @@ class Then(Node):
         self.first, self.second = first, second
 
     def expand(self, rest: State, share: float, tilt: float, edges: list[Edge]) -> None:
-        """Append what the first part can begin with, the second to follow it before `rest`."""
+        """Append what the first part can begin with, followed by the second and `rest`."""
         self.first.expand(rest.before(self.second), share, tilt, edges)
 
     def parts(self) -> tuple[Node, ...]:
@@ -91,7 +91,7 @@ Table = tuple[list[float], tuple[str, ...], tuple["State", ...]]  # cumulative p
 
 
 class State:
-    """What is still to come: a node and then `rest`; without a node, nothing."""
+    """What is still to come: a node and then `rest`; without a node, the end."""
 
     __slots__ = ("_before", "_edges", "node", "rest", "tables")
 
@@ -111,7 +111,7 @@ class State:
         return self._edges
 
     def before(self, node: Node) -> State:
-        """Return the state of `node` to come and then this one: the same object for the same node."""
+        """Return the state of `node` and then this one: the same object for the same node."""
         state = self._before.get(node)
         if state is None:
             state = self._before[node] = State(node, self)
@@ -131,9 +131,7 @@ class State:
         return table
 
 
-def train_reward_model(
-    state: State, mood: int, draws: Iterator[float], limit: int, last: str = ""
-) -> tuple[list[str], State]:
+def write(state: State, mood: int, draws: Iterator[float], limit: int, last: str = "") -> tuple[list[str], State]:
     """Write from `state` on, at most `limit` words or up to the word `last`; return them and the state reached."""
     written: list[str] = []
     while len(written) < limit and state.node is not None:

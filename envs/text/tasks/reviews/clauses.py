@@ -1,4 +1,4 @@
-"""What can be said of a thing, as praise (sign 1) or blame (-1)."""
+"""Clauses about a noun, with praise (sign 1) or criticism (-1)."""
 
 from __future__ import annotations
 
@@ -9,55 +9,42 @@ from .domains import Domain, Thing
 from .lexicon import FELT, FELT_LIKE, HAD, MADE, MOVED, WAS_A, WORTH, worth
 from .phrases import maybe, mostly, one_of, say, with_article
 
-EXTREME = 0.8  # from this worth on, an adjective takes "absolutely" and not "very"
+EXTREME = 0.8  # from this value on, an adjective takes "absolutely" and not "very"
 UNGRADED = frozenset(("fine", "decent", "ordinary", "mediocre"))  # takes neither
-TONE = 0.5  # how the mood tells in the choice of stronger words
-OVERDONE = {
-    "long",
-    "slow",
-    "sweet",
-    "salty",
-    "heavy",
-    "loud",
-    "small",
-    "rich",
-    "hot",
-    "cold",
-    "expensive",
-    "high",
-    "silly",
-}
-GOOD_OVERDONE = {"sweet", "rich", "hot"}  # those that are good where they are not overdone
-LASTING = {"dull", "lazy", "noisy"}  # a thing that can be so is said to be "never" so, too
-VARYING = {"cold", "warm", "hot", "dry", "cheap", "expensive", "long"}  # not before a noun: "a cold dinner"
+TONE = 0.5  # weight of the mood in the choice of stronger words
+OVERDONE = {"long", "slow", "sweet", "salty", "heavy", "loud", "small", "rich", "hot", "cold",
+            "expensive", "high", "silly"}  # fmt: skip
+GOOD_OVERDONE = {"sweet", "rich", "hot"}  # of these, the good ones
+LASTING = {"dull", "lazy", "noisy"}  # may follow "never"
+VARYING = {"cold", "warm", "hot", "dry", "cheap", "expensive", "long"}  # do not stand before a noun
 
 
-def scorer(words: list[tuple[float, str]], thing: str = "") -> Node:
-    """One of several judging words, each with its share."""
+def evaluative(words: list[tuple[float, str]], thing: str = "") -> Node:
+    """One of several evaluative words, each with its share."""
     return Choice(*((share, 0.0, Word(word, TONE * worth(word, thing))) for share, word in words))
 
 
 def signed(table: dict[str, float], sign: int) -> Node:
-    """One of the words of a table that praise, or blame."""
-    return scorer([(1.0, word) for word, value in table.items() if value * sign > 0])
+    """One of the words of a table that praise, or criticise."""
+    return evaluative([(1.0, word) for word, value in table.items() if value * sign > 0])
 
 
 @cache
 def verb(table: tuple[tuple[str, str, float], ...], sign: int, form: int) -> Node:
-    """One of the verbs that praise, or blame, in the past (0) or as it stands after "did not" (1)."""
-    return scorer([(1.0, (past, base)[form]) for past, base, value in table if value * sign > 0])
+    """One of the verbs that praise, or criticise, in the past (0) or as after "did not" (1)."""
+    return evaluative([(1.0, (past, base)[form]) for past, base, value in table if value * sign > 0])
 
 
 @cache
 def adjective(thing: Thing, sign: int, extreme: bool | None = None) -> Node:
-    """An adjective for the thing; rather one that takes "absolutely" (`extreme`) or "very" (not), if that is asked."""
+    """An adjective for the noun; `extreme`: rather one that takes "absolutely" (True) or "very" (False)."""
     every = [(1.0 if own else 0.45, word) for word, own in thing.adjectives(sign)]
     if extreme is None:
-        return scorer(every, thing.noun)
+        return evaluative(every, thing.noun)
     fitting = [
         (share, word) for share, word in every if (abs(WORTH[word]) >= EXTREME) is extreme and word not in UNGRADED
     ]
-    return mostly(scorer(fitting, thing.noun), adjective(thing, sign))
+    return mostly(evaluative(fitting, thing.noun), adjective(thing, sign))
 
 
 @cache
@@ -83,7 +70,7 @@ def predicate(thing: Thing, sign: int) -> Node:
     overdone = [word for word in thing.own if word in OVERDONE]
     too = [(1.0, word) for word in overdone if word in GOOD_OVERDONE or worth(word, thing.noun) < 0]
     if too:
-        options.append((0.05, say("too" if sign < 0 else "not too", scorer(too, thing.noun))))
+        options.append((0.05, say("too" if sign < 0 else "not too", evaluative(too, thing.noun))))
     if len(thing.own) > 5:
         options.append((0.08, say(some, "and", some)))
         options.append((0.02, say("not only", some, "but also", some)))
@@ -93,7 +80,7 @@ def predicate(thing: Thing, sign: int) -> Node:
 
 @cache
 def moved(sign: int) -> Node:
-    """What a story does to its reader: "bored me", "never failed to surprise me", "made me laugh"."""
+    """The effect of a story: "bored me", "never failed to surprise me", "made me laugh"."""
     return one_of(
         (4, say(verb(MOVED, sign, 0), "me")),
         (2, say("did not", verb(MOVED, -sign, 1), "me")),
@@ -105,8 +92,8 @@ def moved(sign: int) -> Node:
 
 
 @cache
-def tells(thing: Thing, sign: int, moves: bool) -> Node:
-    """What follows the name of a thing: a whole predicate with its verb."""
+def verb_phrase(thing: Thing, sign: int, moves: bool) -> Node:
+    """What follows the noun: a whole predicate with its verb."""
     rare = 1.0 if thing.general else 0.0
     return one_of(
         (0.85, say("were" if thing.plural else "was", predicate(thing, sign))),
@@ -122,7 +109,7 @@ def sort_of(domain: Domain, sign: int, names: tuple[str, ...]) -> Node:
     kinds: list[tuple[float, str, Node]] = []
     for word, own in domain.subject.adjectives(sign):
         if word not in VARYING:
-            share, named = (1.0 if own else 0.7), scorer([(1.0, word)])
+            share, named = (1.0 if own else 0.7), evaluative([(1.0, word)])
             kinds.append((share, word, named))
             if abs(WORTH[word]) < EXTREME and word not in UNGRADED:
                 kinds += [(0.1 * share, much, say(much, named)) for much in ("really", "very", "extremely")]
@@ -132,13 +119,13 @@ def sort_of(domain: Domain, sign: int, names: tuple[str, ...]) -> Node:
 @cache
 def is_one(domain: Domain, sign: int) -> Node:
     """What follows "it", said of the subject as a whole."""
-    kinds = [(1.0, word, scorer([(1.0, word)])) for word, value in WAS_A.items() if value * sign > 0]
+    kinds = [(1.0, word, evaluative([(1.0, word)])) for word, value in WAS_A.items() if value * sign > 0]
     kinds += [
         (0.2, much, say(much, signed(WAS_A, sign))) for much in ("absolute", "complete" if sign < 0 else "true", "real")
     ]
     thing = domain.subject
     return one_of(
-        (0.5, tells(thing, sign, domain.moves)),
+        (0.5, verb_phrase(thing, sign, domain.moves)),
         (0.15, say("was", sort_of(domain, sign, (domain.kind,)))),
         (0.2, say("was", with_article(*kinds))),
         (0.05, say("had", one_of("plenty of", "so much" if sign > 0 else "so many"), signed(HAD, sign))),
@@ -165,7 +152,7 @@ def feels(sign: int, whole: bool) -> Node:
 def felt_like(sign: int) -> Node:
     """What follows "I was": "not happy with it", "really disappointed"."""
     moods = [(2.0, word) for word in FELT_LIKE] + [(1.0, past) for past, _, _ in MOVED if past != "surprised"]
-    same, other = (scorer([(n, word) for n, word in moods if WORTH[word] * way > 0]) for way in (sign, -sign))
+    same, other = (evaluative([(n, word) for n, word in moods if WORTH[word] * way > 0]) for way in (sign, -sign))
     return say(
         one_of((4, same), (2, say(one_of("really", "very", "so"), same)), (1.5, say("not", other))),
         maybe(0.5, "with it"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from .automaton import Choice, Node, State, Word
-from .clauses import feels, felt_like, is_one, scorer, sort_of, tells
+from .clauses import evaluative, feels, felt_like, is_one, sort_of, verb_phrase
 from .domains import DOMAINS, Domain
 from .phrases import LEAN, in_mood, maybe, mostly, one_of, say
 
@@ -22,7 +22,7 @@ def person(domain: Domain, opens: bool) -> Node:
 def aspect(domain: Domain, sign: int, opens: bool) -> Node:
     """ "the acting was superb"."""
     the = "The" if opens else "the"
-    return say(the, one_of(*(say(thing.noun, tells(thing, sign, domain.moves)) for thing in domain.aspects)))
+    return say(the, one_of(*(say(thing.noun, verb_phrase(thing, sign, domain.moves)) for thing in domain.aspects)))
 
 
 @cache
@@ -33,7 +33,7 @@ def whole(domain: Domain, sign: int, opens: bool) -> Node:
 
 @cache
 def dear(domain: Domain) -> tuple[str, ...]:
-    """Return the aspects that one can love, or hate."""
+    """Return the aspects that one can love or hate."""
     return tuple(thing.noun for thing in domain.aspects if thing.general and "polite" not in thing.own)
 
 
@@ -50,10 +50,13 @@ def there(domain: Domain, sign: int) -> Node:
     if sign > 0:
         return one_of(
             say("There was nothing wrong with the", about),
-            say("There was plenty to", scorer([(1, "like"), (1, "enjoy"), (1, "love")])),
+            say("There was plenty to", evaluative([(1, "like"), (1, "enjoy"), (1, "love")])),
         )
     return one_of(
-        (2, say("There was", one_of("little", "nothing"), "to", scorer([(1, "like"), (1, "enjoy"), (1, "admire")]))),
+        (
+            2,
+            say("There was", one_of("little", "nothing"), "to", evaluative([(1, "like"), (1, "enjoy"), (1, "admire")])),
+        ),
         say("Something was wrong with the", about),
     )
 
@@ -66,14 +69,14 @@ def first(domain: Domain, sign: int) -> Node:
 
 @cache
 def second(domain: Domain, sign: int) -> Node:
-    """A clause that may follow another: rightly praise after "but" and blame, yet grammar minds no contradiction."""
+    """A clause that may follow another; after "but" it rarely has the wrong sign, which is grammatical too."""
     praise, blame = (one_of((3, aspect(domain, way, False)), (1, feeling(domain, way, False))) for way in (1, -1))
     return mostly(praise, blame) if sign > 0 else mostly(blame, praise)
 
 
 @cache
-def is_continuation(domain: Domain, sign: int) -> Node:
-    """What may follow a first clause, up to the full stop; in a good mood blame is rather followed by a "but"."""
+def continuation(domain: Domain, sign: int) -> Node:
+    """What may follow a first clause, up to the full stop; in a good mood criticism is rather followed by "but"."""
     same, other = second(domain, sign), second(domain, -sign)
     return Choice(
         (0.6, 0.0, END),
@@ -90,7 +93,7 @@ def sentence(domain: Domain) -> Node:
 
     def kinds(sign: int) -> Node:
         return one_of(
-            (0.87, say(first(domain, sign), is_continuation(domain, sign))),
+            (0.87, say(first(domain, sign), continuation(domain, sign))),
             (0.05, say(there(domain, sign), END)),
             (0.08, say("Although", aspect(domain, -sign, False), ",", second(domain, sign), END)),
         )
@@ -100,16 +103,16 @@ def sentence(domain: Domain) -> Node:
 
 @cache
 def opening(domain: Domain) -> Node:
-    """The first sentence, which says what the review is about."""
+    """The first sentence, which names what is reviewed."""
     name, who = one_of(*domain.names), person(domain, True)
     been = one_of(*(say(who, *(name if word == "{}" else word for word in phrase.split())) for phrase in domain.been))
 
     def kinds(sign: int) -> Node:
-        subject = tells(domain.subject, sign, domain.moves)
+        subject = verb_phrase(domain.subject, sign, domain.moves)
         return one_of(
-            (0.67, say(one_of((3, "The"), domain.this), name, subject, is_continuation(domain, sign))),
+            (0.67, say(one_of((3, "The"), domain.this), name, subject, continuation(domain, sign))),
             (0.07, say("Although the", name, subject, ",", second(domain, -sign), END)),
-            (0.15, say("This was", sort_of(domain, sign, domain.names), is_continuation(domain, sign))),
+            (0.15, say("This was", sort_of(domain, sign, domain.names), continuation(domain, sign))),
         )
 
     def loved(sign: int) -> Node:
@@ -122,7 +125,7 @@ def opening(domain: Domain) -> Node:
 
 @cache
 def verdict(domain: Domain, sign: int, opens: bool) -> Node:
-    """A last word: would one come again, was it worth the money?"""
+    """A conclusion: would one come again, was it worth the money?"""
     who, it = person(domain, opens), "It" if opens else "it"
     bargain, to_whom = one_of(*domain.bargains), maybe(0.6, one_of("to anyone", "to a friend", "to my family"))
     if sign > 0:
@@ -130,7 +133,7 @@ def verdict(domain: Domain, sign: int, opens: bool) -> Node:
             (3, say(who, "would", maybe(0.4, one_of("gladly", "happily")), domain.again)),
             (3, say(who, "would", maybe(0.3, one_of("gladly", "really")), "recommend it", to_whom)),
             (2, say(it, "was", maybe(0.3, "really"), "worth", bargain)),
-            (1, say(who, "had no", scorer([(1, "complaints"), (1, "regrets")]))),
+            (1, say(who, "had no", evaluative([(1, "complaints"), (1, "regrets")]))),
             (1.5 * domain.returns, say(who, "will be back")),
             (1.0 * domain.returns, say(who, "did not want to leave")),
             (0.8 if domain.stop else 0, say(who, "could not stop", domain.stop or "")),
@@ -154,8 +157,8 @@ def verdict(domain: Domain, sign: int, opens: bool) -> Node:
 
 
 @cache
-def ending(domain: Domain, turns: bool) -> Node:
-    """The last sentence, or where it `turns` round what was said before, the last two."""
+def ending(domain: Domain, contrast: bool) -> Node:
+    """The last sentence, or the last two, which with `contrast` may contradict each other."""
 
     def kinds(sign: int) -> Node:
         because = maybe(0.3, "because", mostly(aspect(domain, sign, False), aspect(domain, -sign, False)))
@@ -166,7 +169,7 @@ def ending(domain: Domain, turns: bool) -> Node:
             (1.5, say(person(domain, True), feels(sign, True), "it", because)),
             (0.6, say(am, felt_like(sign))),
             (0.8, say(one_of("Overall,", "In the end,"), whole(domain, sign, False))),
-            (0.7 if turns else 0.0, say(aspect(domain, -sign, True), ". Still,", still)),
+            (0.7 if contrast else 0.0, say(aspect(domain, -sign, True), ". Still,", still)),
         )
 
     return say(in_mood(kinds(1), kinds(-1)), END)

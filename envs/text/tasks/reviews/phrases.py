@@ -1,4 +1,4 @@
-"""Small words for writing a grammar down: sequences, weighted choices, articles."""
+"""Helpers to write a grammar down: sequences, weighted choices, articles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .automaton import EMPTY, Choice, Node, Then, Word
 
 Part = str | Node
 RARE = 0.003
-LEAN = 0.8  # how a review's mood tells in the choice between praise and blame
+LEAN = 0.8  # weight of a review's mood in the choice between praise and criticism
 
 
 @cache
@@ -33,7 +33,7 @@ def say(*parts: Part) -> Node:
 
 @cache
 def one_of(*options: Part | tuple[float, Part]) -> Node:
-    """One of several parts, as likely as the number before it says (1 where none stands)."""
+    """One of several parts, each with the weight before it (1 if there is none)."""
     pairs = [option if isinstance(option, tuple) else (1.0, option) for option in options]
     return Choice(*((share, 0.0, say(part)) for share, part in pairs if share))
 
@@ -45,12 +45,12 @@ def maybe(share: float, *parts: Part) -> Node:
 
 @cache
 def mostly(usual: Node, rare: Node) -> Node:
-    """The usual part: the rare one is grammatical, but hardly ever written."""
+    """The usual part; the rare one is grammatical, but almost never written."""
     return Choice((1.0 - RARE, 0.0, usual), (RARE, 0.0, rare))
 
 
 def in_mood(good: Part, bad: Part) -> Node:
-    """Praise or blame, as the mood of the review has it."""
+    """Praise or criticism, depending on the mood of the review."""
     return Choice((1.0, LEAN, say(good)), (1.0, -LEAN, say(bad)))
 
 

@@ -1,4 +1,4 @@
-"""The gold sentiment of a response: what it says, read with negation, degree and contrast."""
+"""The gold sentiment of a response, by a lexicon with negation, degree and contrast."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Modifier = tuple[str, float]  # "strengthen", "soften", "negate" or "too", and h
 
 
 def _modified(value: float, modifiers: list[Modifier]) -> float:
-    """Apply the modifiers before a judging word, nearest first."""
+    """Apply the modifiers before an evaluative word, nearest first."""
     plain, strengthened, negated = value, False, False
     for kind, amount in reversed(modifiers):
         if kind == "strengthen":
@@ -38,23 +38,23 @@ def _modified(value: float, modifiers: list[Modifier]) -> float:
 
 
 def sentiment(prompt: str, response: str) -> float:
-    """Return how well `response`, read as the continuation of `prompt`, speaks of its subject, in (-1, 1).
+    """Return the sentiment of `response`, read as the continuation of `prompt`, in (-1, 1).
 
-    A text is read word by word, any text, upper case as lower. What the prompt says sets the scene (an open
-    "was not", an "although", the thing spoken of) but does not count; an empty response gets 0.
+    A text is read word by word, ignoring case. The prompt provides context (an open "was not", an "although", the noun
+    last named) but does not count; an empty response has 0.
 
-    - A judging word has a worth in [-1, 1], for some adjectives that of the thing last named in the sentence (a cold
-      beer, a cold soup). Modifiers before it in its clause act on it, the nearest first: "really" moves it towards
-      +-1, "a bit" shrinks it, "too" makes it negative, "not", "hardly", "lacked" and their like turn it round and
-      shrink it (an intensified worth more: "not very good" is milder than "not good"), and a second negation undoes
+    - An evaluative word has a value in [-1, 1], for some adjectives one that depends on the noun last named in the
+      sentence (a cold beer, a cold soup). Modifiers before it in its clause apply to it, the nearest first: "really"
+      moves it towards +-1, "a bit" shrinks it, "too" makes it negative, "not", "hardly", "lacked" and the like reverse
+      and shrink it (a strengthened value more: "not very good" is milder than "not good"), and a second negation undoes
       the first ("never failed to"). The word uses them up, unless "or" follows. "not only" is no negation; "anything
       but" and "far from" are.
-    - A clause ends at a mark, "and", "but", "although", "because", "still" or "however". Its value is the mean of its
-      judging words; one that the response has said before with the same sign is passed over.
+    - A clause ends at a mark, "and", "but", "although", "because", "still" or "however". Its value is the mean over its
+      evaluative words; one that occurred in the response before with the same sign is skipped.
     - A clause weighs 1, but 1.3 after "but", "still" or "however" until the sentence ends, and half as much from
-      "although" to the next mark or "but". A "but" takes what the sentence's clauses before it weigh to 0.6 of it; "but
-      also" changes no weight.
-    - The sentiment is tanh(0.75 · sum of weight · value).
+      "although" to the next mark or "but". A "but" multiplies the weight of the sentence's clauses before it by 0.6;
+      "but also" changes no weight.
+    - The sentiment is tanh(0.75 * sum of weight * value).
     """
     words = _TOKENS.findall(prompt.lower())
     first = len(words)

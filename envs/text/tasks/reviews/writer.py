@@ -1,4 +1,4 @@
-"""Reviews written by the grammar: whole, cut into prompt and response, or continued from a prompt."""
+"""Reviews written by the grammar: split into prompt and response, or continued from a prompt."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from .automaton import MOODS, NO_MOOD, read, train_reward_model
+from .automaton import MOODS, NO_MOOD, read, write
 from .domains import DOMAINS
 from .grammar import start
 from .lexicon import WORTH
@@ -26,11 +26,11 @@ Pair = tuple[str, str]
 
 
 def write_review(rng: np.random.Generator) -> Pair:
-    """Write a review and cut it in two: (prompt, response), the response with its own leading space."""
+    """Write a review and split it: (prompt, response), the response with its own leading space."""
     longest = PROMPT_WORDS[1] + RESPONSE_WORDS[1]
     while True:
         mood, where, how_far, *draws = rng.random(longest + 3).tolist()
-        words, reached = train_reward_model(start(), int(mood * len(MOODS)), iter(draws), longest)
+        words, reached = write(start(), int(mood * len(MOODS)), iter(draws), longest)
         if reached.node is None and not _repeats(words):
             inside, more = _plan(where, how_far)
             at = min(words.index(".") + 1, inside) + more
@@ -39,27 +39,25 @@ def write_review(rng: np.random.Generator) -> Pair:
 
 
 def corpus(seed: int, n: int) -> Iterator[Pair]:
-    """Write `n` reviews, cut into (prompt, response): the same ones for the same seed."""
+    """Write `n` reviews as (prompt, response), the same ones for the same seed."""
     rng = np.random.default_rng(seed)
     for _ in range(n):
         yield write_review(rng)
 
 
-def carry_on(prompt: str, rng: np.random.Generator) -> str:
-    """Write what a review that begins with `prompt` may go on with; ValueError where no review does."""
+def continue_review(prompt: str, rng: np.random.Generator) -> str:
+    """Write a response to `prompt`; ValueError where the grammar has no review that begins so."""
     pieces = pieces_of(prompt) if prompt else []
     moods = range(len(MOODS)) if pieces is not None else ()
     ahead = [(mood, state, share) for mood in moods for state, share in read(start(), pieces or [], mood).items()]
     if pieces is None or not ahead:
-        raise ValueError(
-            f"prompt: no review begins with {prompt!r}; pass a prompt that the reviews' grammar can continue"
-        )
+        raise ValueError(f"prompt is {prompt!r}: expected the beginning of a review that the grammar can write")
     reached = list(accumulate(share for _, _, share in ahead))
     words: list[str] = []
     for attempt in range(200):
         pick, *draws = rng.random(RESPONSE_WORDS[1] + 1).tolist()
         mood, state, _ = ahead[min(bisect_right(reached, pick * reached[-1]), len(ahead) - 1)]
-        words, end = train_reward_model(state, mood, iter(draws), RESPONSE_WORDS[1])
+        words, end = write(state, mood, iter(draws), RESPONSE_WORDS[1])
         if end.node is None and (attempt >= 100 or not _repeats(pieces + words)):
             break
     return "".join(words) if pieces else "".join(words)[1:]
@@ -73,9 +71,9 @@ def prompts(split: str) -> tuple[str, ...]:
     while len(found) < TRAIN + HELDOUT:
         for where, how_far, *draws in rng.random((512, sum(PROMPT_WORDS) + 8)).tolist():
             tape, (inside, more) = iter(draws), _plan(where, how_far)
-            words, state = train_reward_model(start(), NO_MOOD, tape, inside, ".")
+            words, state = write(start(), NO_MOOD, tape, inside, ".")
             if more:
-                ahead, _ = train_reward_model(state, NO_MOOD, tape, more + RESPONSE_WORDS[0])
+                ahead, _ = write(state, NO_MOOD, tape, more + RESPONSE_WORDS[0])
                 words += ahead[:more]
                 if len(words) > PROMPT_WORDS[1] or len(ahead) < more + RESPONSE_WORDS[0]:
                     continue
@@ -88,12 +86,12 @@ def prompts(split: str) -> tuple[str, ...]:
 
 
 def _plan(where: float, how_far: float) -> tuple[int, int]:
-    """Choose where a prompt ends: after at most so many words of the first sentence, and so many words more."""
+    """Choose where a prompt ends: after at most so many words of the first sentence, plus so many words."""
     shortest, longest = PROMPT_WORDS
     return (shortest + int(how_far * 7), 0) if where < 0.55 else (longest, int(how_far * 4))
 
 
 def _repeats(words: list[str]) -> bool:
-    """Whether a thing is named, or a judgement made, in the same words twice."""
+    """Whether a noun or an evaluative word occurs twice."""
     telling = [word for word in words if word in _ONCE]
     return len(set(telling)) < len(telling)

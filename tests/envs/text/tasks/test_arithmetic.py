@@ -15,24 +15,24 @@ from textrlhf.envs.text.tasks.arithmetic import TextArithmetic, compute
         ("10 - 4 - 3 =", 3),  # from the left
         ("-3 * -2 =", 6),
         ("5 - -2", 7),
-        ("1 + 1 = 2\n3 + 4 =", 7),  # the last one is asked for
+        ("1 + 1 = 2\n3 + 4 =", 7),  # the last one counts
         ("I have 3 apples. What is 6 * 7?", 42),
         ("0 * 9 =", 0),
     ],
 )
-def test_results_come_from_the_text(text, result):
+def test_compute(text, result):
     assert compute(text) == result
 
 
 @pytest.mark.parametrize(
     "text", ["", "How are you?", "What is 12?", "8 / 2 =", "(1 + 2) * 3 =", "1.5 + 2 =", "2 ^ 3 ="]
 )
-def test_a_prompt_with_another_calculation_is_refused_and_not_misread(text):
-    with pytest.raises(ValueError, match="accepted is one of whole numbers"):
+def test_another_kind_of_calculation_is_refused(text):
+    with pytest.raises(ValueError, match="expected one of whole numbers"):
         compute(text)
 
 
-def test_only_the_number_itself_is_right():
+def test_gold_needs_exactly_the_number():
     responses = [" 22", "22.", " 22\n", " 022", " 2 2", " 22 =", " 22 23", " twenty", "", " +22", " 22.0", " 22?"]
     gold = TextArithmetic().measure([Prompt("17 + 5 =")] * len(responses), responses)["gold"]
     assert gold.tolist() == [1, 1, 1] + [0] * 9
@@ -43,7 +43,7 @@ def test_close_falls_with_the_distance():
     assert measures["close"] == pytest.approx([1, 1 / 2, 1 / 7, 0, 0])
 
 
-def test_the_three_forms_of_a_calculation_are_in_one_split():
+def test_all_forms_of_a_calculation_share_a_split():
     task = TextArithmetic()
     train, heldout = ({task.family(prompt) for prompt in task.prompts(split)} for split in ("train", "heldout"))
     assert not train & heldout
@@ -57,7 +57,7 @@ def test_all_levels_and_all_signs_occur():
     assert all(sum(sign in prompt.text for prompt in prompts) > 300 for sign in "+-*")
 
 
-def test_references_agree_with_python():
+def test_references_equal_pythons_result():
     for prompt in TextArithmetic().prompts("heldout"):
         calculation = prompt.text.removeprefix("What is").removeprefix("Compute").strip(" .?=")
         assert prompt.reference == f" {eval(calculation)}"

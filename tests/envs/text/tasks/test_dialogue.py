@@ -36,7 +36,7 @@ def gold(prompt, *turns):
         (SHIRT, [" What colour and what item?"], "repeats"),
         (SHIRT, [" Hello?", "", " I see.", " What do you want?"], "idles idles idles idles"),
         (SHIRT, [RIGHT], "errs"),  # a lucky guess
-        (SHIRT, [" What size?", RIGHT], "asks errs"),  # the colour was never told
+        (SHIRT, [" What size?", RIGHT], "asks errs"),  # the colour is not known
         (ALL, [" You ordered a small red shirt."], "confirms"),
         (ALL, [" ORDER: shirt, red, small!"], "confirms"),
         (ALL, [" Your order is a large red shirt."], "errs"),
@@ -47,16 +47,16 @@ def gold(prompt, *turns):
         (SHIRT, [" What size?\nUser: Small."], "idles"),  # speaks for the user
     ],
 )
-def test_what_a_turn_does(prompt, turns, expected):
+def test_acts(prompt, turns, expected):
     assert acts(prompt, *turns) == expected.split()
 
 
-def test_feedback_is_about_the_latest_turn():
+def test_feedback_of_each_turn():
     turns = [" What colour?", " What colour?", " Your order is a hat.", " Hm.", " What size?", RIGHT]
     assert [TASK.feedback(SHIRT, turns[: i + 1]) for i in range(6)] == [1, -0.5, -1, -0.5, 1, 1]
 
 
-def test_the_customer_answers_what_is_asked_and_nothing_else():
+def test_replies_answer_the_question():
     rng = np.random.default_rng(0)
 
     def replies(*turns):
@@ -70,11 +70,11 @@ def test_the_customer_answers_what_is_asked_and_nothing_else():
     assert TASK.reply(ALL, [RIGHT], rng) == f"{USER} Thank you.{ASSISTANT}"
 
 
-def test_a_dialogue_is_over_once_the_order_is_confirmed():
-    assert not TASK.over(SHIRT, [])
-    assert not TASK.over(SHIRT, [RIGHT])
-    assert not TASK.over(SHIRT, [" What colour?", " What size?"])
-    assert TASK.over(SHIRT, [" What colour?", " What size?", RIGHT])
+def test_is_over_once_confirmed():
+    assert not TASK.is_over(SHIRT, [])
+    assert not TASK.is_over(SHIRT, [RIGHT])
+    assert not TASK.is_over(SHIRT, [" What colour?", " What size?"])
+    assert TASK.is_over(SHIRT, [" What colour?", " What size?", RIGHT])
 
 
 def test_gold_counts_turns_and_errors():
@@ -99,7 +99,7 @@ def test_slots_and_turns():
     assert measures["turns"].tolist() == [2, 2, 1]
 
 
-def test_a_transcript_gives_back_the_agents_turns():
+def test_agent_turns_of_a_transcript():
     assert agent_turns(dialogue(SHIRT, " What colour?", " What size?", RIGHT)) == [
         " What colour?",
         " What size?",
@@ -107,7 +107,7 @@ def test_a_transcript_gives_back_the_agents_turns():
     ]
 
 
-def test_demonstrations_are_perfect_and_of_several_wordings():
+def test_demonstrations_are_perfect_and_varied():
     rng = np.random.default_rng(0)
     prompts = TASK.prompts("heldout")
     texts = [TASK.demonstrate(prompt, rng) for prompt in prompts]
@@ -117,15 +117,15 @@ def test_demonstrations_are_perfect_and_of_several_wordings():
     assert len({TASK.demonstrate(SHIRT, rng) for _ in range(50)}) > 10
 
 
-def test_a_demonstrated_turn_goes_on_from_whatever_was_said():
+def test_a_demonstrated_turn_fits_the_turns_before():
     rng = np.random.default_rng(0)
     assert "colour" in TASK.demonstrate_turn(SHIRT, [], rng)
     assert "size" in TASK.demonstrate_turn(SHIRT, [" Hello.", " What colour?"], rng)
-    assert TASK.over(SHIRT, [turns := " What colour and size?", TASK.demonstrate_turn(SHIRT, [turns], rng)])
-    assert TASK.over(ALL, [" Your order is a hat.", TASK.demonstrate_turn(ALL, [" Your order is a hat."], rng)])
+    assert TASK.is_over(SHIRT, [turns := " What colour and size?", TASK.demonstrate_turn(SHIRT, [turns], rng)])
+    assert TASK.is_over(ALL, [" Your order is a hat.", TASK.demonstrate_turn(ALL, [" Your order is a hat."], rng)])
 
 
-def test_a_shop_of_the_users_own():
+def test_values_outside_the_shop():
     prompt = Prompt("User: I need an orange sofa.\nAssistant:", facts={"item": "sofa", "colour": "orange", "size": 2.5})
     rng = np.random.default_rng(0)
     assert TASK.measure([prompt], [TASK.demonstrate(prompt, rng)])["gold"] == 1
@@ -133,5 +133,5 @@ def test_a_shop_of_the_users_own():
 
 
 def test_a_prompt_without_its_facts_is_refused():
-    with pytest.raises(ValueError, match=r"accepted is a value for each of \['item', 'colour', 'size'\]"):
+    with pytest.raises(ValueError, match=r"facts is .*\['item', 'colour', 'size'\]"):
         TASK.measure([Prompt("User: Hello.\nAssistant:", facts={"item": "hat"})], [" Hello."])

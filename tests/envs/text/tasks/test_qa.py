@@ -33,7 +33,7 @@ def test_every_question_has_one_answer_which_is_the_reference():
         assert [f" {answer}" for answer in answers(prompt.text)] == [prompt.reference], prompt.text
 
 
-def test_some_questions_take_two_facts():
+def test_some_questions_need_two_facts():
     n_hard = sum("Where is the" in prompt.text for prompt in PROMPTS)
     assert 0.03 < n_hard / len(PROMPTS) < 0.3
 

@@ -49,7 +49,7 @@ BY_NAME = {verb.english[1]: verb for verb in VERBS}
         (Phrase("a", "", DOG), "ein Hund, einen Hund, einem Hund"),
     ],
 )
-def test_endings(phrase, cases):
+def test_inflections(phrase, cases):
     assert [german(phrase, case) for case in ("nominative", "accusative", "dative")] == cases.split(", ")
 
 
@@ -100,13 +100,13 @@ def test_sentences(parts, source, target):
     assert sentence(subject, BY_NAME[verb], *rest) == (source, target)
 
 
-def test_an_english_sentence_has_one_translation_and_nobody_acts_on_themselves():
+def test_each_sentence_has_one_translation():
     prompts = TextTranslate().prompts("train")
     assert len({prompt.text for prompt in prompts}) == len({prompt.reference for prompt in prompts})
     assert BY_NAME["give"] is GIVE
 
 
-def test_a_wrong_ending_costs():
+def test_a_wrong_inflection_lowers_the_score():
     prompt = Prompt("English: The man sees a dog.\nGerman:", " Der Mann sieht einen Hund.")
     responses = [
         " Der Mann sieht einen Hund.",

@@ -1,0 +1,53 @@
+"""Playing whole episodes without learning: for evaluation, recording, samples and watching."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .adapter import EnvAdapter, StepResult
+from .masks import Mask
+from .spaces import Array, Leaves
+
+Flags = NDArray[np.bool_]
+Act = Callable[[Leaves, Flags, Mask | None], tuple[Array, Array | None]]
+"""(observation, rows that open an episode, action masks) -> actions, their log-probabilities if known"""
+
+
+@dataclass(slots=True)
+class PlayedStep:
+    """One step of all slots."""
+
+    observation: Leaves  # acted on, each leaf (N, ...)
+    masks: Mask | None  # (N, A) likewise
+    actions: Array  # (N, ...)
+    result: StepResult
+    counts: Flags  # (N,) a step of an episode that was asked for
+    ended: list[int]  # slots in which such an episode has ended with this step
+
+
+def play(
+    env: EnvAdapter, act: Act, n_episodes: int, seed: int | None = None, on_reset: Callable[[], object] | None = None
+) -> Iterator[PlayedStep]:
+    """Reset and step until `n_episodes` have ended.
+
+    Each slot plays an equal share: taking the first episodes to end would prefer short ones.
+    """
+    if n_episodes < 1:
+        raise ValueError(f"n_episodes={n_episodes}: accepted is at least 1")
+    left = np.full(env.n_envs, n_episodes // env.n_envs) + (np.arange(env.n_envs) < n_episodes % env.n_envs)
+    observation, starts = env.reset(seed), np.ones(env.n_envs, bool)
+    if on_reset:
+        on_reset()
+    while left.any():
+        masks = env.masks
+        actions, log_probs = act(observation, starts, masks)
+        result = env.step(actions, log_probs)
+        counts = result.valid & (left > 0)
+        ended = np.flatnonzero(counts & (result.terminated | result.truncated))
+        left[ended] -= 1
+        yield PlayedStep(observation, masks, actions, result, counts, ended.tolist())
+        observation, starts = result.observation, result.starts

@@ -1,0 +1,92 @@
+"""REINFORCE (Williams, 1992): climb log π(a|s) in proportion to the return, less a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack
+
+import torch.nn.functional as F
+
+from .environment.vectorize import EnvLike
+from .experience.returns import lambda_returns
+from .experience.rollout import Rollout
+from .on_policy import OnPolicyAgent, OnPolicyConfig
+from .settings.config import Config
+from .settings.keywords import REINFORCEKeywords
+from .training.diagnostics import UpdateRecord
+from .training.learner import Metrics
+
+
+@dataclass(frozen=True)
+class REINFORCEConfig(OnPolicyConfig):
+    """REINFORCE's hyperparameters."""
+
+    gae_lambda: float = 1.0
+    """with a critic: 1 uses full returns, less trusts the critic's values"""
+    baseline: Literal["critic", "mean"] = "critic"
+    """subtracted from the returns: the critic's value, or the mean return of the batch. Without a critic, only steps
+    whose episode ends within the rollout are learned from: choose n_steps well above an episode's length"""
+    normalize_advantage: bool = True
+    """scale the batch's advantages to mean 0 and standard deviation 1"""
+    ent_coef: float = 0.0
+    """weight of the entropy bonus"""
+    vf_coef: float = 0.5
+    """weight of the critic's loss"""
+    max_grad_norm: float = 0.5
+    """clip the global gradient norm to this"""
+
+    def check(self) -> None:
+        """See `Config.check`."""
+        super().check()
+        self.require(["max_grad_norm"], lambda value: value > 0, "above 0")
+        self.require(["vf_coef"], lambda value: value >= 0, "0 or above")
+
+
+class REINFORCE(OnPolicyAgent):
+    """Policy gradient with one step per rollout, for discrete and continuous actions and for text."""
+
+    name: ClassVar[str] = "reinforce"
+    config_class: ClassVar[type[Config]] = REINFORCEConfig
+    config: REINFORCEConfig
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            env: EnvLike,
+            config: REINFORCEConfig | None = None,
+            *,
+            env_kwargs: Mapping[str, Any] | None = None,
+            **hyperparameters: Unpack[REINFORCEKeywords],
+        ) -> None: ...
+
+    def estimate_advantages(self, rollout: Rollout) -> None:
+        """With a critic GAE; else discounted returns less their mean, where they are known."""
+        if self.config.baseline == "critic":
+            return super().estimate_advantages(rollout)
+        ends_later = rollout.ended[::-1].cumsum(0)[::-1] > 0  # (T, N) the episode's end lies in this rollout
+        rollout.valid = rollout.valid & ends_later
+        zeros = rollout.rewards * 0
+        returns = lambda_returns(rollout.rewards, zeros, rollout.terminated, rollout.ended, self.config.gamma, 1.0)
+        baseline = returns[rollout.valid].mean() if rollout.valid.any() else 0.0
+        rollout.set_advantages(returns - baseline, returns)
+
+    def update(self, rollout: Rollout, remaining: float) -> Metrics:
+        """One gradient step on the whole rollout."""
+        c, record = self.config, UpdateRecord(self.n_updates)
+        for minibatch in rollout.minibatches(rollout.valid.size, self.random.order, whiten=c.normalize_advantage):
+            self.optimizer.zero()
+            record.begin()
+            for batch, share in self.policy.microbatches(minibatch):
+                new = self.policy.evaluate(batch)
+                policy_loss = -(new.log_prob * batch.advantages).mean()
+                value_loss = F.mse_loss(new.value, batch.returns)
+                entropy = new.entropy.mean()
+                loss = policy_loss - c.ent_coef * entropy
+                if c.baseline == "critic":
+                    loss = loss + c.vf_coef * value_loss
+                record.add(share, loss, policy_loss, value_loss, entropy, new.log_prob - batch.log_probs)
+                self.optimizer.add(loss, share)
+            self.optimizer.step(c.learning_rate, c.max_grad_norm)
+        return record.metrics(rollout, c.learning_rate)

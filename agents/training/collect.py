@@ -1,0 +1,123 @@
+"""The collecting loop: acting for a number of steps, and all that came of it as one `Rollout`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...records.progress import Stopwatch
+from ..environment.adapter import EnvAdapter, StepResult
+from ..environment.masks import pack
+from ..environment.spaces import Array
+from ..experience.rollout import ObservationLog, Rollout
+from ..policies import Act, Memory, Policy
+from .episode_statistics import EpisodeStatistics
+
+
+@dataclass(slots=True)
+class _Steps:
+    """What each step of a rollout leaves, as lists over T."""
+
+    acts: list[Act]
+    results: list[StepResult]
+    starts: list[Array]
+    masks: list[Array]
+    final_values: list[tuple[int, Array, Tensor]]  # step, truncated rows, values of their final observations
+
+
+class Collector:
+    """Acts with a policy in an environment, and continues where the last rollout ended."""
+
+    def __init__(self, env: EnvAdapter, policy: Policy, episodes: EpisodeStatistics) -> None:
+        self.env, self.policy, self.episodes = env, policy, episodes
+
+    def reset(self, seed: int, env_state: list[Any] | None = None) -> None:
+        """Start new episodes in every slot."""
+        self.observation = self.env.reset(seed, env_state)
+        self.env.announce_settling()
+        self.starts = np.ones(self.env.n_envs, bool)
+        self.memory: Memory = self.policy.initial_memory(self.env.n_envs)
+
+    def collect(self, n_steps: int, generator: torch.Generator, watch: Stopwatch) -> Rollout:
+        """Take `n_steps` in every slot.
+
+        1. The policy acts on the observations; the log keeps what learning will need of them.
+        2. The environments step. Where an episode was truncated, its final observation is valued at once.
+        3. After the last step the critic values all observations: whole texts at a time for language models.
+        4. Pending KL penalties are added to the rewards.
+        5. Returns and lengths of the episodes that ended are recorded.
+        """
+        env, log = self.env, self.policy.new_log(self.memory)
+        steps = _Steps([], [], [], [], [])
+        for t in range(n_steps):
+            self._step(t, log, steps, generator, watch)
+        log.add(self.observation, self.starts)
+        values = self.policy.values(log, steps.acts)  # (T+1, N)
+        next_values = values[1:].double().cpu().numpy()
+        for t, rows, final_values in steps.final_values:
+            next_values[t, rows] = final_values.double().cpu().numpy()
+        watch.lap("values")
+        rollout = self._rollout(log, steps, values[:-1], next_values)
+        if env.settles:
+            self._settle(rollout)
+            watch.lap("environment")
+        infos = {
+            (t, slot): info for t, result in enumerate(steps.results) for slot, info in result.episode_info.items()
+        }
+        self.episodes.add(rollout.rewards, rollout.ended, rollout.valid, rollout.kl, infos)
+        return rollout
+
+    def _step(self, t: int, log: ObservationLog, steps: _Steps, generator: torch.Generator, watch: Stopwatch) -> None:
+        env = self.env
+        log.add(self.observation, self.starts)
+        steps.starts.append(self.starts)
+        if env.masks is not None:
+            steps.masks.append(pack(env.masks))
+        act = self.policy.act(self.observation, self.memory, self.starts, masks=env.masks, generator=generator)
+        actions, log_probs = act.on_host()
+        watch.lap("acting")
+        result = env.step(actions, log_probs if env.wants_logprobs else None)
+        watch.lap("environment")
+        if result.final is not None:
+            rows = np.flatnonzero(result.truncated)
+            steps.final_values.append((t, rows, self.policy.value(result.final, act.memory, rows)))
+        self.observation, self.starts, self.memory = result.observation, result.starts, act.memory
+        steps.acts.append(act)
+        steps.results.append(replace(result, observation=(), final=None))  # the log has what is needed of them
+
+    def _rollout(self, log: ObservationLog, steps: _Steps, values: Tensor, next_values: Array) -> Rollout:
+        acts, results, masks = steps.acts, steps.results, steps.masks
+        if masks and len(masks) < len(acts):  # the first steps had no masks: everything was allowed
+            masks = [np.full_like(masks[0], 255)] * (len(acts) - len(masks)) + masks
+        kl = [result.kl for result in results if result.kl is not None]
+        return Rollout(
+            log=log,
+            by_segments=self.policy.by_segments,
+            actions=torch.stack([act.action for act in acts]),
+            log_probs=torch.stack([act.log_prob for act in acts]),
+            values=values,
+            rewards=np.stack([result.reward for result in results]),
+            terminated=np.stack([result.terminated for result in results]),
+            truncated=np.stack([result.truncated for result in results]),
+            valid=np.stack([result.valid for result in results]),
+            starts=np.stack(steps.starts),
+            next_values=next_values,
+            kl=np.stack(kl) if len(kl) == len(results) else None,
+            masks=np.stack(masks) if masks else None,
+            mask_width=self.env.masks.shape[-1] if self.env.masks is not None else 0,
+        )
+
+    def _settle(self, rollout: Rollout) -> None:
+        penalties, kl = self.env.settle(rollout.valid.sum(0))
+        settled = np.zeros_like(rollout.rewards)
+        for slot, pending in enumerate(penalties):
+            if len(pending):
+                rollout.rewards[rollout.valid[:, slot], slot] += pending
+                if kl is not None:
+                    settled[rollout.valid[:, slot], slot] = kl[slot]
+        if kl is not None and any(map(len, kl)):
+            rollout.kl = settled

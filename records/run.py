@@ -1,0 +1,82 @@
+"""A run's folder, whatever is trained: the one object that reads it, writes it and refuses to overwrite it.
+
+config.json      the agent or model, its hyperparameters, its environment
+metrics.jsonl    metrics by step, beside TensorBoard's event files
+samples.jsonl    what was done on the same few tasks over time
+checkpoints/     step-…, the newest two; training resumes from the newest that is intact
+curves.png       the learning curves
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from .folder import write_file
+from .metrics import MetricLog
+from .samples import SampleLog
+
+log = logging.getLogger("textrlhf")
+KEEP = 2  # checkpoints on disk
+
+
+class Run:
+    """The folder of one training run."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def refuse_beyond(self, step: int) -> None:
+        """Raise FileExistsError if the folder holds checkpoints of later steps: those of another run."""
+        for there in self.steps():
+            if there > step:
+                raise FileExistsError(
+                    f"run={str(self.path)!r} already holds a run at step {there:,}: resume it, choose another folder, "
+                    "or delete it"
+                )
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write `config.json`."""
+        write_file(self.path / "config.json", json.dumps(config, indent=1))
+
+    def metrics(self, step: int) -> MetricLog:
+        """Open the metrics; rows after `step` are dropped, so that a resumed run continues the same file."""
+        return MetricLog(self.path, step)
+
+    def samples(self, step: int) -> SampleLog:
+        """Open the samples; those after `step` are dropped."""
+        return SampleLog(self.path, step)
+
+    def checkpoint_path(self, step: int) -> Path:
+        """The folder of a step's checkpoint."""
+        return self.path / "checkpoints" / f"step-{step:010d}"
+
+    def steps(self) -> list[int]:
+        """The steps that have checkpoints, in order."""
+        return sorted(int(path.name.removeprefix("step-")) for path in (self.path / "checkpoints").glob("step-*"))
+
+    def save(self, step: int, state: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Write a checkpoint and delete all but the newest."""
+        save_checkpoint(self.checkpoint_path(step), state, tensors)
+        for old in self.steps()[:-KEEP]:
+            shutil.rmtree(self.checkpoint_path(old))
+
+    def last_checkpoint(self) -> Checkpoint:
+        """Read the newest checkpoint that is intact."""
+        steps = self.steps()
+        if not steps:
+            raise CheckpointError(f"no checkpoint in {self.path}: expected the folder of a run with checkpoints")
+        for step in reversed(steps[1:]):
+            try:
+                return load_checkpoint(self.checkpoint_path(step))
+            except CheckpointError as error:
+                log.warning("%s; falling back to the checkpoint before", error)
+        return load_checkpoint(self.checkpoint_path(steps[0]))

@@ -1,0 +1,68 @@
+"""REINFORCE: its gradient by hand, learning on control and text, its baselines."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from text_learner import N, batch
+from textrlhf import REINFORCE, evaluate
+from textrlhf.records.progress import Stopwatch
+
+
+def test_the_gradient_is_that_of_returns_less_their_mean():
+    """∇ of −mean(log π · (G − mean G)), G written out by hand in float64."""
+    agent = REINFORCE("CartPole-v1", n_envs=4, n_steps=60, baseline="mean", normalize_advantage=False, seed=3)
+    agent.cut(None)
+    rollout = agent.collect(Stopwatch())
+    real, expected = rollout.valid.copy(), np.full(rollout.rewards.shape, np.nan)
+    for slot in range(4):
+        following = np.nan  # the return of an episode that the rollout cuts is not known
+        for t in reversed(range(60)):
+            following = 1.0 + (0.0 if rollout.ended[t, slot] else agent.config.gamma * following)
+            expected[t, slot] = following
+    known = real & ~np.isnan(expected)
+    assert 0 < known.sum() < known.size
+    agent.estimate_advantages(rollout)
+    np.testing.assert_array_equal(rollout.valid, known)
+    np.testing.assert_allclose(
+        rollout.advantages.numpy()[known], expected[known] - expected[known].mean(), rtol=1e-5, atol=1e-5
+    )
+    before = agent.optimizer.flat.clone()
+    (minibatch,) = rollout.minibatches(10**6, np.random.default_rng(0))
+    loss = -(agent.policy.evaluate(minibatch).log_prob * minibatch.advantages).mean()
+    gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(agent.policy.actor.parameters()))])
+    agent.optimizer.step = lambda *args: None  # keep the gradient as it is
+    metrics = agent.update(rollout, 1.0)
+    assert torch.equal(before, agent.optimizer.flat)
+    mine = torch.cat([p.grad.flatten() for p in agent.policy.actor.parameters()])
+    torch.testing.assert_close(mine, gradient, rtol=1e-4, atol=1e-6)
+    assert all(p.grad.abs().sum() == 0 for p in agent.policy.critic.parameters())
+    assert metrics["train/first_ratio_error"] < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("baseline", ["critic", "mean"])
+def test_it_learns_cartpole(baseline):
+    agent = REINFORCE("CartPole-v1", n_envs=8, n_steps=500, baseline=baseline, learning_rate=0.01, seed=0)
+    agent.learn(80_000, progress=False)
+    assert evaluate(agent, n_episodes=20).mean > 150  # 22 untrained
+
+
+@pytest.mark.parametrize("baseline", ["critic", "mean"])
+def test_it_learns_text(baseline):
+    """The true score of a small text task rises."""
+    agent = REINFORCE(batch("plain"), baseline=baseline, n_steps=40, learning_rate=0.01, seed=0)
+    agent.learn(2 * 40 * N, progress=False)
+    first = agent.episodes.metrics()["rollout/score"]
+    agent.learn(30 * 40 * N, progress=False)
+    assert agent.episodes.metrics()["rollout/score"] > first
+
+
+def test_unfinished_episodes_alone_leave_the_weights_unchanged():
+    agent = REINFORCE(gym.make("Pendulum-v1"), n_envs=1, n_steps=10, baseline="mean", seed=0)  # episodes of 200
+    before = agent.optimizer.flat.clone()
+    agent.learn(20, progress=False)
+    assert torch.equal(before, agent.optimizer.flat)
