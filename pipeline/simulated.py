@@ -26,14 +26,7 @@ def write(task: Task, lm: CausalLM, prompts: Sequence[str], k: int, seed: int) -
 
 
 def simulated_rankings(
-    task: Task,
-    lm: CausalLM,
-    prompts: Sequence[str],
-    n: int,
-    *,
-    k: int = 2,
-    error_rate: float = 0.0,
-    seed: int = 0,
+    task: Task, lm: CausalLM, prompts: Sequence[str], n: int, *, k: int = 2, error_rate: float = 0.0, seed: int = 0
 ) -> list[Ranked[str]]:
     """`n` rankings of up to k responses, best first, over the prompts in order and as often as needed.
 

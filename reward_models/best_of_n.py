@@ -67,25 +67,17 @@ def best_of(
                 f"{lm.context} positions of {lm}: shorten the prompt or lower max_new_tokens"
             )
     rows = np.repeat(np.arange(len(prompts)), n).tolist()  # the prompt of each text
-    texts = generate(
-        lm, [tokens[i].tolist() for i in rows], max_new_tokens, temperature=temperature, seed=seed, slots=slots
-    )
+    sampled = [tokens[i].tolist() for i in rows]
+    texts = generate(lm, sampled, max_new_tokens, temperature=temperature, seed=seed, slots=slots)
     decoded = [lm.decode(ids) for ids in tokens]
     responses = [lm.continuation(text.prompt, text.tokens, decoded[i]) for i, text in zip(rows, texts, strict=True)]
     flat = call_reward(reward_function, [prompts[i] for i in rows], responses, "reward_function")
     found = []
     for i, scores in enumerate(flat.reshape(-1, n)):
         first, pick = i * n, int(scores.argmax())
-        found.append(
-            Best(
-                prompt=prompts[i],
-                response=responses[first + pick],
-                score=float(scores[pick]),
-                finish_reason=texts[first + pick].finish_reason,
-                responses=tuple(responses[first : first + n]),
-                scores=tuple(scores.tolist()),
-            )
-        )
+        best, reason = responses[first + pick], texts[first + pick].finish_reason
+        every = tuple(responses[first : first + n]), tuple(scores.tolist())
+        found.append(Best(prompts[i], best, float(scores[pick]), reason, *every))
     return found
 
 

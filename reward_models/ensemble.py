@@ -155,23 +155,16 @@ def _read(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise EnsembleError(f"no ensemble at {folder}: expected a folder with {ENSEMBLE_FILE}, see Ensemble.save()")
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        _check_stored(stored)
-    except (OSError, ValueError, RecursionError) as error:
-        raise EnsembleError(f"{file} cannot be read ({error}): copy the ensemble again, or save it again") from error
-    known: dict[str, Any] = stored
-    return known
-
-
-def _check_stored(stored: Any) -> None:
-    if not isinstance(stored, dict):
-        raise ValueError(f"it holds {stored!r:.60}: expected an object")
-    if stored.get("format") != FORMAT:
-        raise ValueError(f"format is {stored.get('format')!r}: this version of textrlhf reads {FORMAT}")
-    members = stored.get("members")
-    if not (isinstance(members, list) and members and all(map(_is_folder_name, members))):
-        raise ValueError(f"members is {members!r:.60}: expected a list of folder names")
-    check_combine(stored.get("combine"), stored.get("penalty"))
+        stored: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if stored["format"] != FORMAT:
+            raise ValueError(f"format is {stored['format']!r}: this version of textrlhf reads {FORMAT}")
+        members = stored["members"]
+        if not (isinstance(members, list) and members and all(map(_is_folder_name, members))):
+            raise ValueError(f"members is {members!r:.60}: expected a list of folder names")
+        check_combine(stored["combine"], stored["penalty"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise EnsembleError(f"{file} cannot be read ({error!r}): copy the ensemble again, or save it again") from error
+    return stored
 
 
 def _is_folder_name(name: object) -> bool:

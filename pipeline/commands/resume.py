@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -63,11 +64,14 @@ def resume(argv: Sequence[str]) -> None:
     from ...records.checkpoint import CheckpointError
     from ..runs.run_report import learning, report
 
-    request = request or _request_from_python(checkpoint)
+    step, end = _progress(checkpoint)
+    if request is None:  # started by agent.learn(run=…)
+        if checkpoint.state.get("callbacks"):
+            line("This run was started from Python with callbacks, which a command cannot recreate: resuming without.")
+        request = Request(command="learn", env=str((checkpoint.state.get("env") or {}).get("id")), steps=end)
     if options.ignore_stop_at:
         request = dataclasses.replace(request, stop_at=None)
         request.save(run)  # so that resuming again does not bring it back
-    step, end = _progress(checkpoint)
     if not options.quiet:
         heading(f"{run} resumes from step {step:,} of {end:,}")
     with learning(run), as_user_error(CheckpointError, gym.error.Error):
@@ -102,17 +106,7 @@ def _progress(checkpoint: Checkpoint) -> tuple[int, int]:
 
 
 def _evaluated_at(run: Path) -> int | None:
-    import json
-
     try:
         return int(json.loads((run / "evaluation.json").read_text())["step"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _request_from_python(checkpoint: Checkpoint) -> Request:
-    """The request of a run that `agent.learn(run=…)` started: no callbacks."""
-    if checkpoint.state.get("callbacks"):
-        line("This run was started from Python with callbacks, which a command cannot recreate: resuming without them.")
-    recipe: Any = checkpoint.state.get("env") or {}
-    return Request(command="learn", env=str(recipe.get("id")), steps=_progress(checkpoint)[1])

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import gymnasium as gym
@@ -72,22 +71,18 @@ def train(argv: Sequence[str]) -> None:
         at_least_one(f"--{flag.replace('_', '-')}", getattr(options, flag))
     find_environment(options.env)
     check_device(config.device)
-    run = _new_run(options, config)
+    env = options.env.rpartition(":")[2].replace("/", "-").lower()
+    which = time.strftime("%Y%m%d-%H%M%S") if config.seed is None else config.seed
+    run = new_run(options.run or f"runs/{env}-{options.agent}-{which}")
     about = options.env + (f" with --env-kwargs {options.env_kwargs}" if given else "")
     with as_user_error(gym.error.Error, ValueError, TypeError, KeyError, about=about):
         begin, _ = starting_point(options.agent, options.env, given, tuned=options.tuned)
-        changed = _changed(config, begin)
+        chosen = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+        changed = {name: value for name, value in chosen.items() if value != getattr(begin, name)}
         kind = agent_class(options.agent)
         agent: Agent = kind(options.env, begin if known else None, env_kwargs=env_kwargs, **changed)
-    request = Request(
-        command="train",
-        env=options.env,
-        steps=options.steps,
-        evaluate_every=options.evaluate_every,
-        evaluation_episodes=options.evaluation_episodes,
-        stop_at=options.stop_at,
-        kl_target=options.kl_target,
-    )
+    names = ("env", "steps", "evaluate_every", "evaluation_episodes", "stop_at", "kl_target")
+    request = Request(command="train", **{name: getattr(options, name) for name in names})
     request.save(run)
     if not options.quiet:
         which = ("tuned" if known else "default") + " hyperparameters"
@@ -104,12 +99,15 @@ def parse_options(argv: Sequence[str]) -> tuple[Options, Config]:
     """Parse a command line whose options depend on the agent, and their defaults on the environment."""
     name, env = peek(argv, "--agent", "ppo") or "", peek(argv, "--env")
     if name not in AGENTS:
-        hint = did_you_mean(name, AGENTS, "`textrlhf agents` lists them")
-        raise UserError(f"no agent {name!r}: {hint}")
+        raise UserError(f"no agent {name!r}: {did_you_mean(name, AGENTS, '`textrlhf agents` lists them')}")
     if not env and not wants_help(argv):
         raise UserError("train needs an environment: --env CartPole-v1, for example (`textrlhf envs` lists more)")
     kind: type[Config] = agent_class(name).config_class
-    begin, steps = starting_point(name, env or "", _peeked(argv), tuned="--no-tuned" not in argv)
+    try:
+        env_kwargs = _json_object(peek(argv, "--env-kwargs") or "{}")
+    except UserError:  # reported when the command line is parsed
+        env_kwargs = {}
+    begin, steps = starting_point(name, env or "", env_kwargs, tuned="--no-tuned" not in argv)
     both = dataclasses.make_dataclass(
         "Train", [("hyperparameters", kind)], bases=(Options,), namespace={"__doc__": Options.__doc__}, kw_only=True
     )
@@ -125,26 +123,6 @@ def starting_point(agent: str, env: str, env_kwargs: dict[str, Any], *, tuned: b
         return make_config(kind, **known.hyperparameters), known.total_timesteps
     text = env.rpartition(":")[2] in TEXT_ENVS
     return make_config(kind, **(language_model_settings(agent) if text else {})), STEPS
-
-
-def _changed(config: Config, begin: Config) -> dict[str, Any]:
-    """The hyperparameters that the user changed."""
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    return {name: value for name, value in values.items() if value != getattr(begin, name)}
-
-
-def _new_run(options: Options, config: Config) -> Path:
-    env = options.env.rpartition(":")[2].replace("/", "-").lower()
-    which = time.strftime("%Y%m%d-%H%M%S") if config.seed is None else config.seed
-    return new_run(options.run or f"runs/{env}-{options.agent}-{which}")
-
-
-def _peeked(argv: Sequence[str]) -> dict[str, Any]:
-    """The environment's arguments on a command line that is not parsed yet; errors in them are reported later."""
-    try:
-        return _json_object(peek(argv, "--env-kwargs") or "{}")
-    except UserError:
-        return {}
 
 
 def _json_object(text: str) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def play(agent: Agent, mode: str, options: Options) -> None:
     from ...agents.environment.vectorize import Vectorized
 
     recipe: Any = agent.env.recipe
-    env = gym.make_vec(
+    env: Any = gym.make_vec(
         recipe["id"],
         num_envs=1,
         vectorization_mode="sync",
@@ -125,18 +125,18 @@ def play(agent: Agent, mode: str, options: Options) -> None:
     )
     adapter = EnvAdapter(Vectorized(env, recipe, owned=True))
     act = agent.player(1, options.seed, not options.stochastic)
+
+    def show() -> None:
+        if mode == "ansi":  # a window draws itself
+            print(env.render()[0])  # with colours even in a file: in FrozenLake they mark the player
+
     try:
         episode, total, length = 1, 0.0, 0
-        for step in playing.play(adapter, act, options.episodes, options.seed, on_reset=lambda: _show(env, mode)):
-            _show(env, mode)
+        for step in playing.play(adapter, act, options.episodes, options.seed, on_reset=show):
+            show()
             total, length = total + float(step.result.reward[0]), length + int(step.counts[0])
             if step.ended:
                 line(f"Episode {episode}: return {rounded(total)} in {length:,} steps")
                 episode, total, length = episode + 1, 0.0, 0
     finally:
         adapter.close()
-
-
-def _show(env: Any, mode: str) -> None:
-    if mode == "ansi":  # a window draws itself
-        print(env.render()[0])  # with colours even in a file: in FrozenLake they mark the player

@@ -83,9 +83,8 @@ def write(argv: Sequence[str]) -> None:
     if options.reward_model is not None:
         from ...reward_models import call_reward
 
-        scores = call_reward(
-            open_reward_model(options.reward_model, options.device), [options.prompt] * options.n, responses
-        )
+        reward_model = open_reward_model(options.reward_model, options.device)
+        scores = call_reward(reward_model, [options.prompt] * options.n, responses)
     for i, response in enumerate(responses):
         line(f"{options.prompt}{response}" + ("" if scores is None else f"  [{scores[i]:+.2f}]"))
 

@@ -67,10 +67,7 @@ def new_run(name: str) -> Path:
     """The path of a folder for a run, which must not have one yet."""
     run = folder_to_write("--run", name)
     if any(holds_run(place) or (place / MODEL_FOLDER).exists() for place in (run, *run.glob("member-*"))):
-        raise UserError(
-            f"{run} already holds a run: finish it with `textrlhf resume {run}`, name another folder with --run, or "
-            "delete it"
-        )
+        raise UserError(f"{run} already holds a run: finish it with `textrlhf resume {run}`, or name another --run")
     return run
 
 
@@ -122,10 +119,8 @@ def check_checkpoint(checkpoint: Checkpoint, module: str | None, device: str | N
     if isinstance(recipe, dict) and recipe.get("id") not in gym.registry:
         request = read_request(checkpoint.path.parent.parent) or read_request(checkpoint.path.parent)
         known = request.env.rpartition(":")[0] if request else ""
-        raise UserError(
-            f"the environment {recipe.get('id')!r} is not registered: "
-            f"name the module that registers it, --module {known or 'MODULE'}"
-        )
+        remedy = f"name the module that registers it, --module {known or 'MODULE'}"
+        raise UserError(f"the environment {recipe.get('id')!r} is not registered: {remedy}")
     check_device(device or (str(config.get("device", "auto")) if isinstance(config, dict) else "auto"))
 
 

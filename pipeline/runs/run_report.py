@@ -93,20 +93,16 @@ def report(agent: Agent, run: Path, request: Request, *, quiet: bool) -> None:
         return
     line()
     if agent.plan and agent.num_timesteps < agent.plan.end and request.stop_at is not None:
-        line(
-            f"Stopped at step {agent.num_timesteps:,} of {agent.plan.end:,}: --stop-at {rounded(request.stop_at)} was "
-            "reached."
-        )
+        step, stop_at = f"{agent.num_timesteps:,} of {agent.plan.end:,}", rounded(request.stop_at)
+        line(f"Stopped at step {step}: --stop-at {stop_at} was reached.")
     key_values([("Evaluation", text_means(scores) if writes(agent) else str(scores)), *places(run)])
-    if writes(agent):
-        first = [(f'textrlhf write "PROMPT" --run {run}', "continue a prompt")]
-    else:
-        first = [
-            (f"textrlhf watch {run}", "watch it play"),
-            (f"textrlhf evaluate {run} --stochastic", "with sampled actions, as in training"),
-        ]
-    best = [(f"textrlhf evaluate {run} --best", "the best agent of the run")] if (run / "best").is_dir() else []
-    try_next([*first, *best, (f"tensorboard --logdir {run}", "every curve")])
+    commands = [(f'textrlhf write "PROMPT" --run {run}', "continue a prompt")]
+    if not writes(agent):
+        commands = [(f"textrlhf watch {run}", "watch it play")]
+        commands += [(f"textrlhf evaluate {run} --stochastic", "with sampled actions, as in training")]
+    if (run / "best").is_dir():
+        commands += [(f"textrlhf evaluate {run} --best", "the best agent of the run")]
+    try_next([*commands, (f"tensorboard --logdir {run}", "every curve")])
 
 
 def places(run: Path) -> list[tuple[str, str]]:

@@ -83,13 +83,10 @@ def accuracy_bars(parts: Sequence[Part], label: str, signed: bool = False) -> Dr
         axes = figure.subplots()
         axes.bar(range(len(parts)), [part.accuracy for part in parts], 0.72, color=BLUE)
         axes.axhline(0.5, color=MUTED, lw=1, ls=(0, (4, 3)))
-        axes.annotate(
-            "guess", (1, 0.5), (3, 0), ("axes fraction", "data"), "offset points", fontsize=7, color=MUTED, va="center"
-        )
+        small: Any = {"textcoords": "offset points", "fontsize": 7.5}
+        axes.annotate("chance", (1, 0.5), (3, 0), ("axes fraction", "data"), color=MUTED, va="center", **small)
         for x, part in enumerate(parts):
-            axes.annotate(
-                _percent(part.accuracy), (x, part.accuracy), (0, 2), textcoords="offset points", ha="center", fontsize=8
-            )
+            axes.annotate(_percent(part.accuracy), (x, part.accuracy), (0, 2), ha="center", **small)
         _name_parts(axes, parts, signed)
         axes.set_xlim(-0.6, max(len(parts), 3) - 0.4)
         axes.tick_params(axis="x", length=0)
@@ -139,12 +136,9 @@ def learning_curve(rows: Sequence[Mapping[str, Any]]) -> Draw:
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
-        for name, label, colour, dashes in (
-            ("loss", "training", BLUE, "-"),
-            ("heldout_loss", "held out", RED, (0, (5, 2))),
-        ):
-            points = curve(rows, name)
-            if points:
+        styles = (("loss", "training", BLUE, "-"), ("heldout_loss", "held out", RED, (0, (5, 2))))
+        for name, label, colour, dashes in styles:
+            if points := curve(rows, name):
                 few = "o" if len(points) < 12 else None
                 axes.plot(*zip(*points, strict=True), color=colour, lw=1.2, ls=dashes, marker=few, ms=4, label=label)
         axes.set_xlabel("step")

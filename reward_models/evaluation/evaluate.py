@@ -125,7 +125,7 @@ def _labels(table: Table, cases: list[Labelled[str]], offset: float) -> tuple[Of
             case, p = cases[at], float(sigmoid(margins[at]))
             summary = f"labelled {'good' if case.good else 'bad'}, to which the reward model gives a probability of "
             summary += f"{100 * p:.1f} %"
-            mistakes.append(_of_one_text("label", case, case.good, scores[at], p, summary))
+            mistakes.append(_mistake("label", case, case.good, scores[at], p, summary))
     return found, mistakes
 
 
@@ -153,22 +153,17 @@ def _ratings(table: Table, cases: list[Rated[str]]) -> tuple[OfRatings | None, l
             worst, best = case.scale
             summary = f"rated {case.rating:g} on {worst:g} to {best:g}, above {100 * people[at]:.0f} % of the texts; "
             summary += f"the reward model scores it above {100 * own[at]:.0f} %"
-            mistakes.append(_of_one_text("rating", case, bool(people[at] > own[at]), scores[at], None, summary))
+            mistakes.append(_mistake("rating", case, people[at] > own[at], scores[at], None, summary))
     return found, mistakes
 
 
-def _of_one_text(
-    kind: str,
-    case: Labelled[str] | Rated[str],
-    valued_more: bool,
-    score: float,
-    probability: float | None,
-    summary: str,
+def _mistake(
+    kind: str, case: Labelled[str] | Rated[str], more: bool, score: float, p: float | None, summary: str
 ) -> Mistake:
     text, score = case.response, float(score)
-    if valued_more:
-        return Mistake(kind, case.prompt, text, None, score, None, probability, case.place, summary)
-    return Mistake(kind, case.prompt, None, text, None, score, probability, case.place, summary)
+    if more:
+        return Mistake(kind, case.prompt, text, None, score, None, p, case.place, summary)
+    return Mistake(kind, case.prompt, None, text, None, score, p, case.place, summary)
 
 
 def _by(values: Floats, right: Floats, weights: Floats) -> tuple[Part, ...]:

@@ -55,12 +55,7 @@ def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None) -> float:
 
 
 def calibration(
-    probabilities: ArrayLike,
-    outcomes: ArrayLike,
-    bins: int = 10,
-    *,
-    low: float = 0.0,
-    weights: ArrayLike | None = None,
+    probabilities: ArrayLike, outcomes: ArrayLike, bins: int = 10, *, low: float = 0.0, weights: ArrayLike | None = None
 ) -> Calibration:
     """Compare probabilities with outcomes (1, 0, or ½ for a tie) in bins of equal width over [low, 1].
 

@@ -27,14 +27,8 @@ MEANINGS = {  # name: (format, description)
     "pairs": (",.0f", "pairs in them: a ranking of k has k·(k − 1)/2"),
     "accuracy": ("%", "how often the reward model prefers what people preferred; chance is 50 %"),
     "accuracy_error": ("%", "standard error of the accuracy: differences below two of them mean little"),
-    "accuracy_if_longer_wins": (
-        "%",
-        "how often people preferred the longer text: the accuracy of a reward model that counts words",
-    ),
-    "prefers_longer": (
-        "%",
-        "how often the reward model prefers the longer text; far above the line before, it is biased towards length",
-    ),
+    "accuracy_if_longer_wins": ("%", "how often people preferred the longer text: the accuracy of counting words"),
+    "prefers_longer": ("%", "how often the reward model does; far above the line before, it is biased towards length"),
     "mean_margin": (".3f", "how far the preferred text scores above the other, on average"),
     "log_loss": (".3f", "−log P(what people preferred), in nats; chance is 0.693"),
     "ece": (".3f", "expected calibration error: how far its confidence is from how often it is right"),
@@ -50,8 +44,6 @@ MEANINGS = {  # name: (format, description)
     "spearman": (".3f", "rank correlation of scores and ratings: 1 is the same order, 0 none"),
     "pearson": (".3f", "linear correlation of scores and ratings"),
 }
-_GOOD = ("predicted probability of good", "labelled good")  # axes of a reliability chart
-_PREFERRED = ("confidence of the reward model", "people agree")
 
 
 def figures(evaluation: Evaluation, names: Collection[str] | None = None) -> list[tuple[str, str, str]]:
@@ -88,12 +80,11 @@ def write_report(
         mistake["contributions"] = as_plain(shade)
     plain["curves"] = as_plain(rows)
     write_file(folder / "evaluation.json", json.dumps(plain, indent=1, allow_nan=False) + "\n")
+    picture = None
     if evaluation.comparisons is not None:
-        picture = charts.reliability(evaluation.comparisons.calibration, *_PREFERRED)
+        picture = _reliability_of_pairs(evaluation.comparisons.calibration)
     elif evaluation.labels is not None:
-        picture = charts.reliability(evaluation.labels.calibration, *_GOOD)
-    else:
-        picture = None
+        picture = _reliability_of_labels(evaluation.labels.calibration)
     if picture is None:
         (folder / "reliability.png").unlink(missing_ok=True)  # of an earlier report
     else:
@@ -150,89 +141,73 @@ def _numbers(evaluation: Evaluation) -> str:
         f'<tr><th>{name}</th><td class="number">{shown}</td><td>{_prose(meaning)}</td></tr>'
         for name, shown, meaning in figures(evaluation)
     ]
-    scale = (
-        "Scores are raw log-odds: without label noise, the better of two texts is preferred with the logistic of their "
-        "difference."
-        if evaluation.scale == "raw"
-        else "This reward function has no raw scores. Its scores are read as log-odds, so log-loss and calibration "
-        "mean something only if that is what they are."
-    )
-    return (
-        f'<section><h2>Numbers</h2><table class="numbers">{"".join(rows)}</table><p class="note">{scale}</p></section>'
-    )
+    scale = "Scores are raw log-odds: σ of a difference is P(first is preferred), label noise aside."
+    if evaluation.scale != "raw":
+        scale = "Without raw scores, scores are read as log-odds: else log-loss and calibration mean nothing."
+    table = f'<table class="numbers">{"".join(rows)}</table>'
+    return f'<section><h2>Numbers</h2>{table}<p class="note">{scale}</p></section>'
 
 
 def _pictures(evaluation: Evaluation, rows: Sequence[Mapping[str, Any]]) -> str:
-    shown: list[str] = []
-
-    def show(name: str, heading: str, note: str, draw: charts.Draw, height: float = 2.7) -> None:
-        shown.append(
-            f"<figure><h3>{escape(heading)}</h3>"
-            f'<div class="chart" role="img" aria-label="{escape(heading)}">{charts.svg(name, draw, height)}</div>'
-            f"<figcaption>{escape(note)}</figcaption></figure>"
-        )
-
-    def show_reliability(name: str, heading: str, of: Calibration, axes: tuple[str, str]) -> None:
-        note = "The dashed line is perfect calibration; two of three points of such a model lie on grey."
-        show(name, heading, note, charts.reliability(of, *axes), 3.6)
-
+    tall = 3.6
+    shown: list[tuple[str, str, str, charts.Draw, float]] = []  # name, heading, note, chart, height
+    calibrated = "The dashed line is perfect calibration; two of three points of such a model lie on grey."
     if (c := evaluation.comparisons) is not None:
-        show_reliability("reliability", "Calibration of preferences", c.calibration, _PREFERRED)
-        show(
-            "scores",
-            "Scores of chosen and rejected",
-            "Less overlap is better; only texts with the same prompt are compared.",
-            charts.histogram(c.histogram, "chosen", "rejected"),
-            3.6,
-        )
-        show(
-            "margin",
-            "Accuracy by margin",
-            "Quintiles of the pairs, by the difference of the two scores.",
-            charts.accuracy_bars(c.by_margin, "difference of the scores"),
-        )
-        show(
-            "length",
-            "Accuracy by length",
-            "Quintiles of the pairs, by how much longer the chosen text is. Low bars on the left: a bias to length.",
-            charts.accuracy_bars(c.by_length, "words of chosen minus rejected", signed=True),
-        )
+        by_margin = charts.accuracy_bars(c.by_margin, "difference of the scores")
+        by_length = charts.accuracy_bars(c.by_length, "words of chosen minus rejected", signed=True)
+        histogram = charts.histogram(c.histogram, "chosen", "rejected")
+        note = "Less overlap is better; only texts with the same prompt are compared."
+        bias = "Quintiles of the pairs, by how much longer the chosen text is. Low bars on the left: a bias to length."
+        shown += [
+            ("reliability", "Calibration of preferences", calibrated, _reliability_of_pairs(c.calibration), tall),
+            ("scores", "Scores of chosen and rejected", note, histogram, tall),
+            (
+                "margin",
+                "Accuracy by margin",
+                "Quintiles of the pairs, by the difference of the scores.",
+                by_margin,
+                2.7,
+            ),
+            ("length", "Accuracy by length", bias, by_length, 2.7),
+        ]
     if (of := evaluation.labels) is not None:
-        show_reliability("labels", "Calibration of labels", of.calibration, _GOOD)
-        show(
-            "label_scores",
-            "Scores of good and bad",
-            "Less overlap is better.",
-            charts.histogram(of.histogram, "good", "bad"),
-            3.6,
-        )
+        histogram = charts.histogram(of.histogram, "good", "bad")
+        shown += [
+            ("labels", "Calibration of labels", calibrated, _reliability_of_labels(of.calibration), tall),
+            ("label_scores", "Scores of good and bad", "Less overlap is better.", histogram, tall),
+        ]
     if (rated := evaluation.ratings) is not None:
-        show(
-            "ratings",
-            "Scores by rating",
-            "Median and quartiles of the scores of each rating.",
-            charts.by_rating(rated.by_rating),
-        )
+        note = "Median and quartiles of the scores of each rating."
+        shown.append(("ratings", "Scores by rating", note, charts.by_rating(rated.by_rating), 2.7))
     if any(charts.curve(rows, name) for name in ("loss", "heldout_loss")):
-        show("curve", "Learning curve", "The loss during training.", charts.learning_curve(rows))
-    return f'<section><h2>Pictures</h2><div class="figures">{"".join(shown)}</div></section>'
+        shown.append(("curve", "Learning curve", "The loss during training.", charts.learning_curve(rows), 2.7))
+    figures = [
+        f"<figure><h3>{escape(heading)}</h3>"
+        f'<div class="chart" role="img" aria-label="{escape(heading)}">{charts.svg(name, draw, height)}</div>'
+        f"<figcaption>{escape(note)}</figcaption></figure>"
+        for name, heading, note, draw, height in shown
+    ]
+    return f'<section><h2>Charts</h2><div class="figures">{"".join(figures)}</div></section>'
+
+
+def _reliability_of_pairs(of: Calibration) -> charts.Draw:
+    return charts.reliability(of, "confidence of the reward model", "people agree")
+
+
+def _reliability_of_labels(of: Calibration) -> charts.Draw:
+    return charts.reliability(of, "predicted probability of good", "labelled good")
 
 
 def _contributions(mistake: Mistake, explain: Explain | None) -> dict[str, Contributions]:
     found: dict[str, Contributions] = {}
     for side, text in (("chosen", mistake.chosen), ("rejected", mistake.rejected)):
-        tokens = [] if explain is None or text is None else explain(mistake.prompt, text)
-        if len(tokens):
+        if explain is not None and text is not None and (tokens := explain(mistake.prompt, text)):
             found[side] = [(str(token), float(value)) for token, value in tokens]
     return found
 
 
 def _mistakes(evaluation: Evaluation, shades: Sequence[Mapping[str, Contributions]]) -> str:
-    headings = {
-        "comparison": "The hardest comparisons",
-        "label": "The hardest labels",
-        "rating": "The hardest ratings",
-    }
+    headings = {"comparison": "The hardest comparisons", "label": "The hardest labels", "rating": "The hardest ratings"}
     parts = []
     for kind, heading in headings.items():
         cards = [_card(m, shade) for m, shade in zip(evaluation.hardest, shades, strict=True) if m.kind == kind]
@@ -250,11 +225,9 @@ _LEGEND = (
 def _card(mistake: Mistake, shade: Mapping[str, Contributions]) -> str:
     largest = max((abs(value) for tokens in shade.values() for _, value in tokens), default=0.0)
     sides = []
-    for side, text, score in (
-        ("chosen", mistake.chosen, mistake.chosen_score),
-        ("rejected", mistake.rejected, mistake.rejected_score),
-    ):
-        if text is not None and score is not None:
+    for side in ("chosen", "rejected"):
+        text, score = getattr(mistake, side), getattr(mistake, f"{side}_score")
+        if text is not None:
             name = side if mistake.kind == "comparison" else "text"
             shown = _shaded(text, shade.get(side, ()), largest)
             number = format(score, "+.2f" if abs(score) < 1e5 else "+.2e").replace("-", "−")

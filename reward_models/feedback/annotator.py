@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,8 +45,8 @@ class SimulatedAnnotator:
             if isinstance(responses, str):
                 raise ValueError(f"responses_per_prompt[{i}] is {responses!r}: expected a list of responses")
         _check_lengths(prompts, responses_per_prompt, "responses_per_prompt")
-        flat = [(p, r) for p, responses in zip(prompts, responses_per_prompt, strict=True) for r in responses]
-        scores = iter(self._scores([p for p, _ in flat], [r for _, r in flat]))
+        repeated = [p for p, responses in zip(prompts, responses_per_prompt, strict=True) for _ in responses]
+        scores = iter(self._scores(repeated, list(itertools.chain(*responses_per_prompt))))
         judgements = []
         for i, (prompt, responses) in enumerate(zip(prompts, responses_per_prompt, strict=True)):
             kept: dict[float, str] = {}  # by score: no two tie
@@ -61,11 +62,10 @@ class SimulatedAnnotator:
     def label(self, prompts: Sequence[str], responses: Sequence[str], threshold: float = 0.0) -> list[Labelled[str]]:
         """Label a response good where its score is above `threshold`; errors flip the label."""
         _check_lengths(prompts, responses, "responses")
+        good = self._scores(prompts, responses) > threshold
         return [
-            Labelled(prompt, response, bool(score > threshold) != self._errs(LABEL, i), f"prompts[{i}]")
-            for i, (prompt, response, score) in enumerate(
-                zip(prompts, responses, self._scores(prompts, responses), strict=True)
-            )
+            Labelled(prompt, response, bool(good[i]) != self._errs(LABEL, i), f"prompts[{i}]")
+            for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True))
         ]
 
     def rate(

@@ -70,8 +70,8 @@ def read_judgements(
     judgements = [_parsed(place, row, kind, scale) for place, row, kind in known]
     if split is None:
         return judgements
-    heldout = _held_out(judgements, [_declared(place, row) for place, row, _ in known])
-    chosen = [judgement for judgement, out in zip(judgements, heldout, strict=True) if out == (split == "heldout")]
+    splits = _splits(judgements, [_declared(place, row) for place, row, _ in known])
+    chosen = [judgement for judgement, own in zip(judgements, splits, strict=True) if own == split]
     if not chosen and split == "train":
         raise DataError(f'{named} holds out every row: expected some with "split": "train", or without a split')
     return chosen
@@ -135,12 +135,13 @@ def _parsed(place: str, row: Row, kind: str, scale: tuple[float, float]) -> Judg
     prompt = _text(place, row, "prompt")
     if kind == "ranking":
         return Ranked(prompt, _in_order(place, row), place=place)
-    response = _completion(place, row)
+    if row.get("completion") is not None and row.get("response") is not None:
+        raise DataError(f'{place}: has a "completion" and a "response": expected one of them')
+    response = _text(place, row, "completion" if row.get("response") is None else "response")
     if kind == "rating":
-        own = row.get("scale")
-        return Rated(
-            prompt, response, row["rating"], scale if own is None else checked_scale(own, f'{place}: "scale"'), place
-        )
+        if row.get("scale") is not None:
+            scale = checked_scale(row["scale"], f'{place}: "scale"')
+        return Rated(prompt, response, row["rating"], scale, place)
     label = row["label"]
     if not isinstance(label, bool | int | float) or label not in (0, 1):
         raise DataError(f"{place}: label is {shortened(label)}: expected true or 1 for good, false or 0 for bad")
@@ -151,22 +152,11 @@ def _text(place: str, row: Row, key: str) -> str:
     value = row.get(key)
     if value is None:
         raise DataError(f'{place}: "{key}" is missing; expected the form {FORMS}')
-    if isinstance(value, list | Mapping):
-        raise DataError(
-            f'{place}: "{key}" is {shortened(value)}: expected a string; turn chat messages into one with the '
-            "model's chat template (tokenizer.apply_chat_template(messages, tokenize=False)) first"
-        )
     if not isinstance(value, str):
-        raise DataError(f'{place}: "{key}" is {shortened(value)}: expected a string')
+        chat = "; turn chat messages into one with tokenizer.apply_chat_template(messages, tokenize=False)"
+        remedy = chat if isinstance(value, list | Mapping) else ""
+        raise DataError(f'{place}: "{key}" is {shortened(value)}: expected a string{remedy}')
     return value
-
-
-def _completion(place: str, row: Row) -> str:
-    if row.get("response") is None:
-        return _text(place, row, "completion")
-    if row.get("completion") is not None:
-        raise DataError(f'{place}: has a "completion" and a "response": expected one of them')
-    return _text(place, row, "response")
 
 
 def _in_order(place: str, row: Row) -> tuple[str, ...]:
@@ -209,26 +199,23 @@ def _declared(place: str, row: Row) -> str | None:
     raise DataError(f"{place}: split is {shortened(split)}: expected one of {list(SPLITS)}")
 
 
-def _held_out(judgements: Sequence[Judgement], declared: Sequence[str | None]) -> list[bool]:
+def _splits(judgements: Sequence[Judgement], declared: Sequence[str | None]) -> list[str]:
     if any(declared):
-        return [split == "heldout" for split in declared]
+        return [split or "train" for split in declared]
     seen: dict[tuple[str, str], int] = {}
-    numbers = [
-        seen.setdefault((judgement.prompt, "" if judgement.prompt else judgement.place), len(seen))
-        for judgement in judgements
-    ]
-    return [number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 for number in numbers]
+    keys = [(judgement.prompt, "" if judgement.prompt else judgement.place) for judgement in judgements]
+    numbers = [seen.setdefault(key, len(seen)) for key in keys]
+    return ["heldout" if number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 else "train" for number in numbers]
 
 
 def _row(judgement: Judgement) -> dict[str, object]:
+    row: dict[str, object] = {"prompt": judgement.prompt}
     if isinstance(judgement, Labelled):
-        return {"prompt": judgement.prompt, "completion": judgement.response, "label": judgement.good}
+        return row | {"completion": judgement.response, "label": judgement.good}
     if isinstance(judgement, Rated):
-        rating, scale = float(judgement.rating), [float(end) for end in judgement.scale]
-        return {"prompt": judgement.prompt, "completion": judgement.response, "rating": rating, "scale": scale}
+        scale = [float(end) for end in judgement.scale]
+        return row | {"completion": judgement.response, "rating": float(judgement.rating), "scale": scale}
     if len(judgement.responses) > 2:
-        ranking = list(range(len(judgement.responses)))
-        return {"prompt": judgement.prompt, "responses": list(judgement.responses), "ranking": ranking}
-    chosen, rejected = judgement.responses
-    pair: dict[str, object] = {"prompt": judgement.prompt, "chosen": chosen, "rejected": rejected}
-    return pair | {"margin": float(judgement.margin)} if judgement.margin else pair
+        return row | {"responses": list(judgement.responses), "ranking": list(range(len(judgement.responses)))}
+    row |= dict(zip(("chosen", "rejected"), judgement.responses, strict=True))
+    return row | {"margin": float(judgement.margin)} if judgement.margin else row

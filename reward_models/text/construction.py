@@ -69,9 +69,7 @@ def _classifier(trunk: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end:
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     if end and config.pad_token_id == tokenizer.eos_token_id:
-        config.pad_token_id = (
-            None  # else transformers would take the end of a text for padding and read the token before it
-        )
+        config.pad_token_id = None  # else transformers would take the end of a text for padding
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

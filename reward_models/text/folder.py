@@ -7,7 +7,6 @@ The "last" head is saved as a Hugging Face sequence classifier, which loads ther
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -61,29 +60,19 @@ def find_reward_model(name: str | os.PathLike[str]) -> str:
 def save_folder(path: str | os.PathLike[str], parts: Parts) -> None:
     """Write a reward model's folder, as a whole or not at all."""
     check_replaceable(path, "config.json")
-    _check_is_ours(Path(path) / "config.json")
+    file = Path(path) / "config.json"
+    if file.is_file() and f'"{KEY}"' not in file.read_text(errors="replace"):  # a language model's, say
+        raise FileExistsError(f"{path} holds something other than a reward model saved here: name a new folder")
     network, tokenizer, config = parts
     network.model.config.__dict__[KEY] = {"format": 1, **dataclasses.asdict(config)}
     with whole_folder(path) as folder, no_progress_bars():
         network.model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         if network.values is not None:
-            save_file(
-                {name: value.detach().contiguous() for name, value in network.values.state_dict().items()},
-                folder / "head.safetensors",
-            )
+            head = {name: value.detach().contiguous() for name, value in network.values.state_dict().items()}
+            save_file(head, folder / "head.safetensors")
         for file in folder.iterdir():
             file.chmod(0o644)  # weights are written readable for their owner only
-
-
-def _check_is_ours(file: Path) -> None:
-    """Refuse to overwrite for example a language model, which has a config.json too."""
-    try:
-        ours = not file.is_file() or KEY in json.loads(file.read_text())
-    except (ValueError, TypeError):
-        ours = False
-    if not ours:
-        raise FileExistsError(f"{file.parent} holds something other than a reward model saved here: name a new folder")
 
 
 def read_folder(place: str, device: str, reading: dict[str, Any]) -> Parts:
@@ -131,12 +120,7 @@ def _stored_config(place: str, stored: Any, reading: dict[str, Any]) -> RewardMo
 def _tokens_network(place: str) -> RewardNetwork:
     from transformers import AutoModel
 
-    with no_progress_bars():
-        loaded: Any = AutoModel.from_pretrained(
-            place, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
-        )
-    trunk, info = loaded
-    _check_weights(place, info)
+    trunk = _load(AutoModel, place)
     file = Path(place) / "head.safetensors"
     if not file.is_file():
         raise RewardModelFolderError(f"{file} is missing: by its config.json the reward model has the 'tokens' head")
@@ -154,12 +138,7 @@ def _tokens_network(place: str) -> RewardNetwork:
 def _classifier_network(place: str, config: RewardModelConfig) -> RewardNetwork:
     from transformers import AutoModelForSequenceClassification
 
-    with no_progress_bars():
-        loaded: Any = AutoModelForSequenceClassification.from_pretrained(
-            place, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
-        )
-    model, info = loaded
-    _check_weights(place, info)
+    model = _load(AutoModelForSequenceClassification, place)
     labels = model.config.num_labels
     if labels > 2 and config.label is None:
         names = ", ".join(f"{i} {name}" for i, name in model.config.id2label.items())
@@ -185,7 +164,12 @@ def _foreign_config(
     return config if "end" in reading else dataclasses.replace(config, end=ends)
 
 
-def _check_weights(place: str, info: dict[str, Any]) -> None:
+def _load(kind: Any, place: str) -> Any:
+    """A Hugging Face model with all of its weights."""
+    with no_progress_bars():
+        model, info = kind.from_pretrained(
+            place, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+        )
     if missing := sorted(info["missing_keys"]):
         raise RewardModelFolderError(
             f"{place} is no reward model: it has no weights for {missing[:3]}, which would be random; if it is a "
@@ -197,3 +181,4 @@ def _check_weights(place: str, info: dict[str, Any]) -> None:
             f"{place} has {key} of the shape {tuple(seen)}: expected {tuple(expected)}, as its config.json says; "
             "download it again, or save the reward model again"
         )
+    return model

@@ -145,12 +145,10 @@ class RewardModel:
         """Warn once per reward model."""
         if not self._warned and (unknown := self.reader.with_unknown_tokens(text.tokens for text in texts)):
             self._warned = True
+            first = _short(str(self.tokenizer.decode(texts[unknown[0]].tokens)))
+            some = f"{len(unknown)} of {len(texts)} texts"
             log.warning(
-                "%d of %d texts contain words that %s does not know; they are all the same token to it; the first: %s",
-                len(unknown),
-                len(texts),
-                self,
-                _short(str(self.tokenizer.decode(texts[unknown[0]].tokens))),
+                "%s contain words that %s does not know, all the same token to it; the first: %s", some, self, first
             )
 
     def readable(self, prompts: Sequence[str], responses: Sequence[str]) -> NDArray[np.bool_]:
@@ -177,9 +175,8 @@ class RewardModel:
             whole = self.reader.continuation(text.tokens[: text.start], text.tokens[text.start : i + 1])
             if i + 1 < text.end and whole.endswith("\ufffd"):
                 whole = before  # part of a character: shown with the token that completes it
-            shown.append(
-                whole[len(before) :] if whole.startswith(before) else self.reader.decode(text.tokens[i : i + 1])
-            )
+            continues = whole.startswith(before)
+            shown.append(whole[len(before) :] if continues else self.reader.decode(text.tokens[i : i + 1]))
             before = whole
         return list(zip(shown, added, strict=True))
 
@@ -192,7 +189,7 @@ class RewardModel:
         if len(raw) < 2 or not np.isfinite(raw).all() or raw.std() <= 1e-6 * max(abs(raw.mean()), 1e-3):
             raise RewardFunctionError(
                 f"the raw scores of {len(raw)} texts, {raw[:3]}…, differ too little to set a scale: train the reward "
-                "model longer, or give texts that differ"
+                "model longer, or give other texts"
             )
         self.config = replace(self.config, normalised=True, shift=float(raw.mean()), scale=float(raw.std()))
         self.name = None  # the saved reward model has another scale

@@ -29,6 +29,7 @@ from .losses import centring, logistic, plackett_luce, regression
 
 BETAS = (0.9, 0.99)  # of Adam; a shorter memory would normalise away the size of a rare token's gradient
 FAST = 50.0  # learning rate of offset and line relative to the head: single numbers, which start far from their optimum
+SAME = ("batch_size", "warmup", "weight_decay", "max_grad_norm", "seed", "checkpoints", "bf16")  # of FitConfig
 OVERFLOWS = ("error", "drop")
 LINES = ("linear", "learned")
 
@@ -135,21 +136,11 @@ def train(
         learned.cache_features()
     steps = max(round(config.epochs * math.ceil(len(learned.sizes) / config.batch_size)), 1)
     rate = default_rate(reward_model.network) if config.learning_rate is None else config.learning_rate
+    same = {name: getattr(config, name) for name in SAME}
     metrics = fit(
         learner,
         learned,
-        FitConfig(
-            steps=steps,
-            batch_size=config.batch_size,
-            learning_rate=rate,
-            warmup=config.warmup,
-            betas=BETAS,
-            weight_decay=config.weight_decay,
-            max_grad_norm=config.max_grad_norm,
-            seed=config.seed,
-            checkpoints=config.checkpoints,
-            bf16=config.bf16,
-        ),
+        FitConfig(steps=steps, learning_rate=rate, betas=BETAS, **same),
         heldout=watched if watched is not None and len(watched.sizes) else None,
         run=run,
         resume=resume,
@@ -158,14 +149,8 @@ def train(
         about=dataclasses.asdict(config),
         show=show,
     )
-    reward_model.config = dataclasses.replace(
-        reward_model.config,
-        lapse=config.lapse,
-        offset=float(learner.offset.detach()),
-        normalised=False,
-        shift=0.0,
-        scale=1.0,
-    )
+    raw = dataclasses.replace(reward_model.config, normalised=False, shift=0.0, scale=1.0)
+    reward_model.config = dataclasses.replace(raw, lapse=config.lapse, offset=float(learner.offset.detach()))
     return Trained(reward_model, metrics, learned.dropped)
 
 
@@ -236,18 +221,13 @@ class JudgementDataset:
             raise ValueError(
                 f"there are {n} judgements{dropped}, fewer than a batch of {size}: collect more, or lower batch_size"
             )
-        labels = [one for one in self.judgements if isinstance(one, Labelled)]
-        if labels and len({one.good for one in labels}) == 1:
-            word = "good" if labels[0].good else "bad"
-            raise ValueError(
-                f"all {len(labels)} labels are {word!r}: a reward model learns from good and bad; add some of the "
-                "other, or leave the labels out"
-            )
+        labels = [one.good for one in self.judgements if isinstance(one, Labelled)]
+        if len(set(labels)) == 1:
+            word = "good" if labels[0] else "bad"
+            raise ValueError(f"all {len(labels)} labels are {word!r}: add some of the other, or leave the labels out")
         ratings = [one for one in self.judgements if isinstance(one, Rated)]
-        if ratings and len({_on_unit(one) for one in ratings}) == 1:
-            raise ValueError(
-                f"all {len(ratings)} ratings are {ratings[0].rating}: a reward model learns from different ratings"
-            )
+        if len({_on_unit(one) for one in ratings}) == 1:
+            raise ValueError(f"all {len(ratings)} ratings are {ratings[0].rating}: add others, or leave them out")
 
     @torch.no_grad()
     def cache_features(self) -> None:
@@ -263,7 +243,7 @@ class JudgementDataset:
         """The summed loss of some judgements, and their number."""
         scores = self._scores(which)
         at = np.cumsum([0, *(len(self.groups[i]) for i in which)])
-        kinds: dict[Any, list[int]] = {}
+        kinds: dict[Any, list[int]] = {}  # by loss and number of responses
         for n, i in enumerate(which):
             one = self.judgements[i]
             kinds.setdefault(len(one.responses) if isinstance(one, Ranked) else type(one), []).append(n)

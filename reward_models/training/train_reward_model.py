@@ -95,16 +95,15 @@ def train_reward_model(
     places = _places(folder, members)
     if not resume and any(place and ((place / MODEL_FOLDER).exists() or Run(place).steps()) for place in places):
         raise FileExistsError(f"run={str(run)!r} already holds a run: pass resume=True, or name another folder")
-    trained: list[RewardModel] = []  # without a run folder
+    trained: list[RewardModel] = []  # by this call
     texts: Texts | None = None
-    new = 0
     for i, place in enumerate(places):
         if place and (place / MODEL_FOLDER).is_dir():
             continue
         seed = config.seed + i
         member = RewardModel.new(model, head, reads=reads, seed=seed, device=device)
         with _threads(threads, member):
-            if not new:
+            if not trained:
                 prompts = [judgement.prompt for judgement in judgements]
                 texts = _reference_texts(reference, model, member, prompts, max_new_tokens, config.seed, device)
             result = train(
@@ -117,22 +116,11 @@ def train_reward_model(
                 title="reward model" if members == 1 else f"reward model {i + 1} of {members}",
                 show=show,
             )
-            if result.dropped and not new:
+            if result.dropped and not trained:
                 log.warning("left out %d judgements with more tokens than %s has positions", result.dropped, model)
             _normalise(member, texts)
-        new += 1
-        if place:
-            member.save(place / MODEL_FOLDER)
-        else:
-            trained.append(member)
-    reward_model: RewardModel | Ensemble
-    if folder is None:
-        reward_model = trained[0] if members == 1 else Ensemble(trained, combine)
-    else:
-        if members > 1 and not (folder / MODEL_FOLDER).is_dir():
-            saved = [RewardModel.load(place / MODEL_FOLDER, device=device) for place in places if place]
-            Ensemble(saved, combine).save(folder / MODEL_FOLDER)
-        reward_model = load_reward_model(folder / MODEL_FOLDER, device)
+        trained.append(member.save(place / MODEL_FOLDER) if place else member)
+    reward_model = _combined(trained, folder, places, combine, device)
     first: Any = reward_model.models[0] if isinstance(reward_model, Ensemble) else reward_model
     if config.overflow == "drop":
         heldout = readable(first, heldout)
@@ -141,22 +129,32 @@ def train_reward_model(
     with _threads(threads, first):
         evaluation = evaluate(reward_model, heldout)
     if folder is not None:
-        scale = "raw, in log-odds"
-        if first.normalised:
-            scale = f"0 is the mean of the texts of {_name(reference or model)}, 1 a standard deviation above"
+        source = f"0 is the mean of the texts of {_name(reference or model)}, 1 a standard deviation above"
         about = {
             "Model": f"{_name(model)}, head: {first.config.head}, reads: {first.config.reads}",
+            "Members": f"{members}, combined: {combine}" if members > 1 else "1",
             "Trained on": described(judgements),
             "Evaluated on": f"{described(heldout)}, held out",
             "Training": f"{config.epochs:g} epochs, {config.batch_size} judgements per step, seed {config.seed}",
-            "Score": scale,
-            **({"Members": f"{members}, combined: {combine}"} if members > 1 else {}),
+            "Score": source if first.normalised else "raw, in log-odds",
             **(facts or {}),
         }
         explain = reward_model.explain if isinstance(reward_model, RewardModel) else None
         title = f"The reward model {folder.name}"
         write_report(folder, evaluation, title=title, facts=about, curves=_curves(folder, members), explain=explain)
     return TrainedRewardModel(reward_model, evaluation)
+
+
+def _combined(
+    trained: list[RewardModel], folder: Path | None, places: list[Path | None], combine: str, device: str
+) -> RewardModel | Ensemble:
+    """The reward model or ensemble, saved and loaded by its name where there is a folder."""
+    if folder is None:
+        return trained[0] if len(places) == 1 else Ensemble(trained, combine)
+    if len(places) > 1 and not (folder / MODEL_FOLDER).is_dir():
+        saved = [RewardModel.load(place / MODEL_FOLDER, device=device) for place in places if place]
+        Ensemble(saved, combine).save(folder / MODEL_FOLDER)
+    return load_reward_model(folder / MODEL_FOLDER, device)
 
 
 def _places(folder: Path | None, members: int) -> list[Path | None]:

@@ -55,9 +55,7 @@ def score(argv: Sequence[str]) -> None:
     options = parse(Options, argv, "reward score")
     one = options.prompt is not None and options.response is not None
     if one == (options.file is not None) or (options.prompt is None) != (options.response is None):
-        raise UserError(
-            "score takes either a FILE of texts (- for standard input), or --prompt TEXT and --response TEXT"
-        )
+        raise UserError("score takes either a FILE of texts (- for standard input), or --prompt and --response")
     if one:
         if options.out is not None:
             raise UserError("--out is for the rows of a FILE: leave it out")
@@ -112,26 +110,17 @@ def _response(row: Row) -> Any:
 def _score_one(reward_model: Any, prompt: str, response: str) -> None:
     (found,) = _scores(reward_model, [prompt], [response])
     key_values([("Score", f"{found:+.3f}")])
-    explain = getattr(reward_model, "explain", None)
-    tokens = explain(prompt, response) if explain is not None else []
+    tokens = reward_model.explain(prompt, response) if hasattr(reward_model, "explain") else []
     if not tokens:
         return
     largest = max(abs(value) for _, value in tokens) or 1.0
     line()
-    console.print(
-        Text(prompt, style="dim") + Text.assemble(*(_coloured(token, value, largest) for token, value in tokens))
-    )
-    ordered = sorted(tokens, key=lambda token: token[1])
-    raised = [token for token in ordered[::-1] if token[1] > 0][:SHOWN]
-    lowered = [token for token in ordered if token[1] < 0][:SHOWN]
+    console.print(Text.assemble((prompt, "dim"), *(_coloured(token, value, largest) for token, value in tokens)))
     line()
-    key_values(
-        [
-            (name, ", ".join(f"{token.strip()} {value:+.2f}" for token, value in some))
-            for name, some in (("Raised by", raised), ("Lowered by", lowered))
-            if some
-        ]
-    )
+    for name, sign in (("Raised by", 1), ("Lowered by", -1)):
+        some = sorted((token for token in tokens if sign * token[1] > 0), key=lambda token: -sign * token[1])[:SHOWN]
+        if some:
+            key_values([(name, ", ".join(f"{token.strip()} {value:+.2f}" for token, value in some))])
 
 
 def _coloured(token: str, value: float, largest: float) -> tuple[str, str]:

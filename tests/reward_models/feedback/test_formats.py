@@ -227,9 +227,12 @@ BAD: dict[str, tuple[str, str]] = {
     "margin": ('{"prompt": "p", "chosen": "a", "rejected": "b", "margin": "2"}', "margin is '2'"),
     "chat messages": (
         json.dumps({"prompt": MESSAGES, "chosen": MESSAGES, "rejected": MESSAGES}),
-        r'"chosen" is \[.*: expected a string; turn chat messages into one with the model\'s chat template',
+        r'"chosen" is \[.*: expected a string; turn chat messages into one with',
     ),
-    "chat prompt": (json.dumps({"prompt": MESSAGES, "completion": "a", "label": 1}), '"prompt" is .* chat template'),
+    "chat prompt": (
+        json.dumps({"prompt": MESSAGES, "completion": "a", "label": 1}),
+        '"prompt" is .*apply_chat_template',
+    ),
     "number": ('{"prompt": 3, "completion": "a", "label": 1}', '"prompt" is 3: expected a string$'),
     "label": (
         '{"prompt": "p", "completion": "a", "label": "good"}',
