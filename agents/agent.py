@@ -26,9 +26,10 @@ from .settings.seeding import Randomness, Stream, derive_seed, draw_seed
 from .settings.signature import show_hyperparameters
 from .training.episode_statistics import EpisodeStatistics
 from .training.learner import Callback, Metrics
-from .training.loop import resume, train
+from .training.loop import train
 from .training.optimizer import FlatAdam, load_own_tensors, own_tensors
 from .training.plan import Plan
+from .training.resume import resume
 from .training.saving import load, save
 
 A = TypeVar("A", bound="Agent")

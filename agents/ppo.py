@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .environment.vectorize import EnvLike
 from .experience.rollout import Minibatch, Rollout
-from .on_policy import OnPolicyAgent, OnPolicyConfig
+from .on_policy_agent import OnPolicyAgent, OnPolicyConfig
 from .settings.config import Config, Schedule, scheduled
 from .settings.keywords import PPOKeywords
 from .training.diagnostics import UpdateRecord

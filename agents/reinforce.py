@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from .environment.vectorize import EnvLike
 from .experience.returns import lambda_returns
 from .experience.rollout import Rollout
-from .on_policy import OnPolicyAgent, OnPolicyConfig
+from .on_policy_agent import OnPolicyAgent, OnPolicyConfig
 from .settings.config import Config
 from .settings.keywords import REINFORCEKeywords
 from .training.diagnostics import UpdateRecord

@@ -22,9 +22,9 @@ import torch.nn.functional as F
 
 from textrlhf.envs.text.tasks import make_task
 from textrlhf.language import load
+from textrlhf.language.generation import generate
 from textrlhf.language.logprobs import by_length, read_layers
 from textrlhf.language.memory import padded
-from textrlhf.language.writing import generate
 from textrlhf.records.folder import write_file
 from textrlhf.reward_models import RewardModel
 

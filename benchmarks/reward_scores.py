@@ -33,7 +33,7 @@ import torch
 import textrlhf
 from textrlhf.envs.text.tasks import make_task
 from textrlhf.language import load
-from textrlhf.pipeline.simulated import gold, simulated_rankings, write
+from textrlhf.pipeline.simulated_preferences import gold, simulated_rankings, write
 from textrlhf.records import plots
 from textrlhf.records.folder import write_file
 from textrlhf.reward_models import Ensemble, RewardModel, TrainConfig, distill, evaluate, pretrain_on_halves, train

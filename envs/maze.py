@@ -12,7 +12,7 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from ..records.checks import count, finite, one_of
-from .mazes import Maze, Picture, carve
+from .maze_layouts import Maze, Picture, carve
 
 _MIN_PIXELS = 36  # the minimum for Stable-Baselines3's convolutions
 _FRAME_PIXELS = 512

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from .causal_lm import LanguageError as LanguageError
     from .causal_lm import load as load
     from .families import make_memory as make_memory
+    from .generation import generate as generate
     from .logprobs import Choices as Choices
     from .logprobs import choice_logprobs as choice_logprobs
     from .logprobs import token_logprobs as token_logprobs
     from .memory import TokenMemory as TokenMemory
     from .sampling import sample as sample
-    from .writing import generate as generate
 
 _MODULES = {
     "CausalLM": "causal_lm",
@@ -26,7 +26,7 @@ _MODULES = {
     "LanguageError": "causal_lm",
     "TokenMemory": "memory",
     "choice_logprobs": "logprobs",
-    "generate": "writing",
+    "generate": "generation",
     "load": "causal_lm",
     "make_memory": "families",
     "sample": "sampling",

@@ -18,8 +18,8 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from .causal_lm import CausalLM
+from .device_copies import PackedUpload
 from .memory import Ints, TokenMemory, padded
-from .transfer import PackedUpload
 
 SLACK = 32  # unused columns are removed this many at a time
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from .causal_lm import CausalLM
-from .transfer import PackedUpload
+from .device_copies import PackedUpload
 
 Ints = NDArray[np.int64]
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from .causal_lm import CausalLM
+from .device_copies import PackedUpload
 from .hf import uses_sdpa
 from .memory import Ints, TokenMemory, padded
-from .transfer import PackedUpload
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -30,7 +30,7 @@ from ..records.run import Run
 from ..reward_models import Ensemble, RewardModel, TrainConfig, distill, evaluate, train
 from ..reward_models.text.config import MODEL_FOLDER
 from ..reward_models.text.folder import ASSETS as REWARD_MODEL_ASSETS
-from .simulated import simulated_rankings, write
+from .simulated_preferences import simulated_rankings, write
 
 COMPARISONS, ERROR_RATE, TESTED = 4000, 0.1, 2000  # pairs to train on, share of them that is wrong, pairs to test on
 TEACHERS, TEXTS = 4, 4  # reward models that are distilled into one, and texts per prompt for that

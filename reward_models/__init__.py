@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .text.reward_model import RewardModel
     from .training.distill import distill
     from .training.pretrain import pretrain_on_halves
-    from .training.train import TrainConfig, train
     from .training.train_reward_model import train_reward_model
+    from .training.trainer import TrainConfig, train
 
 _MODULES = {
     "best_of_n": ("best_of", "best_of_kl", "expected_best"),
@@ -33,7 +33,7 @@ _MODULES = {
     "text.reward_model": ("RewardModel",),
     "training.distill": ("distill",),
     "training.pretrain": ("pretrain_on_halves",),
-    "training.train": ("TrainConfig", "train"),
+    "training.trainer": ("TrainConfig", "train"),
     "training.train_reward_model": ("train_reward_model",),
 }
 __all__ = [

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...language import CausalLM
+from ...language.device_copies import PackedUpload
 from ...language.logprobs import at_once, logprobs_and_entropy, read_layers
 from ...language.sampling import draw
-from ...language.transfer import PackedUpload
 from ..environment.masks import Mask
 from ..environment.spaces import Leaves
 from ..experience.rollout import Minibatch

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ...language.device_copies import to_host
 from ...language.sampling import check_drawn
-from ...language.transfer import to_host
 from ..environment.masks import Mask
 from ..environment.spaces import Array, Leaves
 from ..experience.rollout import Minibatch, ObservationLog

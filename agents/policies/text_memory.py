@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...language import CausalLM, make_memory
+from ...language.device_copies import PackedUpload
 from ...language.growing_texts import copy_new_tokens, growing_lengths, is_new_text
 from ...language.logprobs import by_length, read_layers, read_whole
 from ...language.memory import padded
-from ...language.transfer import PackedUpload
 from ..environment.spaces import Leaves
 from ..experience.rollout import Segments, steps_of
 

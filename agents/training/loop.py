@@ -1,22 +1,18 @@
-"""The training loop around an agent: update, call back, log, cut, save; and resuming it."""
+"""The training loop around an agent: update, call back, log, cut, save."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Sequence
-from typing import Any
 
-from ...records.checkpoint import CheckpointError
 from ...records.curves import draw_curves
 from ...records.progress import ProgressBar, Stopwatch, rounded, shares_text
 from ...records.run import Run
-from ..environment.vectorize import EnvLike
 from .learner import Callback, Learner, Metrics
 from .plan import ROWS, Plan
 from .samples import Samples
-from .saving import checkpoint_state, restore
+from .saving import checkpoint_state
 
 
 def train(
@@ -66,31 +62,6 @@ def train(
             watch.lap("other")
         for callback in callbacks:
             callback.on_end(agent)
-
-
-def resume(
-    cls: Any,
-    run: str | os.PathLike[str],
-    env: EnvLike | None,
-    callbacks: Callback | Sequence[Callback],
-    progress: bool,
-) -> Any:
-    """Load a run's last checkpoint into an agent of class `cls`, and finish the run's plan."""
-    callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
-    folder = Run(run)
-    checkpoint = folder.last_checkpoint()
-    agent: Learner = restore(cls, checkpoint, env)
-    if agent.plan is None or "callbacks" not in checkpoint.state:
-        raise CheckpointError(f"{checkpoint.path} cannot be resumed from, only loaded: load it and call learn()")
-    saved = list(checkpoint.state["callbacks"])
-    for callback in callbacks:  # each takes the first state that one of its class has saved; a new one starts afresh
-        mine = next((entry for entry in saved if entry[0] == type(callback).__name__), None)
-        if mine:
-            saved.remove(mine)
-            callback.load_state_dict(mine[1])
-    agent.cut(checkpoint.state["env_state"])
-    train(agent, agent.plan, callbacks, folder, progress)
-    return agent
 
 
 def _note(metrics: Metrics, speed: float) -> str:

@@ -19,11 +19,11 @@ from ...language import CausalLM, load
 from ...language.causal_lm import pick_device
 from ...records.checks import finite
 from ...records.jsonl import shortened
+from .action_masks import ANY, Rules
 from .kl_penalty import KL_PENALTIES, Step
 from .options import Feedback, TextOptions
 from .prompt_order import PromptOrder
 from .prompts import load_split
-from .rules import ANY, Rules
 from .scoring import Scorer
 from .task import Prompt
 from .tasks import make_task

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...language import CausalLM, TokenMemory, make_memory, token_logprobs
+from ...language.device_copies import PackedUpload
 from ...language.logprobs import Allowed, Choices, choice_logprobs
-from ...language.transfer import PackedUpload
-from .rules import Rules
+from .action_masks import Rules
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...language.codec import Codec
+from ...language.tokenization import Codec
 from .packing import Text
 
 if TYPE_CHECKING:

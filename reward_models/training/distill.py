@@ -15,7 +15,7 @@ import numpy as np
 from ..feedback import Rated
 from ..reward_function import Scores, call_reward
 from ..text.reward_model import RewardModel
-from .train import TrainConfig, TrainOptions, train
+from .trainer import TrainConfig, TrainOptions, train
 
 
 class Teacher(Protocol):

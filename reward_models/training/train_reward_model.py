@@ -30,8 +30,8 @@ from ..loading import load_reward_model
 from ..reward_function import RewardFunctionError
 from ..text.config import MODEL_FOLDER
 from ..text.reward_model import RewardModel
-from .reference import Model, Texts, find_reference, reference_texts
-from .train import TrainConfig, readable, train
+from .score_scale import Model, Texts, find_reference, reference_texts
+from .trainer import TrainConfig, readable, train
 
 SMALL = 20_000_000  # weights of a trunk below which several threads are slower than one
 log = logging.getLogger("textrlhf")

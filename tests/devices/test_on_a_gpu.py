@@ -24,10 +24,10 @@ from textrlhf.envs.text.scoring import Scorer
 from textrlhf.language import CausalLM, load, make_memory
 from textrlhf.language.causal_lm import pick_device
 from textrlhf.language.fit import FitConfig, NextTokens, fit
+from textrlhf.language.generation import generate
 from textrlhf.language.logprobs import Choices, choice_logprobs, logprobs_and_entropy, read_whole
 from textrlhf.language.sampling import sample
 from textrlhf.language.slot_cache import SlotCache
-from textrlhf.language.writing import generate
 from textrlhf.records.progress import Stopwatch
 from textrlhf.reward_models import Labelled, Ranked, Rated, RewardModel, TrainConfig, train
 from tiny_envs import Counting, text_env

@@ -15,8 +15,8 @@ from text_learner import ENVS, learner
 from textrlhf.agents import PPO
 from textrlhf.agents.policies import LanguageModelPolicy
 from textrlhf.language import CausalLM
-from textrlhf.language.transfer import PackedUpload, to_host
-from textrlhf.language.writing import generate
+from textrlhf.language.device_copies import PackedUpload, to_host
+from textrlhf.language.generation import generate
 from textrlhf.records.progress import Stopwatch
 from tiny_envs import text_env
 from tiny_models import V, tiny_model, word_tokenizer

@@ -7,7 +7,7 @@ from pathlib import Path
 from textrlhf.envs.text.tasks import make_task
 from textrlhf.language import load
 from textrlhf.pipeline.commands.main import main
-from textrlhf.pipeline.simulated import simulated_rankings
+from textrlhf.pipeline.simulated_preferences import simulated_rankings
 from textrlhf.reward_models import write_judgements
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

@@ -18,7 +18,7 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from textrlhf.envs.maze import MazeEnv
-from textrlhf.envs.mazes import AGENT_COLOUR, DOWN, EXIT_COLOUR, FLOOR_COLOUR, LEFT, RIGHT, UP, Maze
+from textrlhf.envs.maze_layouts import AGENT_COLOUR, DOWN, EXIT_COLOUR, FLOOR_COLOUR, LEFT, RIGHT, UP, Maze
 
 KINDS: list[dict[str, Any]] = [
     {},

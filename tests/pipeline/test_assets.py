@@ -14,7 +14,7 @@ from textrlhf.language import generate, load
 from textrlhf.language.causal_lm import ASSETS, shipped
 from textrlhf.language.fit import FitConfig, NextTokens, mean_loss
 from textrlhf.pipeline import assets
-from textrlhf.pipeline.simulated import gold, simulated_rankings, write
+from textrlhf.pipeline.simulated_preferences import gold, simulated_rankings, write
 from textrlhf.reward_models import evaluate, load_reward_model
 from textrlhf.reward_models.evaluation.metrics import pearson
 from textrlhf.reward_models.text.folder import ASSETS as REWARD_MODEL_ASSETS

@@ -8,7 +8,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 from textrlhf.language import load
-from textrlhf.language.codec import Codec
+from textrlhf.language.tokenization import Codec
 from textrlhf.language.word_tokenizer import word_tokenizer
 from tiny_models import word_tokenizer as split_words
 

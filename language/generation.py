@@ -10,10 +10,10 @@ import torch
 
 from ..records.checks import count
 from .causal_lm import CausalLM
+from .device_copies import PackedUpload, to_host
 from .families import make_memory
 from .memory import Ints
 from .sampling import check_drawn, check_sampling, draw
-from .transfer import PackedUpload, to_host
 
 
 @dataclass

@@ -16,7 +16,7 @@ from textrlhf.language import CausalLM
 from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.metrics import read_metrics
 from textrlhf.reward_models import Labelled, Ranked, Rated, RewardModel, TrainConfig, train
-from textrlhf.reward_models.training.train import JudgementDataset, Learner, default_rate
+from textrlhf.reward_models.training.trainer import JudgementDataset, Learner, default_rate
 from tiny_models import V, tiny_model, word_tokenizer
 
 QUICK = TrainConfig(epochs=6, batch_size=16, dropout=0.1)

@@ -7,7 +7,7 @@ import pytest
 from textrlhf.language import CausalLM
 from textrlhf.reward_models import RewardModel
 from textrlhf.reward_models.training import reference
-from textrlhf.reward_models.training.reference import find_reference, reference_texts
+from textrlhf.reward_models.training.score_scale import find_reference, reference_texts
 from tiny_models import tiny_lm, tiny_model, word_tokenizer
 
 LONG = " ".join(["a9"] * 120)
