@@ -15,7 +15,7 @@ from textrlhf.language.causal_lm import ASSETS, shipped
 from textrlhf.language.fit import FitConfig, NextTokens, mean_loss
 from textrlhf.pipeline import assets
 from textrlhf.pipeline.simulated_preferences import gold, simulated_rankings, write
-from textrlhf.reward_models import evaluate, load_reward_model
+from textrlhf.reward_models import SimulatedAnnotator, evaluate, load_reward_model
 from textrlhf.reward_models.evaluation.metrics import pearson
 from textrlhf.reward_models.text.folder import ASSETS as REWARD_MODEL_ASSETS
 from textrlhf.reward_models.text.folder import shipped_reward_models
@@ -58,7 +58,9 @@ def test_reward_model_agrees_with_gold():
     """In 87 of 100 unseen pairs, and calibrated for annotators who err one time in ten."""
     task, lm, reward_model = make_task("reviews", False), load("reviews"), load_reward_model("reviews")
     prompts = [prompt.text for prompt in task.prompts("heldout")]
-    clean, noisy = (simulated_rankings(task, lm, prompts, 800, error_rate=rate, seed=11) for rate in (0.0, 0.1))
+    clean = simulated_rankings(task, lm, prompts, 800, seed=11)
+    annotator = SimulatedAnnotator(lambda prompts, responses: gold(task, prompts, responses), error_rate=0.1, seed=11)
+    noisy = annotator.rank([pair.prompt for pair in clean], [pair.responses for pair in clean])
     assert evaluate(reward_model, clean).numbers()["accuracy"] >= 0.865
     assert evaluate(reward_model, noisy).numbers()["ece"] <= 0.06
     texts = [(pair.prompt, text) for pair in clean for text in pair.responses]

@@ -21,7 +21,7 @@ from textrlhf.pipeline.runs.request import save_request
 from textrlhf.pipeline.runs.reward_run import COMMAND, digest, read_data
 from textrlhf.records.metrics import read_metrics
 from textrlhf.reward_models import RewardModel, TrainConfig, load_reward_model
-from textrlhf.reward_models.training import reference
+from textrlhf.reward_models.training import score_scale
 from textrlhf.reward_models.training import train_reward_model as training
 
 GOOD, BAD = " wonderful.", " dull."
@@ -47,7 +47,7 @@ def quick_report(folder: Path, evaluation: object, **options: object) -> None:
 @pytest.fixture(autouse=True, scope="module")
 def few_samples() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reference, "SAMPLES", 48)
+        patch.setattr(score_scale, "SAMPLES", 48)
         yield
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from textrlhf.language import CausalLM
 from textrlhf.reward_models import RewardModel
-from textrlhf.reward_models.training import reference
+from textrlhf.reward_models.training import score_scale
 from textrlhf.reward_models.training.score_scale import find_reference, reference_texts
 from tiny_models import tiny_lm, tiny_model, word_tokenizer
 
@@ -15,7 +15,7 @@ LONG = " ".join(["a9"] * 120)
 
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch):
-    monkeypatch.setattr(reference, "SAMPLES", 48)
+    monkeypatch.setattr(score_scale, "SAMPLES", 48)
 
 
 @pytest.fixture

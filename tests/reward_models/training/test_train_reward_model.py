@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel
 from textrlhf.records import run as run_module
 from textrlhf.records.metrics import read_metrics
 from textrlhf.reward_models import Ensemble, Ranked, RewardModel, TrainConfig, load_reward_model, train_reward_model
-from textrlhf.reward_models.training import reference
+from textrlhf.reward_models.training import score_scale
 from textrlhf.reward_models.training import train_reward_model as module
 from tiny_models import V, tiny_lm, word_tokenizer
 
@@ -26,7 +26,7 @@ GOOD_BAD = (["a3"] * 2, [" a5", " a7"])
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Few samples, and a report without charts."""
-    monkeypatch.setattr(reference, "SAMPLES", 48)
+    monkeypatch.setattr(score_scale, "SAMPLES", 48)
     monkeypatch.setattr(module, "write_report", quick_report)
 
 
@@ -52,7 +52,7 @@ def test_in_memory(tmp_path, monkeypatch):
 
 def test_scores_of_the_reference_are_normalised():
     reward_model = train().reward_model
-    texts = reference.reference_texts(tiny_lm(), reward_model, [pair.prompt for pair in PAIRS], 8, CONFIG.seed)
+    texts = score_scale.reference_texts(tiny_lm(), reward_model, [pair.prompt for pair in PAIRS], 8, CONFIG.seed)
     scores = reward_model(*texts)
     assert (scores.mean(), scores.std()) == (pytest.approx(0, abs=1e-5), pytest.approx(1, abs=1e-5))
 
@@ -114,7 +114,7 @@ def whole(tmp_path_factory):
     """A run of two members without interruption."""
     run = tmp_path_factory.mktemp("whole") / "two"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reference, "SAMPLES", 48)
+        patch.setattr(score_scale, "SAMPLES", 48)
         patch.setattr(module, "write_report", quick_report)
         patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # saved in tokenizer_config.json
         train(run, members=2)
