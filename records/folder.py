@@ -1,7 +1,7 @@
-"""Folders and files that are either there whole or not at all.
+"""Atomic writes of folders and files.
 
-A writer fills a temporary sibling, syncs it, and renames it into place. A reader that finds a folder missing
-whose predecessor was set aside (the writer died between two renames) takes the predecessor back.
+A writer fills a temporary sibling, syncs it, and renames it into place. If it is killed between the two renames that
+replace a folder, `recovered` restores the old one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield an empty folder to fill; when the block ends without an error it becomes `path`."""
+    """Yield an empty folder to fill; it becomes `path` when the block ends without an error."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.draft")
@@ -38,18 +38,23 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def check_replaceable(path: str | os.PathLike[str], mark: str) -> None:
-    """Refuse to write a folder over one that is no such thing (it has no file `mark`) or holds more: a run, say."""
+def check_replaceable(path: str | os.PathLike[str], mark: str, others: str = "*") -> None:
+    """FileExistsError unless `path` is missing, empty, or has the file `mark` and else only files named like `others`.
+
+    So a checkpoint or a model replaces only its like, never a run or other files of the user.
+    """
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file: name a folder")
-    names = sorted(folder.iterdir()) if folder.is_dir() else []
-    if names and not ((folder / mark).is_file() and all(inside.is_file() for inside in names)):
-        raise FileExistsError(f"{folder} holds {names[0].name} and more: name a new folder, or one inside it")
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    foreign = [file for file in inside if not (file.is_file() and (file.name == mark or file.match(others)))]
+    if inside and (foreign or not (folder / mark).is_file()):
+        name = (foreign or inside)[0].name
+        raise FileExistsError(f"{folder} exists and contains {name}: name a new folder, for example one inside it")
 
 
 def recovered(path: str | os.PathLike[str]) -> Path:
-    """Return `path`, first restoring what a killed writer had set aside."""
+    """Return `path`, after restoring the old folder if a writer was killed while replacing it."""
     target = Path(path)
     aside = _aside(target)
     if not target.exists() and aside.exists():
@@ -58,7 +63,7 @@ def recovered(path: str | os.PathLike[str]) -> Path:
 
 
 def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part."""
+    """Write a file atomically: a reader sees the old or the new content."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.draft")

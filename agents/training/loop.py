@@ -1,4 +1,4 @@
-"""The training loop around an agent: update, call back, log, cut, save; and resuming it."""
+"""The training loop: update, call callbacks, log, save; and resuming it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .saving import checkpoint_state, restore
 def train(
     agent: Learner, plan: Plan, callbacks: Callback | Sequence[Callback], run: Run | None, progress: bool
 ) -> None:
-    """Train until the plan is done or a callback stops it; the agent's episodes have just been cut."""
+    """Train until the end of the plan or until a callback returns False; call `agent.cut` before."""
     callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
     watch = Stopwatch()
     with contextlib.ExitStack() as stack:
@@ -45,11 +45,13 @@ def train(
             metrics = agent.advance(plan.remaining(before), watch)
             now = agent.num_timesteps
             metrics |= agent.episodes.metrics()
-            usual = len(metrics)
-            answers = [callback.on_update(agent, metrics) for callback in callbacks]  # every one is called
-            going = all(answers) and now < plan.end
+            going, notable = now < plan.end, False
+            for callback in callbacks:  # all are called, even if one stops training
+                known = len(metrics)
+                going &= bool(callback.on_update(agent, metrics))
+                notable |= len(metrics) > known and not callback.metrics_every_update
             speed = (now - first) / (time.perf_counter() - started)
-            if plan.crosses(plan.length // ROWS, before, now) or len(metrics) > usual or not going:
+            if plan.crosses(plan.length // ROWS, before, now) or notable or not going:
                 bar.update(now - plan.start, _note(metrics, speed), shares_text(watch.shares()))
                 if metric_log:
                     times = {f"time/{name}": share for name, share in watch.shares().items()}
@@ -75,15 +77,17 @@ def resume(
     callbacks: Callback | Sequence[Callback],
     progress: bool,
 ) -> Any:
-    """Load a run's last checkpoint into an agent of class `cls`, and finish the run's plan."""
+    """Load a run's last checkpoint into an agent of class `cls`, and finish its training."""
     callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
     folder = Run(run)
     checkpoint = folder.last_checkpoint()
     agent: Learner = restore(cls, checkpoint, env)
     if agent.plan is None or "callbacks" not in checkpoint.state:
-        raise CheckpointError(f"{checkpoint.path} cannot be resumed from, only loaded: load it and call learn()")
+        raise CheckpointError(
+            f"{checkpoint.path} was not written by a run, so it cannot be resumed: load it and call learn()"
+        )
     saved = list(checkpoint.state["callbacks"])
-    for callback in callbacks:  # each takes the first state that one of its class has saved; a new one starts afresh
+    for callback in callbacks:  # each takes the first state saved by its class; new ones start from scratch
         mine = next((entry for entry in saved if entry[0] == type(callback).__name__), None)
         if mine:
             saved.remove(mine)

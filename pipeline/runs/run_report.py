@@ -26,7 +26,7 @@ _NAMES = {"kl": "KL", "eos": "ended by itself"}
 def learning(run: Path) -> Iterator[None]:
     """Held around learning: an interruption, or a environment or a loss gone wrong, ends it with what to do next."""
     from ...agents.environment.adapter import EnvError
-    from ...agents.training.diagnostics import DivergedError
+    from ...records.run import DivergedError
 
     try:
         with as_user_error(DivergedError, EnvError, FileExistsError):
