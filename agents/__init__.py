@@ -1,6 +1,6 @@
-"""Agents: each learns to act in any Gymnasium environment, control or text.
+"""Agents: reinforcement learning and imitation in any Gymnasium environment, control or text.
 
-Names are imported on first use, so that reading hyperparameters does not wait for torch.
+Names are imported on first use, so that reading hyperparameters does not import torch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .settings.registry import AGENTS
 
-if TYPE_CHECKING:  # for type checkers and editors; a test holds it against the registry
+if TYPE_CHECKING:  # for type checkers and editors; a test compares it with the registry
     from .agent import Agent as Agent
     from .clone import Clone as Clone
     from .clone import CloneConfig as CloneConfig
@@ -41,7 +41,7 @@ _MODULES = {
     "evaluate": "training.evaluation",
     "record": "demonstrations.recording",
 }
-if not TYPE_CHECKING:  # for type checkers the names imported above
+if not TYPE_CHECKING:  # type checkers see the names imported above
     __all__ = [*sorted(_MODULES)]  # noqa: PLE0604
 
 

@@ -1,4 +1,4 @@
-"""The base of on-policy agents: collect a rollout, estimate advantages, update, discard it."""
+"""The base class of on-policy agents: collect a rollout, estimate advantages, update, discard it."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from .policies.factory import PolicyConfig
 from .policy_agent import PolicyAgent
 from .settings.seeding import Stream, derive_seed
 from .training.collect import Collector
-from .training.diagnostics import DivergedError
 from .training.learner import Metrics
 from .training.optimizer import FlatAdam
 
 
 @dataclass(frozen=True)
 class OnPolicyConfig(PolicyConfig):
-    """What on-policy agents share."""
+    """Hyperparameters of on-policy agents."""
 
     n_steps: int = 256
-    """steps per environment between two updates"""
+    """steps per environment and rollout, so that an update uses `n_steps * n_envs` steps"""
     learning_rate: float = 3e-4
-    """Adam's step size"""
+    """learning rate of Adam"""
     gamma: float = 0.99
-    """discount factor: the effective horizon is 1 / (1 - gamma) steps"""
+    """discount factor; rewards further ahead than about 1 / (1 - gamma) steps hardly count"""
     gae_lambda: float = 0.95
-    """0 trusts the critic (low variance), 1 trusts the returns (no bias)"""
+    """bias-variance trade-off of generalized advantage estimation: 1 uses full returns, 0 one-step TD errors"""
     normalize_reward: bool = False
-    """divide rewards by the running standard deviation of the discounted return"""
+    """divide rewards by the running standard deviation of the discounted return, so that the critic's targets are
+    about 1 in any environment"""
 
     def check(self) -> None:
         """See `Config.check`."""
         super().check()
-        self.require(["n_steps"], lambda value: value >= 1, "at least 1")
-        self.require(["learning_rate"], lambda value: value > 0, "above 0")
-        self.require(["gamma", "gae_lambda"], lambda value: 0 <= value <= 1, "between 0 and 1")
+        self.bounds("n_steps", at_least=1)
+        self.bounds("learning_rate", above=0)
+        self.bounds("gamma", "gae_lambda", at_least=0, at_most=1)
 
 
 class OnPolicyAgent(PolicyAgent):
-    """Collects rollouts; a subclass says how to learn from one."""
+    """Collects rollouts; subclasses define `update`."""
 
     config: OnPolicyConfig
 
@@ -54,17 +54,17 @@ class OnPolicyAgent(PolicyAgent):
         norm = self.config.normalize_reward
         self.reward_norm = RewardNorm(self.env.n_envs, self.config.gamma) if norm else None
         fingerprint = getattr(self.env.reference_model, "fingerprint", None)
-        self._reference: str | None = fingerprint() if fingerprint else None  # frozen, so hashed only once
+        self._reference: str | None = fingerprint() if fingerprint else None  # it is frozen: one hash is enough
 
     @abstractmethod
     def update(self, rollout: Rollout, remaining: float) -> Metrics:
-        """Learn from a rollout whose advantages are estimated."""
+        """Update the networks with a rollout that has advantages."""
 
     def relabel(self, rollout: Rollout) -> None:
-        """Change a rollout's rewards before advantages are estimated, as GAIL does; by default they stay."""
+        """A hook to change a rollout's rewards before advantages are estimated, as in GAIL."""
 
     def estimate_advantages(self, rollout: Rollout) -> None:
-        """Set what policy and critic learn from: by default GAE."""
+        """Compute advantages and returns: by default GAE."""
         rollout.estimate_advantages(self.config.gamma, self.config.gae_lambda)
 
     def advance(self, remaining: float, watch: Stopwatch) -> Metrics:
@@ -75,8 +75,7 @@ class OnPolicyAgent(PolicyAgent):
         watch.lap("values")
         with self.precision():
             metrics = self.update(rollout, remaining)
-        if not self.optimizer.flat.isfinite().all():
-            raise DivergedError(f"a weight after update {self.n_updates} is not a finite number")
+        self.optimizer.check_finite(f"after update {self.n_updates}")
         self.n_updates += 1
         self.collector.memory = self.policy.after_update(self.collector.memory)
         self.policy.update_statistics(rollout.log, rollout.valid)
@@ -84,7 +83,7 @@ class OnPolicyAgent(PolicyAgent):
         return metrics
 
     def collect(self, watch: Stopwatch) -> Rollout:
-        """Take `n_steps` in every environment; the caller holds `precision`."""
+        """Take `n_steps` in every environment; call it within `precision`."""
         rollout = self.collector.collect(self.config.n_steps, self.random.actions, watch)
         self.num_timesteps += rollout.valid.size
         self.relabel(rollout)
@@ -109,9 +108,9 @@ class OnPolicyAgent(PolicyAgent):
         """See `Agent.load_state_dict`."""
         if state.get("reference_model", self._reference) != self._reference:
             raise ValueError(
-                f"the environment's reference model, {self.env.reference_model}, has other weights than the one this "
-                "agent started from: pass env=… with that model, or restore its files; to train the agent's own model "
-                "further, make a new agent in an environment whose model= is the run's model/"
+                f"the environment's reference model, {self.env.reference_model}, is not the one this agent started "
+                "from: pass env=… with that model, or restore its files; to use the trained model as a new reference, "
+                "make a new agent in an environment with model='<run>/model'"
             )
         super().load_state_dict(state)
         if self.reward_norm:

@@ -1,4 +1,4 @@
-"""The base of agents whose actor and critic are one `Policy`."""
+"""The base class of agents with a `Policy`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from .agent import Agent
 from .environment.masks import Mask, checked, require_an_action
 from .environment.play import Act
-from .environment.spaces import Array, Leaves
+from .environment.spaces import Array, Flags, Leaves
 from .policies import Memory, Policy
 from .policies.factory import PolicyConfig, make_policy_for
 from .settings.seeding import Stream, torch_generator
 
 
 class PolicyAgent(Agent):
-    """Has a `Policy`; a subclass says what it learns from."""
+    """An agent whose actor and critic are one `Policy`."""
 
     config: PolicyConfig
     policy: Policy
@@ -32,18 +31,18 @@ class PolicyAgent(Agent):
         self._predictions = torch_generator(self.seed, Stream.PREDICTIONS, self.device)
 
     def make_policy(self) -> Policy:
-        """The policy for this environment and config; override it for one of your own."""
+        """The policy for this environment and config; override it to use your own."""
         return make_policy_for(self.env, self.config)
 
     def precision(self) -> torch.autocast:
-        """Held around all that policy and reference model compute, so that both round alike."""
+        """bfloat16 autocast if configured, for policy and reference model alike."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16)
 
     def predict(
         self,
         observation: Any,
         state: Memory = None,
-        episode_start: NDArray[np.bool_] | None = None,
+        episode_start: Flags | None = None,
         deterministic: bool = False,
         action_masks: Any = None,
     ) -> tuple[Array, Memory]:
@@ -64,7 +63,7 @@ class PolicyAgent(Agent):
         return (action[0] if single else action), act.memory
 
     def value(self, observation: Any, state: Memory = None) -> Any:
-        """The critic's value of one observation (a float) or of a batch (an array)."""
+        """The critic's value of an observation (a float) or of a batch (an array)."""
         leaves, single = self._batch(observation)
         state = self.policy.initial_memory(len(leaves[0])) if state is None else state
         values = self.policy.value(leaves, state).cpu().numpy()
@@ -75,7 +74,7 @@ class PolicyAgent(Agent):
         memory = self.policy.initial_memory(n_envs)
         generator = torch_generator(seed, Stream.PLAYERS, self.device)
 
-        def act(observation: Leaves, starts: NDArray[np.bool_], masks: Mask | None) -> tuple[Array, Array]:
+        def act(observation: Leaves, starts: Flags, masks: Mask | None) -> tuple[Array, Array]:
             nonlocal memory
             chosen = self.policy.act(
                 observation, memory, starts, deterministic=deterministic, masks=masks, generator=generator

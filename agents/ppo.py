@@ -1,4 +1,4 @@
-"""Proximal policy optimisation (Schulman et al., 2017): several epochs on one rollout, the ratio clipped."""
+"""Proximal policy optimization (Schulman et al., 2017)."""
 
 from __future__ import annotations
 
@@ -24,40 +24,39 @@ class PPOConfig(OnPolicyConfig):
     """PPO's hyperparameters."""
 
     n_epochs: int = 10
-    """passes over every rollout"""
+    """number of epochs per rollout"""
     batch_size: int = 256
-    """steps a minibatch; the rollout is cut into equal ones of at most this size. A policy with memory learns
-    from whole segments, so there a minibatch has about this size, and at least the longest segment's"""
+    """steps per minibatch; the rollout is split into equal ones of at most this size. With a recurrent policy, which
+    needs whole segments of episodes, a minibatch has about this size, and at least that of the longest segment"""
     clip_range: float = 0.2
-    """ε: how far a step may move an action's probability, as a ratio"""
+    """clip the ratio of new to old probability to 1 ± this in the surrogate objective, which limits policy changes"""
     clip_range_vf: float | None = None
-    """the same for the critic's value, in units of the return; None leaves it free"""
+    """clip the change of the value function to this; depends on the scale of rewards. None: no clipping"""
     normalize_advantage: bool = True
-    """centre and scale the advantages of a minibatch"""
+    """normalize the advantages of each minibatch to mean 0 and standard deviation 1"""
     ent_coef: float = 0.0
-    """weight of the entropy bonus, against settling too soon"""
+    """coefficient of the entropy bonus, which keeps the policy exploring"""
     vf_coef: float = 0.5
-    """weight of the critic's loss"""
+    """coefficient of the value loss"""
     max_grad_norm: float = 0.5
     """clip the global gradient norm to this"""
     target_kl: float | None = None
-    """end the update once it has moved the policy by 1.5 times this; None never does"""
+    """stop the update early if the KL from the old policy exceeds 1.5 times this. None: no limit"""
     lr_schedule: Schedule = "constant"
-    """how the learning rate goes down over training"""
+    """schedule of the learning rate, which goes to 0 over training unless it is "constant" """
     clip_schedule: Schedule = "constant"
-    """how the clip range goes down over training"""
+    """schedule of `clip_range`, likewise"""
 
     def check(self) -> None:
         """See `Config.check`."""
         super().check()
-        self.require(["n_epochs", "batch_size"], lambda value: value >= 1, "at least 1")
-        self.require(["clip_range", "max_grad_norm"], lambda value: value > 0, "above 0")
-        self.require(["vf_coef"], lambda value: value >= 0, "0 or above")
-        self.require(["clip_range_vf", "target_kl"], lambda value: value is None or value > 0, "None or above 0")
+        self.bounds("n_epochs", "batch_size", at_least=1)
+        self.bounds("clip_range", "max_grad_norm", "clip_range_vf", "target_kl", above=0)
+        self.bounds("vf_coef", at_least=0)
 
 
 class PPO(OnPolicyAgent):
-    """Learns any task with discrete or continuous actions, with or without a memory."""
+    """PPO with a clipped surrogate objective, for discrete and continuous actions, recurrent policies and text."""
 
     name: ClassVar[str] = "ppo"
     config_class: ClassVar[type[Config]] = PPOConfig
@@ -75,7 +74,7 @@ class PPO(OnPolicyAgent):
         ) -> None: ...
 
     def update(self, rollout: Rollout, remaining: float) -> Metrics:
-        """Climb the clipped objective."""
+        """Maximise the clipped surrogate objective for several epochs."""
         c = self.config
         clip = scheduled(c.clip_range, c.clip_schedule, remaining)
         learning_rate = scheduled(c.learning_rate, c.lr_schedule, remaining)
@@ -84,7 +83,7 @@ class PPO(OnPolicyAgent):
             for minibatch in rollout.minibatches(c.batch_size, self.random.order, whiten=c.normalize_advantage):
                 self.optimizer.zero()
                 record.begin()
-                for batch, share in self.policy.microbatches(minibatch):  # what is too much at once; gradients add up
+                for batch, share in self.policy.microbatches(minibatch):  # gradient accumulation
                     new = self.policy.evaluate(batch)
                     log_ratio = new.log_prob - batch.log_probs
                     ratio = log_ratio.exp()

@@ -1,4 +1,4 @@
-"""REINFORCE (Williams, 1992): climb log π(a|s) in proportion to the return, less a baseline."""
+"""REINFORCE (Williams, 1992) with a baseline."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ class REINFORCEConfig(OnPolicyConfig):
     """REINFORCE's hyperparameters."""
 
     gae_lambda: float = 1.0
-    """with a critic: 1 uses full returns, less trusts the critic's values"""
+    """with `baseline="critic"`: 1 uses full returns, less bootstraps with the critic's values"""
     baseline: Literal["critic", "mean"] = "critic"
-    """subtracted from the returns: the critic's value, or the mean return of the batch. Without a critic, only steps
-    whose episode ends within the rollout are learned from: choose n_steps well above an episode's length"""
+    """what is subtracted from the returns: the critic's value, or the mean return of the rollout. "mean" uses only
+    steps whose episode ends within the rollout: choose `n_steps` well above the length of an episode"""
     normalize_advantage: bool = True
-    """scale the batch's advantages to mean 0 and standard deviation 1"""
+    """normalize the advantages of the rollout to mean 0 and standard deviation 1"""
     ent_coef: float = 0.0
-    """weight of the entropy bonus"""
+    """coefficient of the entropy bonus, which keeps the policy exploring"""
     vf_coef: float = 0.5
-    """weight of the critic's loss"""
+    """coefficient of the value loss"""
     max_grad_norm: float = 0.5
     """clip the global gradient norm to this"""
 
     def check(self) -> None:
         """See `Config.check`."""
         super().check()
-        self.require(["max_grad_norm"], lambda value: value > 0, "above 0")
-        self.require(["vf_coef"], lambda value: value >= 0, "0 or above")
+        self.bounds("max_grad_norm", above=0)
+        self.bounds("vf_coef", at_least=0)
 
 
 class REINFORCE(OnPolicyAgent):
-    """Policy gradient with one step per rollout, for discrete and continuous actions and for text."""
+    """REINFORCE: one policy-gradient step per rollout, for discrete and continuous actions and text."""
 
     name: ClassVar[str] = "reinforce"
     config_class: ClassVar[type[Config]] = REINFORCEConfig
@@ -62,10 +62,10 @@ class REINFORCE(OnPolicyAgent):
         ) -> None: ...
 
     def estimate_advantages(self, rollout: Rollout) -> None:
-        """With a critic GAE; else discounted returns less their mean, where they are known."""
+        """GAE with a critic; else discounted returns minus their mean."""
         if self.config.baseline == "critic":
             return super().estimate_advantages(rollout)
-        ends_later = rollout.ended[::-1].cumsum(0)[::-1] > 0  # (T, N) the episode's end lies in this rollout
+        ends_later = rollout.ended[::-1].cumsum(0)[::-1] > 0  # (T, N) the episode ends in this rollout
         rollout.valid = rollout.valid & ends_later
         zeros = rollout.rewards * 0
         returns = lambda_returns(rollout.rewards, zeros, rollout.terminated, rollout.ended, self.config.gamma, 1.0)
@@ -73,7 +73,7 @@ class REINFORCE(OnPolicyAgent):
         rollout.set_advantages(returns - baseline, returns)
 
     def update(self, rollout: Rollout, remaining: float) -> Metrics:
-        """One gradient step on the whole rollout."""
+        """Take one gradient step on the whole rollout."""
         c, record = self.config, UpdateRecord(self.n_updates)
         for minibatch in rollout.minibatches(rollout.valid.size, self.random.order, whiten=c.normalize_advantage):
             self.optimizer.zero()

@@ -1,10 +1,10 @@
-"""Learning from examples: the one loop that fits a model to given tokens, or anything else to given answers.
+"""Supervised training: one loop for next-token prediction and for reward models.
 
-    FitConfig   how long, how fast
-    Examples    what to learn: a number of examples, their sizes, and the loss of some of them
-    fit         batches of like length → loss → AdamW, with a progress bar, metrics, and checkpoints to resume from
+    FitConfig   hyperparameters
+    Examples    the training data: sizes of the examples, and the loss of a batch of them
+    fit         the training loop, with AdamW, a progress bar, metrics, and checkpoints to resume from
 
-Dropout stays off, so a batch's loss depends on nothing but its examples, and a resumed run ends with the same bits.
+Dropout is off, so a batch's loss depends on its examples only, and a resumed run ends with the same bits.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from torch import Tensor, nn
 
 from ..records.checkpoint import Checkpoint, CheckpointError
 from ..records.progress import ProgressBar
-from ..records.run import Run
+from ..records.run import DivergedError, Run
 from .causal_lm import CausalLM
 from .logprobs import read_whole, token_logprobs
 from .memory import Ints, padded
 
-POOL = 50  # batches that are sorted by length among themselves
-ROWS = 200  # of metrics a run writes, about
+POOL = 50  # number of batches within which examples are sorted by length
+ROWS = 200  # approximate number of rows in metrics.jsonl
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How to fit."""
+    """Hyperparameters of `fit`."""
 
-    steps: int = 1000  # batches to learn from
+    steps: int = 1000  # number of batches
     batch_size: int = 32
-    learning_rate: float = 2e-3  # at its highest; a pretrained model wants 100 times less
-    warmup: float = 0.05  # share of the steps over which it rises; then it falls along a cosine
-    final: float = 0.02  # where the cosine ends, as a share of the highest
-    weight_decay: float = 0.01  # on matrices
+    learning_rate: float = 2e-3  # after the warmup; use about 100 times less for a pretrained model
+    warmup: float = 0.05  # fraction of steps with a linear warmup; then cosine decay
+    final: float = 0.02  # learning rate at the end, as a fraction of `learning_rate`
+    weight_decay: float = 0.01  # on matrices only
     betas: tuple[float, float] = (0.9, 0.95)
     max_grad_norm: float = 1.0
     seed: int = 0
-    checkpoints: int = 10  # over the run, to resume from
-    bf16: bool = False  # autocast
+    checkpoints: int = 10  # number of checkpoints over the run
+    bf16: bool = False  # bfloat16 autocast
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size"):
@@ -68,31 +68,31 @@ class FitConfig:
 
 
 class Examples(Protocol):
-    """What is learned from."""
+    """Training data."""
 
-    sizes: NDArray[np.int64]  # of each example; those of like size share a batch
+    sizes: NDArray[np.int64]  # of the examples; those of similar size share a batch
 
     def loss(self, which: Sequence[int]) -> tuple[Tensor, int]:
-        """The summed loss of some examples, and over how many terms."""
+        """The summed loss of some examples, and its number of terms."""
 
 
 class NextTokens:
-    """Texts whose every token from `starts` on is to be predicted from those before it."""
+    """Next-token prediction on texts, for the tokens from `starts` on."""
 
     def __init__(self, lm: CausalLM, texts: Sequence[Ints], starts: Sequence[int] | None = None) -> None:
         self.lm, self.texts = lm, texts
         self.starts = [1] * len(texts) if starts is None else [max(start, 1) for start in starts]
         self.sizes = np.array([len(text) for text in texts], np.int64)
         if not len(texts):
-            raise ValueError("texts is empty: there is nothing to learn from")
+            raise ValueError("texts is empty: expected at least one text")
         for i, (text, start) in enumerate(zip(texts, self.starts, strict=True)):
             if len(text) <= start:
-                raise ValueError(f"text {i} has {len(text)} tokens and starts at {start}: nothing is left to predict")
+                raise ValueError(f"text {i} has {len(text)} tokens and starts at {start}: no token is left to predict")
             if lm.context is not None and len(text) > lm.context:
-                raise ValueError(f"text {i} has {len(text)} tokens: {lm} has {lm.context} positions")
+                raise ValueError(f"text {i} has {len(text)} tokens: {lm} accepts at most {lm.context}")
 
     def loss(self, which: Sequence[int]) -> tuple[Tensor, int]:
-        """Minus the summed log-probability of the tokens."""
+        """The summed negative log-probability of the tokens."""
         texts, device = [self.texts[i] for i in which], self.lm.device
         grid = torch.from_numpy(padded(texts)).to(device)  # (B, longest)
         ends = torch.tensor([len(text) for text in texts], device=device)
@@ -116,18 +116,26 @@ def fit(
     about: Mapping[str, Any] | None = None,
     show: bool = True,
 ) -> dict[str, float]:
-    """Fit `module` to `examples` in place; return the last losses, on `heldout` too where it is given.
+    """Train `module` on `examples` in place; return the final losses.
 
-    With a `run` folder, metrics and checkpoints are kept there, and `resume=True` goes on from the last of them.
-    `rates` says of parameters, by the beginning of their names, how many times the learning rate is theirs; 0 leaves
-    them as they are. `about` is what else the run's config.json tells; a run resumes only with the same.
+    Args:
+        module: what is trained
+        examples: the training data
+        config: hyperparameters
+        heldout: examples whose loss is reported at each checkpoint and at the end
+        run: a folder for metrics and checkpoints
+        resume: continue from the last checkpoint in `run`
+        title: title of the progress bar
+        rates: learning-rate multipliers by parameter-name prefix (the longest applies); 0 freezes parameters
+        about: further entries of the run's config.json; a run resumes only with the same ones
+        show: show a progress bar
     """
     folder = None if run is None else Run(run)
     with _flags_kept(module), contextlib.ExitStack() as open_files:
         trainer = _Trainer(module, examples, config, rates or {}, about or {})
         if resume:
             if folder is None:
-                raise ValueError("resume=True needs run=…, the folder of the run to go on with")
+                raise ValueError("resume=True needs run=…, the folder of the run to resume")
             trainer.load(folder.last_checkpoint())
         elif folder is not None:
             folder.refuse_beyond(0)
@@ -151,14 +159,14 @@ def fit(
                 log.write(step, row)
             if folder is not None and step % every == 0:
                 trainer.save(folder)
-        if heldout is not None and "heldout_loss" not in metrics:  # resumed at its end
+        if heldout is not None and "heldout_loss" not in metrics:  # resumed at the last step
             metrics["heldout_loss"] = mean_loss(heldout, config.batch_size)
     return metrics
 
 
 @contextlib.contextmanager
 def _flags_kept(module: nn.Module) -> Iterator[None]:
-    """Let a module be trained, and leave it as frozen as it was."""
+    """Restore the parameters' requires_grad flags after training."""
     before = [parameter.requires_grad for parameter in module.eval().parameters()]
     try:
         yield
@@ -170,20 +178,20 @@ def _flags_kept(module: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def mean_loss(examples: Examples, batch_size: int = 64) -> float:
-    """The loss over all examples, a term."""
+    """The mean loss over all terms of all examples."""
     order = np.argsort(examples.sizes, kind="stable")
     sums = [examples.loss(order[at : at + batch_size].tolist()) for at in range(0, len(order), batch_size)]
     return float(sum(total.double() for total, _ in sums)) / sum(count for _, count in sums)
 
 
 def _rate(name: str, rates: Mapping[str, float]) -> float:
-    """How many times the learning rate is a parameter's: as the longest fitting beginning of its name says."""
-    fitting = [beginning for beginning in rates if name.startswith(beginning)]
+    """A parameter's learning-rate multiplier: that of the longest matching prefix."""
+    fitting = [prefix for prefix in rates if name.startswith(prefix)]
     return rates[max(fitting, key=len)] if fitting else 1.0
 
 
 class _Trainer:
-    """A module, its optimiser, and how far they have come."""
+    """A module, its optimiser and its progress."""
 
     def __init__(
         self,
@@ -196,7 +204,7 @@ class _Trainer:
         self.module, self.examples, self.config = module, examples, config
         self.settings = json.loads(json.dumps({**about, **dataclasses.asdict(config)}))
         self.step = 0
-        self.tokens = 0  # read since this process began
+        self.tokens = 0  # since this process started
         self.names: dict[str, nn.Parameter] = {}
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, parameter in module.named_parameters():
@@ -216,7 +224,7 @@ class _Trainer:
         )
 
     def batches(self) -> Iterator[list[int]]:
-        """What is left: each epoch every example once, those of like size together, in an order of its own."""
+        """The remaining batches: each epoch shuffles all examples, and groups those of similar size."""
         size, sizes = self.config.batch_size, self.examples.sizes
         in_epoch = -(-len(sizes) // size)
         while self.step < self.config.steps:
@@ -230,7 +238,7 @@ class _Trainer:
                     yield batches[i].tolist()
 
     def learn(self, batch: list[int]) -> float:
-        """Take one step down the batch's mean loss."""
+        """Take one step on the batch's mean loss."""
         device = next(self.module.parameters()).device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
             total, count = self.examples.loss(batch)
@@ -249,15 +257,12 @@ class _Trainer:
         return value
 
     def _check(self, value: float, what: str, batch: list[int]) -> None:
-        """Stop before a step that would spoil the weights, and the next checkpoint."""
+        """Stop before a step that would make the weights NaN."""
         if not math.isfinite(value):
-            raise FloatingPointError(
-                f"the {what} is {value} at step {self.step} (examples {batch[:4]}…): lower learning_rate; the last "
-                "checkpoint is as it was"
-            )
+            raise DivergedError(f"the {what} is {value} at step {self.step} (examples {batch[:4]}…)")
 
     def save(self, run: Run) -> None:
-        """Write a checkpoint to resume from."""
+        """Write a checkpoint."""
         moments = {
             f"{kind}.{name}": self.optimizer.state[parameter][kind]
             for name, parameter in self.names.items()
@@ -268,16 +273,16 @@ class _Trainer:
         run.save(self.step, state, {"model": self.names, "optimizer": moments})
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint of the same run."""
+        """Restore a checkpoint of the same run."""
         state = checkpoint.state
         if state.get("fit") != self.settings or state.get("examples") != len(self.examples.sizes):
             raise CheckpointError(
                 f"{checkpoint.path} was written with other settings or examples ({state.get('fit')}, "
-                f"{state.get('examples')} examples): resume with the same, or begin in another folder"
+                f"{state.get('examples')} examples): resume with the same, or start in another folder"
             )
         tensors = checkpoint.tensors["model"]
         if {name: tensor.shape for name, tensor in tensors.items()} != {n: p.shape for n, p in self.names.items()}:
-            raise CheckpointError(f"{checkpoint.path} holds another model: resume with the one the run began with")
+            raise CheckpointError(f"{checkpoint.path} contains another model: resume with the one the run started with")
         with torch.no_grad():
             for name, parameter in self.names.items():
                 parameter.copy_(tensors[name])

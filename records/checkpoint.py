@@ -1,10 +1,8 @@
-"""The checkpoint folder: tensors as safetensors, everything else as one JSON file. Never pickle.
+"""Checkpoint folders: tensors as safetensors, everything else as one JSON file. No pickle.
 
-    model.safetensors        the policy's weights
-    optimizer.safetensors    the optimiser's moments
-    state.json               config, counters, random states, and the size and hash of each file above
-
-`state.json` vouches for the others, so a folder that was cut short or altered is recognised before it is used.
+model.safetensors        the policy's weights
+optimizer.safetensors    the optimiser's moments
+state.json               config, counters, random states, and the size and hash of each file above
 """
 
 from __future__ import annotations
@@ -21,18 +19,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .folder import recovered, whole_folder
+from .folder import check_replaceable, recovered, whole_folder
 
 FORMAT = 1
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used, and what to do about it."""
+    """A checkpoint that cannot be used."""
 
 
 @dataclass
 class Checkpoint:
-    """What a checkpoint folder holds."""
+    """The contents of a checkpoint folder."""
 
     path: Path
     state: dict[str, Any]
@@ -42,8 +40,8 @@ class Checkpoint:
 def save_checkpoint(
     path: str | os.PathLike[str], state: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]
 ) -> None:
-    """Write `state` and each group of `tensors` (a file of that name) into the folder `path`, or nothing."""
-    _refuse_to_replace(Path(path))
+    """Write `state` and each group of `tensors` (one file each) to the folder `path`, atomically."""
+    check_replaceable(path, "state.json", "*.safetensors")
     with whole_folder(path) as folder:
         for name, group in tensors.items():
             save_file({key: t.detach().contiguous() for key, t in group.items()}, folder / f"{name}.safetensors")
@@ -53,7 +51,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read the folder `path`; raise `CheckpointError` when anything about it is not as it was written."""
+    """Read the folder `path`; `CheckpointError` if it is missing, damaged or altered."""
     folder = recovered(path)
     if not folder.is_dir():
         raise CheckpointError(f"no checkpoint at {folder}: expected a folder written by agent.save()")
@@ -63,10 +61,10 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         version = state.pop("format")
     except FileNotFoundError:
         raise CheckpointError(
-            f"{folder} holds no state.json, so it is not a checkpoint; pass a folder written by agent.save()"
+            f"{folder} has no state.json, so it is not a checkpoint: pass a folder written by agent.save()"
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{folder / 'state.json'} is damaged ({error}); use another checkpoint") from None
+        raise CheckpointError(f"{folder / 'state.json'} is damaged ({error}): use another checkpoint") from None
     if version != FORMAT:
         raise CheckpointError(f"{folder} has format {version!r}, this version of textrlhf reads {FORMAT}")
     tensors = {}
@@ -76,23 +74,14 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         file = folder / name
         if not file.is_file() or _fingerprint(file) != fingerprint:
             raise CheckpointError(
-                f"{file} is missing, cut short or altered (its size or hash is not the one in state.json); "
-                "use another checkpoint"
+                f"{file} is missing, cut short or altered (its size or hash differs from state.json): use another "
+                "checkpoint"
             )
         try:
             tensors[file.stem] = load_file(file)
         except SafetensorError as error:
             raise CheckpointError(f"{file} is not a safetensors file ({error})") from None
     return Checkpoint(folder, state, tensors)
-
-
-def _refuse_to_replace(folder: Path) -> None:
-    """Only a checkpoint (or nothing) may be replaced by one: never a run, never somebody's work."""
-    names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
-    foreign = sorted(name for name in names if name != "state.json" and not name.endswith(".safetensors"))
-    if foreign or (names and "state.json" not in names) or (folder.exists() and not folder.is_dir()):
-        seen = f"it holds {', '.join(foreign[:3])}" if foreign else "it is a file" if not names else "it is none"
-        raise FileExistsError(f"{folder} exists and is not a checkpoint ({seen}): name a folder of its own inside it")
 
 
 def _fingerprint(file: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Folders and files that are either there whole or not at all.
+"""Atomic writes of folders and files.
 
-A writer fills a temporary sibling, syncs it, and renames it into place. A reader that finds a folder missing
-whose predecessor was set aside (the writer died between two renames) takes the predecessor back.
+A writer fills a temporary sibling, syncs it, and renames it into place. If it is killed between the two renames that
+replace a folder, `recovered` restores the old one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield an empty folder to fill; when the block ends without an error it becomes `path`."""
+    """Yield an empty folder to fill; it becomes `path` when the block ends without an error."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.draft")
@@ -38,22 +38,29 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def check_replaceable(path: str | os.PathLike[str], mark: str, subfolders: str = "") -> None:
+def check_replaceable(path: str | os.PathLike[str], mark: str, others: str = "*", subfolders: str = "") -> None:
     """Raise FileExistsError unless `path` may be overwritten: missing, empty, or a folder of the same kind.
 
-    That is a folder with the file `mark` and otherwise nothing but files, and folders that match `subfolders`.
+    That is a folder with the file `mark`, other files only named like `others`, and folders named like `subfolders`.
     """
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file: name a folder")
-    names = sorted(folder.iterdir()) if folder.is_dir() else []
-    known = all(inside.is_file() or (subfolders and inside.match(subfolders)) for inside in names)
-    if names and not (known and (folder / mark).is_file()):
-        raise FileExistsError(f"{folder} holds {names[0].name} and more: name a new folder, or one inside it")
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    foreign = [file for file in inside if not _belongs(file, mark, others, subfolders)]
+    if inside and (foreign or not (folder / mark).is_file()):
+        name = (foreign or inside)[0].name
+        raise FileExistsError(f"{folder} exists and contains {name}: name a new folder, for example one inside it")
+
+
+def _belongs(file: Path, mark: str, others: str, subfolders: str) -> bool:
+    if file.is_file():
+        return file.name == mark or file.match(others)
+    return bool(subfolders) and file.match(subfolders)
 
 
 def recovered(path: str | os.PathLike[str]) -> Path:
-    """Return `path`, first restoring what a killed writer had set aside."""
+    """Return `path`, after restoring the old folder if a writer was killed while replacing it."""
     target = Path(path)
     aside = _aside(target)
     if not target.exists() and aside.exists():
@@ -62,7 +69,7 @@ def recovered(path: str | os.PathLike[str]) -> Path:
 
 
 def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part."""
+    """Write a file atomically: a reader sees the old or the new content."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.draft")

@@ -1,4 +1,4 @@
-"""JSONL: one JSON value a line, each known by its place."""
+"""JSONL files: one JSON value per line."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from .folder import write_file
 
 
 class DataError(ValueError):
-    """Data that cannot be used, and where it is."""
+    """Data that cannot be used; the message names the place."""
 
 
 def read_jsonl(
-    path: str | os.PathLike[str], name: str = "path", expected: str = "one JSON value a line"
+    path: str | os.PathLike[str], name: str = "path", expected: str = "one JSON value per line"
 ) -> list[tuple[str, object]]:
-    """Read each value with its place, "file, line 3"; blank lines hold none.
+    """Read the values with their places, "file, line 3"; blank lines are skipped.
 
-    `name` is what the caller's user knows the file by, and `expected` what it should hold: both are for the errors.
+    `name` (the caller's argument) and `expected` are used in errors.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{name} is {str(path)!r}, where there is no file: expected a JSONL file, {expected}")
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # JSON strings may hold other separators
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # JSON strings may contain other line separators
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from None
     return parse_jsonl(lines, str(path), expected)
@@ -42,7 +42,7 @@ def parse_jsonl(lines: Iterable[str], name: str, expected: str) -> list[tuple[st
         place = f"{name}, line {number}"
         try:
             rows.append((place, json.loads(line)))
-        except (ValueError, RecursionError) as error:  # not only JSONDecodeError: a number may have too many digits
+        except (ValueError, RecursionError) as error:  # a number may have too many digits
             raise DataError(f"{place}: not JSON ({error}); expected {expected}") from None
     return rows
 
@@ -56,18 +56,18 @@ def row_split(place: str, row: Mapping[Any, Any]) -> str | None:
 
 
 def write_jsonl(path: str | os.PathLike[str], rows: Iterable[object]) -> None:
-    """Write each row as a line; the file is there whole or, where a row is no JSON, as it was."""
+    """Write one row per line, atomically; DataError if a row is not JSON."""
     lines = []
     for i, row in enumerate(rows):
         try:
             lines.append(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
         except (TypeError, ValueError) as error:
             raise DataError(f"rows[{i}] cannot be written as JSON ({error}): saw {shortened(row)}") from None
-    # Half a surrogate pair has no UTF-8: Python's escape for it is JSON's too.
+    # Lone surrogates have no UTF-8 encoding: Python's escape is also JSON's.
     write_file(path, "".join(lines).encode("utf-8", "backslashreplace"))
 
 
 def shortened(value: object) -> str:
-    """Show a value in an error, cut where it is long."""
+    """A value for an error message, shortened if it is long."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"

@@ -1,4 +1,4 @@
-"""Metrics as rows: one JSON line each in `metrics.jsonl`, and the same numbers in TensorBoard."""
+"""Metrics: rows of `metrics.jsonl`, and the same numbers in TensorBoard."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Row = dict[str, float]
 
 
 class MetricLog:
-    """Appends rows to a run folder; opened at a step, it first drops every row after that step.
+    """Appends rows to a run folder; rows after the `step` it is opened at are dropped.
 
-    A resumed run thus continues the very file an uninterrupted one would have written.
+    So a resumed run ends with the same file as an uninterrupted one.
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
@@ -33,7 +33,7 @@ class MetricLog:
         """Add one row."""
         row: dict[str, Any] = {"step": step}
         for name, value in metrics.items():
-            value = float(value)  # NumPy's too
+            value = float(value)  # also of NumPy's types
             row[name] = value if math.isfinite(value) else None
             self._board.add_scalar(name, value, step)
         self._stream.write(json.dumps(row) + "\n")
@@ -50,7 +50,7 @@ class MetricLog:
 
 
 def read_metrics(path: str | Path) -> list[Row]:
-    """Read the rows of a `metrics.jsonl`; a last line that a kill cut short is left out."""
+    """Read the rows of a `metrics.jsonl`; an incomplete last line is ignored."""
     rows: list[Row] = []
     lines = Path(path).read_text().splitlines()
     for number, line in enumerate(lines, 1):

@@ -1,4 +1,4 @@
-"""The progress bar: how far, how fast, how well, and where the time goes."""
+"""The progress bar, and a stopwatch for where the time goes."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 
 class Stopwatch:
-    """Adds up seconds by name; each `lap` penalties the time since the one before."""
+    """Adds up seconds by name."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._since = time.perf_counter()
 
     def lap(self, name: str) -> None:
-        """Charge the time since the last lap to `name`."""
+        """Add the time since the last lap to `name`."""
         now = time.perf_counter()
         self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
         self._since = now
 
     def shares(self) -> dict[str, float]:
-        """Return each name's share of the whole."""
+        """Each name's share of the total."""
         total = sum(self.seconds.values()) or 1.0
         return {name: seconds / total for name, seconds in self.seconds.items()}
 
 
 class ProgressBar:
-    """A live line on a terminal; elsewhere one plain line for every tenth of the way."""
+    """A live progress bar on a terminal; elsewhere ten lines of text."""
 
     def __init__(self, total: int, title: str, *, show: bool = True, console: Console | None = None) -> None:
         self.total, self.title, self.show = total, title, show
@@ -52,7 +52,7 @@ class ProgressBar:
         return self
 
     def update(self, done: int, note: str, detail: str = "") -> None:
-        """Show that `done` of the total is behind us; where a line has no room for `detail` it is shown at the end."""
+        """Show progress; if the line is too short for `detail`, that is shown at the end."""
         if not self._bar.disable:
             roomy = self.console.width >= len(self.title) + len(note) + len(detail) + 32
             self._kept_back = "" if roomy else detail
@@ -63,7 +63,7 @@ class ProgressBar:
             line = f"{self.title} {min(done, self.total):>9,}/{self.total:,}  {note}  {detail}".rstrip()
             self.console.print(line, soft_wrap=True, markup=False)
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         """Print a line above the bar."""
         if self.show:
             self.console.print(text, soft_wrap=True, markup=False, highlight=False)
@@ -77,10 +77,10 @@ class ProgressBar:
 
 
 def shares_text(shares: Mapping[str, float]) -> str:
-    """Return "acting 30% environment 20% update 50%"."""
+    """Format shares: "acting 30% environment 20% update 50%"."""
     return " ".join(f"{name} {share:.0%}" for name, share in shares.items())
 
 
 def rounded(value: float) -> str:
-    """A return as it is read most easily: 475.3, but 0.742."""
+    """Format a number for reading: 475.3, but 0.742."""
     return f"{value:.1f}" if not abs(value) < 10 or value == round(value) else f"{value:.3f}"

@@ -97,7 +97,7 @@ class Ensemble:
         for i, model in enumerate(models):
             if not callable(getattr(model, "save", None)):
                 raise TypeError(f"member_{i} is {model!r}, which has no save(folder): only reward models can be saved")
-        check_replaceable(path, ENSEMBLE_FILE, "member-*")
+        check_replaceable(path, ENSEMBLE_FILE, subfolders="member-*")
         members = [f"member-{i}" for i in range(len(models))]
         stored = {"format": FORMAT, "members": members, "combine": self.how, "penalty": self.penalty}
         with whole_folder(path) as folder:

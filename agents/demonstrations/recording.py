@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,14 @@ from numpy.typing import NDArray
 from ..environment.adapter import EnvAdapter
 from ..environment.masks import Mask, pack
 from ..environment.play import Act, play
-from ..environment.spaces import ActionCodec, Array, Leaves
+from ..environment.spaces import ActionCodec, Array, Flags, Leaves
 from ..environment.vectorize import EnvLike
 from ..policies.text_memory import is_continuation
 from ..training.evaluation import playing_env
 from ..training.learner import Learner
 from .demonstrations import Demonstrations, Episode, Prefixes
 
-Expert = Callable[[Any], Any]  # an observation to an action, both as the environment gives and takes them
+Expert = Callable[[Any], Any]  # from one observation to one action, as in the environment's spaces
 
 
 def record(
@@ -36,26 +37,27 @@ def record(
     """Play `n_episodes` and return them as demonstrations.
 
     Args:
-        expert: an agent, which by default plays in its own kind of environment; or a function from one observation to
-            one action. A function is called slot by slot: one that keeps a memory needs `n_envs=1`
-        env: an environment's id, an environment, or a vector environment
-        n_episodes: how many, shared equally between the environments
+        expert: an agent, or a function from one observation to one action. A function is called for one environment
+            after the other: if it has a memory, use `n_envs=1`
+        env: an environment's id, an environment, or a vector environment; by default the agent's
+        n_episodes: number of episodes, shared equally between the environments
         seed: of the environments, and of an agent's sampled actions
-        deterministic: an agent's most likely actions instead of sampled ones; sample texts, or all will be the same
-        n_envs: environments stepped side by side, if more than one can be made
-        env_kwargs: arguments for an environment that is given as an id
+        deterministic: the agent's most likely actions instead of sampled ones; use False for text, or all texts of a
+            prompt are the same
+        n_envs: number of parallel environments
+        env_kwargs: arguments for an environment given as an id
     """
     agent: Any = expert if hasattr(expert, "player") else None
     adapter = playing_env(agent, env, min(n_envs, n_episodes), env_kwargs)
     slots = [_Slot(adapter.is_text) for _ in range(adapter.n_envs)]
     episodes: list[Episode] = []
     with contextlib.closing(adapter), agent.threads() if agent else contextlib.nullcontext():
-        act: Act = agent.player(adapter.n_envs, seed, deterministic) if agent else _asking(expert, adapter)
+        act: Act = agent.player(adapter.n_envs, seed, deterministic) if agent else _player(expert, adapter)
         for step in play(adapter, act, n_episodes, seed):
             taken = adapter.codec.to_env(step.actions)
             for row in np.flatnonzero(step.counts).tolist():
-                seen = tuple(leaf[row] for leaf in step.observation)
-                slots[row].add(seen, taken[row], step.masks, row, step.result.reward[row])
+                observation = tuple(leaf[row] for leaf in step.observation)
+                slots[row].add(observation, taken[row], step.masks, row, step.result.reward[row])
             episodes += [slots[row].episode(adapter.codec) for row in step.ended]
     if len({episode.masks is None for episode in episodes}) > 1:  # masks appeared after some episodes
         episodes = [_with_masks(episode, adapter.codec) for episode in episodes]
@@ -63,7 +65,7 @@ def record(
 
 
 def structured(space: spaces.Space[Any], leaves: Iterator[Array]) -> Any:
-    """One observation as the environment gives it, of its leaves: what `leaves_of` takes apart."""
+    """One observation in its space, from its leaves: the inverse of `leaves_of`."""
     if isinstance(space, spaces.Dict):
         return {key: structured(sub, leaves) for key, sub in space.spaces.items()}
     if isinstance(space, spaces.Tuple):
@@ -71,14 +73,14 @@ def structured(space: spaces.Space[Any], leaves: Iterator[Array]) -> Any:
     return next(leaves)
 
 
-def _asking(expert: Any, adapter: EnvAdapter) -> Act:
-    """An expert that is a function, as one that acts in every slot."""
+def _player(expert: Any, adapter: EnvAdapter) -> Act:
+    """A function of one observation, applied in every slot."""
 
-    def act(observation: Leaves, starts: NDArray[np.bool_], masks: Mask | None) -> tuple[Array, None]:
+    def act(observation: Leaves, starts: Flags, masks: Mask | None) -> tuple[Array, None]:
         space, n = adapter.observation_space, adapter.n_envs
-        seen = [structured(space, (leaf[i] for leaf in observation)) for i in range(n)]
+        single = [structured(space, (leaf[i] for leaf in observation)) for i in range(n)]
         try:
-            return adapter.codec.from_env(np.stack([np.asarray(expert(one)) for one in seen])), None
+            return adapter.codec.from_env(np.stack([np.asarray(expert(one)) for one in single])), None
         except ValueError as error:
             raise ValueError(f"the expert returned {error}") from None
 
@@ -86,34 +88,34 @@ def _asking(expert: Any, adapter: EnvAdapter) -> Act:
 
 
 class _Slot:
-    """The episode under way."""
+    """The current episode of a slot."""
 
     def __init__(self, grows: bool) -> None:
-        self.grows = grows
-        self._forget()
+        self.grows = grows  # whether observations are a growing text, of which the last one is enough
+        self._clear()
 
-    def _forget(self) -> None:
-        self.seen: list[Leaves] = []
-        self.text: Array | None = None  # instead of these, as it was seen last
-        self.lengths: list[int] = []  # and by each step
+    def _clear(self) -> None:
+        self.observations: list[Leaves] = []
+        self.text: Array | None = None  # the latest observation of a growing text
+        self.lengths: list[int] = []  # its tokens at each step
         self.actions: list[Array] = []
         self.masks: list[NDArray[np.uint8] | None] = []
         self.reward = 0.0
 
-    def add(self, seen: Leaves, action: Array, masks: Mask | None, row: int, reward: float) -> None:
-        """Keep a step."""
+    def add(self, observation: Leaves, action: Array, masks: Mask | None, row: int, reward: float) -> None:
+        """Add a step."""
         if self.grows:
-            self._grow(seen[0])
+            self._grow(observation[0])
         if not self.grows:
-            self.seen.append(seen)
+            self.observations.append(observation)
         self.actions.append(action)
         self.masks.append(None if masks is None else pack(masks[row]))
         self.reward += reward
 
     def _grow(self, tokens: Array) -> None:
         if self.text is not None and not is_continuation(self.text, tokens):
-            rows = self._prefixes().rows(len(tokens))  # it shows its latest tokens only: each step on its own, then
-            self.seen, self.grows = [(row.astype(tokens.dtype),) for row in rows], False
+            rows = self._prefixes().rows(len(tokens))  # it shows only the latest tokens: store each step
+            self.observations, self.grows = [(row.astype(tokens.dtype),) for row in rows], False
             return
         self.text = tokens
         self.lengths.append(int((tokens >= 0).sum()))
@@ -123,24 +125,24 @@ class _Slot:
         return Prefixes(self.text[self.text >= 0].astype(np.int64), np.array(self.lengths, np.int64))
 
     def episode(self, codec: ActionCodec) -> Episode:
-        """End it."""
-        seen: Leaves | Prefixes
+        """Finish the episode."""
+        observations: Leaves | Prefixes
         if self.grows:
-            seen = self._prefixes()
+            observations = self._prefixes()
         else:
-            seen = tuple(np.stack(leaf) for leaf in zip(*self.seen, strict=True))
+            observations = tuple(np.stack(leaf) for leaf in zip(*self.observations, strict=True))
         masks = None
         if any(mask is not None for mask in self.masks):
-            masks = np.stack([_everything(codec) if mask is None else mask for mask in self.masks])
-        episode = Episode(seen, np.stack(self.actions), masks, self.reward)
-        self._forget()
+            masks = np.stack([_all_allowed(codec) if mask is None else mask for mask in self.masks])
+        episode = Episode(observations, np.stack(self.actions), masks, self.reward)
+        self._clear()
         return episode
 
 
-def _everything(codec: ActionCodec) -> NDArray[np.uint8]:
+def _all_allowed(codec: ActionCodec) -> NDArray[np.uint8]:
     return pack(np.ones(sum(codec.choices or ()), bool))
 
 
 def _with_masks(episode: Episode, codec: ActionCodec) -> Episode:
-    masks = np.tile(_everything(codec), (len(episode), 1)) if episode.masks is None else episode.masks
-    return Episode(episode.seen, episode.actions, masks, episode.reward)
+    masks = np.tile(_all_allowed(codec), (len(episode), 1)) if episode.masks is None else episode.masks
+    return replace(episode, masks=masks)

@@ -1,4 +1,4 @@
-"""Attributes and methods of the environments inside a vector environment, whichever kind it is."""
+"""Attributes and methods of the environments inside any vector environment."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from gymnasium.vector import SyncVectorEnv, VectorEnv
 
 
 class EnvAttributes:
-    """Looks through wrappers and worker processes.
+    """Reads, sets and calls attributes through wrappers and worker processes.
 
-    A native batch answers for all its slots at once; Sync- and AsyncVectorEnv answer environment by environment.
+    A native vector environment has one attribute for all slots; Sync- and AsyncVectorEnv have one per environment.
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
@@ -19,28 +19,28 @@ class EnvAttributes:
         self.native = not callable(getattr(self.base, "call", None))
 
     def has(self, name: str) -> bool:
-        """Whether every environment has an attribute of that name."""
+        """Whether every environment has the attribute."""
         if self.native:
             return hasattr(self.base, name)
         return all(self.base.call("has_wrapper_attr", name))
 
     def get(self, name: str) -> Any:
-        """The attribute: of the batch, or of the first environment."""
+        """The attribute of a native vector environment, else of the first environment."""
         return getattr(self.base, name) if self.native else self.base.get_attr(name)[0]
 
     def set(self, name: str, values: Any) -> None:
-        """Set the attribute; `values` has one entry an environment."""
+        """Set the attribute; `values` has one entry per environment."""
         if self.native:
             setattr(self.base, name, values)
         else:
             self.base.set_attr(name, list(values))
 
     def call(self, name: str) -> Any:
-        """Call a method without arguments; the answer has one entry an environment."""
+        """Call a method without arguments; the result has one entry per environment."""
         return getattr(self.base, name)() if self.native else self.base.call(name)
 
     def call_each(self, name: str, arguments: Sequence[Any]) -> bool:
-        """Call a method with one argument an environment; False where that cannot be done (worker processes)."""
+        """Call a method with one argument per environment; False if that is impossible (worker processes)."""
         if self.native:
             getattr(self.base, name)(arguments)
         elif isinstance(self.base, SyncVectorEnv):

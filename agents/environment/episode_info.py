@@ -1,4 +1,4 @@
-"""What an environment tells of an episode at its end, and only then."""
+"""What an environment reports about an episode at its end."""
 
 from __future__ import annotations
 
@@ -6,41 +6,38 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Flags = NDArray[np.bool_]
+from .spaces import Flags
+
 EpisodeInfo = dict[int, dict[str, Any]]  # by slot
 
-_GYMNASIUMS = {"final_obs", "final_info", "episode", "action_mask"}
+_RESERVED = {"final_obs", "final_info", "episode", "action_mask"}  # Gymnasium's own
 
 
 class EpisodeInfoReader:
-    """Reads the infos of all slots. A name that also comes while an episode runs is about a step, not the episode."""
+    """Reads the infos of all slots. A name that also comes during an episode describes a step, not the episode."""
 
     def __init__(self) -> None:
-        self.of_steps = set(_GYMNASIUMS)
+        self.step_names = set(_RESERVED)
 
-    def read(self, info: dict[str, Any], ended: Flags, going: Flags, *, same_step: bool) -> EpisodeInfo:
-        """What was told of the episodes that have `ended`; a slot that goes on at once has it in `final_info`."""
-        for name, told in info.items():
-            if name[0] == "_" and name[1:] not in self.of_steps and np.any(told & going):
-                self.of_steps.add(name[1:])
+    def read(self, info: dict[str, Any], ended: Flags, running: Flags, *, same_step: bool) -> EpisodeInfo:
+        """The infos of the episodes that have `ended`; under SAME_STEP autoreset they are in `final_info`."""
+        for name, present in info.items():
+            if name[0] == "_" and name[1:] not in self.step_names and np.any(present & running):
+                self.step_names.add(name[1:])
         found: EpisodeInfo = {}
         if not ended.any():
             return found
         source = info.get("final_info", {}) if same_step else info
         for name, values in source.items():
-            if name[0] == "_" or name in self.of_steps:
+            if name[0] == "_" or name in self.step_names:
                 continue
             for slot in np.flatnonzero(ended & source.get(f"_{name}", True)).tolist():
                 found.setdefault(slot, {})[name] = values[slot]
         return found
 
 
-def numbers(told: Mapping[str, Any]) -> dict[str, float]:
-    """The single numbers among what was told; a yes is 1."""
-    return {
-        name: float(value)
-        for name, value in told.items()
-        if isinstance(value, bool | int | float | np.number | np.bool_)
-    }
+def numbers(info: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers and booleans (as 0 and 1) of an info."""
+    kinds = bool | int | float | np.number | np.bool_
+    return {name: float(value) for name, value in info.items() if isinstance(value, kinds)}

@@ -6,27 +6,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .adapter import EnvAdapter, StepResult
 from .masks import Mask
-from .spaces import Array, Leaves
+from .spaces import Array, Flags, Leaves
 
-Flags = NDArray[np.bool_]
 Act = Callable[[Leaves, Flags, Mask | None], tuple[Array, Array | None]]
-"""(observation, rows that open an episode, action masks) -> actions, their log-probabilities if known"""
+"""(observation, rows that start an episode, action masks) -> actions, their log-probabilities if known"""
 
 
 @dataclass(slots=True)
 class PlayedStep:
     """One step of all slots."""
 
-    observation: Leaves  # acted on, each leaf (N, ...)
-    masks: Mask | None  # (N, A) likewise
+    observation: Leaves  # before the step, each leaf (N, ...)
+    masks: Mask | None  # (N, A) before the step
     actions: Array  # (N, ...)
     result: StepResult
-    counts: Flags  # (N,) a step of an episode that was asked for
-    ended: list[int]  # slots in which such an episode has ended with this step
+    counts: Flags  # (N,) steps of the requested episodes
+    ended: list[int]  # slots in which such an episode ended with this step
 
 
 def play(
@@ -34,7 +32,7 @@ def play(
 ) -> Iterator[PlayedStep]:
     """Reset and step until `n_episodes` have ended.
 
-    Each slot plays an equal share: taking the first episodes to end would prefer short ones.
+    Each slot plays an equal share: counting the first episodes to end would favour short ones.
     """
     if n_episodes < 1:
         raise ValueError(f"n_episodes={n_episodes}: accepted is at least 1")

@@ -1,4 +1,4 @@
-"""Gymnasium spaces as a learner sees them: observations as a tuple of plain arrays, actions as plain numbers."""
+"""Gymnasium spaces as plain arrays: observations flattened into a tuple of leaves, actions as numbers from 0."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Flags = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Leaves = tuple[Array, ...]  # a batch of observations: one array a leaf, each (N, *leaf shape)
 LEAF_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
 
 class UnsupportedSpaceError(TypeError):
-    """A space no policy here can read or act in, and the remedy."""
+    """A space that no policy here supports."""
 
 
 def leaf_spaces(space: spaces.Space[Any], path: str = "observation_space") -> tuple[spaces.Space[Any], ...]:
-    """List the array-valued spaces inside `space`, depth first (a Dict's in its own order)."""
-    if isinstance(space, spaces.Dict):
-        inner = [leaf_spaces(sub, f"{path}[{key!r}]") for key, sub in space.spaces.items()]
-        return tuple(leaf for leaves in inner for leaf in leaves)
-    if isinstance(space, spaces.Tuple):
-        inner = [leaf_spaces(sub, f"{path}[{i}]") for i, sub in enumerate(space.spaces)]
-        return tuple(leaf for leaves in inner for leaf in leaves)
+    """The array-valued spaces inside `space`, depth first (a Dict's in its own order)."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        items = space.spaces.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
+        return tuple(leaf for key, sub in items for leaf in leaf_spaces(sub, f"{path}[{key!r}]"))
     if isinstance(space, LEAF_SPACES):
         return (space,)
     raise UnsupportedSpaceError(
@@ -36,13 +36,13 @@ def leaf_spaces(space: spaces.Space[Any], path: str = "observation_space") -> tu
 
 
 def describe(space: spaces.Space[Any]) -> str:
-    """A space as text: equal for equal spaces, whatever numpy is told to print."""
+    """A space as text: equal for equal spaces, independent of NumPy's print options."""
     with np.printoptions(precision=8, threshold=sys.maxsize, floatmode="unique", suppress=False, linewidth=120):
         return repr(space)
 
 
 def leaves_of(space: spaces.Space[Any], observation: Any) -> Leaves:
-    """Take an observation (or a batch of them, as a vector environment returns it) apart into its leaves."""
+    """Flatten an observation, or a batch of them as a vector environment returns it, into its leaves."""
     if isinstance(space, spaces.Dict):
         parts = [leaves_of(sub, observation[key]) for key, sub in space.spaces.items()]
     elif isinstance(space, spaces.Tuple):
@@ -53,12 +53,12 @@ def leaves_of(space: spaces.Space[Any], observation: Any) -> Leaves:
 
 
 def stack_leaves(rows: Sequence[Leaves]) -> Leaves:
-    """Turn single observations' leaves into a batch's."""
+    """Stack the leaves of single observations into those of a batch."""
     return tuple(np.stack(column) for column in zip(*rows, strict=True))
 
 
 class ActionCodec:
-    """Between the numbers a policy works with and the actions an environment takes.
+    """Converts between the numbers a policy works with and the environment's actions.
 
     Discrete choices are int64 from 0, (N,) for one and (N, K) for several; a Box is float32 (N, D), unclipped.
     """
@@ -90,7 +90,7 @@ class ActionCodec:
         return len(self.choices) if self.choices else int(np.prod(self.shape))
 
     def to_env(self, actions: Array) -> Array:
-        """Shape, shift and clip a batch of the policy's actions (N, ...) into the environment's."""
+        """Reshape, shift and clip a batch of the policy's actions (N, ...) to the environment's."""
         actions = actions.reshape(len(actions), *self.shape)
         if self.choices is None:
             assert isinstance(self.space, spaces.Box)
@@ -103,13 +103,13 @@ class ActionCodec:
         return shifted.astype(self.space.dtype, copy=False)
 
     def from_env(self, actions: Array) -> Array:
-        """A batch of the environment's actions (N, *shape) as what `to_env` turns back; ValueError if they are none."""
+        """The inverse of `to_env` for a batch (N, *shape); ValueError if one lies outside the action space."""
         if actions.shape[1:] != self.shape:
             raise ValueError(f"actions of shape {actions.shape[1:]}: the action space is {self.space}")
         flat, remedy = actions.reshape(len(actions), -1), ""
         if self.choices is None:
             assert isinstance(self.space, spaces.Box)
-            rounded = flat.astype(self.space.dtype)  # .7 lies within bounds that were .7 before they were float32
+            rounded = flat.astype(self.space.dtype)  # a bound of .7 is stored as float32
             outside = ~((rounded >= self.space.low.reshape(-1)) & (rounded <= self.space.high.reshape(-1))).all(1)
             numbers, remedy = flat.astype(np.float32), "; np.clip them to its bounds"
         else:
@@ -124,7 +124,7 @@ class ActionCodec:
 
 
 def is_image(space: spaces.Space[Any]) -> bool:
-    """Whether a leaf is a picture: bytes from 0 to 255 in three dimensions."""
+    """Whether a leaf is an image: bytes from 0 to 255 in three dimensions."""
     if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or len(space.shape) != 3:
         return False
     return bool((space.low == 0).all() and (space.high == 255).all())

@@ -1,4 +1,4 @@
-"""From whatever the user names (an id, an environment, a vector environment) to one vector environment."""
+"""Make a vector environment from an id, an environment or a vector environment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BATCH_KWARGS = {"num_envs", "vectorization_mode", "vector_kwargs", "wrappers"}
 
 @dataclass
 class Vectorized:
-    """A vector environment, how to make it again (None where that is unknown), and whether it is ours to close."""
+    """A vector environment, how to make it again (None if unknown), and whether the agent has to close it."""
 
     env: VectorEnv[Any, Any, Any]
     recipe: Recipe | None
@@ -32,7 +32,7 @@ class Vectorized:
 
 
 def vectorize(env: EnvLike, n_envs: int, kwargs: Mapping[str, Any] | None = None) -> Vectorized:
-    """Make `n_envs` slots of an id or an environment; a vector environment is taken as it is."""
+    """Make `n_envs` copies of an id or an environment; a vector environment is used as it is."""
     if isinstance(env, VectorEnv):
         inner = env.unwrapped.envs[0].spec if isinstance(env.unwrapped, SyncVectorEnv) else None
         return Vectorized(env, _recipe(env.spec) if env is env.unwrapped else None, False, _limit(env.spec or inner))
@@ -47,7 +47,7 @@ def vectorize(env: EnvLike, n_envs: int, kwargs: Mapping[str, Any] | None = None
     if n_envs > 1 and env.spec is not None and all(w.kwargs is not None for w in env.spec.additional_wrappers):
         log.warning("n_envs=%d: making %d of %s from its spec", n_envs, n_envs, env.spec.id)
         spec = copy.deepcopy(env.spec)
-        spec.kwargs.pop("render_mode", None)  # that one shows itself; those that learn need not
+        spec.kwargs.pop("render_mode", None)  # training environments do not render
         return Vectorized(_make(spec, n_envs, {}), _recipe(spec), True, _limit(spec))
     if n_envs > 1:
         why = "one of its wrappers lacks gymnasium.utils.RecordConstructorArgs" if env.spec else "it has no spec"
@@ -57,7 +57,7 @@ def vectorize(env: EnvLike, n_envs: int, kwargs: Mapping[str, Any] | None = None
 
 
 def remake(recipe: Recipe, n_envs: int, changes: Mapping[str, Any] | None = None) -> Vectorized:
-    """Make an environment again, with some arguments changed; imports nothing that is not imported already."""
+    """Make an environment again, with some arguments changed; only registered ids, since importing runs code."""
     if recipe["id"] not in registry:
         raise ValueError(
             f"the environment {recipe['id']!r} is not registered: import the package that registers it, or pass env=…"
@@ -73,7 +73,7 @@ def _find(env_id: str) -> EnvSpec:
 
 
 def _make(spec: EnvSpec, n_envs: int, kwargs: dict[str, Any]) -> VectorEnv[Any, Any, Any]:
-    single = spec.additional_wrappers or not _BATCH_KWARGS.isdisjoint(kwargs)  # asks for one environment at a time
+    single = spec.additional_wrappers or not _BATCH_KWARGS.isdisjoint(kwargs)  # these apply to single environments
     if spec.vector_entry_point is not None and not single:
         return gym.make_vec(spec, num_envs=n_envs, **kwargs)
     same_step = {"autoreset_mode": AutoresetMode.SAME_STEP}
@@ -91,7 +91,7 @@ def _recipe(spec: EnvSpec | None, kwargs: Mapping[str, Any] | None = None) -> Re
     registered = registry.get(spec.id)
     if registered is not None and spec.max_episode_steps != registered.max_episode_steps:
         if spec.max_episode_steps is None:
-            return None  # a limit taken away: no argument says so to every kind of environment
+            return None  # a removed limit: vector environments have no argument for that
         own.setdefault("max_episode_steps", spec.max_episode_steps)
     try:
         return {"id": spec.id, "kwargs": json.loads(json.dumps(own))}

@@ -1,1 +1,1 @@
-"""What an agent has seen and done: rollouts, returns and advantages, running statistics."""
+"""Experience: rollouts, returns and advantages, running statistics."""

@@ -1,4 +1,4 @@
-"""Running mean and deviation, for observations (inside the policy) and for rewards."""
+"""Running mean and variance of observations (inside the policy) and of discounted returns (for rewards)."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from ..environment.spaces import Flags, Floats
 
 CLIP = 10.0
 EPSILON = 1e-8
 
 
 class ObservationNorm(nn.Module):
-    """Centres and scales an observation by what has been seen of it so far.
+    """Normalizes observations by their running mean and variance.
 
-    The statistics stand still while a rollout is gathered and learned from, so that what the policy computed
-    when it acted can be computed again; they move on between one rollout and the next.
+    The statistics are updated between rollouts only, so that within an update the policy reproduces the
+    log-probabilities it acted with: the first ratio is 1.
     """
 
     mean: Tensor
@@ -32,7 +33,7 @@ class ObservationNorm(nn.Module):
         self._cache: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:  # (M, *shape)
-        """Normalise to about mean 0 and deviation 1, clipped at ±10."""
+        """Normalize to about mean 0 and standard deviation 1, clipped at ±10."""
         if self._cache is None or self._cache[0].device != x.device:
             self._cache = (self.mean.float(), (self.var + EPSILON).rsqrt().float())
         mean, scale = self._cache
@@ -42,11 +43,9 @@ class ObservationNorm(nn.Module):
     def update(self, x: Tensor) -> None:
         """Add a batch (M, *shape) to the statistics."""
         x = x.double()
-        count = self.count + len(x)
-        delta = x.mean(0) - self.mean
-        call_each = self.var * self.count + x.var(0, correction=0) * len(x)
-        self.var.copy_((call_each + delta**2 * self.count * len(x) / count) / count)
-        self.mean.add_(delta * len(x) / count)
+        mean, var, count = _combined(self.mean, self.var, self.count, x.mean(0), x.var(0, correction=0), len(x))
+        self.mean.copy_(mean)
+        self.var.copy_(var)
         self.count.copy_(count)
         self._cache = None
 
@@ -56,17 +55,15 @@ class ObservationNorm(nn.Module):
 
 
 class RewardNorm:
-    """Scales rewards by the deviation of the discounted return, keeping their mean."""
+    """Divides rewards by the running standard deviation of the discounted return, without centring them."""
 
     def __init__(self, n_envs: int, gamma: float) -> None:
         self.gamma = gamma
         self.returns = np.zeros(n_envs)  # each environment's discounted return so far
         self.mean, self.var, self.count = 0.0, 1.0, 0.0
 
-    def __call__(
-        self, rewards: NDArray[np.float64], ended: NDArray[np.bool_], valid: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
-        """Take a rollout (T, N) into the statistics and return its rewards scaled by them."""
+    def __call__(self, rewards: Floats, ended: Flags, valid: Flags) -> Floats:
+        """Add a rollout (T, N) to the statistics and return its scaled rewards."""
         returns = np.empty_like(rewards)
         for t in range(len(rewards)):
             self.returns = self.returns * self.gamma + np.where(valid[t], rewards[t], 0.0)
@@ -75,32 +72,28 @@ class RewardNorm:
         batch = returns[valid]
         if not batch.size:
             return rewards
-        count = self.count + batch.size
-        delta = batch.mean() - self.mean
-        call_each = self.var * self.count + batch.var() * batch.size
-        self.var = float((call_each + delta**2 * self.count * batch.size / count) / count)
-        self.mean += float(delta * batch.size / count)
-        self.count = count
-        scaled: NDArray[np.float64] = np.clip(rewards / np.sqrt(self.var + EPSILON), -CLIP, CLIP)
+        combined = _combined(self.mean, self.var, self.count, batch.mean(), batch.var(), batch.size)
+        self.mean, self.var, self.count = map(float, combined)
+        scaled: Floats = np.clip(rewards / np.sqrt(self.var + EPSILON), -CLIP, CLIP)
         return scaled
 
     def cut(self) -> None:
-        """Forget the episodes under way: their environments have been reset."""
+        """Forget the unfinished episodes: their environments have been reset."""
         self.returns[:] = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` takes, as plain JSON."""
+        """The statistics as plain JSON."""
         return {"mean": self.mean, "var": self.var, "count": self.count, "returns": self.returns.tolist()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore `state_dict`."""
         self.mean, self.var, self.count = state["mean"], state["var"], state["count"]
-        if len(state["returns"]) == len(self.returns):  # else other environments, and their episodes begin anew
+        if len(state["returns"]) == len(self.returns):  # else the number of environments has changed: start anew
             self.returns = np.asarray(state["returns"], np.float64)
 
 
 def _combined(mean: Any, var: Any, count: Any, batch_mean: Any, batch_var: Any, n: int) -> tuple[Any, Any, Any]:
-    """Mean, variance and count of two samples together (Chan's parallel formula)."""
+    """Mean, variance and count of two samples together (Chan et al., 1979)."""
     total = count + n
     delta = batch_mean - mean
     spread = var * count + batch_var * n

@@ -1,16 +1,14 @@
-"""Returns and advantages over a rollout, each a closed form of rewards and values. Layout: (T, N) = steps, slots.
+"""Returns and advantages over a rollout, as functions of rewards and values. Layout: (T, N) = steps, slots.
 
 `next_values` are the critic's values of the state each step led to: for a truncated episode that of its final
-observation; where an episode terminated they do not count. `ended` is terminated or truncated.
+observation; for a terminated one they are ignored. `ended` is terminated or truncated.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+from ..environment.spaces import Flags, Floats
 
 
 def gae(
@@ -50,7 +48,7 @@ def lambda_returns(
 def n_step_returns(
     rewards: Floats, next_values: Floats, terminated: Flags, ended: Flags, gamma: float, n: int
 ) -> Floats:
-    """Σ γᵏ r over up to `n` steps, then γⁿ V: fewer steps where the episode or the rollout ends before."""
+    """Σ γᵏ r over up to `n` steps, then γⁿ V; fewer steps if the episode or the rollout ends earlier."""
     bootstrap = np.where(terminated, 0.0, next_values)
     returns = rewards + gamma * bootstrap
     for _ in range(n - 1):

@@ -1,4 +1,4 @@
-"""What one stretch of acting leaves behind, and how it is cut for learning. Layout: (T, N) = steps, slots."""
+"""The rollout buffer of on-policy agents, and its minibatches. Layout: (T, N) = steps, slots."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..environment.masks import unpack
-from ..environment.spaces import Leaves
-from .returns import Flags, Floats, gae
+from ..environment.spaces import Flags, Floats, Ints, Leaves
+from .returns import gae
 
-Segments = NDArray[np.int64]  # (S, 3): slot, first step, one past the last
+Segments = Ints  # (S, 3): slot, first step, one past the last
 
 
 class ObservationLog(Protocol):
-    """What a rollout keeps of the observations; the policy says what that is."""
+    """What a rollout stores of the observations; each policy has its own."""
 
     def add(self, observation: Leaves, starts: Flags) -> None:
-        """Record what is about to be acted on, one call a step."""
+        """Record the observation of the next step."""
 
     def take(self, steps: Tensor, segments: Segments | None) -> Any:
-        """Return what `policy.evaluate` needs for these steps (flat indices t·N + n), or for these segments."""
+        """What `policy.evaluate` needs for these steps (flat indices t·N + n), or for these segments."""
 
 
 @dataclass(slots=True)
 class Minibatch:
-    """Some steps of a rollout, M in all; for a policy with memory they are whole segments end to end."""
+    """M steps of a rollout; for a policy with memory whole segments, concatenated."""
 
-    observations: Any  # whatever the policy's log returned
+    observations: Any  # from the policy's log
     segments: Segments | None
     actions: Tensor  # (M,) or (M, K) or (M, D)
-    log_probs: Tensor  # (M,) when the action was taken
-    values: Tensor  # (M,) likewise
+    log_probs: Tensor  # (M,) of the policy that acted
+    values: Tensor  # (M,) of the critic at that time
     advantages: Tensor  # (M,)
     returns: Tensor  # (M,)
     masks: Tensor | None  # (M, A) bool
@@ -44,7 +44,7 @@ class Minibatch:
 
 @dataclass
 class Rollout:
-    """T steps of N slots. `valid` is False where a step was spent on a reset; such steps are never learned from."""
+    """T steps of N slots. `valid` is False for steps that only reset an environment: training ignores them."""
 
     log: ObservationLog
     by_segments: bool
@@ -55,9 +55,9 @@ class Rollout:
     terminated: Flags
     truncated: Flags
     valid: Flags
-    starts: Flags  # (T, N) the observation acted on opened an episode
+    starts: Flags  # (T, N) the step's observation is the first of its episode
     next_values: Floats  # (T, N)
-    kl: Floats | None = None  # (T, N) log π − log π_ref of the actions, where the environment says it
+    kl: Floats | None = None  # (T, N) log π − log π_ref of the actions, if the environment reports it
     masks: NDArray[np.uint8] | None = None  # (T, N, bytes) packed
     mask_width: int = 0
     advantages: Tensor = field(init=False)  # (T, N)
@@ -66,17 +66,17 @@ class Rollout:
 
     @property
     def ended(self) -> Flags:
-        """Where an episode ended, either way."""
+        """Terminated or truncated, (T, N)."""
         return self.terminated | self.truncated
 
     def estimate_advantages(self, gamma: float, gae_lambda: float) -> None:
-        """Set advantages by GAE, and the critic's targets to advantages + values."""
+        """Compute advantages by GAE, and the critic's targets as advantages + values."""
         values = self.values.double().cpu().numpy()
         advantages = gae(self.rewards, values, self.next_values, self.terminated, self.ended, gamma, gae_lambda)
         self.set_advantages(advantages, advantages + values)
 
     def set_advantages(self, advantages: Floats, returns: Floats) -> None:
-        """Set what the policy (`advantages`) and the critic (`returns`) learn from, (T, N) each."""
+        """Set the policy's `advantages` and the critic's targets, `returns`, (T, N) each."""
         device = self.values.device
         self._whole.clear()
         self.advantages = torch.from_numpy(advantages.astype(np.float32)).to(device)
@@ -85,7 +85,7 @@ class Rollout:
     def minibatches(self, batch_size: int, rng: np.random.Generator, whiten: bool = False) -> Iterator[Minibatch]:
         """Yield every valid step once, in shuffled minibatches of about `batch_size` steps.
 
-        With `whiten` each minibatch's advantages have mean 0 and deviation 1.
+        With `whiten` each minibatch's advantages have mean 0 and standard deviation 1.
         """
         n_batches = -(-int(self.valid.sum()) // batch_size)
         if not n_batches:
@@ -109,11 +109,11 @@ class Rollout:
                 std, mean = torch.std_mean(batch.advantages)
                 batch.advantages = (batch.advantages - mean) / (std + 1e-8)
             if n_batches == 1:
-                self._whole[whiten] = batch  # the same for every epoch
+                self._whole[whiten] = batch  # reused in every epoch
             yield batch
 
     def segments(self) -> Segments:
-        """Cut each slot's steps into episodes (or the parts of them that lie in this rollout)."""
+        """Cut each slot's steps into episodes, or the parts of them within this rollout."""
         before = np.vstack([np.zeros_like(self.valid[:1]), self.valid[:-1]])
         opens = self.valid & (self.starts | ~before)
         closes = self.valid & np.vstack([opens[1:] | ~self.valid[1:], np.ones_like(self.valid[:1])])
@@ -121,7 +121,7 @@ class Rollout:
         _, last = np.nonzero(closes.T)
         return np.stack([slots, first, last + 1], 1)
 
-    def _take(self, steps: NDArray[np.int64], segments: Segments | None) -> Minibatch:
+    def _take(self, steps: Ints, segments: Segments | None) -> Minibatch:
         index = torch.from_numpy(steps).to(self.values.device)
         masks = None
         if self.masks is not None:
@@ -138,13 +138,13 @@ class Rollout:
         )
 
 
-def split_evenly(items: NDArray[np.int64], sizes: NDArray[np.int64], n: int) -> list[NDArray[np.int64]]:
+def split_evenly(items: Ints, sizes: Ints, n: int) -> list[Ints]:
     """Cut `items`, in order, into at most `n` parts of about the same total size."""
     stops = np.cumsum(sizes)
     parts = np.split(items, np.searchsorted(stops, stops[-1] * np.arange(1, n) / n) + 1)
     return [part for part in parts if len(part)]
 
 
-def steps_of(segments: Segments, n_slots: int) -> NDArray[np.int64]:
-    """Which steps they are made of, end to end, as flat indices t·N + n."""
+def steps_of(segments: Segments, n_slots: int) -> Ints:
+    """The steps of the segments, concatenated, as flat indices t·N + n."""
     return np.concatenate([np.arange(first, stop) * n_slots + slot for slot, first, stop in segments])

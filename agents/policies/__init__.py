@@ -1,4 +1,4 @@
-"""Policies: what acts and what is learned."""
+"""Policies: actor and critic in one network."""
 
 from __future__ import annotations
 

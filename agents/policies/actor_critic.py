@@ -1,4 +1,4 @@
-"""What the MLP and the GRU policy share: an encoder, two heads and a distribution."""
+"""The common part of the MLP and the GRU policy: encoder, actor and critic heads, action distribution."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from gymnasium import spaces
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..environment.masks import Mask
-from ..environment.spaces import ActionCodec, Leaves
+from ..environment.spaces import ActionCodec, Flags, Ints, Leaves
 from ..experience.rollout import Minibatch, Segments
 from .distributions import Distribution, make_distribution
 from .encoder import Encoder
@@ -26,9 +25,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu"
 
 
 class MLP(nn.Module):
-    """Linear layers of given sizes, orthogonal with √2 between and `gain` at the end, biases 0.
+    """Linear layers with orthogonal weights (gain √2, `gain` for the last) and zero biases.
 
-    One module in place of a Sequential of many: on layers this small, calling a module costs more than its work.
+    One module instead of a Sequential: for small layers calling a module costs more than its computation.
     """
 
     def __init__(self, sizes: Sequence[int], activation: str, gain: float) -> None:
@@ -50,15 +49,15 @@ class MLP(nn.Module):
 
 
 class StepLog:
-    """Keeps every observation as it came; each leaf (T·N, ...) once gathered."""
+    """Stores every observation."""
 
     def __init__(self, device: torch.device, memory: Tensor | None = None) -> None:
         self.device, self.memory = device, memory
         self._steps: list[Leaves] = []
         self._flat: tuple[Tensor, ...] | None = None
 
-    def add(self, observation: Leaves, starts: NDArray[np.bool_]) -> None:
-        """Record one step."""
+    def add(self, observation: Leaves, starts: Flags) -> None:
+        """Record the observation of the next step."""
         self._steps.append(observation)
         self.last = observation
 
@@ -76,8 +75,10 @@ class StepLog:
 
 
 class ActorCritic(nn.Module):
-    """Encoder, actor and critic heads on `features_size`, and the distribution of the action space."""
+    """Encoder, actor and critic heads, and a distribution over the action space; subclasses define `read`."""
 
+    actor: MLP
+    critic: MLP
     distribution: Distribution
 
     def __init__(
@@ -89,46 +90,71 @@ class ActorCritic(nn.Module):
         self.device = torch.device("cpu")
 
     @abstractmethod
-    def value(self, observation: Leaves, memory: Any, rows: NDArray[np.int64] | None = None) -> Tensor:
+    def read(self, observation: tuple[Tensor, ...], memory: Any) -> tuple[Tensor, Tensor, Any]:
+        """The inputs of actor and critic (N, ...), and the next memory."""
+
+    @torch.no_grad()
+    def act(
+        self,
+        observation: Leaves,
+        memory: Any,
+        starts: Flags,
+        *,
+        deterministic: bool = False,
+        masks: Mask | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Act:
+        """See `Policy.act`."""
+        if memory is not None and starts.any():
+            memory = memory.masked_fill(torch.from_numpy(starts).to(memory.device)[:, None], 0.0)
+        for_actor, for_critic, memory = self.read(self.tensors(observation), memory)
+        allowed = None if masks is None else torch.from_numpy(masks).to(self.device)
+        action, log_prob = self.distribution.sample(
+            self.actor(for_actor), deterministic=deterministic, generator=generator, masks=allowed
+        )
+        return Act(action, log_prob, memory, self.critic(for_critic).squeeze(-1))
+
+    @torch.no_grad()
+    def value(self, observation: Leaves, memory: Any, rows: Ints | None = None) -> Tensor:
         """See `Policy.value`."""
+        if memory is not None and rows is not None:
+            memory = memory[torch.from_numpy(rows).to(memory.device)]
+        value: Tensor = self.critic(self.read(self.tensors(observation), memory)[1]).squeeze(-1)
+        return value
 
     def to_device(self, device: torch.device) -> None:
-        """Move the weights; inputs follow."""
+        """See `Policy.to_device`."""
         self.device = device
         self.to(device)
 
     def add_distribution(self, log_std_init: float) -> int:
-        """Add the distribution; return how many outputs the actor needs."""
+        """Add the action distribution; return the number of outputs the actor needs."""
         self.distribution = make_distribution(self.codec.choices, self.codec.size, log_std_init)
         return self.distribution.n_outputs
 
     @property
     def network(self) -> nn.Module:
-        """The module that is learned and saved: this one."""
+        """See `Policy.network`."""
         return self
 
     def tensors(self, observation: Leaves) -> tuple[Tensor, ...]:
         """A batch of observations on the policy's device."""
         return tuple(torch.from_numpy(leaf).to(self.device) for leaf in observation)
 
-    def mask_tensor(self, masks: Mask | None) -> Tensor | None:
-        """Action masks on the policy's device."""
-        return None if masks is None else torch.from_numpy(masks).to(self.device)
-
     def values(self, log: StepLog, acts: Sequence[Act]) -> Tensor:
-        """See `Policy.values`: each act already has its value."""
+        """See `Policy.values`; they were computed while acting."""
         known = [act.value for act in acts if act.value is not None]
         return torch.stack([*known, self.value(log.last, acts[-1].memory)])
 
     def microbatches(self, batch: Minibatch) -> Iterable[tuple[Minibatch, float]]:
-        """All of it: small networks take any minibatch at once."""
+        """The minibatch as a whole."""
         return ((batch, 1.0),)
 
     def export(self, run: Path) -> None:
-        """Nothing: no other library knows these networks."""
+        """Nothing: no other library loads these networks."""
 
-    def update_statistics(self, log: StepLog, valid: NDArray[np.bool_]) -> None:
-        """Move the observation normaliser on by a rollout."""
+    def update_statistics(self, log: StepLog, valid: Flags) -> None:
+        """See `Policy.update_statistics`."""
         if self.encoder.normalizes:
             steps = torch.from_numpy(np.flatnonzero(valid)).to(self.device)
             self.encoder.update_statistics(log.take(steps, None))

@@ -1,4 +1,4 @@
-"""What a policy's outputs mean: a distribution over actions, sampled and judged without `torch.distributions`."""
+"""Action distributions, without the overhead of `torch.distributions`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from ...language.sampling import inverse_cdf
 
-NEVER = -1e9  # the logit of a forbidden action: probability 0, and 0 · NEVER is 0 in the entropy
+NEVER = -1e9  # logit of a forbidden action: probability 0, and finite, so that its share of the entropy is 0
 
 
 class Categorical(nn.Module):
-    """One discrete choice, or several independent ones side by side.
+    """One discrete choice, or several independent ones.
 
     Outputs (M, Σn) are split into K choices of n_k options; ragged ones are padded to the widest. Action masks
     are bool (M, Σn), True where the option is allowed.
@@ -31,7 +31,7 @@ class Categorical(nn.Module):
         self.register_buffer("slots", torch.tensor(slots), persistent=False)
 
     def log_probs(self, outputs: Tensor, masks: Tensor | None = None) -> Tensor:  # -> (M·K, n)
-        """Normalised log-probabilities of every option, choice after choice."""
+        """Log-probabilities of every option of every choice."""
         if masks is not None:
             outputs = outputs.masked_fill(~masks, NEVER)
         if self.ragged:
@@ -47,7 +47,7 @@ class Categorical(nn.Module):
         generator: torch.Generator | None = None,
         masks: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Draw actions, (M,) or (M, K), and their log-probabilities (M,)."""
+        """Sample actions, (M,) or (M, K), and their log-probabilities (M,)."""
         log_probs = self.log_probs(outputs, masks)
         if deterministic:
             action = log_probs.argmax(-1, keepdim=True)
@@ -70,7 +70,7 @@ class Categorical(nn.Module):
 
 
 class DiagonalGaussian(nn.Module):
-    """Independent normal actions; the network gives the means, one log_std an action serves every state."""
+    """Independent normal distributions; the network outputs the means, log_std does not depend on the state."""
 
     def __init__(self, size: int, log_std_init: float = 0.0) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class DiagonalGaussian(nn.Module):
         generator: torch.Generator | None = None,
         masks: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Draw actions (M, D) and their log-probabilities (M,)."""
+        """Sample actions (M, D) and their log-probabilities (M,)."""
         if deterministic:
             action = outputs
         else:
@@ -107,5 +107,5 @@ Distribution = Categorical | DiagonalGaussian
 
 
 def make_distribution(choices: list[int] | None, size: int, log_std_init: float = 0.0) -> Distribution:
-    """Pick the distribution for an action space: `choices` for discrete ones, else a Gaussian of width `size`."""
+    """A `Categorical` over `choices` if there are any, else a Gaussian of width `size`."""
     return Categorical(choices) if choices else DiagonalGaussian(size, log_std_init)

@@ -1,4 +1,4 @@
-"""Observations of any supported space as one vector of features."""
+"""Encodes observations of any supported space as feature vectors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EMBEDDING = 64
 
 
 class Encoder(nn.Module):
-    """Encodes each leaf of the observation space and lays the results side by side: (M, size)."""
+    """Encodes each leaf of the observation space and concatenates the results: (M, size)."""
 
     def __init__(self, space: spaces.Space[Any], normalize: bool = False) -> None:
         super().__init__()
@@ -34,19 +34,19 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def update_statistics(self, leaves: Sequence[Tensor]) -> None:
-        """Move the normalisers on by a batch of observations."""
+        """Update the observation statistics with a batch."""
         for part, leaf in zip(self.parts, leaves, strict=True):
             if isinstance(part, VectorEncoder) and part.norm is not None and len(leaf):
                 part.norm.update(leaf.reshape(len(leaf), part.size))
 
     @property
     def normalizes(self) -> bool:
-        """Whether any leaf is normalised."""
+        """Whether any leaf is normalized."""
         return any(isinstance(part, VectorEncoder) and part.norm is not None for part in self.parts)
 
 
 class VectorEncoder(nn.Module):
-    """Numbers as they are, flattened, normalised if asked."""
+    """Flattens numbers, and optionally normalizes them."""
 
     def __init__(self, size: int, normalize: bool) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class VectorEncoder(nn.Module):
 
 
 class ChoiceEncoder(nn.Module):
-    """Discrete values, one-hot side by side; those with many values embedded."""
+    """Discrete values, one-hot; embedded if there are many."""
 
     start: Tensor
 
@@ -85,7 +85,7 @@ class ChoiceEncoder(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Pixels through convolutions: the Atari network where the picture is large enough, a small one below."""
+    """Convolutions: the network of Mnih et al. (2015) for images of at least 36 × 36 pixels, else a smaller one."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()

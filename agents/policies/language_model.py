@@ -1,4 +1,4 @@
-"""A causal language model as a policy: its memory is its KV cache, and a critic looks at its states."""
+"""A causal language model as a policy: its memory is its KV cache, and a critic reads its hidden states."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...language import CausalLM
@@ -18,7 +17,7 @@ from ...language.device_copies import PackedUpload
 from ...language.logprobs import at_once, logprobs_and_entropy, read_layers
 from ...language.sampling import draw
 from ..environment.masks import Mask
-from ..environment.spaces import Leaves
+from ..environment.spaces import Flags, Ints, Leaves
 from ..experience.rollout import Minibatch
 from .policy import Act, Evaluation
 from .text_critic import TextCritic
@@ -28,16 +27,15 @@ TOKENS_AT_ONCE = {"cpu": 1 << 11, "cuda": 1 << 16}
 
 
 class LanguageModelPolicy:
-    """Begins as a copy of `reference`, which stays as it is, with weights in float32.
+    """Starts as a float32 copy of `reference`.
 
-    `act` reads each slot's new tokens, one as a rule and a whole prompt where a text begins. `evaluate` reads every
-    text once, whole, and looks at the states from which a token was chosen. Dropout is off in both. The critic reads
-    whole texts too, after they were written: it looks at the states of the same trunk, which it leaves as they are, or
-    with `separate_critic` at those of a trunk that it learns for itself.
+    `act` feeds each slot's new tokens: usually one, or a whole prompt. `evaluate` and the critic read each text in one
+    forward. The critic uses the policy's hidden states without changing them, or with `separate_critic` those of its
+    own trunk. Dropout is off everywhere.
     """
 
     by_segments: ClassVar[bool] = True
-    keeps_observations: ClassVar[bool] = False  # but copies what is new in them: they may be the environment's own
+    keeps_observations: ClassVar[bool] = False  # it copies new tokens, so the environment may reuse its arrays
 
     def __init__(
         self,
@@ -49,32 +47,32 @@ class LanguageModelPolicy:
     ) -> None:
         self.context = _checked_context(observation_space, action_space, reference)
         self.lm = _copy(reference)
-        self.critics_lm = _copy(reference) if separate_critic else None
+        self.critic_lm = _copy(reference) if separate_critic else None
         with torch.no_grad():
             layers = read_layers(self.lm, torch.zeros(1, 1, dtype=torch.long, device=self.lm.device))
         self._critic = TextCritic([layer.shape[2] for layer in layers], self.context).to(self.lm.device)
         parts: dict[str, nn.Module] = {"model": self.lm.model, "critic": self._critic}
-        if self.critics_lm:
-            parts["critics_trunk"] = self.critics_lm.trunk
+        if self.critic_lm:
+            parts["critic_trunk"] = self.critic_lm.trunk
         self._network = nn.ModuleDict(parts).requires_grad_(True)
 
     @property
     def network(self) -> nn.Module:
-        """Model and critic."""
+        """See `Policy.network`: model and critic."""
         return self._network
 
     def to_device(self, device: torch.device) -> None:
-        """Move the network."""
+        """See `Policy.to_device`."""
         self._network.to(device)
-        if self.critics_lm:
-            self.critics_lm.model.to(device)  # its head is no part of the network, but a model is in one place
+        if self.critic_lm:
+            self.critic_lm.model.to(device)  # its head is not part of the network
 
     def initial_memory(self, n: int) -> TextMemory:
-        """Nothing read in any slot."""
+        """An empty KV cache."""
         return TextMemory(self.lm, n, self.context)
 
     def after_update(self, memory: TextMemory) -> TextMemory:
-        """Nothing read: keys and values of older weights are wrong. The next step reads all texts in one forward."""
+        """Emptied: keys and values of the old weights are wrong. The next step reads the texts again in one forward."""
         memory.forget(np.arange(memory.n))
         return memory
 
@@ -83,7 +81,7 @@ class LanguageModelPolicy:
         self,
         observation: Leaves,
         memory: TextMemory,
-        starts: NDArray[np.bool_],
+        starts: Flags,
         *,
         deterministic: bool = False,
         masks: Mask | None = None,
@@ -99,12 +97,12 @@ class LanguageModelPolicy:
         )
         return Act(token, log_prob, memory, unchecked=True)
 
-    def value(self, observation: Leaves, memory: TextMemory, rows: NDArray[np.int64] | None = None) -> Tensor:
-        """See `Policy.value`; whatever was read of a text, it is read whole."""
+    def value(self, observation: Leaves, memory: TextMemory, rows: Ints | None = None) -> Tensor:
+        """See `Policy.value`; the texts are read from their beginning."""
         return self._values(Texts.at_their_ends(observation[0]))
 
     def values(self, log: TextLog, acts: Sequence[Act]) -> Tensor:
-        """See `Policy.values`: each text is read once, whole."""
+        """See `Policy.values`; each text is read once, in one forward."""
         texts, steps = log.whole()
         found = self._values(texts)
         values = found.new_zeros(log.shape)
@@ -113,24 +111,24 @@ class LanguageModelPolicy:
 
     def evaluate(self, batch: Minibatch) -> Evaluation:
         """See `Policy.evaluate`."""
-        torch.clear_autocast_cache()  # else it would hold, while one autocast lasts, halves of older weights
+        torch.clear_autocast_cache()  # else it would keep bfloat16 copies of the old weights
         texts: Texts = batch.observations
         layers, at = texts.layers(self.lm), texts.places(self.lm)
         masks = batch.masks
         allowed = None if masks is None else lambda rows: masks[rows]
         log_prob, entropy = logprobs_and_entropy(self.lm, layers[-1].flatten(0, 1)[at], batch.actions, allowed)
         if not len(batch.values):
-            return Evaluation(log_prob, entropy, batch.values)  # demonstrations: nobody asks what they are worth
-        theirs = texts.layers(self.critics_lm) if self.critics_lm else [layer.detach() for layer in layers]
-        return Evaluation(log_prob, entropy, self._critic(theirs, at))
+            return Evaluation(log_prob, entropy, batch.values)  # demonstrations: no value is needed
+        states = texts.layers(self.critic_lm) if self.critic_lm else [layer.detach() for layer in layers]
+        return Evaluation(log_prob, entropy, self._critic(states, at))
 
     def microbatches(self, batch: Minibatch) -> Iterable[tuple[Minibatch, float]]:
-        """Texts of like length together, as many as are read at once: so little is padded, and little memory needed."""
+        """Groups of texts of similar length, which limits padding and memory."""
         for texts, places in batch.observations.parts(tokens_at_once(self.lm)):
             steps = torch.from_numpy(places).to(batch.actions.device)
             part = Minibatch(
                 texts,
-                segments=None,  # texts tell all that is read
+                segments=None,  # the texts are enough
                 actions=batch.actions[steps],
                 log_probs=_some(batch.log_probs, steps),
                 values=_some(batch.values, steps),
@@ -144,16 +142,16 @@ class LanguageModelPolicy:
         """See `Policy.new_log`."""
         return TextLog()
 
-    def update_statistics(self, log: TextLog, valid: NDArray[np.bool_]) -> None:
-        """Nothing: tokens have no statistics."""
+    def update_statistics(self, log: TextLog, valid: Flags) -> None:
+        """Nothing: tokens are not normalized."""
 
     def export(self, run: Path) -> None:
-        """Write `model`, a plain Hugging Face folder: what the policy has become."""
+        """Write the policy to `model`, a Hugging Face folder."""
         self.lm.save(run / "model")
 
     @torch.no_grad()
     def _values(self, texts: Texts) -> Tensor:  # -> (M,)
-        lm = self.critics_lm or self.lm
+        lm = self.critic_lm or self.lm
         values = torch.empty(len(texts.rows), device=lm.device)
         for part, places in texts.parts(tokens_at_once(lm)):
             values[torch.from_numpy(places).to(lm.device)] = self._critic(part.layers(lm), part.places(lm))
@@ -161,12 +159,12 @@ class LanguageModelPolicy:
 
 
 def tokens_at_once(lm: CausalLM) -> int:
-    """How many padded tokens are read in one forward that learns."""
+    """The number of padded tokens in one training forward."""
     return at_once(TOKENS_AT_ONCE, lm.device)
 
 
 def _some(numbers: Tensor, steps: Tensor) -> Tensor:
-    return numbers[steps] if len(numbers) else numbers  # of demonstrations nobody knows them
+    return numbers[steps] if len(numbers) else numbers  # empty for demonstrations
 
 
 def _copy(lm: CausalLM) -> CausalLM:
@@ -174,10 +172,10 @@ def _copy(lm: CausalLM) -> CausalLM:
 
 
 def _checked_context(observation_space: spaces.Space[Any], action_space: spaces.Space[Any], lm: CausalLM) -> int:
-    """How many tokens a text may have."""
+    """The number of tokens a text may have; ValueError if model and spaces do not fit together."""
     if not isinstance(lm, CausalLM):
         raise ValueError(
-            f"policy='lm' begins as the environment's reference_model, which is a {type(lm).__name__}: accepted is a "
+            f"the environment's reference_model is a {type(lm).__name__}: policy='lm' accepts a "
             "textrlhf.language.CausalLM, such as CausalLM(model, tokenizer)"
         )
     if (
@@ -186,17 +184,17 @@ def _checked_context(observation_space: spaces.Space[Any], action_space: spaces.
         or not np.issubdtype(observation_space.dtype, np.integer)
     ):
         raise ValueError(
-            f"policy='lm' reads texts: accepted are observations Box(-1, V-1, (context,)), not {observation_space}"
+            f"policy='lm' reads token ids: accepted are observations Box(-1, V-1, (context,)), not {observation_space}"
         )
     if not isinstance(action_space, spaces.Discrete) or int(action_space.n) != lm.vocab_size or action_space.start:
         raise ValueError(
-            f"policy='lm' writes one of the {lm.vocab_size} tokens of {lm}, the environment takes {action_space}: "
-            "accepted is a Discrete action space of the model's width; is its tokenizer another's?"
+            f"the environment's action space is {action_space}: policy='lm' with {lm} accepts "
+            f"Discrete({lm.vocab_size}); do model and tokenizer belong together?"
         )
     context = observation_space.shape[0]
     if lm.context is not None and context > lm.context:
         raise ValueError(
-            f"the environment's texts have up to {context} tokens, {lm} has {lm.context} positions: lower the "
-            "environment's context, or take a model that has room for prompt and budget"
+            f"the environment's texts have up to {context} tokens, but {lm} has {lm.context} positions: lower the "
+            "environment's context, or use a model with a longer one"
         )
     return context

@@ -1,24 +1,19 @@
-"""The policy without memory: separate actor and critic networks on the encoded observation."""
+"""The policy without memory: separate actor and critic networks."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
-import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ..environment.masks import Mask
-from ..environment.spaces import Leaves
 from ..experience.rollout import Minibatch
 from .actor_critic import MLP, ActorCritic, StepLog
-from .policy import Act, Evaluation
+from .policy import Evaluation
 
 
 class MLPPolicy(ActorCritic):
-    """Actor and critic share the encoder (which has weights only for pictures and embeddings), nothing else."""
+    """Actor and critic share only the encoder, which has weights for images and embeddings alone."""
 
     by_segments: ClassVar[bool] = False
 
@@ -38,37 +33,15 @@ class MLPPolicy(ActorCritic):
         self.critic = MLP((*sizes, 1), activation, gain=1.0)
 
     def initial_memory(self, n: int) -> None:
-        """None: nothing is remembered."""
+        """None: there is no memory."""
 
     def after_update(self, memory: None) -> None:
-        """None: nothing is remembered."""
+        """None: there is no memory."""
 
-    @torch.no_grad()
-    def act(
-        self,
-        observation: Leaves,
-        memory: None,
-        starts: NDArray[np.bool_],
-        *,
-        deterministic: bool = False,
-        masks: Mask | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Act:
-        """See `Policy.act`."""
-        features = self.encoder(self.tensors(observation))
-        action, log_prob = self.distribution.sample(
-            self.actor(features),
-            deterministic=deterministic,
-            generator=generator,
-            masks=self.mask_tensor(masks),
-        )
-        return Act(action, log_prob, None, self.critic(features).squeeze(-1))
-
-    @torch.no_grad()
-    def value(self, observation: Leaves, memory: None, rows: NDArray[np.int64] | None = None) -> Tensor:
-        """See `Policy.value`."""
-        value: Tensor = self.critic(self.encoder(self.tensors(observation))).squeeze(-1)
-        return value
+    def read(self, observation: tuple[Tensor, ...], memory: None) -> tuple[Tensor, Tensor, None]:
+        """See `ActorCritic.read`."""
+        features = self.encoder(observation)
+        return features, features, None
 
     def evaluate(self, batch: Minibatch) -> Evaluation:
         """See `Policy.evaluate`."""

@@ -1,7 +1,7 @@
-"""What PPO and its kin ask of a policy: to act, to value, to be evaluated, with or without a memory.
+"""The protocol of policies: acting, values and evaluation, with or without a memory.
 
-A language model is a recurrent policy whose memory is its KV cache, a GRU carries a vector, an MLP nothing.
-Every one of them answers these questions, so no learner asks which it is.
+A language model is a recurrent policy whose memory is its KV cache; a GRU's is a vector, an MLP has none. The agents
+use this protocol only.
 """
 
 from __future__ import annotations
@@ -11,33 +11,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...language.device_copies import to_host
 from ...language.sampling import check_drawn
 from ..environment.masks import Mask
-from ..environment.spaces import Array, Leaves
+from ..environment.spaces import Array, Flags, Ints, Leaves
 from ..experience.rollout import Minibatch, ObservationLog
 
-Flags = NDArray[np.bool_]
-Memory = Any  # the policy's own: None, tensors, or an object written in place
+Memory = Any  # None, tensors, or an object modified in place
 
 
 @dataclass(slots=True)
 class Act:
-    """What a policy does in N slots."""
+    """A policy's actions in N slots."""
 
     action: Tensor  # (N,) or (N, K) or (N, D)
     log_prob: Tensor  # (N,)
     memory: Memory
-    value: Tensor | None = None  # (N,), where the policy knows it at once
-    unchecked: bool = False  # nobody has seen yet whether the log-probabilities are finite
+    value: Tensor | None = None  # (N,), if it is computed while acting
+    unchecked: bool = False  # whether the log-probabilities may be NaN
 
     def on_host(self) -> tuple[Array, Array]:
-        """Actions and log-probabilities as arrays, in one copy and checked."""
+        """Actions and log-probabilities as arrays, copied together and checked."""
         action, log_prob = to_host(self.action, self.log_prob)
         if self.unchecked:
             check_drawn(log_prob)
@@ -46,28 +43,28 @@ class Act:
 
 @dataclass(slots=True)
 class Evaluation:
-    """What a policy thinks of M steps taken before; gradients flow."""
+    """Steps of a minibatch under the current weights; gradients flow."""
 
     log_prob: Tensor  # (M,)
     entropy: Tensor  # (M,)
-    value: Tensor  # (M,), or of demonstrations, whose worth nobody knows, perhaps none
+    value: Tensor  # (M,), possibly empty for demonstrations
 
 
 class Policy(Protocol):
     """An actor and a critic, with a memory."""
 
     by_segments: ClassVar[bool]
-    """Minibatches are whole segments (policies with memory) instead of loose steps."""
+    """Whether minibatches are whole segments (policies with memory) or single steps."""
 
     @property
     def network(self) -> nn.Module:
-        """The module whose parameters are learned and saved."""
+        """The module that is trained and saved."""
 
     def to_device(self, device: torch.device) -> None:
         """Move the network."""
 
     def initial_memory(self, n: int) -> Memory:
-        """The memory of `n` slots that have seen nothing."""
+        """The empty memory of `n` slots."""
 
     def act(
         self,
@@ -79,34 +76,34 @@ class Policy(Protocol):
         masks: Mask | None = None,
         generator: torch.Generator | None = None,
     ) -> Act:
-        """Read what is new in each slot's observation and choose; slots in `starts` first forget everything.
+        """Choose actions; slots in `starts` first reset their memory.
 
-        The memory passed in may be written to: only the one returned counts afterwards.
+        The memory passed in may be modified: use the returned one afterwards.
         """
 
-    def value(self, observation: Leaves, memory: Memory, rows: NDArray[np.int64] | None = None) -> Tensor:
-        """Value observations (R, ...) as the continuation of those slots' memories, and leave the memories alone."""
+    def value(self, observation: Leaves, memory: Memory, rows: Ints | None = None) -> Tensor:
+        """The values of observations (R, ...) that follow the memories of slots `rows`; these are left unchanged."""
 
     def values(self, log: Any, acts: Sequence[Act]) -> Tensor:  # -> (T+1, N)
-        """Value all observations of a rollout, as `act` did, or now; the log's last one is what the acts led to.
+        """The values of all observations of a rollout and of the one after it.
 
-        Where it opens an episode its value is never asked for.
+        Values of observations that start an episode after the rollout's last step are not used.
         """
 
     def evaluate(self, batch: Minibatch) -> Evaluation:
-        """Reward model the steps of a minibatch again under the present weights."""
+        """Log-probabilities, entropy and values of a minibatch under the current weights."""
 
     def microbatches(self, batch: Minibatch) -> Iterable[tuple[Minibatch, float]]:
-        """A minibatch in parts that are not too much to `evaluate` at once, each with its share of the steps."""
+        """Parts of a minibatch that fit into memory, each with its share of the steps, to accumulate gradients."""
 
     def new_log(self, memory: Memory) -> ObservationLog:
-        """Begin recording a rollout that starts from `memory`."""
+        """An empty observation log for a rollout that starts from `memory`."""
 
     def after_update(self, memory: Memory) -> Memory:
-        """The memory after the weights have changed: what was computed with the old ones is dropped."""
+        """The memory to continue with after the weights have changed."""
 
     def update_statistics(self, log: Any, valid: Flags) -> None:
-        """Take a rollout's observations into running statistics, where the policy keeps any."""
+        """Update the observation statistics, if any, with a rollout."""
 
     def export(self, run: Path) -> None:
-        """Leave in a run's folder what other libraries can load, where there is such a thing."""
+        """Write files for other libraries into a run's folder, if any."""

@@ -1,6 +1,6 @@
-"""What a language-model policy keeps of texts: in its memory while it acts, in its log for learning.
+"""The texts of a language-model policy: its memory while acting, its observation log for training.
 
-A text is an observation of token ids, right-padded with negative numbers; only what is there counts.
+A text is an observation of token ids, right-padded with negative numbers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ...language import CausalLM, make_memory
@@ -19,27 +18,24 @@ from ...language.device_copies import PackedUpload
 from ...language.growing_texts import copy_new_tokens, growing_lengths, is_new_text
 from ...language.logprobs import by_length, read_layers, read_whole
 from ...language.memory import padded
-from ..environment.spaces import Leaves
+from ..environment.spaces import Flags, Ints, Leaves
 from ..experience.rollout import Segments, steps_of
-
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 
 
 class TextMemory:
-    """N texts as far as they have been read. Written in place."""
+    """The KV cache of N texts and the tokens in it. Modified in place."""
 
     def __init__(self, lm: CausalLM, n: int, context: int) -> None:
         self.n, self.cache = n, make_memory(lm, n)
-        self.tokens: Ints = np.full((n, context), -1, np.int64)  # what was read
+        self.tokens: Ints = np.full((n, context), -1, np.int64)  # those in the cache
 
     def forget(self, rows: Ints) -> None:
-        """These rows have read nothing."""
+        """Empty these rows."""
         self.cache.reset(rows)
         self.tokens[rows] = -1
 
     def read(self, tokens: Ints, starts: Flags, upload: PackedUpload | None = None) -> Tensor:  # (N, context) -> (N, d)
-        """Read what is new, or all of a text that is new, and return the states at the last tokens."""
+        """Read the new tokens of each text, or a new text, and return the hidden states at the last tokens."""
         ends = growing_lengths(tokens)
         if ends is None:
             ends = checked_lengths(tokens)
@@ -52,27 +48,26 @@ class TextMemory:
 
 
 def is_continuation(before: Ints, now: Ints) -> Any:  # (…, context) each -> (…,) bool
-    """Whether texts begin with what they were before."""
+    """Whether texts start with what they were before."""
     return ((before < 0) | (before == now)).all(-1)
 
 
 def checked_lengths(tokens: Ints) -> Ints:  # (R, context) -> (R,)
-    """How many tokens each text has."""
+    """The number of tokens of each text; ValueError if one is empty or not padded on the right."""
     real = tokens >= 0
     ends: Ints = real.sum(1)
     wrong = (real != (np.arange(tokens.shape[1]) < ends[:, None])).any(1) | (ends == 0)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise ValueError(
-            f"observation {row} is {tokens[row].tolist()}: accepted is a text of at least one token, padded on the "
-            "right with -1"
+            f"observation {row} is {tokens[row].tolist()}: accepted is at least one token, padded on the right with -1"
         )
     return ends
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts to be read whole, and the places in them (text, token) whose states are wanted."""
+    """Texts to read in one forward, and the positions in them (text, token) whose hidden states are needed."""
 
     texts: Sequence[Ints]
     rows: Ints  # (M,)
@@ -80,29 +75,29 @@ class Texts:
 
     @classmethod
     def at_their_ends(cls, tokens: Ints) -> Texts:  # (R, context)
-        """Of each observation the state at its last token is wanted."""
+        """The positions of the observations' last tokens."""
         ends = checked_lengths(tokens)
         return cls([text[:end] for text, end in zip(tokens, ends, strict=True)], np.arange(len(tokens)), ends - 1)
 
     def states(self, lm: CausalLM) -> Tensor:  # -> (M, d)
-        """Read the texts in one forward; gradients flow."""
+        """The hidden states at the positions, from one forward; gradients flow."""
         return read_whole(lm, self.grid(lm)).flatten(0, 1)[self.places(lm)]
 
     def layers(self, lm: CausalLM) -> list[Tensor]:  # -> (S, longest, d) each
-        """The same with what lies below, at all tokens."""
+        """The hidden states of several layers, at all tokens."""
         return read_layers(lm, self.grid(lm))
 
     def grid(self, lm: CausalLM) -> Tensor:  # -> (S, longest)
-        """The texts as a forward takes them."""
+        """The texts as a padded batch."""
         return torch.from_numpy(padded(self.texts)).to(lm.device)
 
     def places(self, lm: CausalLM) -> Tensor:  # -> (M,)
-        """Where the wanted states lie in a grid laid flat."""
+        """The positions in the flattened batch."""
         longest = max(map(len, self.texts))
         return torch.from_numpy(self.rows * longest + self.columns).to(lm.device)
 
     def parts(self, at_once: int) -> Iterator[tuple[Texts, Ints]]:
-        """Texts of like length together, about `at_once` tokens a part, and which of the M places are theirs."""
+        """Parts of about `at_once` tokens, with texts of similar length, and which of the M positions are in each."""
         for group in by_length([len(text) for text in self.texts], at_once):
             new = np.full(len(self.texts), -1)
             new[group] = np.arange(len(group))
@@ -112,23 +107,23 @@ class Texts:
 
 
 class TextLog:
-    """Keeps of each text the tokens once, and of each step how many of them there were.
+    """Stores the tokens of each text once, and the length of the text at each step.
 
-    An observation that does not begin with the one before it opens a text of its own, also within an episode (where a
-    environment shows the latest tokens only), as it does in a `TextMemory`.
+    As in `TextMemory`, an observation that does not start with the previous one is a new text, even within an episode
+    (if the environment shows only the latest tokens).
     """
 
     def __init__(self) -> None:
         self._lengths: list[Ints] = []  # by step (N,)
-        self._began: list[Ints] = []  # by step (N,): at which step the slot's text was first seen
-        self._texts: dict[tuple[int, int], Ints] = {}  # by slot and that step
+        self._began: list[Ints] = []  # by step (N,): the step at which the slot's text began
+        self._texts: dict[tuple[int, int], Ints] = {}  # by slot and first step
         self._last: Ints = np.empty((0, 0), np.int64)
-        self._own = False  # whether that is the log's own array, into which it takes what growing texts gain
+        self._own = False  # whether `_last` is a copy of the log's own, to which new tokens are added
         self._opens: Flags = np.empty(0, bool)
         self._stacked: tuple[Ints, Ints] | None = None  # both as (T, N)
 
     def add(self, observation: Leaves, starts: Flags) -> None:
-        """Record one step."""
+        """Record the observation of the next step."""
         tokens, t = observation[0], len(self._lengths)
         began = self._began[-1].copy() if t else np.zeros(len(tokens), np.int64)
         lengths = growing_lengths(tokens)
@@ -147,7 +142,7 @@ class TextLog:
         self._lengths.append((tokens >= 0).sum(1) if lengths is None else lengths)
 
     def _follow(self, tokens: Ints, lengths: Ints, starts: Flags) -> Flags:
-        """Take in what texts that only grow have gained; returns which are new."""
+        """Add the new tokens of growing texts; return which texts are new."""
         if not self._own:
             self._last, self._own = self._last.copy(), True
         before = self._lengths[-1]
@@ -157,7 +152,7 @@ class TextLog:
         return new
 
     def take(self, steps: Tensor, segments: Segments | None) -> Texts:
-        """The texts of those segments; the last observation of a text holds all that its steps have seen."""
+        """The texts of those segments; the last observation of a text contains all earlier ones."""
         assert segments is not None
         if self._stacked is None:
             self._keep(np.arange(len(self._last)))
@@ -176,11 +171,11 @@ class TextLog:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """How many steps were recorded, of how many slots."""
+        """The number of steps and slots."""
         return len(self._lengths), len(self._last)
 
     def whole(self) -> tuple[Texts, Ints]:
-        """All texts, each at all of its steps, and which those are, t·N + n; but not those that the last step opens."""
+        """All texts at all steps, and these as flat indices t·N + n; without texts that start at the last step."""
         n_steps, n_slots = self.shape
         slots = np.arange(n_slots)
         segments = np.stack([slots, np.zeros_like(slots), n_steps - self._opens], 1)

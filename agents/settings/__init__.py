@@ -1,1 +1,1 @@
-"""Hyperparameters, the registry of agents, and seeding: what all else in `agents` builds on."""
+"""Hyperparameters, the registry of agents, and seeding."""

@@ -1,4 +1,4 @@
-"""Hyperparameters: one dataclass an agent, at once keyword arguments, command line and saved `config.json`."""
+"""Hyperparameters: one dataclass per agent, used as keyword arguments, command line and saved `config.json`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import json
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -14,27 +15,28 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 
 Schedule = Literal["constant", "linear", "cosine"]
-LANGUAGE_MODEL = "any language model"  # under this name are the settings for environments that bring a reference model
+LANGUAGE_MODEL = "any language model"  # the key of the settings for environments with a reference model
 C = TypeVar("C", bound="Config")
+_COMPARE = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
 
 
 @dataclass(frozen=True)
 class Config:
-    """What every agent has."""
+    """Hyperparameters of every agent."""
 
     n_envs: int = 8
-    """environments stepped side by side; more of them feed the network fuller batches"""
+    """number of parallel environments; more of them give the network larger batches"""
     seed: int | None = None
-    """one seed for weights, actions, minibatches and environments; drawn and recorded when left out"""
+    """seed of weights, actions, minibatches and environments; if None, one is drawn and recorded"""
     device: str = "auto"
-    """"cpu", "cuda" or "auto": CUDA for language models and images where there is one, else the CPU"""
+    """"cpu", "cuda" or "auto": CUDA for language models and images if available, else the CPU"""
     torch_threads: int | None = None
-    """threads torch may use while learning; by default one for small networks, for which more are slower"""
+    """number of torch threads during training; if None, one for small networks, for which more are slower"""
     checkpoints: int = 10
-    """how many times a run is cut and saved on its way, each a point from which it resumes bit for bit; fewer where
-    two whole episodes would not fit between two cuts"""
+    """number of checkpoints over a run; fewer if less than two episodes would fit between two of them. Environments are
+    reset at each, so that a resumed run ends with the same bits as an uninterrupted one"""
     checkpoint_every: int | None = None
-    """steps between two such cuts (all environments counted), in place of `checkpoints`"""
+    """steps between two checkpoints (summed over environments), instead of `checkpoints`"""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -45,32 +47,38 @@ class Config:
             elif isinstance(value, np.generic):
                 object.__setattr__(self, field.name, value.item())
             value = getattr(self, field.name)
-            _check_type(field.name, value, hints[field.name])
+            if not _fits(value, hints[field.name]):
+                raise TypeError(f"{field.name}={value!r}: accepted is {_words(hints[field.name])}")
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{field.name}={value!r}: accepted is a finite number")
         self.check()
 
     def check(self) -> None:
-        """Raise ValueError for a value that makes no sense; agents add their own."""
-        positive = ["n_envs", "checkpoints"]
-        positive += [name for name in ("checkpoint_every", "torch_threads") if getattr(self, name) is not None]
-        self.require(positive, lambda value: value >= 1, "at least 1")
-        self.require(["seed"], lambda value: value is None or 0 <= value < 2**32, "None or 0 to 4294967295")
+        """Raise ValueError for a value out of range; subclasses extend it."""
+        self.bounds("n_envs", "checkpoints", "checkpoint_every", "torch_threads", at_least=1)
+        self.bounds("seed", at_least=0, below=2**32)
 
-    def require(self, names: list[str], accepted: Any, meaning: str) -> None:
-        """Refuse the first of the named values for which `accepted` is false."""
+    def bounds(self, *names: str, **limits: float) -> None:
+        """Raise ValueError if a field (each entry of a tuple) is not `at_least`, `above`, `at_most` or `below` a limit.
+
+        None is accepted.
+        """
         for name in names:
-            if not accepted(getattr(self, name)):
-                raise ValueError(f"{name}={getattr(self, name)!r}: accepted is {meaning}")
+            value = getattr(self, name)
+            for number in value if isinstance(value, tuple) else () if value is None else (value,):
+                if not all(_COMPARE[how](number, limit) for how, limit in limits.items()):
+                    accepted = " and ".join(f"{how.replace('_', ' ')} {limit}" for how, limit in limits.items())
+                    none = "None or " if type(self).__dataclass_fields__[name].default is None else ""
+                    raise ValueError(f"{name}={value!r}: accepted is {none}{accepted}")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as plain JSON."""
+        """The fields as plain JSON."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return values
 
 
 def make_config(kind: type[C], config: C | None = None, **hyperparameters: Any) -> C:
-    """Build a config, or change some fields of one; a misspelt name is answered with the nearest."""
+    """Build a config, or replace some fields of one; TypeError for an unknown name, with the closest known one."""
     names = [field.name for field in dataclasses.fields(kind)]
     for name in hyperparameters:
         if name not in names:
@@ -80,7 +88,9 @@ def make_config(kind: type[C], config: C | None = None, **hyperparameters: Any) 
     if config is None:
         return kind(**hyperparameters)
     if isinstance(config, str):
-        raise TypeError(f"the second argument is {config!r}: no policy is named there; the first is the environment")
+        raise TypeError(
+            f"config={config!r}: unlike Stable-Baselines3 the first argument is the environment; use policy=…"
+        )
     if not isinstance(config, kind):
         raise TypeError(f"config is a {type(config).__name__}: accepted is a {kind.__name__}")
     return dataclasses.replace(config, **hyperparameters)
@@ -88,31 +98,29 @@ def make_config(kind: type[C], config: C | None = None, **hyperparameters: Any) 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What is kept for an environment."""
+    """Tuned hyperparameters for an environment."""
 
     total_timesteps: int
     hyperparameters: dict[str, Any]
     why: str
-    env_kwargs: dict[str, Any] = dataclasses.field(
-        default_factory=dict
-    )  # arguments of the environment that go with them
-    unless: tuple[str, ...] = ()  # arguments of the environment that make it another task
+    env_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)  # the environment's arguments they assume
+    unless: tuple[str, ...] = ()  # arguments of the environment for which they do not apply
 
 
 def tuned_settings(agent: str) -> dict[str, Tuned]:
-    """Return what is kept for an agent, by environment id."""
+    """An agent's tuned hyperparameters, by environment id."""
     file = resources.files(__package__).joinpath("tuned").joinpath(f"{agent}.json")
     return {env_id: Tuned(**kept) for env_id, kept in json.loads(file.read_text()).items()} if file.is_file() else {}
 
 
 def language_model_settings(agent: str) -> dict[str, Any]:
-    """The hyperparameters an agent begins with in a environment that brings a reference model."""
+    """An agent's defaults in environments with a reference model."""
     known = tuned_settings(agent).get(LANGUAGE_MODEL)
     return dict(known.hyperparameters) if known else {}
 
 
 def tuned_for(agent: str, env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> Tuned | None:
-    """What is kept for an environment made with these arguments, if anything is."""
+    """The tuned hyperparameters for an environment made with these arguments, or None."""
     known = tuned_settings(agent).get(env_id.rpartition(":")[2])
     if known and not set(known.unless).isdisjoint(env_kwargs or {}):
         return tuned_settings(agent)[LANGUAGE_MODEL]
@@ -120,17 +128,12 @@ def tuned_for(agent: str, env_id: str, env_kwargs: Mapping[str, Any] | None = No
 
 
 def scheduled(value: float, schedule: Schedule, remaining: float) -> float:
-    """A hyperparameter's value when the share `remaining` of training (1 to 0) lies ahead."""
+    """A hyperparameter's value when a fraction `remaining` (1 to 0) of training is left."""
     if schedule == "linear":
         return value * remaining
     if schedule == "cosine":
         return value * 0.5 * (1 - math.cos(math.pi * remaining))
     return value
-
-
-def _check_type(name: str, value: Any, hint: Any) -> None:
-    if not _fits(value, hint):
-        raise TypeError(f"{name}={value!r}: accepted is {_words(hint)}")
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -141,10 +144,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, tuple) and all(_fits(item, args[0]) for item in value)
     if args:
         return any(_fits(value, arm) for arm in args)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (int, float):
+        return isinstance(value, int | hint) and not isinstance(value, bool)
     return isinstance(value, hint)
 
 

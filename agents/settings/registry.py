@@ -1,4 +1,4 @@
-"""The agents by name: one line each, which the commands and the public names of the package are made of."""
+"""The agents by name; the commands and the public names of the package are made from this table."""
 
 from __future__ import annotations
 

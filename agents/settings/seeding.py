@@ -1,4 +1,4 @@
-"""One seed per agent: every random stream is derived from it, and the global generators are left alone."""
+"""One seed per agent: every random stream is derived from it, and no global generator is used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 class Stream(IntEnum):
-    """What randomness is drawn for; each purpose has a stream of its own."""
+    """The random streams, one per purpose."""
 
     WEIGHTS = 0
     ACTIONS = 1
@@ -25,7 +25,7 @@ class Stream(IntEnum):
 
 
 def draw_seed() -> int:
-    """A random seed, for an agent that is given none."""
+    """A random seed, for an agent without one."""
     return int(np.random.SeedSequence().generate_state(1)[0] >> 1)
 
 
@@ -47,12 +47,12 @@ class Randomness:
         self.order = np.random.Generator(np.random.PCG64(derive_seed(seed, Stream.MINIBATCHES)))
 
     def state_dict(self) -> dict[str, Any]:
-        """The position of both streams as plain JSON."""
+        """The states of both generators as plain JSON."""
         actions = base64.b64encode(self.actions.get_state().numpy().tobytes()).decode()
         return {"device": self.actions.device.type, "actions": actions, "order": self.order.bit_generator.state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore `state_dict`; on another kind of device the actions' stream starts anew."""
+        """Restore `state_dict`; on another type of device the actions' stream restarts."""
         if state["device"] == self.actions.device.type:
             actions = np.frombuffer(base64.b64decode(state["actions"]), np.uint8).copy()
             self.actions.set_state(torch.from_numpy(actions))

@@ -1,4 +1,4 @@
-"""Hyperparameters in signatures and docstrings: `help(PPO)` shows each with its type, default and reason."""
+"""Hyperparameters in signatures and docstrings: `help(PPO)` shows each with its type, default and description."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _module_docs(module: str) -> dict[str, dict[str, str]]:
     """By class, the docstrings behind its annotated fields."""
     try:
         tree = ast.parse(inspect.getsource(sys.modules[module]))
-    except (OSError, TypeError, KeyError):  # typed into a console: no source
+    except (OSError, TypeError, KeyError):  # defined in a console: no source
         return {}
     found: dict[str, dict[str, str]] = {}
     for node in ast.walk(tree):

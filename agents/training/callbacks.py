@@ -1,20 +1,64 @@
-"""What may happen between two updates: evaluate, save, stop."""
+"""Callbacks for `learn`: evaluate, save, stop, adapt the KL coefficient."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ..environment.vectorize import EnvLike
 from .evaluation import evaluate
 from .learner import Callback, Learner, Metrics
 
 
-class Evaluate(Callback):
-    """Plays `n_episodes` every `every` steps and keeps the best agent so far in `<run>/best`."""
+class Periodic(Callback):
+    """Does something every `every` steps, summed over environments."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self._next: int | None = None
+
+    def on_start(self, agent: Learner, run: Path | None) -> None:
+        """Schedule the first time."""
+        if self._next is None:
+            self._next = agent.num_timesteps + self.every
+
+    def on_update(self, agent: Learner, metrics: Metrics) -> bool:
+        """Call `on_due` when it is time."""
+        assert self._next is not None
+        if agent.num_timesteps < self._next:
+            return True
+        self._next += self.every * ((agent.num_timesteps - self._next) // self.every + 1)
+        return self.on_due(agent, metrics)
+
+    @abstractmethod
+    def on_due(self, agent: Learner, metrics: Metrics) -> bool:
+        """What is done every `every` steps; False stops training."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """When it is due next."""
+        return {"next": self._next}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore `state_dict`."""
+        self._next = state["next"]
+
+
+class Evaluate(Periodic):
+    """Evaluates the agent every `every` steps, and saves the best one so far.
+
+    Args:
+        every: steps between two evaluations, summed over environments
+        n_episodes: episodes per evaluation
+        env: the environment to evaluate in; by default the agent's
+        deterministic: the most likely actions instead of sampled ones
+        keep_best: the folder for the best agent; True is `<run>/best`
+        stop_at: stop training once an evaluation's mean return reaches this
+    """
 
     def __init__(
         self,
@@ -26,29 +70,24 @@ class Evaluate(Callback):
         keep_best: str | os.PathLike[str] | bool = True,
         stop_at: float | None = None,
     ) -> None:
-        self.every, self.n_episodes, self.env = every, n_episodes, env
+        super().__init__(every)
+        self.n_episodes, self.env = n_episodes, env
         self.deterministic, self.keep_best, self.stop_at = deterministic, keep_best, stop_at
         self.best: float | None = None
-        self._next: int | None = None
         self._folder: Path | None = None
 
     def on_start(self, agent: Learner, run: Path | None) -> None:
-        """Find where the best goes, and see that there is something to evaluate in."""
+        """See `Callback.on_start`."""
         if self.env is None and agent.env.recipe is None:
             raise ValueError("Evaluate: the agent's environment cannot be made again from its spec: pass env=…")
-        if self._next is None:
-            self._next = agent.num_timesteps + self.every
+        super().on_start(agent, run)
         if isinstance(self.keep_best, bool):
             self._folder = run / "best" if run and self.keep_best else None
         else:
             self._folder = Path(self.keep_best)
 
-    def on_update(self, agent: Learner, metrics: Metrics) -> bool:
-        """Evaluate when it is time."""
-        assert self._next is not None
-        if agent.num_timesteps < self._next:
-            return True
-        self._next = _after(agent.num_timesteps, self._next, self.every)
+    def on_due(self, agent: Learner, metrics: Metrics) -> bool:
+        """Evaluate."""
         scores = evaluate(agent, self.env, self.n_episodes, deterministic=self.deterministic)
         metrics["evaluation/return"] = scores.mean
         if self.best is None or scores.mean > self.best:
@@ -58,49 +97,36 @@ class Evaluate(Callback):
         return self.stop_at is None or scores.mean < self.stop_at
 
     def state_dict(self) -> dict[str, Any]:
-        """The best so far and when to look next."""
-        return {"best": self.best, "next": self._next}
+        """The best return so far, and when the next evaluation is due."""
+        return {"best": self.best, **super().state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
-        self.best, self._next = state["best"], state["next"]
+        """Restore `state_dict`."""
+        super().load_state_dict(state)
+        self.best = state["best"]
 
 
-class Save(Callback):
-    """Saves the agent every `every` steps as `<folder>/step-<n>`; such saves are not points to resume from."""
+class Save(Periodic):
+    """Saves the agent every `every` steps as `<folder>/step-<n>`; training cannot be resumed from these."""
 
     def __init__(self, every: int, folder: str | os.PathLike[str]) -> None:
-        self.every, self.folder = every, Path(folder)
-        self._next: int | None = None
+        super().__init__(every)
+        self.folder = Path(folder)
 
-    def on_start(self, agent: Learner, run: Path | None) -> None:
-        """Set the first time."""
-        if self._next is None:
-            self._next = agent.num_timesteps + self.every
-
-    def on_update(self, agent: Learner, metrics: Metrics) -> bool:
-        """Save when it is time."""
-        assert self._next is not None
-        if agent.num_timesteps >= self._next:
-            self._next = _after(agent.num_timesteps, self._next, self.every)
-            agent.save(self.folder / f"step-{agent.num_timesteps:09d}")
+    def on_due(self, agent: Learner, metrics: Metrics) -> bool:
+        """Save."""
+        agent.save(self.folder / f"step-{agent.num_timesteps:09d}")
         return True
-
-    def state_dict(self) -> dict[str, Any]:
-        """When to save next."""
-        return {"next": self._next}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
-        self._next = state["next"]
 
 
 class AdaptiveKL(Callback):
-    """Moves β so that texts come to lie `target` nats from the reference (Ziegler et al., 2019).
+    """Adapts β so that the KL from the reference approaches `target` nats per text (Ziegler et al., 2019).
 
-    Each update changes it by the relative error, at most a fifth, times the share that the texts finished since are of
-    `horizon`.
+    Each update multiplies β by 1 + error · texts / horizon: the relative error of the KL clipped to ±0.2, and the
+    number of texts finished since the last update, at most `horizon`. So β stays positive.
     """
+
+    metrics_every_update: ClassVar[bool] = True
 
     def __init__(self, target: float, horizon: int = 10_000) -> None:
         for name, value in (("target", target), ("horizon", horizon)):
@@ -110,33 +136,33 @@ class AdaptiveKL(Callback):
         self._state: dict[str, Any] | None = None
 
     def on_start(self, agent: Learner, run: Path | None) -> None:
-        """See that there is a β, and take up the one a resumed run had."""
+        """Check that the environment has a β, and restore that of a resumed run."""
         if not agent.env.has_kl_penalty:
-            raise ValueError(f"AdaptiveKL: {agent.env.vector_env} has no kl_coef to adapt: leave it out")
+            raise ValueError(f"AdaptiveKL: {agent.env.vector_env} has no kl_coef to adapt: remove the callback")
         if self._state is None:
             self._state = {"kl_coef": agent.env.kl_coef, "finished": agent.episodes.finished}
+        if not self._state["kl_coef"] > 0:
+            raise ValueError(f"AdaptiveKL: kl_coef={self._state['kl_coef']}: it multiplies, so start above 0")
         agent.env.kl_coef = self._state["kl_coef"]
 
     def on_update(self, agent: Learner, metrics: Metrics) -> bool:
-        """Move it."""
+        """Adapt β."""
         assert self._state is not None
         texts = agent.episodes.finished - self._state["finished"]
         if "rollout/kl" in metrics and texts:
             error = min(max(metrics["rollout/kl"] / self.target - 1, -0.2), 0.2)
-            self._state = {
-                "kl_coef": self._state["kl_coef"] * (1 + error * texts / self.horizon),
-                "finished": agent.episodes.finished,
-            }
+            kl_coef = self._state["kl_coef"] * (1 + error * min(texts, self.horizon) / self.horizon)
+            self._state = {"kl_coef": max(kl_coef, sys.float_info.min), "finished": agent.episodes.finished}
             agent.env.kl_coef = self._state["kl_coef"]
         metrics["train/kl_coef"] = self._state["kl_coef"]
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """β, and how many texts it has seen."""
+        """β, and the number of texts it accounts for."""
         return dict(self._state or {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore `state_dict`."""
         self._state = dict(state) or None
 
 
@@ -147,7 +173,7 @@ class StopAtReturn(Callback):
         self.threshold = threshold
 
     def on_update(self, agent: Learner, metrics: Metrics) -> bool:
-        """Look at the window once it is full."""
+        """Compare the mean return, once there are a hundred episodes."""
         full = len(agent.episodes.recent) == agent.episodes.recent.maxlen
         return not (full and metrics["rollout/return"] >= self.threshold)
 
@@ -163,10 +189,5 @@ class StopAfter(Callback):
         self._until = time.monotonic() + self.seconds
 
     def on_update(self, agent: Learner, metrics: Metrics) -> bool:
-        """Look at the clock."""
+        """Compare the time."""
         return time.monotonic() < self._until
-
-
-def _after(now: int, due: int, every: int) -> int:
-    """The first time after `now` in a series that goes on from `due`."""
-    return due + every * ((now - due) // every + 1)

@@ -1,4 +1,4 @@
-"""The collecting loop: acting for a number of steps, and all that came of it as one `Rollout`."""
+"""Collecting rollouts: act for a number of steps and return them as a `Rollout`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .episode_statistics import EpisodeStatistics
 
 @dataclass(slots=True)
 class _Steps:
-    """What each step of a rollout leaves, as lists over T."""
+    """The steps of a rollout, as lists over T."""
 
     acts: list[Act]
     results: list[StepResult]
@@ -30,7 +30,7 @@ class _Steps:
 
 
 class Collector:
-    """Acts with a policy in an environment, and continues where the last rollout ended."""
+    """Acts with a policy in an environment; each rollout continues where the last one ended."""
 
     def __init__(self, env: EnvAdapter, policy: Policy, episodes: EpisodeStatistics) -> None:
         self.env, self.policy, self.episodes = env, policy, episodes
@@ -45,9 +45,9 @@ class Collector:
     def collect(self, n_steps: int, generator: torch.Generator, watch: Stopwatch) -> Rollout:
         """Take `n_steps` in every slot.
 
-        1. The policy acts on the observations; the log keeps what learning will need of them.
-        2. The environments step. Where an episode was truncated, its final observation is valued at once.
-        3. After the last step the critic values all observations: whole texts at a time for language models.
+        1. The policy acts on the observations; the log stores what training will need of them.
+        2. The environments step. For a truncated episode the critic evaluates the final observation at once.
+        3. After the last step the critic evaluates all observations, for language models in one forward per text.
         4. Pending KL penalties are added to the rewards.
         5. Returns and lengths of the episodes that ended are recorded.
         """
@@ -87,11 +87,11 @@ class Collector:
             steps.final_values.append((t, rows, self.policy.value(result.final, act.memory, rows)))
         self.observation, self.starts, self.memory = result.observation, result.starts, act.memory
         steps.acts.append(act)
-        steps.results.append(replace(result, observation=(), final=None))  # the log has what is needed of them
+        steps.results.append(replace(result, observation=(), final=None))  # stored in the log
 
     def _rollout(self, log: ObservationLog, steps: _Steps, values: Tensor, next_values: Array) -> Rollout:
         acts, results, masks = steps.acts, steps.results, steps.masks
-        if masks and len(masks) < len(acts):  # the first steps had no masks: everything was allowed
+        if masks and len(masks) < len(acts):  # the first steps had no masks: all actions were allowed
             masks = [np.full_like(masks[0], 255)] * (len(acts) - len(masks)) + masks
         kl = [result.kl for result in results if result.kl is not None]
         return Rollout(

@@ -1,4 +1,4 @@
-"""What an update did, gathered without waiting for the device until it is over."""
+"""Diagnostics of an update, collected without waiting for the device until it is over."""
 
 from __future__ import annotations
 
@@ -6,18 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...records.run import DivergedError
 from ..experience.rollout import Rollout
 from .learner import Metrics
-
-
-class DivergedError(RuntimeError):
-    """A loss or a weight is no longer a number."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(
-            f"{what}; learning stopped, and checkpoints on disk are from before it. Lower learning_rate or "
-            "max_grad_norm, or normalise observations and rewards"
-        )
 
 
 class UpdateRecord:
@@ -25,35 +16,34 @@ class UpdateRecord:
 
     def __init__(self, n_updates: int) -> None:
         self.n_updates = n_updates
-        self._losses: list[list[Tensor]] = []  # by minibatch, of each part four numbers times its share
+        self._losses: list[list[Tensor]] = []  # by minibatch: for each part four numbers times its share
         self._log_ratios: list[list[Tensor]] = []
 
     def begin(self) -> None:
-        """A minibatch begins."""
+        """Start a minibatch."""
         self._losses.append([])
         self._log_ratios.append([])
 
     def add(
         self, share: float, loss: Tensor, policy_loss: Tensor, value_loss: Tensor, entropy: Tensor, log_ratio: Tensor
     ) -> None:
-        """Take in a part of the minibatch, which has that share of its steps."""
+        """Add a part of the minibatch with that share of its steps."""
         self._losses[-1].append(torch.stack([loss, policy_loss, value_loss, entropy]).detach() * share)
         self._log_ratios[-1].append(log_ratio.detach())
 
     def last_kl(self) -> float:
-        """KL of the last minibatch's steps, old policy to new (the low-variance estimator, k3)."""
+        """KL from the old to the new policy on the last minibatch (Schulman's k3 estimator)."""
         return float(_k3(torch.cat(self._log_ratios[-1])).mean())
 
     def metrics(self, rollout: Rollout, learning_rate: float, clip_range: float | None = None) -> Metrics:
-        """Means over the update; raises DivergedError when a loss was not finite."""
-        if not self._losses:  # every step of the rollout was spent on a reset
+        """Means over the update; DivergedError if a loss was not finite."""
+        if not self._losses:  # every step of the rollout was a reset
             return {"train/learning_rate": learning_rate}
         losses = torch.stack([sum(parts[1:], parts[0]) for parts in self._losses])  # (minibatches, 4)
         finite = losses[:, 0].isfinite()
         if not finite.all():
-            raise DivergedError(
-                f"the loss of minibatch {int((~finite).nonzero()[0])} of update {self.n_updates} is not a finite number"
-            )
+            minibatch = int((~finite).nonzero()[0])
+            raise DivergedError(f"the loss of minibatch {minibatch} of update {self.n_updates} is not finite")
         _, policy_loss, value_loss, entropy = losses.mean(0).tolist()
         first = torch.cat(self._log_ratios[0])
         log_ratio = torch.cat([part for parts in self._log_ratios for part in parts])
@@ -74,7 +64,7 @@ class UpdateRecord:
 
 
 def explained_variance(rollout: Rollout) -> float:
-    """1 − Var(returns − values) / Var(returns): 1 is a perfect critic, 0 one that knows only the mean."""
+    """1 − Var(returns − values) / Var(returns): 1 is a perfect critic, 0 a constant one."""
     valid = rollout.valid
     returns, values = rollout.returns.cpu().numpy()[valid], rollout.values.cpu().numpy()[valid]
     variance = np.var(returns)

@@ -1,21 +1,21 @@
-"""Returns and lengths of the episodes an agent has finished, and what the environment said of each."""
+"""Returns, lengths and infos of the training episodes."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..environment.episode_info import numbers
+from ..environment.spaces import Flags, Floats
 
 WINDOW = 100
 
 
 class EpisodeStatistics:
-    """Adds up rewards slot by slot and remembers the last hundred episodes."""
+    """Adds up rewards by slot, and keeps the last hundred episodes."""
 
     def __init__(self, n_envs: int) -> None:
         self._returns, self._lengths = np.zeros(n_envs), np.zeros(n_envs, np.int64)
@@ -25,13 +25,13 @@ class EpisodeStatistics:
 
     def add(
         self,
-        rewards: NDArray[np.float64],
-        ended: NDArray[np.bool_],
-        valid: NDArray[np.bool_],
-        kl: NDArray[np.float64] | None = None,
+        rewards: Floats,
+        ended: Flags,
+        valid: Flags,
+        kl: Floats | None = None,
         infos: Mapping[tuple[int, int], Mapping[str, Any]] | None = None,
     ) -> None:
-        """Add steps (T, N), and the `infos` of the episodes that ended, by step and slot."""
+        """Add steps (T, N), and the `infos` of the episodes that ended by (step, slot)."""
         for t, (reward, end, real) in enumerate(zip(rewards, ended, valid, strict=True)):
             self._returns += np.where(real, reward, 0.0)
             self._lengths += real
@@ -48,15 +48,11 @@ class EpisodeStatistics:
                 self._returns[slot] = self._lengths[slot] = self._kl[slot] = 0
 
     def metrics(self) -> dict[str, float]:
-        """The recent episodes' means, once there are any."""
-        names = dict.fromkeys(name for episode in self.recent for name in episode)
-        return {
-            f"rollout/{name}": float(np.mean([episode[name] for episode in self.recent if name in episode]))
-            for name in names
-        }
+        """The means over the recent episodes."""
+        return {f"rollout/{name}": mean for name, mean in means(self.recent).items()}
 
     def cut(self) -> None:
-        """Forget the episodes under way."""
+        """Forget the unfinished episodes."""
         self._returns[:] = self._lengths[:] = self._kl[:] = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -64,9 +60,15 @@ class EpisodeStatistics:
         return {"recent": list(self.recent), "finished": self.finished}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
-        self.recent = deque(
-            ({str(name): float(value) for name, value in episode.items()} for episode in state["recent"]),
-            maxlen=WINDOW,
-        )
+        """Restore `state_dict`."""
+        self.recent = deque((numbers(episode) for episode in state["recent"]), maxlen=WINDOW)
         self.finished = int(state["finished"])
+
+
+def means(episodes: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each name over those episodes that have it."""
+    values: dict[str, list[float]] = {}
+    for episode in episodes:
+        for name, value in episode.items():
+            values.setdefault(name, []).append(value)
+    return {name: float(np.mean(found)) for name, found in values.items()}

@@ -1,4 +1,4 @@
-"""Evaluating an agent: episodes without learning, and what they returned."""
+"""Evaluating an agent: playing episodes without training."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from ..environment.adapter import EnvAdapter
 from ..environment.episode_info import numbers
 from ..environment.play import play
 from ..environment.vectorize import EnvLike, remake, vectorize
+from .episode_statistics import means
 from .learner import Learner
 
 
 @dataclass
 class Scores:
-    """The episodes of an evaluation."""
+    """The episodes of an evaluation: their returns, lengths and infos."""
 
     returns: list[float]
     lengths: list[int]
-    infos: list[dict[str, Any]] = field(default_factory=list)  # what the environment reported at each one's end
+    infos: list[dict[str, Any]] = field(default_factory=list)  # reported at each episode's end
 
     def means(self) -> dict[str, float]:
-        """The mean of each number among the infos."""
-        every = [numbers(info) for info in self.infos]
-        names = dict.fromkeys(name for episode in every for name in episode)
-        return {name: float(np.mean([episode[name] for episode in every if name in episode])) for name in names}
+        """The mean of each number in the infos."""
+        return means(map(numbers, self.infos))
 
     @property
     def mean(self) -> float:
@@ -38,7 +37,7 @@ class Scores:
 
     @property
     def std(self) -> float:
-        """Standard deviation of the return over episodes."""
+        """Standard deviation of the return."""
         return float(np.std(self.returns))
 
     def __str__(self) -> str:
@@ -60,13 +59,13 @@ def evaluate(
     """Play `n_episodes` and return their scores.
 
     Args:
-        agent: the agent to evaluate; it does not learn, and its training is not disturbed
-        env: an environment's id, an environment or a vector environment; by default new ones of the agent's own kind
-        n_episodes: how many, shared equally between the environments
+        agent: the agent to evaluate; its training is not affected
+        env: an environment's id, an environment or a vector environment; by default the agent's, made again
+        n_episodes: number of episodes, shared equally between the environments
         deterministic: the most likely actions instead of sampled ones
         seed: of the environments and the sampled actions
-        n_envs: environments stepped side by side
-        env_kwargs: arguments that change the agent's own kind, or of an `env` that is given as an id
+        n_envs: number of parallel environments
+        env_kwargs: arguments of an `env` given as an id, or changes to those of the agent's environment
     """
     adapter = playing_env(agent, env, min(n_envs, n_episodes), env_kwargs)
     scores = Scores([], [])
@@ -86,7 +85,7 @@ def evaluate(
 def playing_env(
     agent: Learner | None, env: EnvLike | None, n_envs: int, env_kwargs: Mapping[str, Any] | None = None
 ) -> EnvAdapter:
-    """The environments to play in: those given, or new ones of the agent's own kind."""
+    """The given environment, or else the agent's, made again."""
     if env is not None:
         return EnvAdapter(vectorize(env, max(n_envs, 1), env_kwargs))
     if agent is None or agent.env.recipe is None:

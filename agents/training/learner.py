@@ -1,4 +1,4 @@
-"""What the training loop, callbacks, evaluation and checkpoints need of an agent, and what a callback is."""
+"""The protocol of agents that training loop, callbacks, evaluation and checkpoints use; the base of callbacks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Metrics = dict[str, float]
 
 
 class Learner(Protocol):
-    """An agent, as far as the code below it is concerned."""
+    """An agent, as seen by the training code."""
 
     name: ClassVar[str]
     config: Config
@@ -35,34 +35,34 @@ class Learner(Protocol):
 
     @property
     def title(self) -> str:
-        """Which agent learns in which environment."""
+        """Agent and environment, for titles."""
 
     def advance(self, remaining: float, watch: Stopwatch) -> Metrics:
         """Collect and learn once."""
 
     def cut(self, env_state: list[Any] | None) -> None:
-        """Start new episodes, seeded by how far the agent has come."""
+        """See `Agent.cut`."""
 
     def player(self, n_envs: int, seed: int = 0, deterministic: bool = False) -> Act:
-        """A function that acts in `n_envs` slots."""
+        """See `Agent.player`."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint folder."""
 
     def export(self, run: Path) -> None:
-        """Write what other libraries can load into a run's folder, if there is such a thing."""
+        """See `Agent.export`."""
 
     def threads(self) -> AbstractContextManager[None]:
-        """Held around computation: as many torch threads as suit the networks."""
+        """See `Agent.threads`."""
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """What a checkpoint keeps as tensors."""
+        """See `Agent.tensors`."""
 
     def load_tensors(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Restore `tensors`."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps as JSON."""
+        """See `Agent.state_dict`."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`."""
@@ -70,6 +70,9 @@ class Learner(Protocol):
 
 class Callback:
     """Called by `learn`; override what you need. What `state_dict` returns is saved in the run's checkpoints."""
+
+    metrics_every_update: ClassVar[bool] = False
+    """Whether it adds the same metrics in every update. If not, metrics.jsonl gets a row whenever it adds any."""
 
     def on_start(self, agent: Any, run: Path | None) -> None:
         """Training starts or resumes; `run` is its folder, if any."""
@@ -79,7 +82,7 @@ class Callback:
         return True
 
     def on_end(self, agent: Any) -> None:
-        """Training is over."""
+        """Training has ended."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs, as plain JSON."""

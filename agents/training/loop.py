@@ -18,7 +18,7 @@ from .saving import checkpoint_state
 def train(
     agent: Learner, plan: Plan, callbacks: Callback | Sequence[Callback], run: Run | None, progress: bool
 ) -> None:
-    """Train until the plan is done or a callback stops it; the agent's episodes have just been cut."""
+    """Train until the end of the plan or until a callback returns False; call `agent.cut` before."""
     callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
     watch = Stopwatch()
     with contextlib.ExitStack() as stack:
@@ -41,11 +41,13 @@ def train(
             metrics = agent.advance(plan.remaining(before), watch)
             now = agent.num_timesteps
             metrics |= agent.episodes.metrics()
-            usual = len(metrics)
-            answers = [callback.on_update(agent, metrics) for callback in callbacks]  # every one is called
-            going = all(answers) and now < plan.end
+            going, notable = now < plan.end, False
+            for callback in callbacks:  # all are called, even if one stops training
+                known = len(metrics)
+                going &= bool(callback.on_update(agent, metrics))
+                notable |= len(metrics) > known and not callback.metrics_every_update
             speed = (now - first) / (time.perf_counter() - started)
-            if plan.crosses(plan.length // ROWS, before, now) or len(metrics) > usual or not going:
+            if plan.crosses(plan.length // ROWS, before, now) or notable or not going:
                 bar.update(now - plan.start, _note(metrics, speed), shares_text(watch.shares()))
                 if metric_log:
                     times = {f"time/{name}": share for name, share in watch.shares().items()}

@@ -1,6 +1,6 @@
-"""All parameters of a network in one tensor, so that clipping and Adam are a few operations instead of dozens.
+"""Adam over all parameters of a network as one flat tensor: a few operations instead of dozens.
 
-On a 64-64 network a step of `torch.optim.Adam` with `clip_grad_norm_` costs about as much as the backward pass.
+For a 64-64 network a step of `torch.optim.Adam` with `clip_grad_norm_` takes about as long as the backward pass.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+
+from ...records.run import DivergedError
 
 BETA1, BETA2 = 0.9, 0.999
 
@@ -29,43 +31,48 @@ class FlatAdam:
             at = span.stop
 
     def zero(self) -> None:
-        """Begin a new gradient."""
+        """Set the gradient to zero."""
         self.gradient.zero_()
 
     def add(self, loss: Tensor, share: float = 1.0) -> None:
-        """Add the gradient of that share of `loss`, whose graph is then gone."""
+        """Add the gradient of `share * loss`, and free its graph."""
         (loss if share == 1 else loss * share).backward()
 
     def step(self, learning_rate: float, max_grad_norm: float) -> None:
-        """Go down the gradient, shortened to `max_grad_norm`."""
+        """Clip the gradient norm to `max_grad_norm`, then take a step."""
         norm = torch.linalg.vector_norm(self.gradient)
         self.gradient.mul_((max_grad_norm / (norm + 1e-6)).clamp_max_(1.0))
         self.descend(learning_rate)
 
     @torch.no_grad()
     def descend(self, learning_rate: float) -> None:
-        """One step of Adam (Kingma & Ba, 2015) along the gradient as it stands."""
+        """One step of Adam (Kingma & Ba, 2015)."""
         self.steps += 1
         self.mean.lerp_(self.gradient, 1 - BETA1)
         self.square.mul_(BETA2).addcmul_(self.gradient, self.gradient, value=1 - BETA2)
         deviation = self.square.sqrt().mul_((1 - BETA2**self.steps) ** -0.5).add_(self.eps)
         self.flat.addcdiv_(self.mean, deviation, value=-learning_rate / (1 - BETA1**self.steps))
 
+    def check_finite(self, when: str) -> None:
+        """Raise DivergedError if a weight is NaN or infinite."""
+        if not self.flat.isfinite().all():
+            raise DivergedError(f"a weight {when} is not finite")
+
     def tensors(self) -> dict[str, Tensor]:
-        """Adam's moments, (P,) each, and its step."""
+        """Adam's moments, (P,) each, and its step count."""
         return {"mean": self.mean, "square": self.square, "steps": torch.tensor(self.steps)}
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take back what `tensors` gave."""
+        """Restore `tensors`."""
         if tensors["mean"].shape != self.flat.shape:
-            raise ValueError(f"moments of {len(tensors['mean'])} parameters for a network of {len(self.flat)}")
+            raise ValueError(f"Adam's moments have {len(tensors['mean'])} entries for {len(self.flat)} parameters")
         self.mean.copy_(tensors["mean"])
         self.square.copy_(tensors["square"])
         self.steps = int(tensors["steps"])
 
 
 def own_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Weights and buffers by name; a tensor with two names (tied embeddings) has its first one here."""
+    """Weights and buffers by name; tied tensors once, under their first name."""
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in network.state_dict(keep_vars=True).items():
@@ -77,10 +84,10 @@ def own_tensors(network: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def load_own_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Take back what `own_tensors` gave."""
+    """Restore `own_tensors`."""
     own = own_tensors(network)
     for name in own.keys() ^ tensors.keys():
-        raise ValueError(f"{name!r} is a weight of only one of the network and the checkpoint")
+        raise ValueError(f"{name!r} is in the network or the checkpoint, but not in both")
     for name, tensor in own.items():
         if tensor.shape != tensors[name].shape:
             raise ValueError(f"{name!r} has shape {tuple(tensors[name].shape)}, the network's {tuple(tensor.shape)}")

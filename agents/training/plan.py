@@ -1,18 +1,18 @@
-"""How long an agent learns and where it is cut and saved on the way."""
+"""How long an agent trains, and where checkpoints are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-ROWS = 500  # rows of metrics per plan, at most
+ROWS = 500  # maximum number of rows in metrics.jsonl per plan
 
 
 @dataclass(frozen=True)
 class Plan:
-    """From step `start` to step `end`, cut every `every` steps.
+    """From step `start` to step `end`, with a cut every `every` steps.
 
-    A cut resets the environments with a seed derived from the run's seed and the update's number, whether or not
-    anything is saved, so that a run looks the same with and without a folder, interrupted or not.
+    A cut resets the environments with a seed derived from the run's seed and the number of updates, and saves a
+    checkpoint if there is a run folder. So training is the same with and without a folder, interrupted or not.
     """
 
     start: int
@@ -27,19 +27,19 @@ class Plan:
         return cls(start, start + total, every)
 
     def remaining(self, step: int) -> float:
-        """The share of the plan that lies ahead, 1 to 0."""
+        """The remaining share of the plan, 1 to 0."""
         return max(0.0, (self.end - step) / self.length)
 
     @property
     def length(self) -> int:
-        """How many steps it takes."""
+        """Number of steps."""
         return self.end - self.start
 
     def crosses(self, every: int, before: int, now: int) -> bool:
-        """Whether a multiple of `every` steps (0 is taken as 1) lies between two steps."""
+        """Whether a multiple of `every` steps (at least 1) lies between two steps."""
         every = max(1, every)
         return (now - self.start) // every > (before - self.start) // every
 
     def cut_due(self, before: int, now: int) -> bool:
-        """Whether a cut lies between two steps; the end is one."""
+        """Whether a cut or the end lies between two steps."""
         return now >= self.end or self.crosses(self.every, before, now)

@@ -31,9 +31,11 @@ def resume(
     checkpoint = folder.last_checkpoint()
     agent: Learner = restore(cls, checkpoint, env)
     if agent.plan is None or "callbacks" not in checkpoint.state:
-        raise CheckpointError(f"{checkpoint.path} cannot be resumed from, only loaded: load it and call learn()")
+        raise CheckpointError(
+            f"{checkpoint.path} was not written by a run, so it cannot be resumed: load it and call learn()"
+        )
     saved = list(checkpoint.state["callbacks"])
-    for callback in callbacks:  # each takes the first state that one of its class has saved; a new one starts afresh
+    for callback in callbacks:  # each takes the first state saved by its class; new ones start from scratch
         mine = next((entry for entry in saved if entry[0] == type(callback).__name__), None)
         if mine:
             saved.remove(mine)

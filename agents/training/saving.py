@@ -1,4 +1,4 @@
-"""Agents to checkpoint folders and back."""
+"""Saving agents as checkpoint folders, and loading them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def save(agent: Learner, path: str | os.PathLike[str]) -> None:
 
 
 def checkpoint_state(agent: Learner) -> dict[str, Any]:
-    """What a checkpoint keeps beside the tensors, as JSON."""
+    """The JSON part of a checkpoint."""
     return {
         "agent": agent.name,
         "config": agent.config.to_json(),
@@ -34,19 +34,19 @@ def checkpoint_state(agent: Learner) -> dict[str, Any]:
 
 
 def load(cls: Any, path: str | os.PathLike[str], env: EnvLike | None, device: str | None = None) -> Any:
-    """Load an agent of class `cls` (or of any class, for `Agent`)."""
+    """Load an agent of class `cls` or a subclass."""
     return restore(cls, load_checkpoint(path), env, device)
 
 
 def restore(cls: Any, checkpoint: Checkpoint, env: EnvLike | None, device: str | None = None) -> Any:
-    """Make the agent that a checkpoint describes."""
+    """Make the agent of a checkpoint."""
     path, state = checkpoint.path, checkpoint.state
     try:
         kind = agent_class(state["agent"])
     except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: unknown agent {error}; it was written by another version") from None
+        raise CheckpointError(f"{path}: unknown agent {error}: it was written by another version") from None
     if not issubclass(kind, cls):
-        raise CheckpointError(f"{path} holds a {kind.__name__}, not a {cls.__name__}: use {kind.__name__}.load()")
+        raise CheckpointError(f"{path} contains a {kind.__name__}, not a {cls.__name__}: use {kind.__name__}.load()")
     try:
         config = make_config(kind.config_class, **state["config"])
         if device:
@@ -57,13 +57,13 @@ def restore(cls: Any, checkpoint: Checkpoint, env: EnvLike | None, device: str |
     except CheckpointError:
         raise
     except (TypeError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: its settings do not fit this version ({error})") from None
+        raise CheckpointError(f"{path}: its config does not fit this version ({error})") from None
     for what in ("observation_space", "action_space"):
         seen, expected = describe(getattr(agent.env, what)), state.get(what)
         if seen != expected:
             agent.close()
             raise CheckpointError(
-                f"{path} was made for another environment: its {what} is {expected}, this one's is {seen}"
+                f"{path} belongs to another environment: its {what} is {expected}, this one's is {seen}"
             )
     try:
         agent.load_tensors(checkpoint.tensors)
@@ -72,7 +72,7 @@ def restore(cls: Any, checkpoint: Checkpoint, env: EnvLike | None, device: str |
         agent.plan = Plan(**state["plan"]) if state["plan"] else None
     except (RuntimeError, KeyError, ValueError, TypeError) as error:
         agent.close()
-        raise CheckpointError(f"{path}: its contents do not fit the agent it describes ({error})") from None
+        raise CheckpointError(f"{path}: its contents do not fit its agent ({error})") from None
     return agent
 
 

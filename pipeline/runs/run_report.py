@@ -27,7 +27,7 @@ _NAMES = {"kl": "KL", "eos": "ended by itself"}
 def learning(run: Path) -> Iterator[None]:
     """Wrap training: report an interruption, an error of the environment or a diverged loss with the remedy."""
     from ...agents.environment.adapter import EnvError
-    from ...agents.training.diagnostics import DivergedError
+    from ...records.run import DivergedError
 
     try:
         with as_user_error(DivergedError, EnvError, FileExistsError):

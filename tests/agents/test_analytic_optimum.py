@@ -152,7 +152,9 @@ def owe_one_less(monkeypatch: pytest.MonkeyPatch) -> None:
 def read_one_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = TokenMemory.catch_up
     monkeypatch.setattr(
-        TokenMemory, "catch_up", lambda self, rows, texts, ends: whole(self, rows, texts, np.maximum(ends - 1, 1))
+        TokenMemory,
+        "catch_up",
+        lambda self, rows, texts, ends, *more: whole(self, rows, texts, np.maximum(ends - 1, 1), *more),
     )
 
 

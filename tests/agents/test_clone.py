@@ -39,7 +39,7 @@ def compare(found: dict[str, torch.Tensor], module: torch.nn.Module, prefix: str
 
 def flat(made: Demonstrations) -> tuple[torch.Tensor, torch.Tensor]:
     seen, actions = (
-        np.concatenate(column) for column in zip(*[(e.seen[0], e.actions) for e in made.episodes], strict=True)
+        np.concatenate(column) for column in zip(*[(e.observations[0], e.actions) for e in made.episodes], strict=True)
     )
     return torch.from_numpy(seen).double(), torch.from_numpy(actions)
 
@@ -83,7 +83,7 @@ def test_a_grus_loss_and_gradient_are_the_cross_entropys(monkeypatch: pytest.Mon
     gru, total = double.grus[0], 0.0
     for episode in made.episodes:
         state = torch.zeros(agent.config.memory_size, dtype=torch.float64)
-        for seen, action in zip(torch.from_numpy(episode.seen[0]).double(), episode.actions, strict=True):
+        for seen, action in zip(torch.from_numpy(episode.observations[0]).double(), episode.actions, strict=True):
             inputs = gru.weight_ih_l0 @ seen + gru.bias_ih_l0
             states = gru.weight_hh_l0 @ state + gru.bias_hh_l0
             (ir, iz, i_new), (hr, hz, h_new) = inputs.chunk(3), states.chunk(3)
@@ -148,7 +148,7 @@ def test_before_training_it_is_the_loss_of_next_tokens() -> None:
     assert len(agent._training_data().heldout.texts) == 1
     for policy_loss, episodes in (
         (agent.heldout_metrics()["heldout/loss"], agent._training_data().heldout.texts),
-        (agent.advance(1.0, Stopwatch())["train/loss"], agent._training_data().passes.material.texts),
+        (agent.advance(1.0, Stopwatch())["train/loss"], agent._training_data().sampler.dataset.texts),
     ):
         whole = [np.append(text.tokens, lm.eos_ids[0]) for ((text),) in episodes]
         starts = [int(text.lengths[0]) for ((text),) in episodes]
@@ -188,7 +188,7 @@ def test_any_policy_is_shown_a_text_step_by_step() -> None:
     total = 0.0
     for episode in made.episodes:
         memory = agent.policy.initial_memory(1)
-        for t, (row, action) in enumerate(zip(episode.seen.rows(CONTEXT), episode.actions, strict=True)):
+        for t, (row, action) in enumerate(zip(episode.observations.rows(CONTEXT), episode.actions, strict=True)):
             agent.policy.act((row[None],), memory, np.array([t == 0]))
             outputs = agent.policy.actor(memory.state)
             total -= float(outputs.detach().log_softmax(-1)[0, int(action)])
@@ -220,8 +220,8 @@ def test_a_dialogues_world_shows_what_its_demonstrations_hold() -> None:
     prompt = env.unwrapped.reference_model.decode(seen[seen >= 0])
     rows = [{"prompt": prompt, "turns": [" a7", " a5 a6", " a8 a9"]}]
     (episode,) = Demonstrations.from_texts(rows, tiny_lm(), 24).episodes
-    assert isinstance(episode.seen, Prefixes)
-    for row, action in zip(episode.seen.rows(24), episode.actions, strict=True):
+    assert isinstance(episode.observations, Prefixes)
+    for row, action in zip(episode.observations.rows(24), episode.actions, strict=True):
         np.testing.assert_array_equal(seen, row)
         seen, *_ = env.step(action)
 

@@ -15,10 +15,10 @@ from clone_envs import pole_expert, some_episodes, texts
 from textrlhf.agents import Clone, Demonstrations, Episode, evaluate, record
 from textrlhf.agents.demonstrations.dataset import hold_out
 from textrlhf.agents.environment.masks import pack
-from textrlhf.agents.training.diagnostics import DivergedError
 from textrlhf.records.jsonl import DataError
 from textrlhf.records.metrics import read_metrics
 from textrlhf.records.progress import Stopwatch
+from textrlhf.records.run import DivergedError
 
 
 class Memory(gym.Env):
@@ -54,7 +54,7 @@ def test_cloning_a_few_episodes_balances_the_pole() -> None:
     assert evaluate(agent, n_episodes=10).mean >= 475
     assert agent.heldout_metrics() == {}  # five episodes hold none out
     rng = np.random.default_rng(0)
-    drawn = Demonstrations([Episode(e.seen, rng.integers(0, 2, len(e))) for e in expert.episodes])
+    drawn = Demonstrations([Episode(e.observations, rng.integers(0, 2, len(e))) for e in expert.episodes])
     control = Clone.tuned("CartPole-v1", demonstrations=drawn, seed=0).learn(10_000, progress=False)
     assert evaluate(control, n_episodes=10).mean < 200
 
@@ -138,10 +138,10 @@ def test_a_pass_takes_every_step_once_in_an_order_of_its_own() -> None:
     for _ in range(2):
         seen.append([])
         while len(seen[-1]) < agent.epoch_steps:
-            batch = agent._training_data().passes.next()
+            batch = agent._training_data().sampler.next()
             assert 0 < len(batch.actions) <= 50
             seen[-1] += [row.numpy().tobytes() for row in batch.observations[0]]
-    learned = {row.tobytes() for e in agent.demonstrations.episodes for row in e.seen[0]}
+    learned = {row.tobytes() for e in agent.demonstrations.episodes for row in e.observations[0]}
     heldout = agent._training_data().heldout
     held = {row.numpy().tobytes() for row in heldout.take(np.arange(heldout.n_steps)).observations[0]}
     assert len(held) > 0
@@ -155,7 +155,7 @@ def test_texts_from_one_prompt_are_held_out_together_and_rows_may_say_so() -> No
     many = [{"prompt": f"a{2 + i % 12}", "completion": f" a{20 + i // 12}"} for i in range(36)]
     agent = texts(many)
     learned, heldout = hold_out(agent.demonstrations, 0.25, np.random.default_rng(0))
-    prompts = [{int(e.seen.tokens[0]) for e in part} for part in (learned, heldout)]
+    prompts = [{int(e.observations.tokens[0]) for e in part} for part in (learned, heldout)]
     assert len(prompts[1]) == 3
     assert len(heldout) == 9
     assert not prompts[0] & prompts[1]
@@ -202,7 +202,7 @@ def test_observation_statistics_are_those_of_what_is_learned() -> None:
     made = killed_clone.demonstrations()
     agent = Clone("CartPole-v1", demonstrations=made, seed=0, normalize_observation=True, heldout=0.2)
     agent.learn(2000, progress=False)
-    material = agent._training_data().passes.material
+    material = agent._training_data().sampler.dataset
     norm = agent.policy.encoder.parts[0].norm
     torch.testing.assert_close(norm.mean, torch.from_numpy(material.leaves[0].astype(np.float64).mean(0)))
     assert int(norm.count) == material.n_steps < made.n_steps
@@ -212,6 +212,6 @@ def test_a_loss_that_is_no_number_stops_it_before_the_step() -> None:
     agent = Clone("CartPole-v1", demonstrations=some_episodes(), seed=0)
     agent.policy.actor.layers[0].weight.data[0, 0] = torch.nan
     before = agent.optimizer.mean.clone()
-    with pytest.raises(DivergedError, match="the loss of minibatch 0 is not a finite number"):
+    with pytest.raises(DivergedError, match="the loss of minibatch 0 is not finite"):
         agent.advance(1.0, Stopwatch())
     assert torch.equal(agent.optimizer.mean, before)

@@ -105,7 +105,7 @@ def test_a_resumed_run_learns_from_what_it_was_begun_with(tmp_path: Path) -> Non
             2000, run=tmp_path / "run", progress=False, callbacks=Interrupt(12)
         )
     other.save(file)
-    with pytest.raises(CheckpointError, match="is not what this agent has learned from so far: put that back"):
+    with pytest.raises(CheckpointError, match="demos.npz has changed"):
         Clone.resume(tmp_path / "run", progress=False)
     file.unlink()
     with pytest.raises(DataError, match="where there is no file"):
@@ -133,7 +133,7 @@ def test_a_mistyped_file_loses_no_place(tmp_path: Path) -> None:
     back = Clone.load(tmp_path / "agent")
     with pytest.raises(DataError, match="no file"):
         back.demonstrations = tmp_path / "dmeos.npz"
-    assert 0 < back._training_data().passes.place
+    assert 0 < back._training_data().sampler.minibatch
 
 
 def test_a_loaded_agent_acts_without_its_demonstrations_and_learns_from_others(tmp_path: Path) -> None:
@@ -168,11 +168,11 @@ def test_weights_go_on_into_ppo() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("demos.csv", "demonstrations is 'demos.csv': expected a .npz"),
+        ("demos.csv", "demonstrations is 'demos.csv': expected Demonstrations, a .npz"),
         ("gone.npz", "demonstrations is 'gone.npz', where there is no file"),
-        ("demos.jsonl", "demos.jsonl, texts, but .*CartPole.* has no language model to read them"),
-        (ROWS, "a list of rows, texts, but .* has no language model"),
-        (7, "demonstrations is 7: expected a .npz"),
+        ("demos.jsonl", "demos.jsonl, that is text, but .*CartPole.* has no language model"),
+        (ROWS, "a list of rows, that is text, but .* has no language model"),
+        (7, "demonstrations is 7: expected"),
     ],
 )
 def test_wrong_demonstrations_say_what_was_seen_and_what_is_accepted(given: Any, said: str) -> None:
@@ -181,11 +181,11 @@ def test_wrong_demonstrations_say_what_was_seen_and_what_is_accepted(given: Any,
 
 
 def test_missing_and_misplaced_demonstrations_are_named() -> None:
-    with pytest.raises(ValueError, match="demonstrations is missing: pass a .npz"):
+    with pytest.raises(ValueError, match="demonstrations is missing: expected"):
         Clone("CartPole-v1")
     with pytest.raises(ValueError, match="demonstrations is missing"):
         Clone("CartPole-v1", CloneConfig())
-    with pytest.raises(DataError, match=r"episode 0: observations of shape \(4,\): the environment's are"):
+    with pytest.raises(DataError, match=r"episode 0: observations of shape \(4,\): the observation space is"):
         Clone("Acrobot-v1", demonstrations=some_episodes())
     with pytest.raises(DataError, match=r"demonstrations\[1\]: .*is no response"):
         texts([ROWS[0], {"prompt": "a2"}])
@@ -201,9 +201,9 @@ def test_missing_and_misplaced_demonstrations_are_named() -> None:
         ("batch_size", 0, "at least 1"),
         ("learning_rate", 0.0, "above 0"),
         ("max_grad_norm", -1.0, "above 0"),
-        ("warmup", -1, "0 or above"),
-        ("heldout", 1.0, "0 or above, and below 1"),
-        ("heldout_checks", 0, "between 1 and 500"),
+        ("warmup", -1, "at least 0"),
+        ("heldout", 1.0, "at least 0 and below 1"),
+        ("heldout_checks", 0, "at least 1 and at most 500"),
         ("memory_size", 0, "at least 1"),
     ],
 )

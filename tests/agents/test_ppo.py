@@ -11,8 +11,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from textrlhf.agents import PPO
-from textrlhf.agents.training.diagnostics import DivergedError
 from textrlhf.records.progress import Stopwatch
+from textrlhf.records.run import DivergedError
 
 MODES = list(AutoresetMode)
 
@@ -197,7 +197,7 @@ def test_a_loss_that_is_no_number_stops_the_run() -> None:
     rollout = agent.collect(Stopwatch())
     rollout.estimate_advantages(0.99, 0.95)
     rollout.returns[3, 1] = float("inf")
-    with pytest.raises(DivergedError, match="update 0 is not a finite number"):
+    with pytest.raises(DivergedError, match="update 0 is not finite"):
         agent.update(rollout, 1.0)
 
 

@@ -121,7 +121,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "cut short": (cut_short, "model.safetensors is missing, cut short or altered"),
     "one altered byte": (alter_a_byte, "model.safetensors is missing, cut short or altered"),
     "a missing file": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
-    "no state.json": (lambda f: (f / "state.json").unlink(), "holds no state.json"),
+    "no state.json": (lambda f: (f / "state.json").unlink(), "has no state.json"),
     "empty state.json": (lambda f: (f / "state.json").write_text(""), "state.json is damaged"),
     "state.json not JSON": (lambda f: (f / "state.json").write_text("{'a': 1}"), "state.json is damaged"),
     "state.json not text": (lambda f: (f / "state.json").write_bytes(b"\xff\xfe\x00"), "state.json is damaged"),

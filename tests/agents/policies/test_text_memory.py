@@ -90,7 +90,7 @@ def test_what_is_no_text_is_refused(text: list[int]) -> None:
     life = Life()
     reading = TextMemory(tiny_lm(), N, CONTEXT)
     life.tokens[2] = text + [-1] * (CONTEXT - len(text))
-    message = "observation 2 is .*: accepted is a text of at least one token, padded on the right with -1"
+    message = "observation 2 is .*: accepted is at least one token, padded on the right with -1"
     with pytest.raises(ValueError, match=message):
         reading.read(life.tokens, np.ones(N, bool))
     with pytest.raises(ValueError, match=message):

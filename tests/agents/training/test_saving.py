@@ -63,7 +63,7 @@ def test_another_agents_checkpoint(saved: Path, tmp_path: Path) -> None:
     class Other(PPO):
         """Not what was saved."""
 
-    with pytest.raises(CheckpointError, match=r"holds a PPO, not a Other: use PPO.load"):
+    with pytest.raises(CheckpointError, match=r"contains a PPO, not a Other: use PPO.load"):
         Other.load(saved)
     path = copy(saved, tmp_path)
     edit(path, agent="dreamer")
@@ -72,7 +72,9 @@ def test_another_agents_checkpoint(saved: Path, tmp_path: Path) -> None:
 
 
 def test_another_environment(saved: Path) -> None:
-    with pytest.raises(CheckpointError, match="made for another environment: its observation_space is Box.*this one's"):
+    with pytest.raises(
+        CheckpointError, match="belongs to another environment: its observation_space is Box.*this one's"
+    ):
         PPO.load(saved, env="Acrobot-v1")
 
 
@@ -120,7 +122,7 @@ def test_settings_that_do_not_fit(saved: Path, tmp_path: Path) -> None:
     path = copy(saved, tmp_path)
     config = json.loads((path / "state.json").read_text())["config"]
     edit(path, config={**config, "net_arch": [32, 32]})
-    with pytest.raises(CheckpointError, match="contents do not fit the agent it describes"):
+    with pytest.raises(CheckpointError, match="contents do not fit its agent"):
         PPO.load(path)
     edit(path, config={**config, "clip_rang": 0.2})
     with pytest.raises(CheckpointError, match="did you mean 'clip_range'"):
@@ -144,7 +146,7 @@ def test_saving_never_replaces_anything_but_a_checkpoint(saved: Path, tmp_path: 
     agent = PPO.load(saved)
     agent.learn(300, run=tmp_path / "run", progress=False)
     for folder, seen in (("work", "thesis.tex"), ("run", "checkpoints")):
-        with pytest.raises(FileExistsError, match=f"is not a checkpoint .it holds {seen}.*name a folder of its own"):
+        with pytest.raises(FileExistsError, match=f"contains {seen}"):
             agent.save(tmp_path / folder)
     assert (tmp_path / "work" / "thesis.tex").read_text() == "years"
     PPO.resume(tmp_path / "run", progress=False)

@@ -52,7 +52,7 @@ def test_what_is_told_at_the_end_and_only_there_is_found(mode: AutoresetMode) ->
         assert "speed" not in told
 
 
-def test_of_a_single_slot_names_of_steps_are_learnt_as_it_goes() -> None:
+def test_of_a_single_slot_names_step_names_are_learnt_as_it_goes() -> None:
     endings = EpisodeInfoReader()
     no, yes = np.array([False]), np.array([True])
     step = {"speed": np.array([1.0]), "_speed": yes}

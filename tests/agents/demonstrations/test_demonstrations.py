@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from textrlhf.agents import PPO, Demonstrations, Episode, record
 from textrlhf.agents.demonstrations.demonstrations import Prefixes
-from textrlhf.agents.demonstrations.loading import check
+from textrlhf.agents.demonstrations.loading import check_demonstrations
 from textrlhf.agents.environment.adapter import EnvAdapter
 from textrlhf.agents.environment.masks import pack
 from textrlhf.agents.environment.vectorize import vectorize
@@ -68,7 +68,7 @@ def test_each_step_keeps_what_was_seen_before_the_action(mode: AutoresetMode) ->
     found = record(teller, counters(mode), 10, seed=1)
     assert len(found) == 10
     for episode in found.episodes:
-        last, t = episode.seen  # a Dict's keys in order
+        last, t = episode.observations  # a Dict's keys in order
         np.testing.assert_array_equal(t[:, 0], np.arange(len(episode)))
         np.testing.assert_array_equal(episode.actions, 3 + np.arange(len(episode)) % 5)
         np.testing.assert_array_equal(last[1:], episode.actions[:-1] - 3)
@@ -116,7 +116,7 @@ def test_an_agent_plays_in_its_own_environment_and_the_seed_decides() -> None:
     agent = PPO("CartPole-v1", seed=0, n_envs=2)
     first, again, other = (record(agent, n_episodes=3, seed=s, deterministic=False) for s in (1, 1, 2))
     assert first.fingerprint() == again.fingerprint() != other.fingerprint()
-    assert first.episodes[0].seen[0].shape == (len(first.episodes[0]), 4)
+    assert first.episodes[0].observations[0].shape == (len(first.episodes[0]), 4)
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -132,11 +132,11 @@ def test_of_a_text_only_its_tokens_are_kept(native: bool, mode: AutoresetMode) -
 
     found = record(writer, env, 12, seed=5)
     for episode in found.episodes:
-        assert isinstance(episode.seen, Prefixes)
-        rows = [tuple(row) for row in episode.seen.rows(CONTEXT)]
+        assert isinstance(episode.observations, Prefixes)
+        rows = [tuple(row) for row in episode.observations.rows(CONTEXT)]
         assert set(rows) <= set(seen)
-        assert len(episode.seen.tokens) <= CONTEXT
-        steps = np.diff(episode.seen.lengths)
+        assert len(episode.observations.tokens) <= CONTEXT
+        steps = np.diff(episode.observations.lengths)
         for action, step in zip(episode.actions, steps, strict=False):
             assert step == {0: 0, 1: 0, 2: 3}.get(int(action), 1)
 
@@ -167,7 +167,7 @@ def test_a_window_on_a_text_is_kept_as_it_was_shown() -> None:
     """Guards against taking the last window for the whole text."""
     (episode,) = record(lambda seen: (seen.max() + 1) % 10, Window(), 1).episodes
     np.testing.assert_array_equal(
-        episode.seen[0], [[1, -1, -1, -1], [1, 2, -1, -1], [1, 2, 3, -1], [1, 2, 3, 4], *rolling(5, 8)]
+        episode.observations[0], [[1, -1, -1, -1], [1, 2, -1, -1], [1, 2, 3, -1], [1, 2, 3, 4], *rolling(5, 8)]
     )
 
 
@@ -213,7 +213,7 @@ def test_a_file_gives_back_all_of_it(made: Demonstrations, tmp_path: Path) -> No
 def test_a_fingerprint_sees_every_part() -> None:
     def changed(**parts: Any) -> str:
         first, *rest = numbers(masks=True).episodes
-        kept = {"seen": first.seen, "actions": first.actions, "masks": first.masks}
+        kept = {"observations": first.observations, "actions": first.actions, "masks": first.masks}
         return Demonstrations([Episode(**{**kept, **parts}), *rest]).fingerprint()
 
     first = numbers(masks=True).episodes[0]
@@ -221,7 +221,7 @@ def test_a_fingerprint_sees_every_part() -> None:
     assert changed() == base
     assert changed(reward=9.0) == base  # what it earned is not learned
     for parts in (
-        {"seen": (first.seen[0] + 1, first.seen[1])},
+        {"observations": (first.observations[0] + 1, first.observations[1])},
         {"actions": (first.actions + 1) % 11},
         {"masks": ~first.masks},
     ):
@@ -250,11 +250,11 @@ def of_texts(**changes: Any) -> dict[str, Any]:
         (columns(lengths=None), "has no 'lengths'"),
         (columns(actions=None), "has no 'actions'"),
         (columns(**{"observations.0": None, "observations.1": None}), "has no 'observations.0'"),
-        (columns(actions=np.zeros(3, np.int64)), "actions has 3 entries, but the lengths add up to"),
-        (columns(lengths=np.array([-1, 3])), "its lengths are not whole numbers"),
-        (columns(lengths=np.array([0.5, 3])), "its lengths are not whole numbers"),
+        (columns(actions=np.zeros(3, np.int64)), "actions has 3 entries, but the sum of lengths is"),
+        (columns(lengths=np.array([-1, 3])), "its lengths are not integers"),
+        (columns(lengths=np.array([0.5, 3])), "its lengths are not integers"),
         (columns(rewards=np.zeros(2)), "5 episodes and 2 rewards"),
-        (columns(heldout=np.zeros(2, bool)), "5 episodes and says of 2"),
+        (columns(heldout=np.zeros(2, bool)), "heldout has 2 entries for 5 episodes"),
         (
             columns(
                 lengths=np.zeros(0, np.int64),
@@ -262,13 +262,13 @@ def of_texts(**changes: Any) -> dict[str, Any]:
                 **{"observations.0": np.zeros(0), "observations.1": np.zeros(0)},
                 rewards=np.zeros(0),
             ),
-            "holds no episodes",
+            "has no episodes",
         ),
         (columns(masks=np.zeros(3, np.uint8)), "masks has 3 entries"),
-        (of_texts(text_lengths=np.array([1, 2])), "tokens has .* entries, but the lengths add up to 3"),
+        (of_texts(text_lengths=np.array([1, 2])), "tokens has .* entries, but the sum of lengths is 3"),
         (of_texts(prefixes=np.zeros_like(of_texts()["prefixes"])), "prefixes .* do not grow from 1 or more"),
         (of_texts(prefixes=of_texts()["prefixes"] + 1), "do not grow from 1 or more to at most"),
-        (of_texts(tokens=of_texts()["tokens"] - 9), "its tokens are not whole numbers of at least 0"),
+        (of_texts(tokens=of_texts()["tokens"] - 9), "its tokens are not integers"),
     ],
 )
 def test_a_file_whose_arrays_do_not_fit_names_itself_and_the_fault(held: Any, said: str, tmp_path: Path) -> None:
@@ -293,9 +293,9 @@ def test_a_file_that_is_none_says_so(tmp_path: Path) -> None:
         Demonstrations.load(tmp_path / "cut.npz")
     np.save(tmp_path / "one.npy", np.zeros(3))
     (tmp_path / "one.npy").rename(tmp_path / "one.npz")
-    with pytest.raises(DataError, match="it is one array, without names"):
+    with pytest.raises(DataError, match="it is a single array"):
         Demonstrations.load(tmp_path / "one.npz")
-    with pytest.raises(ValueError, match="ends in .npz"):
+    with pytest.raises(ValueError, match="name ending in .npz"):
         numbers().save(tmp_path / "demos.json")
 
 
@@ -336,10 +336,13 @@ DONE = np.zeros(3, np.int64)
         (Episode(SEEN, [0, 0, 0]), "its actions are .* expected an array of numbers"),
         (
             Episode((np.zeros((3, 5), np.float32),), DONE),
-            r"shape \(5,\).* but episode 0 is observations of shape \(2,\)",
+            r"shape \(5,\).* but episode 0 has observations of shape \(2,\)",
         ),
-        (Episode(SEEN, DONE, np.zeros((3, 1), np.uint8)), "with masks, but episode 0 is .* no masks"),
-        (Episode(Prefixes(np.arange(4), np.array([1, 2, 3])), DONE), "it is a text .* but episode 0 is observations"),
+        (Episode(SEEN, DONE, np.zeros((3, 1), np.uint8)), "and masks, but episode 0 has .* no masks"),
+        (
+            Episode(Prefixes(np.arange(4), np.array([1, 2, 3])), DONE),
+            "it has a text, .* but episode 0 has observations",
+        ),
     ],
 )
 def test_a_broken_episode_is_named(episode: Episode, said: str) -> None:
@@ -351,54 +354,56 @@ def test_a_broken_episode_is_named(episode: Episode, said: str) -> None:
 
 
 def test_no_episodes_are_refused() -> None:
-    with pytest.raises(DataError, match="holds no episodes"):
+    with pytest.raises(DataError, match="has no episodes"):
         Demonstrations([])
 
 
 def cartpole(**parts: Any) -> Demonstrations:
-    kept = {"seen": (np.zeros((3, 4), np.float32),), "actions": np.zeros(3, np.int64)}
+    kept = {"observations": (np.zeros((3, 4), np.float32),), "actions": np.zeros(3, np.int64)}
     return Demonstrations([Episode(**{**kept, **parts})])
 
 
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (cartpole(seen=SEEN), r"observations of shape \(2,\): the environment's are Box"),
-        (cartpole(seen=(*SEEN, *SEEN)), r"observations of shape \(2,\) and \(2,\)"),
+        (cartpole(observations=SEEN), r"observations of shape \(2,\): the observation space is Box"),
+        (cartpole(observations=(*SEEN, *SEEN)), r"observations of shape \(2,\) and \(2,\)"),
         (cartpole(actions=np.array([0, 2, 1])), r"action 2 at step 1: the action space is Discrete\(2\)"),
         (cartpole(actions=np.array([0, 0, -1])), "action -1 at step 2"),
         (cartpole(actions=np.array([0, 0.5, 1])), "action 0.5 at step 1"),
         (cartpole(actions=np.zeros((3, 1))), r"actions of shape \(1,\): the action space is Discrete\(2\)"),
-        (cartpole(masks=pack(np.array([[1, 1], [0, 1], [1, 1]]))), "action 0 at step 1 is one that its mask forbids"),
-        (cartpole(masks=np.zeros((3, 2), np.uint8)), r"masks of shape \(2,\) .* expected the 1 bytes a step"),
-        (texts(), "it is a text, but the environment's observations are"),
+        (cartpole(masks=pack(np.array([[1, 1], [0, 1], [1, 1]]))), "action 0 at step 1 is forbidden by its mask"),
+        (cartpole(masks=np.zeros((3, 2), np.uint8)), r"masks of shape \(2,\) .* expected the 1 bytes per step"),
+        (texts(), "it is a text, but the observation space is"),
     ],
 )
 def test_demonstrations_of_another_world_are_refused(made: Demonstrations, said: str) -> None:
     with pytest.raises(DataError, match=f"demonstrations, episode 0: .*({said})"):
-        check(made, EnvAdapter(vectorize("CartPole-v1", 1)))
+        check_demonstrations(made, EnvAdapter(vectorize("CartPole-v1", 1)))
 
 
 def test_what_fits_is_accepted() -> None:
     adapter = EnvAdapter(vectorize("CartPole-v1", 1))
-    check(cartpole(), adapter)
-    check(cartpole(masks=pack(np.array([[1, 0], [1, 1], [1, 0]]))), adapter)
+    check_demonstrations(cartpole(), adapter)
+    check_demonstrations(cartpole(masks=pack(np.array([[1, 0], [1, 1], [1, 0]]))), adapter)
 
 
 def test_actions_outside_a_box_name_the_remedy() -> None:
     adapter = EnvAdapter(vectorize("Pendulum-v1", 1))
     made = Demonstrations([Episode((np.zeros((2, 3), np.float32),), np.array([[0.0], [2.5]]))])
     with pytest.raises(DataError, match=r"action \[2.5\] at step 1: the action space is Box.*np.clip"):
-        check(made, adapter)
-    with pytest.raises(DataError, match="it has action masks, which Box"):
-        check(Demonstrations([Episode((np.zeros((2, 3)),), np.zeros((2, 1)), np.zeros((2, 1), np.uint8))]), adapter)
+        check_demonstrations(made, adapter)
+    with pytest.raises(DataError, match="it has action masks, but the action space is Box"):
+        check_demonstrations(
+            Demonstrations([Episode((np.zeros((2, 3)),), np.zeros((2, 1)), np.zeros((2, 1), np.uint8))]), adapter
+        )
 
 
 def test_discrete_observations_are_checked() -> None:
     adapter = EnvAdapter(vectorize("FrozenLake-v1", 1))
-    check(Demonstrations([Episode((np.array([0, 15]),), np.array([1, 2]))]), adapter)
-    with pytest.raises(DataError, match=r"observation 16 at step 1: the environment's are Discrete\(16\)"):
-        check(Demonstrations([Episode((np.array([0, 16]),), np.array([1, 2]))]), adapter)
+    check_demonstrations(Demonstrations([Episode((np.array([0, 15]),), np.array([1, 2]))]), adapter)
+    with pytest.raises(DataError, match=r"observation 16 at step 1: the space is Discrete\(16\)"):
+        check_demonstrations(Demonstrations([Episode((np.array([0, 16]),), np.array([1, 2]))]), adapter)
 
 
 def test_texts_of_another_tokenizer_are_refused() -> None:
@@ -407,8 +412,8 @@ def test_texts_of_another_tokenizer_are_refused() -> None:
         Prefixes(np.array([1, 2, TOKENS]), np.array([2, 3])),
         Prefixes(np.ones(CONTEXT + 1, int), np.array([2, 3])),
     ):
-        with pytest.raises(DataError, match="another model's tokenizer"):
-            check(Demonstrations([Episode(text, np.array([0, 0]))]), adapter)
+        with pytest.raises(DataError, match="another tokenizer"):
+            check_demonstrations(Demonstrations([Episode(text, np.array([0, 0]))]), adapter)
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def saved(tmp_path: Path) -> Path:
 
 def test_another_reference_of_the_same_shape_is_refused(saved: Path, tmp_path: Path) -> None:
     """Else texts would be penalised for leaving a model that the agent never was."""
-    with pytest.raises(CheckpointError, match=r"other weights than the one this agent started from.*pass env="):
+    with pytest.raises(CheckpointError, match=r"not the one this agent started from.*pass env="):
         PPO.load(saved, named(tiny_model("gpt2", seed=1), tmp_path / "other"))
 
 
