@@ -182,7 +182,7 @@ class TestFolder:
         (tmp_path / "work" / "member-0").write_text("mine")
         (tmp_path / "file").write_text("mine")
         for name in ("model", "work", "file"):
-            with pytest.raises(FileExistsError, match=f"{name} (holds|is a file)"):
+            with pytest.raises(FileExistsError, match=f"{name} (exists and contains|is a file)"):
                 ensemble().save(tmp_path / name)
         assert (tmp_path / "work" / "member-0").read_text() == "mine"
 
