@@ -231,8 +231,8 @@ class Clone(PolicyAgent):
         """Whether to evaluate the held-out episodes: `heldout_checks` times over the plan, in steps that get a row."""
         if self.plan is None:
             return True
-        row = max(1, self.plan.length // ROWS)
-        every = row * -(-self.plan.length // (row * self.config.heldout_checks))
+        rows = -(-self.plan.length // (self.plan.row_every * self.config.heldout_checks))
+        every = self.plan.row_every * rows
         return self.num_timesteps >= self.plan.end or self.plan.crosses(every, before, self.num_timesteps)
 
     def state_dict(self) -> dict[str, Any]:

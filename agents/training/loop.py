@@ -10,7 +10,7 @@ from ...records.curves import draw_curves
 from ...records.progress import ProgressBar, Stopwatch, rounded, shares_text
 from ...records.run import Run
 from .learner import Callback, Learner, Metrics
-from .plan import ROWS, Plan
+from .plan import Plan
 from .samples import Samples
 from .saving import checkpoint_state
 
@@ -47,7 +47,7 @@ def train(
                 going &= bool(callback.on_update(agent, metrics))
                 notable |= len(metrics) > known and not callback.metrics_every_update
             speed = (now - first) / (time.perf_counter() - started)
-            if plan.crosses(plan.length // ROWS, before, now) or notable or not going:
+            if plan.crosses(plan.row_every, before, now) or notable or not going:
                 bar.update(now - plan.start, _note(metrics, speed), shares_text(watch.shares()))
                 if metric_log:
                     times = {f"time/{name}": share for name, share in watch.shares().items()}

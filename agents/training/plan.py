@@ -35,6 +35,11 @@ class Plan:
         """Number of steps."""
         return self.end - self.start
 
+    @property
+    def row_every(self) -> int:
+        """Steps between two rows of metrics, of which there are at most `ROWS`."""
+        return -(-self.length // ROWS)
+
     def crosses(self, every: int, before: int, now: int) -> bool:
         """Whether a multiple of `every` steps (at least 1) lies between two steps."""
         every = max(1, every)

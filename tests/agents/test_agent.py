@@ -1,4 +1,4 @@
-"""The agent as its user meets it: predict, value, tuned, callbacks, the run folder, SB3's own grader."""
+"""The agents' public interface: predict, value, tuned, learn, the run folder; SB3's evaluate_policy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def agent() -> PPO:
     return PPO("CartPole-v1", n_steps=32, seed=0)
 
 
-def test_predict_takes_one_or_many(agent: PPO) -> None:
+def test_predict_accepts_one_or_a_batch(agent: PPO) -> None:
     one, state = agent.predict(np.zeros(4, np.float32), deterministic=True)
     many, _ = agent.predict(np.zeros((3, 4), np.float32), deterministic=True)
     assert agent.env.action_space.contains(one)
@@ -32,7 +32,7 @@ def test_predict_takes_one_or_many(agent: PPO) -> None:
     assert agent.value(np.zeros((3, 4), np.float32)).shape == (3,)
 
 
-def test_predict_refuses_another_shape(agent: PPO) -> None:
+def test_predict_refuses_other_shapes(agent: PPO) -> None:
     for shape in ((3,), (2, 3, 4), ()):
         with pytest.raises(ValueError, match=r"accepted is \(4,\), or a batch"):
             agent.predict(np.zeros(shape, np.float32))
@@ -44,7 +44,7 @@ def test_predict_obeys_masks(agent: PPO) -> None:
     assert actions.tolist() == [0, 1] * 20
 
 
-def test_predict_refuses_masks_that_make_no_sense(agent: PPO) -> None:
+def test_predict_refuses_invalid_masks(agent: PPO) -> None:
     observation = np.zeros(4, np.float32)
     with pytest.raises(ValueError, match=r"action mask of shape \(3,\): expected \(1, 2\)"):
         agent.predict(observation, action_masks=[True, False, True])
@@ -52,9 +52,9 @@ def test_predict_refuses_masks_that_make_no_sense(agent: PPO) -> None:
         agent.predict(observation, action_masks=[False, False])
 
 
-def test_an_evaluation_that_cannot_be_is_refused_before_work_starts() -> None:
+def test_evaluate_callback_is_checked_before_training() -> None:
     class Nameless(gym.Wrapper):
-        """Has no way to be made again."""
+        """Cannot be remade from its spec."""
 
     agent = PPO(Nameless(gym.make("CartPole-v1")), n_envs=1, n_steps=16)
     with pytest.raises(ValueError, match="Evaluate: .* pass env="):
@@ -62,12 +62,12 @@ def test_an_evaluation_that_cannot_be_is_refused_before_work_starts() -> None:
     assert agent.num_timesteps == 0
 
 
-def test_a_policy_name_in_front_is_explained() -> None:
+def test_sb3_argument_order_is_explained() -> None:
     with pytest.raises(TypeError, match="policy=…"):
         PPO("MlpPolicy", "CartPole-v1")
 
 
-def test_predict_does_not_disturb_learning() -> None:
+def test_predict_does_not_affect_training() -> None:
     results = []
     for curious in (False, True):
         agent = PPO("CartPole-v1", n_steps=16, seed=0)
@@ -77,7 +77,7 @@ def test_predict_does_not_disturb_learning() -> None:
     assert (results[0] == results[1]).all()
 
 
-def test_a_gru_remembers_between_predictions_until_told() -> None:
+def test_episode_start_resets_the_state() -> None:
     agent = PPO("CartPole-v1", n_steps=16, seed=0, policy="gru")
     observation = np.ones((2, 4), np.float32)
     _, first = agent.predict(observation)
@@ -86,40 +86,41 @@ def test_a_gru_remembers_between_predictions_until_told() -> None:
     assert (second[1] != first[1]).any()
 
 
-def test_stable_baselines_grades_it_as_it_is() -> None:
+@pytest.mark.slow
+def test_sb3_evaluate_policy_agrees_with_evaluate() -> None:
     from stable_baselines3.common.evaluation import evaluate_policy
     from stable_baselines3.common.monitor import Monitor
 
     for policy in ("mlp", "gru"):
         agent = PPO("CartPole-v1", n_envs=16, n_steps=32, n_epochs=10, learning_rate=3e-3, seed=0, policy=policy)
-        agent.learn(4_000, progress=False)
+        agent.learn(2_000, progress=False)
         env = Monitor(gym.make("CartPole-v1"))
         env.reset(seed=0)
-        theirs, _ = evaluate_policy(agent, env, n_eval_episodes=30)
-        ours = evaluate(agent, n_episodes=100).mean
-        assert theirs == pytest.approx(ours, rel=0.35), policy
+        theirs, _ = evaluate_policy(agent, env, n_eval_episodes=20)
+        ours = evaluate(agent, n_episodes=40).mean
+        assert theirs == pytest.approx(ours, rel=0.4), policy
 
 
-def test_one_environment_is_remade_into_several_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_one_environment_is_remade_into_several(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "textrlhf"):
         agent = PPO(gym.make("Acrobot-v1"), n_envs=3, n_steps=8)
     assert agent.env.n_envs == 3
     assert "making 3 of Acrobot-v1 from its spec" in caplog.text
 
 
-def test_a_vector_environment_is_taken_as_it_is() -> None:
+def test_vector_environment_is_used_as_it_is() -> None:
     agent = PPO(SyncVectorEnv([lambda: gym.make("CartPole-v1")] * 3), n_steps=8)
     assert agent.config.n_envs == 3
     agent.learn(100, progress=False)
 
 
-def test_a_misspelt_hyperparameter_is_answered_with_the_nearest() -> None:
+def test_misspelt_hyperparameter_suggests_the_closest() -> None:
     with pytest.raises(TypeError, match="no hyperparameter 'clip_rang': did you mean 'clip_range'"):
         PPO("CartPole-v1", clip_rang=0.1)
 
 
-def test_tuned_looks_into_an_environment_that_is_there(caplog: pytest.LogCaptureFixture) -> None:
-    """A model of one's own is taught carefully, and a price of KL that is not the tuned one is said."""
+def test_tuned_checks_the_arguments_of_a_given_environment(caplog: pytest.LogCaptureFixture) -> None:
+    """Other models get the careful settings; env_kwargs that differ from the tuned ones cause a warning."""
     settings = tuned_settings("ppo")
     own = PPO.tuned(gym.make_vec("TextRLHF-v0", 2, model="tasks"))
     assert own.config.learning_rate == settings[LANGUAGE_MODEL].hyperparameters["learning_rate"]
@@ -133,7 +134,7 @@ def test_tuned_looks_into_an_environment_that_is_there(caplog: pytest.LogCapture
     assert LANGUAGE_MODEL not in str(caught.value)
 
 
-def test_tuned_settings_are_there_and_valid() -> None:
+def test_tuned_settings_are_valid() -> None:
     for env_id in ("CartPole-v1", "Acrobot-v1", "MountainCar-v0", "Pendulum-v1"):
         assert env_id in tuned_settings("ppo")
         agent = PPO.tuned(env_id, seed=1, n_steps=8)
@@ -143,7 +144,7 @@ def test_tuned_settings_are_there_and_valid() -> None:
         PPO.tuned("Blackjack-v1")
 
 
-def test_a_run_folder_holds_what_the_design_says(tmp_path: Path) -> None:
+def test_run_folder_contents(tmp_path: Path) -> None:
     run = tmp_path / "run"
     agent = PPO("CartPole-v1", n_steps=16, seed=0, checkpoints=4)
     agent.learn(2000, run=run, progress=False, callbacks=Evaluate(every=500, n_episodes=3))
@@ -159,8 +160,8 @@ def test_a_run_folder_holds_what_the_design_says(tmp_path: Path) -> None:
     assert PPO.load(run / "best").num_timesteps <= agent.num_timesteps
 
 
-def test_rows_are_few_however_long_the_run(tmp_path: Path) -> None:
-    PPO("CartPole-v1", n_envs=2, n_steps=2, n_epochs=1, seed=0).learn(4000, run=tmp_path, progress=False)
+def test_metrics_have_at_most_500_rows(tmp_path: Path) -> None:
+    PPO("CartPole-v1", n_envs=4, n_steps=1, n_epochs=1, seed=0).learn(2404, run=tmp_path, progress=False)
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) <= 501
 
 
@@ -175,12 +176,12 @@ def test_callbacks_stop_and_save(tmp_path: Path) -> None:
     agent.learn(10_000, progress=False, callbacks=Evaluate(every=100, n_episodes=2, stop_at=1, keep_best=False))
 
 
-def test_cuts_leave_room_for_whole_episodes() -> None:
-    """Cut every 100 steps a slot, CartPole's long episodes would never end and the returns would read low."""
+def test_cuts_leave_room_for_two_episodes() -> None:
+    """With shorter plans CartPole's long episodes would be cut, and returns underestimated."""
     agent = PPO("CartPole-v1", n_envs=8, n_steps=16, n_epochs=1, seed=0)
     agent.learn(1_000, progress=False)
     assert agent.plan is not None
-    assert agent.plan.every == 500  # but never so few that a kill loses more than half
+    assert agent.plan.every == 500  # but at least one cut at half-way
     agent.learn(100_000, progress=False, callbacks=StopAfter(0))
     assert agent.plan.every == max(10_000, 8 * 2 * 500)
     agent = PPO("CartPole-v1", n_envs=8, n_steps=16, n_epochs=1, seed=0, checkpoint_every=128)
@@ -189,22 +190,22 @@ def test_cuts_leave_room_for_whole_episodes() -> None:
     assert agent.plan.every == 128
 
 
-def test_learning_twice_counts_on() -> None:
+def test_learn_twice_continues_counting() -> None:
     agent = PPO("CartPole-v1", n_steps=16, seed=0)
     agent.learn(256, progress=False).learn(256, progress=False)
     assert agent.num_timesteps == 512
 
 
-def test_importing_the_package_costs_what_gymnasium_costs() -> None:
-    """No torch, no transformers, nothing but the standard library on top."""
+def test_import_loads_no_heavy_package() -> None:
+    """The package itself imports no torch, transformers and the like."""
     code = "import sys, textrlhf; print(sorted({m.split('.')[0] for m in sys.modules}))"
     heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     for module in ("torch", "transformers", "matplotlib", "rich", "tyro", "tensorboard"):
         assert f"'{module}'" not in heavy
 
 
-def test_the_first_weights_do_not_depend_on_the_threads() -> None:
-    """Orthogonal initialisation rounds differently on two threads; a resumed run must not care who made it."""
+def test_initial_weights_do_not_depend_on_threads() -> None:
+    """Orthogonal initialisation rounds differently on two threads."""
     import torch
 
     agents = []

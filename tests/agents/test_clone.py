@@ -53,7 +53,7 @@ def layers(mlp: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("masks", [False, True])
-def test_an_mlps_loss_and_gradient_are_the_cross_entropys(masks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlp_loss_and_gradients_equal_cross_entropy(masks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """In float64, by hand; under masks only what is allowed has a share in the softmax."""
     made = some_episodes(masks)
     agent = Clone("CartPole-v1", demonstrations=made, seed=1, batch_size=100, heldout=0.0, max_grad_norm=1e9)
@@ -72,7 +72,7 @@ def test_an_mlps_loss_and_gradient_are_the_cross_entropys(masks: bool, monkeypat
     compare(grads, double)
 
 
-def test_a_grus_loss_and_gradient_are_the_cross_entropys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gru_loss_and_gradients_equal_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every episode from its own beginning, cell by cell: a state carried into the next would show."""
     made = some_episodes()
     agent = Clone(
@@ -97,7 +97,7 @@ def test_a_grus_loss_and_gradient_are_the_cross_entropys(monkeypatch: pytest.Mon
     compare(grads, double)
 
 
-def test_a_gaussians_loss_and_gradient_are_the_densitys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gaussian_loss_and_gradients_equal_the_density(monkeypatch: pytest.MonkeyPatch) -> None:
     made = some_episodes(space="box")
     agent = Clone(
         "Pendulum-v1", demonstrations=made, seed=1, batch_size=100, heldout=0.0, max_grad_norm=1e9, log_std_init=-0.3
@@ -115,9 +115,7 @@ def test_a_gaussians_loss_and_gradient_are_the_densitys(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("rows", "family"), [(ROWS, "gpt2"), (ROWS, "llama"), (TALK, "gpt2"), (ROWS, "gemma2")], ids=str
 )
-def test_a_language_models_loss_is_that_of_the_responses_tokens(
-    rows: Any, family: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_text_loss_is_over_response_tokens_only(rows: Any, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Text by text, so that there is no padding: neither it, nor the prompt, nor the user's turns are learned."""
     agent = texts(rows, family, max_grad_norm=1e9)
     lm = tiny_lm(family)
@@ -141,7 +139,7 @@ def test_a_language_models_loss_is_that_of_the_responses_tokens(
     assert not any(gradient.any() for name, gradient in grads.items() if name.startswith("critic"))
 
 
-def test_before_training_it_is_the_loss_of_next_tokens() -> None:
+def test_text_loss_equals_next_token_loss() -> None:
     """The same texts through language/fit, which pads and reads them another way."""
     agent = texts(heldout=0.4, seed=3)
     lm = tiny_lm()
@@ -155,7 +153,7 @@ def test_before_training_it_is_the_loss_of_next_tokens() -> None:
         assert policy_loss == pytest.approx(mean_loss(NextTokens(lm, whole, starts)), abs=2e-6)
 
 
-def test_a_few_texts_are_learned_by_heart_and_then_written() -> None:
+def test_few_texts_are_memorised_and_generated() -> None:
     agent = texts(learning_rate=5e-3, lr_schedule="constant")
     first = agent.advance(1.0, Stopwatch())["train/loss"]
     agent.learn(60 * agent.epoch_steps, progress=False)
@@ -180,7 +178,7 @@ class SlotClone(Clone):
         return SlotPolicy()
 
 
-def test_any_policy_is_shown_a_text_step_by_step() -> None:
+def test_other_policies_see_texts_step_by_step() -> None:
     """A policy with a log of its own, on texts: what it evaluates equals what it does when it acts."""
     drawn = np.random.default_rng(0)
     made = record(lambda seen: int(drawn.integers(3, 6)), TokenEnv(), 6, seed=0)
@@ -195,7 +193,7 @@ def test_any_policy_is_shown_a_text_step_by_step() -> None:
     assert agent.advance(1.0, Stopwatch())["train/loss"] == pytest.approx(total / made.n_steps, abs=1e-5)
 
 
-def test_a_language_models_accuracy_is_that_of_its_own_steps() -> None:
+def test_heldout_accuracy_equals_stepwise_predictions() -> None:
     """Teacher-forced and whole, the likeliest tokens are those that it would write step by step."""
     agent = texts([*ROWS, *ROWS], heldout=0.4, seed=1)
     right, count = 0, 0
@@ -208,7 +206,7 @@ def test_a_language_models_accuracy_is_that_of_its_own_steps() -> None:
     assert agent.heldout_metrics()["heldout/accuracy"] == pytest.approx(right / count)
 
 
-def test_a_dialogues_world_shows_what_its_demonstrations_hold() -> None:
+def test_dialogue_demonstrations_replay_in_the_environment() -> None:
     """The tokens that are learned, sent one by one, lead the environment through the very text that was read."""
 
     class Chat(Chatting):
@@ -226,7 +224,7 @@ def test_a_dialogues_world_shows_what_its_demonstrations_hold() -> None:
         seen, *_ = env.step(action)
 
 
-def test_a_window_on_a_text_is_learned_window_by_window() -> None:
+def test_windows_of_a_text_are_trained_separately() -> None:
     """A environment that shows its latest tokens only: each window is a text of its own, the first steps share one."""
     lm, ids = tiny_lm(), [5, 9, 12, 7, 20, 31]
     windows = [ids[max(0, t - 2) : t + 1] for t in range(5)]

@@ -47,7 +47,7 @@ class Rememberer:
         return self.number
 
 
-def test_cloning_a_few_episodes_balances_the_pole() -> None:
+def test_five_episodes_are_enough_for_cartpole() -> None:
     """Five episodes are enough; the control, the same observations with drawn actions, stays as bad as chance."""
     expert = record(pole_expert, "CartPole-v1", 5, seed=100)
     agent = Clone.tuned("CartPole-v1", demonstrations=expert, seed=0).learn(30_000, progress=False)
@@ -59,7 +59,7 @@ def test_cloning_a_few_episodes_balances_the_pole() -> None:
     assert evaluate(control, n_episodes=10).mean < 200
 
 
-def test_only_a_memory_learns_what_was_shown_before() -> None:
+def test_only_a_recurrent_policy_imitates_memory() -> None:
     """Guards against a GRU that is taught without its episodes' beginnings, or predicts without its state."""
     shown = record(Rememberer(), Memory(), 40, seed=0, n_envs=1)
     settings = {"demonstrations": shown, "seed": 0, "learning_rate": 1e-2, "n_envs": 1, "heldout": 0.25}
@@ -114,7 +114,7 @@ class Hidden(gym.Env):
 
 
 @pytest.mark.parametrize("policy", ["mlp", "gru"])
-def test_masks_count_in_what_is_held_out_too(policy: str) -> None:
+def test_masks_apply_to_heldout_metrics(policy: str) -> None:
     """The observation says nothing, so accuracy above chance comes of the mask alone: the higher is known by rank."""
     rng = np.random.default_rng(0)
     episodes = []
@@ -132,7 +132,7 @@ def test_masks_count_in_what_is_held_out_too(policy: str) -> None:
     assert evaluate(agent, Hidden(), 5).mean > 9
 
 
-def test_a_pass_takes_every_step_once_in_an_order_of_its_own() -> None:
+def test_epochs_contain_every_step_once() -> None:
     agent = Clone("CartPole-v1", demonstrations=killed_clone.demonstrations(), seed=0, batch_size=50, heldout=0.1)
     seen: list[list[bytes]] = []
     for _ in range(2):
@@ -150,7 +150,7 @@ def test_a_pass_takes_every_step_once_in_an_order_of_its_own() -> None:
     assert seen[0] != seen[1]
 
 
-def test_texts_from_one_prompt_are_held_out_together_and_rows_may_say_so() -> None:
+def test_heldout_split_is_by_prompt_or_named() -> None:
     """Guards against a model that is tested on answers to prompts it has learned."""
     many = [{"prompt": f"a{2 + i % 12}", "completion": f" a{20 + i // 12}"} for i in range(36)]
     agent = texts(many)
@@ -166,7 +166,7 @@ def test_texts_from_one_prompt_are_held_out_together_and_rows_may_say_so() -> No
 
 
 @pytest.mark.parametrize("steps", [300, 999, 4000])
-def test_what_is_held_out_is_looked_at_as_often_as_was_asked(tmp_path: Path, steps: int) -> None:
+def test_heldout_checks_is_the_number_of_evaluations(tmp_path: Path, steps: int) -> None:
     agent = Clone("CartPole-v1", demonstrations=killed_clone.demonstrations(), seed=0, batch_size=5, heldout_checks=10)
     agent.learn(steps, run=tmp_path, progress=False)
     rows = read_metrics(tmp_path / "metrics.jsonl")
@@ -189,7 +189,7 @@ def test_overfitting_shows_in_the_metrics(tmp_path: Path) -> None:
     assert (tmp_path / "curves.png").is_file()
 
 
-def test_the_rate_warms_up_and_goes_down() -> None:
+def test_learning_rate_warms_up_and_decays() -> None:
     agent = Clone(
         "CartPole-v1", demonstrations=some_episodes(), seed=0, warmup=4, learning_rate=1.0, max_grad_norm=1e-9
     )
@@ -197,7 +197,7 @@ def test_the_rate_warms_up_and_goes_down() -> None:
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 0.5, 0.0])
 
 
-def test_observation_statistics_are_those_of_what_is_learned() -> None:
+def test_observation_statistics_are_those_of_the_training_data() -> None:
     """Taken once: statistics that moved while the weights follow would shift what has been learned."""
     made = killed_clone.demonstrations()
     agent = Clone("CartPole-v1", demonstrations=made, seed=0, normalize_observation=True, heldout=0.2)
@@ -208,7 +208,7 @@ def test_observation_statistics_are_those_of_what_is_learned() -> None:
     assert int(norm.count) == material.n_steps < made.n_steps
 
 
-def test_a_loss_that_is_no_number_stops_it_before_the_step() -> None:
+def test_nan_loss_raises_before_the_step() -> None:
     agent = Clone("CartPole-v1", demonstrations=some_episodes(), seed=0)
     agent.policy.actor.layers[0].weight.data[0, 0] = torch.nan
     before = agent.optimizer.mean.clone()

@@ -1,4 +1,4 @@
-"""Learning that must work, each with a control that must not."""
+"""Tasks that PPO must solve, each with a control that must fail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SLOTS = 8
 
 
 class Needle(gym.Env):
-    """Name the state you see, out of 70; the mask leaves the right answer and 14 others."""
+    """Repeat the observation, one of 70; the mask allows the right answer and 14 others."""
 
     metadata = {"render_modes": []}
     N, ALLOWED, LENGTH = 70, 15, 100
@@ -51,7 +51,7 @@ def needles(masked: str) -> SyncVectorEnv:
     return SyncVectorEnv([lambda: Needle(masked)] * SLOTS, autoreset_mode=AutoresetMode.SAME_STEP)
 
 
-def taught(masked: str, policy: str) -> float:
+def accuracy(masked: str, policy: str) -> float:
     agent = PPO(
         needles(masked), policy=policy, n_steps=64, batch_size=128, n_epochs=10, learning_rate=3e-3, gamma=0.0, seed=0
     )
@@ -59,20 +59,20 @@ def taught(masked: str, policy: str) -> float:
     return evaluate(agent, needles(masked), 16).mean / Needle.LENGTH
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("masked", "policy"), [("info", "mlp"), ("method", "mlp"), ("info", "gru")])
-def test_masks_matter(masked: str, policy: str) -> None:
-    """Within the same few steps: at least 90 % of the optimum with masks."""
-    assert taught(masked, policy) >= 0.9
+@pytest.mark.parametrize(
+    ("masked", "policy"), [("info", "mlp"), ("method", "mlp"), pytest.param("info", "gru", marks=pytest.mark.slow)]
+)
+def test_masks_are_learned_with(masked: str, policy: str) -> None:
+    """With masks at least 90 % of the optimum within a few steps."""
+    assert accuracy(masked, policy) >= 0.9
 
 
-@pytest.mark.slow
-def test_without_masks_it_is_far_worse() -> None:
-    assert taught("no", "mlp") < 0.5
+def test_control_without_masks_fails() -> None:
+    assert accuracy("no", "mlp") < 0.5
 
 
 class Positions(gym.ObservationWrapper):
-    """CartPole without its velocities: one look does not tell where things are going."""
+    """CartPole without velocities: partially observable."""
 
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
@@ -94,22 +94,23 @@ def balance(policy: str) -> float:
         n_steps=64,
         batch_size=512,
         n_epochs=10,
-        learning_rate=2e-3,
+        learning_rate=3e-3,
         lr_schedule="linear",
         gamma=0.98,
         gae_lambda=0.9,
         normalize_observation=True,
+        memory_size=32,
+        net_arch=(32,),
         seed=0,
     )
-    agent.learn(60_000, progress=False)
-    return evaluate(agent, cartpoles(10), 50).mean
+    agent.learn(20_000, progress=False)
+    return evaluate(agent, cartpoles(10), 20).mean
 
 
 @pytest.mark.slow
-def test_memory_matters() -> None:
-    assert balance("gru") >= 400
+def test_gru_solves_partial_observability() -> None:
+    assert balance("gru") >= 150
 
 
-@pytest.mark.slow
-def test_without_memory_the_pole_falls() -> None:
-    assert balance("mlp") < 150
+def test_control_without_memory_fails() -> None:
+    assert balance("mlp") < 80

@@ -45,7 +45,7 @@ def bits(tensor: torch.Tensor) -> bytes:
     return tensor.contiguous().numpy().tobytes()
 
 
-def test_everything_comes_back_bit_for_bit(folder: Path) -> None:
+def test_round_trip_is_bit_identical(folder: Path) -> None:
     loaded = load_checkpoint(folder)
     assert loaded.path == folder
     assert loaded.state == STATE
@@ -57,7 +57,7 @@ def test_everything_comes_back_bit_for_bit(folder: Path) -> None:
             assert (found.dtype, found.shape, bits(found)) == (tensor.dtype, tensor.shape, bits(tensor)), key
 
 
-def test_views_of_one_flat_tensor_are_kept_one_by_one(tmp_path: Path) -> None:
+def test_views_of_one_tensor_are_saved_separately(tmp_path: Path) -> None:
     """Parameters are views of one tensor: neither refused as shared, nor each written with all of it."""
     network = nn.Sequential(nn.Linear(50, 40), nn.Tanh(), nn.Linear(40, 3))
     optimizer = FlatAdam(network)
@@ -75,7 +75,7 @@ def test_views_of_one_flat_tensor_are_kept_one_by_one(tmp_path: Path) -> None:
     assert payload < (tmp_path / "c" / "model.safetensors").stat().st_size < payload + 1000
 
 
-def test_what_json_cannot_hold_is_refused_and_the_old_checkpoint_stays(folder: Path) -> None:
+def test_invalid_json_leaves_the_old_checkpoint(folder: Path) -> None:
     for bad in (float("nan"), {1, 2}):
         with pytest.raises((ValueError, TypeError)):
             save_checkpoint(folder, {"steps": bad}, {})
@@ -145,7 +145,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damage_is_named(name: str, folder: Path) -> None:
+def test_damage_is_reported(name: str, folder: Path) -> None:
     damage, message = DAMAGES[name]
     load_checkpoint(folder)  # whole until now
     damage(folder)
@@ -154,7 +154,7 @@ def test_damage_is_named(name: str, folder: Path) -> None:
     assert str(folder) in str(caught.value)
 
 
-def test_no_folder_at_all(tmp_path: Path) -> None:
+def test_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no checkpoint at .*nowhere: expected a folder written by agent.save"):
         load_checkpoint(tmp_path / "nowhere")
 
@@ -170,7 +170,7 @@ class Payload:
 
 
 @pytest.mark.parametrize("how", ["pickle", "torch.save"])
-def test_a_pickle_in_disguise_is_refused_and_not_run(how: str, folder: Path, tmp_path: Path) -> None:
+def test_disguised_pickle_is_not_run(how: str, folder: Path, tmp_path: Path) -> None:
     marker = tmp_path / "executed"
     disguised = tmp_path / "payload"
     if how == "pickle":
@@ -185,6 +185,6 @@ def test_a_pickle_in_disguise_is_refused_and_not_run(how: str, folder: Path, tmp
     assert marker.exists()  # the payload was live
 
 
-def test_a_checkpoint_set_aside_by_a_killed_writer_is_found(folder: Path) -> None:
+def test_checkpoint_set_aside_by_a_killed_writer_is_found(folder: Path) -> None:
     folder.rename(folder.with_name(f".{folder.name}.previous"))
     assert load_checkpoint(folder).state == STATE

@@ -57,7 +57,7 @@ def die_before(monkeypatch: pytest.MonkeyPatch, countdown: int) -> list[str]:
     return done
 
 
-def test_an_error_inside_the_block_leaves_the_old_folder_and_no_draft(tmp_path: Path) -> None:
+def test_error_leaves_the_old_folder_and_no_draft(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     write(path, OLD)
     with pytest.raises(ZeroDivisionError), whole_folder(path) as folder:
@@ -68,9 +68,7 @@ def test_an_error_inside_the_block_leaves_the_old_folder_and_no_draft(tmp_path: 
 
 
 @pytest.mark.parametrize("predecessor", [True, False], ids=["over an old folder", "first of its name"])
-def test_a_writer_killed_before_any_operation_leaves_the_old_folder_or_the_new_one(
-    predecessor: bool, tmp_path: Path
-) -> None:
+def test_killed_writer_leaves_the_old_or_the_new_folder(predecessor: bool, tmp_path: Path) -> None:
     """Guards the order of the operations: no moment may lose both folders or show a half-filled one."""
     outcomes, operations = set(), 0
     while True:
@@ -104,9 +102,7 @@ def test_a_writer_killed_before_any_operation_leaves_the_old_folder_or_the_new_o
     assert operations > 6  # two files synced, the folder, one or two renames, …: the kills were spread over them
 
 
-def test_recovered_takes_back_what_a_kill_between_the_two_renames_set_aside(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recovered_restores_a_folder_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "checkpoint"
     write(path, OLD)
     rename, calls = Path.rename, []
@@ -125,7 +121,7 @@ def test_recovered_takes_back_what_a_kill_between_the_two_renames_set_aside(
     assert read(path) == OLD
 
 
-def test_recovered_leaves_a_folder_that_is_there_alone(tmp_path: Path) -> None:
+def test_recovered_keeps_an_existing_folder(tmp_path: Path) -> None:
     """A predecessor that was not yet deleted must not replace its successor."""
     path = tmp_path / "checkpoint"
     write(path, NEW)
@@ -135,7 +131,7 @@ def test_recovered_leaves_a_folder_that_is_there_alone(tmp_path: Path) -> None:
     assert recovered(tmp_path / "never written") == tmp_path / "never written"
 
 
-def test_files_reach_the_disk_before_the_rename_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_synced_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a power cut can leave a folder of empty files under the final name."""
     events: list[Any] = []
     fsync, rename = os.fsync, Path.rename
@@ -157,14 +153,14 @@ def test_files_reach_the_disk_before_the_rename_does(tmp_path: Path, monkeypatch
     assert tmp_path.stat().st_ino in events[events.index("rename") :]  # and the new name itself
 
 
-def test_a_stale_draft_does_not_leak_into_the_next_folder(tmp_path: Path) -> None:
+def test_stale_draft_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".checkpoint.draft").mkdir()
     (tmp_path / ".checkpoint.draft" / "stale.txt").write_text("of a killed writer")
     write(tmp_path / "checkpoint", NEW)
     assert read(tmp_path / "checkpoint") == NEW
 
 
-def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+def test_write_file_is_atomic(tmp_path: Path) -> None:
     """Killed at any operation, `write_file` leaves the old content or the new."""
     operations, contents = 0, set()
     while True:
@@ -187,7 +183,7 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["metrics.jsonl"]
 
 
-def test_a_file_is_made_with_its_folders_from_text_or_bytes(tmp_path: Path) -> None:
+def test_write_file_makes_parents(tmp_path: Path) -> None:
     write_file(tmp_path / "deep" / "text", "größer")
     write_file(tmp_path / "deep" / "bytes", b"\x00\xff")
     assert (tmp_path / "deep" / "text").read_bytes() == "größer".encode()

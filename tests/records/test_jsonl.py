@@ -20,7 +20,7 @@ VALUES = st.recursive(
 )
 
 
-def test_each_value_comes_with_its_line(tmp_path: Path) -> None:
+def test_values_come_with_their_line(tmp_path: Path) -> None:
     """Blank lines count: the number is the one an editor shows."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes('\n{"a": 1}\r\n   \n[2]\n"x\u2028y\x85z"\nnull'.encode("utf-8-sig"))
@@ -34,7 +34,7 @@ def test_each_value_comes_with_its_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["{'a': 1}", '{"a": 1', "9" * 5000, "[" * 200_000], ids=["quotes", "cut", "9", "["])
-def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
+def test_invalid_line_is_reported(tmp_path: Path, line: str) -> None:
     """Also by the two faults that json does not call a JSONDecodeError."""
     path = tmp_path / "rows.jsonl"
     path.write_text(f"1\n\n{line}\n2\n")
@@ -42,7 +42,7 @@ def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
         read_jsonl(path, expected="one pair a line")
 
 
-def test_what_is_no_file_or_no_text(tmp_path: Path) -> None:
+def test_missing_or_binary_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^pairs is '.*', where there is no file: expected a JSONL file, one JSON"):
         read_jsonl(tmp_path / "nowhere.jsonl", "pairs")
     with pytest.raises(DataError, match="where there is no file"):
@@ -54,14 +54,14 @@ def test_what_is_no_file_or_no_text(tmp_path: Path) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(rows=st.lists(VALUES, max_size=5))
-def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[object]) -> None:
+def test_write_and_read_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[object]) -> None:
     path = tmp_path_factory.mktemp("jsonl") / "deep" / "rows.jsonl"
     write_jsonl(path, rows)
     assert [row for _, row in read_jsonl(path)] == rows
     assert path.read_bytes().count(b"\n") == len(rows)
 
 
-def test_text_stays_legible_and_half_a_character_survives(tmp_path: Path) -> None:
+def test_unicode_and_lone_surrogates_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     write_jsonl(path, ["größer 😀", "cut \ud83d"])
     assert "größer 😀" in path.read_text("utf-8")
@@ -70,7 +70,7 @@ def test_text_stays_legible_and_half_a_character_survives(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("bad", [math.nan, {"a": math.inf}, object(), {("a",): 1}])
-def test_a_row_that_is_no_json_leaves_the_old_file(tmp_path: Path, bad: object) -> None:
+def test_invalid_row_leaves_the_old_file(tmp_path: Path, bad: object) -> None:
     path = tmp_path / "rows.jsonl"
     write_jsonl(path, ["old"])
     with pytest.raises(DataError, match=r"rows\[1\] cannot be written as JSON \(.*saw"):
@@ -79,6 +79,6 @@ def test_a_row_that_is_no_json_leaves_the_old_file(tmp_path: Path, bad: object) 
     assert [entry.name for entry in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
-def test_long_values_are_shown_cut() -> None:
+def test_long_values_are_shortened() -> None:
     assert shortened({"a": 1}) == "{'a': 1}"
     assert len(shortened("x" * 1000)) == 78

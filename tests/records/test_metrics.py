@@ -21,7 +21,7 @@ def fill(folder: Path, steps: range, start: int = 0, factor: float = 1.0) -> Non
     log.close()
 
 
-def test_rows_come_back_and_what_is_not_finite_is_null(tmp_path: Path) -> None:
+def test_rows_round_trip_with_null_for_nan(tmp_path: Path) -> None:
     """NaN in a JSON line is not JSON: other readers would refuse the file."""
     log = MetricLog(tmp_path)
     log.write(10, {"a": 0.1, "b": math.nan, "c": math.inf, "d": 3})
@@ -33,7 +33,7 @@ def test_rows_come_back_and_what_is_not_finite_is_null(tmp_path: Path) -> None:
     assert read_metrics(tmp_path / "metrics.jsonl") == [json.loads(first), json.loads(second)]
 
 
-def test_numpy_numbers_are_numbers(tmp_path: Path) -> None:
+def test_numpy_numbers_are_written(tmp_path: Path) -> None:
     """A user's callback adds `np.float32`, which json refuses: the run must not die of it."""
     log = MetricLog(tmp_path)
     log.write(1, {"a": np.float32(0.5), "b": np.int64(2), "c": np.float64("nan")})
@@ -41,14 +41,14 @@ def test_numpy_numbers_are_numbers(tmp_path: Path) -> None:
     assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1, "a": 0.5, "b": 2.0, "c": None}]
 
 
-def test_a_row_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
+def test_rows_are_flushed(tmp_path: Path) -> None:
     log = MetricLog(tmp_path)
     log.write(1, {"a": 1.0})
     assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1, "a": 1.0}]
     log.close()
 
 
-def test_reopened_at_a_step_it_is_the_file_of_an_uninterrupted_run(tmp_path: Path) -> None:
+def test_reopening_drops_later_rows(tmp_path: Path) -> None:
     fill(tmp_path / "whole", range(1, 7))
     fill(tmp_path / "resumed", range(1, 6))
     fill(tmp_path / "resumed", range(4, 7), start=3)  # killed at 5, resumed from the checkpoint at 3
@@ -56,7 +56,7 @@ def test_reopened_at_a_step_it_is_the_file_of_an_uninterrupted_run(tmp_path: Pat
     assert resumed.read_text() == whole.read_text()
 
 
-def test_tensorboard_shows_the_same_numbers_and_forgets_what_was_dropped(tmp_path: Path) -> None:
+def test_tensorboard_has_the_same_rows(tmp_path: Path) -> None:
     fill(tmp_path, range(1, 6))
     fill(tmp_path, range(4, 7), start=3, factor=10.0)
     events = EventAccumulator(str(tmp_path))
@@ -66,7 +66,7 @@ def test_tensorboard_shows_the_same_numbers_and_forgets_what_was_dropped(tmp_pat
     assert seen == [(row["step"], row["rollout/return"]) for row in read_metrics(tmp_path / "metrics.jsonl")]
 
 
-def test_a_last_line_cut_short_is_left_out_and_replaced_on_reopening(tmp_path: Path) -> None:
+def test_incomplete_last_line_is_dropped(tmp_path: Path) -> None:
     fill(tmp_path, range(1, 4))
     path = tmp_path / "metrics.jsonl"
     whole = path.read_text()
@@ -78,7 +78,7 @@ def test_a_last_line_cut_short_is_left_out_and_replaced_on_reopening(tmp_path: P
 
 
 @pytest.mark.parametrize("line", ['{"step": 2, "rollout/ret', "", "7", '{"rollout/return": 1.0}'])
-def test_a_broken_line_in_the_middle_is_refused_by_its_number(line: str, tmp_path: Path) -> None:
+def test_invalid_line_raises_with_its_number(line: str, tmp_path: Path) -> None:
     fill(tmp_path, range(1, 4))
     path = tmp_path / "metrics.jsonl"
     lines = path.read_text().splitlines()

@@ -24,7 +24,7 @@ def shown(total: int, step: int, *, terminal: bool, show: bool = True, note: str
 
 
 @pytest.mark.parametrize(("total", "step"), [(1000, 1), (1000, 7), (100_000, 2048)])
-def test_off_a_terminal_it_prints_about_ten_lines(total: int, step: int) -> None:
+def test_ten_lines_without_a_terminal(total: int, step: int) -> None:
     """A log file with a line an update is unreadable; one with none looks hung."""
     lines = shown(total, step, terminal=False).splitlines()
     assert len(lines) == 10
@@ -36,13 +36,13 @@ def test_few_updates_give_a_line_each() -> None:
     assert len(shown(100, 34, terminal=False).splitlines()) == 3
 
 
-def test_off_a_terminal_there_is_no_escape_sequence_and_no_wrapping() -> None:
+def test_no_escape_sequences_without_a_terminal() -> None:
     out = shown(10, 1, terminal=False, note="x" * 300)
     assert "\x1b" not in out
     assert len(out.splitlines()) == 10
 
 
-def test_on_a_terminal_it_is_one_live_line() -> None:
+def test_live_bar_on_a_terminal() -> None:
     out = shown(100, 50, terminal=True)
     assert "\x1b" in out
     assert TITLE in out
@@ -51,11 +51,11 @@ def test_on_a_terminal_it_is_one_live_line() -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_hidden_it_prints_nothing(terminal: bool) -> None:
+def test_hidden_bar_prints_nothing(terminal: bool) -> None:
     assert shown(100, 10, terminal=terminal, show=False) == ""
 
 
-def test_an_error_inside_releases_the_terminal() -> None:
+def test_error_releases_the_terminal() -> None:
     """A live display left running would swallow the traceback, and forbid a second one."""
     console = Console(file=io.StringIO(), force_terminal=True)
     for _ in range(2):
@@ -67,7 +67,7 @@ def ticks(*seconds: float) -> Iterator[float]:
     yield from seconds
 
 
-def test_the_stopwatch_charges_each_lap_to_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopwatch_adds_laps_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = ticks(100.0, 101.0, 104.0, 106.0)
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     watch = Stopwatch()
@@ -90,6 +90,6 @@ def test_shares_sum_to_one_on_the_real_clock() -> None:
     ("value", "text"),
     [(475.29, "475.3"), (-21.0, "-21.0"), (0.7421, "0.742"), (-0.5, "-0.500"), (0, "0.0"), (3.0, "3.0")],
 )
-def test_a_return_is_rounded_to_what_can_be_told_apart(value: float, text: str) -> None:
+def test_rounded_keeps_three_digits_below_ten(value: float, text: str) -> None:
     """One digit after the point would show every success rate between 0.65 and 0.75 as 0.7."""
     assert rounded(value) == text

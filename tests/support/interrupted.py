@@ -1,4 +1,4 @@
-"""Runs that somebody stops, and what they leave behind."""
+"""Runs that are interrupted or killed, and comparing their results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textrlhf.records.metrics import read_metrics
 
 
 class Interrupt(Callback):
-    """Stops a run at its n-th update, as a crash in a callback would."""
+    """Raises KeyboardInterrupt at the n-th update."""
 
     def __init__(self, update: int) -> None:
         self.update = update
@@ -25,7 +25,7 @@ class Interrupt(Callback):
 
 
 def killed(script: str, run: Path, where: str, at: int) -> None:
-    """Run a script that is killed where its arguments say."""
+    """Run a script that kills itself at a given point."""
     child = subprocess.run(
         [sys.executable, script, run, where, str(at)],
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
@@ -41,6 +41,6 @@ def final_bytes(run: Path) -> tuple[bytes, bytes]:
 
 
 def learned_rows(run: Path) -> list[dict[str, float]]:
-    """The metrics without the clock's."""
+    """The metrics without times."""
     rows = read_metrics(run / "metrics.jsonl")
     return [{name: value for name, value in row.items() if not name.startswith("time/")} for row in rows]

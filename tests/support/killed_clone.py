@@ -1,4 +1,4 @@
-"""Run as a script: clones into a folder and is killed, with SIGKILL, where its arguments say; see killed_run.
+"""Run as a script: clones with a run folder and kills itself at a given point; see killed_run.
 
 python killed_clone.py FOLDER step 70      after the 70th step of the optimiser
 python killed_clone.py FOLDER sync 9       at the 9th fsync

@@ -1,6 +1,6 @@
-"""Run as a script: learns into a folder and is killed, with SIGKILL, where its arguments say.
+"""Run as a script: trains with a run folder and kills itself, with SIGKILL, at a given point.
 
-python killed_run.py FOLDER step 700      in the middle of the environments' 700th step
+python killed_run.py FOLDER step 400      in the environments' 400th step
 python killed_run.py FOLDER sync 9        at the 9th fsync: inside the writing of a checkpoint
 python killed_run.py FOLDER rename 5      right after the 5th rename
 """
@@ -26,9 +26,9 @@ SETTINGS = {
     "normalize_observation": True,
     "normalize_reward": True,
     "lr_schedule": "linear",
-    "checkpoint_every": 313,
+    "checkpoint_every": 163,
 }
-STEPS = 2500
+STEPS = 1300
 
 
 def fresh() -> PPO:

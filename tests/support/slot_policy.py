@@ -135,3 +135,6 @@ class SlotPolicy(nn.Module):
 
     def update_statistics(self, log, valid) -> None:
         pass
+
+    def export(self, run) -> None:
+        pass

@@ -63,7 +63,7 @@ def counters(mode: AutoresetMode, n: int = 3, **kwargs: Any) -> SyncVectorEnv:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_each_step_keeps_what_was_seen_before_the_action(mode: AutoresetMode) -> None:
+def test_observations_are_those_before_the_actions(mode: AutoresetMode) -> None:
     """Guards against observations shifted by one, rows of a reset taken for steps, and episodes glued together."""
     found = record(teller, counters(mode), 10, seed=1)
     assert len(found) == 10
@@ -76,7 +76,7 @@ def test_each_step_keeps_what_was_seen_before_the_action(mode: AutoresetMode) ->
     assert len({len(episode) for episode in found.episodes}) > 3
 
 
-def test_all_autoreset_modes_tell_the_same() -> None:
+def test_autoreset_modes_record_the_same() -> None:
     prints = {record(teller, counters(mode, 1), 8, seed=2).fingerprint() for mode in MODES}
     assert len(prints) == 1
 
@@ -93,7 +93,7 @@ def test_every_slot_plays_its_share() -> None:
     assert sorted(lengths) == sorted(expected)
 
 
-def test_masks_are_kept_and_those_never_told_allow_everything() -> None:
+def test_missing_masks_allow_every_action() -> None:
     found = record(teller_of_masks, counters(AutoresetMode.NEXT_STEP, masks_from=2), 9, seed=3)
     assert {episode.masks is None for episode in found.episodes} == {False}
     for episode in found.episodes:
@@ -112,7 +112,7 @@ def masks_of(found: Demonstrations) -> set[None]:
     return {episode.masks for episode in found.episodes}  # type: ignore[misc]
 
 
-def test_an_agent_plays_in_its_own_environment_and_the_seed_decides() -> None:
+def test_agent_records_in_its_own_environment_by_seed() -> None:
     agent = PPO("CartPole-v1", seed=0, n_envs=2)
     first, again, other = (record(agent, n_episodes=3, seed=s, deterministic=False) for s in (1, 1, 2))
     assert first.fingerprint() == again.fingerprint() != other.fingerprint()
@@ -121,7 +121,7 @@ def test_an_agent_plays_in_its_own_environment_and_the_seed_decides() -> None:
 
 @pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("mode", MODES)
-def test_of_a_text_only_its_tokens_are_kept(native: bool, mode: AutoresetMode) -> None:
+def test_texts_are_stored_as_tokens(native: bool, mode: AutoresetMode) -> None:
     """O(T): each step's observation is the beginning of one text, also where a token is dropped or several added."""
     env = TokenVectorEnv(4, mode) if native else SyncVectorEnv([TokenEnv] * 4, autoreset_mode=mode)
     seen: list[tuple[int, ...]] = []
@@ -163,7 +163,7 @@ class Window(gym.Env):
         return self._seen(), 0.0, len(self.tokens) == 8, False, {}
 
 
-def test_a_window_on_a_text_is_kept_as_it_was_shown() -> None:
+def test_windows_of_a_text_are_stored_as_observed() -> None:
     """Guards against taking the last window for the whole text."""
     (episode,) = record(lambda seen: (seen.max() + 1) % 10, Window(), 1).episodes
     np.testing.assert_array_equal(
@@ -198,7 +198,7 @@ def texts(n: int = 5) -> Demonstrations:
 @pytest.mark.parametrize(
     "made", [numbers(), numbers(1), numbers(masks=True, heldout=True), texts(), texts(1)], ids=range(5)
 )
-def test_a_file_gives_back_all_of_it(made: Demonstrations, tmp_path: Path) -> None:
+def test_save_and_load_round_trip(made: Demonstrations, tmp_path: Path) -> None:
     made.save(tmp_path / "d.npz")
     back = Demonstrations.load(tmp_path / "d.npz")
     assert back.fingerprint() == made.fingerprint()
@@ -210,7 +210,7 @@ def test_a_file_gives_back_all_of_it(made: Demonstrations, tmp_path: Path) -> No
     assert (back.heldout is None) == (made.heldout is None)
 
 
-def test_a_fingerprint_sees_every_part() -> None:
+def test_fingerprint_depends_on_everything_but_rewards() -> None:
     def changed(**parts: Any) -> str:
         first, *rest = numbers(masks=True).episodes
         kept = {"observations": first.observations, "actions": first.actions, "masks": first.masks}
@@ -271,14 +271,14 @@ def of_texts(**changes: Any) -> dict[str, Any]:
         (of_texts(tokens=of_texts()["tokens"] - 9), "its tokens are not integers"),
     ],
 )
-def test_a_file_whose_arrays_do_not_fit_names_itself_and_the_fault(held: Any, said: str, tmp_path: Path) -> None:
+def test_inconsistent_file_is_refused(held: Any, said: str, tmp_path: Path) -> None:
     path = write(tmp_path / "bad.npz", **held)
     with pytest.raises(DataError, match=said) as caught:
         Demonstrations.load(path)
     assert str(path) in str(caught.value)
 
 
-def test_a_file_that_is_none_says_so(tmp_path: Path) -> None:
+def test_unreadable_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="where there is no file: expected a .npz"):
         Demonstrations.load(tmp_path / "gone.npz")
     for name, content in {"text": b"hello", "empty": b"", "zip": b"PK\x03\x04 and no more"}.items():
@@ -312,7 +312,7 @@ def explode() -> None:
     Bomb.gone_off = True
 
 
-def test_a_strangers_file_runs_no_code(tmp_path: Path) -> None:
+def test_load_runs_no_pickle(tmp_path: Path) -> None:
     path = write(tmp_path / "bad.npz", **columns(actions=np.array([Bomb()], object)))
     with pytest.raises(DataError, match="cannot be read"):
         Demonstrations.load(path)
@@ -345,7 +345,7 @@ DONE = np.zeros(3, np.int64)
         ),
     ],
 )
-def test_a_broken_episode_is_named(episode: Episode, said: str) -> None:
+def test_invalid_episode_is_refused(episode: Episode, said: str) -> None:
     with pytest.raises(DataError, match=f"demonstrations, episode 1: .*{said}"):
         Demonstrations([Episode(SEEN, DONE), episode])
     if "but episode 0" not in said:
@@ -353,7 +353,7 @@ def test_a_broken_episode_is_named(episode: Episode, said: str) -> None:
             Demonstrations([episode, Episode(SEEN, DONE)])
 
 
-def test_no_episodes_are_refused() -> None:
+def test_empty_demonstrations_are_refused() -> None:
     with pytest.raises(DataError, match="has no episodes"):
         Demonstrations([])
 
@@ -377,18 +377,18 @@ def cartpole(**parts: Any) -> Demonstrations:
         (texts(), "it is a text, but the observation space is"),
     ],
 )
-def test_demonstrations_of_another_world_are_refused(made: Demonstrations, said: str) -> None:
+def test_demonstrations_of_another_environment_are_refused(made: Demonstrations, said: str) -> None:
     with pytest.raises(DataError, match=f"demonstrations, episode 0: .*({said})"):
         check_demonstrations(made, EnvAdapter(vectorize("CartPole-v1", 1)))
 
 
-def test_what_fits_is_accepted() -> None:
+def test_matching_demonstrations_are_accepted() -> None:
     adapter = EnvAdapter(vectorize("CartPole-v1", 1))
     check_demonstrations(cartpole(), adapter)
     check_demonstrations(cartpole(masks=pack(np.array([[1, 0], [1, 1], [1, 0]]))), adapter)
 
 
-def test_actions_outside_a_box_name_the_remedy() -> None:
+def test_box_actions_out_of_bounds_are_refused() -> None:
     adapter = EnvAdapter(vectorize("Pendulum-v1", 1))
     made = Demonstrations([Episode((np.zeros((2, 3), np.float32),), np.array([[0.0], [2.5]]))])
     with pytest.raises(DataError, match=r"action \[2.5\] at step 1: the action space is Box.*np.clip"):
@@ -423,12 +423,12 @@ def test_texts_of_another_tokenizer_are_refused() -> None:
         (lambda seen: [0], "the expert returned actions of shape"),
     ],
 )
-def test_an_expert_that_answers_nonsense_is_told(answer: Callable[[Any], Any], said: str) -> None:
+def test_invalid_expert_actions_are_refused(answer: Callable[[Any], Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         record(answer, "CartPole-v1", 1)
 
 
-def test_what_record_needs_is_named() -> None:
+def test_record_arguments_are_checked() -> None:
     with pytest.raises(ValueError, match="env is missing"):
         record(lambda seen: 0)
     with pytest.raises(ValueError, match="n_episodes=0: accepted is at least 1"):

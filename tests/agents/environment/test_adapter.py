@@ -49,7 +49,7 @@ def penalised(adapter: EnvAdapter, steps: int = 60) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_kind_of_environment_hears_the_announcement(mode: AutoresetMode) -> None:
+def test_policy_logprob_reaches_every_kind_of_environment(mode: AutoresetMode) -> None:
     for name, env in vector_envs(mode).items():
         adapter = EnvAdapter(vectorize(env, 1))
         assert adapter.wants_logprobs, name
@@ -58,7 +58,7 @@ def test_every_kind_of_environment_hears_the_announcement(mode: AutoresetMode) -
         penalised(adapter)
 
 
-def test_worker_processes_hear_it_too() -> None:
+def test_policy_logprob_reaches_worker_processes() -> None:
     env = AsyncVectorEnv([TokenEnv] * N, context="spawn", autoreset_mode=AutoresetMode.SAME_STEP)
     try:
         penalised(EnvAdapter(vectorize(env, 1)), steps=30)
@@ -66,7 +66,7 @@ def test_worker_processes_hear_it_too() -> None:
         env.close()
 
 
-def test_an_announcement_is_for_one_step_only() -> None:
+def test_policy_logprob_is_used_for_one_step() -> None:
     adapter = EnvAdapter(vectorize(TokenVectorEnv(N, kl_coef=KL), 1))
     adapter.reset(0)
     actions = np.full(N, DROPPED)
@@ -75,7 +75,7 @@ def test_an_announcement_is_for_one_step_only() -> None:
     np.testing.assert_allclose(unannounced, KL * REFERENCE[DROPPED])  # as of one certain of its token
 
 
-def test_an_environment_that_asks_nothing_is_told_nothing() -> None:
+def test_control_environments_get_no_policy_logprob() -> None:
     adapter = EnvAdapter(vectorize("CartPole-v1", 2))
     assert not adapter.wants_logprobs
     assert not adapter.settles
@@ -98,7 +98,7 @@ def rollouts(env, n: int = 4):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("native", [True, False])
-def test_settled_advantages_equal_those_charged_at_once(mode: AutoresetMode, native: bool) -> None:
+def test_settled_advantages_equal_token_advantages(mode: AutoresetMode, native: bool) -> None:
     def make(kl_penalty: str):
         if native:
             return TokenVectorEnv(N, mode, kl_penalty=kl_penalty, kl_coef=KL)
@@ -112,7 +112,7 @@ def test_settled_advantages_equal_those_charged_at_once(mode: AutoresetMode, nat
     assert cuts > 0
 
 
-def test_a_plain_loop_that_never_settles_sees_the_right_return() -> None:
+def test_plain_loop_without_settle_gets_the_right_return() -> None:
     returns = {}
     for kl_penalty in ("token", "deferred"):
         env = TokenEnv(kl_penalty, KL)
@@ -125,7 +125,7 @@ def test_a_plain_loop_that_never_settles_sees_the_right_return() -> None:
     assert returns["deferred"] == pytest.approx(returns["token"], abs=1e-9)
 
 
-def test_a_wrong_number_of_charges_is_refused() -> None:
+def test_wrong_number_of_penalties_is_refused() -> None:
     class Miscounts(TokenVectorEnv):
         def settle(self):
             return [np.zeros(7) for _ in super().settle()]
@@ -160,7 +160,7 @@ class Counting(gym.Env):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_three_autoreset_modes_tell_the_same_story(mode: AutoresetMode) -> None:
+def test_autoreset_modes_give_the_same_episodes(mode: AutoresetMode) -> None:
     """Leaving out NEXT_STEP's spent rows, all modes show the same episodes, ends and final observations."""
     adapter = EnvAdapter(vectorize(SyncVectorEnv([Counting], autoreset_mode=mode), 1))
     observation, starts = adapter.reset(0), np.array([True])
@@ -199,7 +199,7 @@ class Broken(Counting):
 
 
 @pytest.mark.parametrize("where", ["observation", "reward"])
-def test_nan_from_an_environment_stops_before_learning(where: str) -> None:
+def test_nan_from_an_environment_raises(where: str) -> None:
     env = SyncVectorEnv([Counting, lambda: Broken(where)], autoreset_mode=AutoresetMode.SAME_STEP)
     agent = PPO(env, n_steps=8, seed=0)
     before = {name: value.clone() for name, value in agent.policy.state_dict().items()}
@@ -208,7 +208,7 @@ def test_nan_from_an_environment_stops_before_learning(where: str) -> None:
     assert all((before[name] == value).all() for name, value in agent.policy.state_dict().items())
 
 
-def test_infinite_observations_never_reach_the_statistics(tmp_path) -> None:
+def test_infinite_observations_raise_before_the_update(tmp_path) -> None:
     """Normalised, one infinity would turn every later weight into NaN, and the next checkpoint with them."""
 
     class Infinite(Counting):
@@ -220,7 +220,7 @@ def test_infinite_observations_never_reach_the_statistics(tmp_path) -> None:
         agent.learn(64, run=tmp_path, progress=False)
 
 
-def test_a_nan_final_observation_is_named_too() -> None:
+def test_nan_final_observation_raises() -> None:
     class BrokenEnd(Counting):
         def _observe(self):
             return super()._observe() if self.t < 2 else np.array([np.nan, 0], np.float32)
@@ -233,7 +233,7 @@ def test_a_nan_final_observation_is_named_too() -> None:
             adapter.step(np.zeros(1, np.int64))
 
 
-def test_evaluation_sees_every_charge() -> None:
+def test_evaluation_includes_deferred_penalties() -> None:
     """Nobody settles there, so a deferred environment must pay in its texts' last rewards."""
     agent = SlotPPO(TokenVectorEnv(N), seed=0)
     at_once, deferred = (
@@ -263,7 +263,7 @@ class Cursor(Counting):
         self.cursor = state
 
 
-def test_a_worlds_own_state_outlives_a_reset() -> None:
+def test_environment_state_is_restored_after_reset() -> None:
     adapter = EnvAdapter(vectorize(SyncVectorEnv([Cursor] * 2, autoreset_mode=AutoresetMode.SAME_STEP), 1))
     adapter.reset(0)
     for _ in range(6):
@@ -274,7 +274,7 @@ def test_a_worlds_own_state_outlives_a_reset() -> None:
     assert observation[:, 0].tolist() == [5, 5]  # the next one, not the first again
 
 
-def test_a_state_that_is_not_json_is_refused() -> None:
+def test_non_json_state_is_refused() -> None:
     class Binary(Cursor):
         def get_state(self):
             return {"place": np.int64(3)}
@@ -283,7 +283,7 @@ def test_a_state_that_is_not_json_is_refused() -> None:
         EnvAdapter(vectorize(Binary(), 1)).get_state()
 
 
-def test_masks_may_come_late() -> None:
+def test_masks_may_appear_later() -> None:
     """An environment whose reset says nothing of masks: until the first one everything is allowed."""
 
     class Late(Counting):
@@ -295,7 +295,7 @@ def test_masks_may_come_late() -> None:
     agent.learn(64, progress=False)
 
 
-def test_mujocos_set_state_is_not_mistaken_for_ours() -> None:
+def test_mujoco_set_state_is_ignored() -> None:
     class Simulator(Counting):
         def set_state(self, qpos, qvel):
             raise AssertionError("not ours to call")

@@ -34,7 +34,7 @@ class Telling(gym.Env):
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
-def test_what_is_told_at_the_end_and_only_there_is_found(mode: AutoresetMode) -> None:
+def test_info_of_episode_ends_is_found(mode: AutoresetMode) -> None:
     """Guards against the infos of the next episode, of other slots, and of every step."""
     env = SyncVectorEnv([lambda n=n: Telling(n) for n in (2, 3)], autoreset_mode=mode)
     adapter = EnvAdapter(Vectorized(env, None, owned=True))
@@ -52,7 +52,7 @@ def test_what_is_told_at_the_end_and_only_there_is_found(mode: AutoresetMode) ->
         assert "speed" not in told
 
 
-def test_of_a_single_slot_names_step_names_are_learnt_as_it_goes() -> None:
+def test_step_infos_are_recognised() -> None:
     endings = EpisodeInfoReader()
     no, yes = np.array([False]), np.array([True])
     step = {"speed": np.array([1.0]), "_speed": yes}

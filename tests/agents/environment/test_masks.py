@@ -21,7 +21,7 @@ WIDTH = 5
 
 @given(width=st.integers(1, 70), lead=st.sampled_from([(), (3,), (4, 2)]), seed=st.integers(0, 99))
 @settings(max_examples=60, deadline=None, derandomize=True)
-def test_packed_masks_come_back(width: int, lead: tuple[int, ...], seed: int) -> None:
+def test_pack_and_unpack_round_trip(width: int, lead: tuple[int, ...], seed: int) -> None:
     masks = np.random.default_rng(seed).random((*lead, width)) < 0.5
     packed = pack(masks)
     assert packed.shape == (*lead, -(-width // 8))
@@ -31,7 +31,7 @@ def test_packed_masks_come_back(width: int, lead: tuple[int, ...], seed: int) ->
 
 
 @pytest.mark.parametrize("width", [70, 50_257])
-def test_a_packed_mask_takes_an_eighth(width: int) -> None:
+def test_packed_mask_takes_an_eighth(width: int) -> None:
     """At a vocabulary of 50,257 a rollout of bools, or worse of floats, would not fit into memory."""
     masks = np.random.default_rng(0).random((6, width)) < 0.5
     packed = pack(masks)
@@ -121,12 +121,12 @@ def follow(kind: str, mode: AutoresetMode, steps: int = 40) -> None:
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 @pytest.mark.parametrize("kind", KINDS)
-def test_masks_are_those_of_the_present_states(kind: str, mode: AutoresetMode) -> None:
+def test_masks_are_those_of_the_current_states(kind: str, mode: AutoresetMode) -> None:
     """Guards against a mask of the last episode's end on the first step of the next, and of row i on row j."""
     follow(kind, mode)
 
 
-def test_an_environment_that_says_nothing_has_no_masks() -> None:
+def test_no_masks_without_a_source() -> None:
     envs = SyncVectorEnv([lambda: Counting(3, "never")] * 2)
     source = MaskSource(EnvAttributes(envs), 2, WIDTH)
     assert source.read(envs.reset()[1]) is None
@@ -142,14 +142,14 @@ class Native(VectorEnv[Any, Any, Any]):
         return np.eye(3, WIDTH, dtype=np.int8)
 
 
-def test_a_native_batch_is_asked_once_for_all_slots() -> None:
+def test_native_vector_environment_is_called_once() -> None:
     masks = MaskSource(EnvAttributes(Native()), 3, WIDTH).read({})
     assert masks is not None
     assert masks.dtype == bool
     np.testing.assert_array_equal(masks, np.eye(3, WIDTH, dtype=bool))
 
 
-def test_masks_of_several_choices_lie_side_by_side() -> None:
+def test_masks_of_several_choices_are_concatenated() -> None:
     """(N, K, n) from an environment is (N, K·n) for a policy."""
     envs = SyncVectorEnv([lambda: Counting(3, "never")] * 2)
     source = MaskSource(EnvAttributes(envs), 2, 6)
@@ -159,14 +159,14 @@ def test_masks_of_several_choices_lie_side_by_side() -> None:
 
 
 @pytest.mark.parametrize("kind", ["info", "method"])
-def test_a_mask_of_another_width_is_refused_with_both_shapes(kind: str) -> None:
+def test_wrong_mask_width_is_refused(kind: str) -> None:
     envs = SyncVectorEnv([lambda: KINDS[kind](3)] * 2)
     source = MaskSource(EnvAttributes(envs), 2, WIDTH + 1)
     with pytest.raises(ValueError, match=r"action mask of shape \(2, 5\): expected \(2, 6\)"):
         source.read(envs.reset()[1])
 
 
-def test_a_state_without_any_action_is_refused_by_its_row() -> None:
+def test_mask_without_actions_is_refused() -> None:
     masks = np.ones((4, WIDTH), bool)
     masks[:, 1:] = False
     require_an_action(masks)

@@ -59,7 +59,7 @@ def check(space: spaces.Space[Any], rows: list[Any], batch: Any) -> None:
 
 @given(space=anything, seed=st.integers(0, 1000))
 @settings(max_examples=60, deadline=None, derandomize=True)
-def test_a_batch_comes_apart_as_its_rows_do(space: spaces.Space[Any], seed: int) -> None:
+def test_leaves_of_batch_equal_stacked_rows(space: spaces.Space[Any], seed: int) -> None:
     """A leaf paired with another leaf's space would be encoded as what it is not."""
     space.seed(seed)
     rows = [space.sample() for _ in range(3)]
@@ -67,7 +67,7 @@ def test_a_batch_comes_apart_as_its_rows_do(space: spaces.Space[Any], seed: int)
     assert batch_space(space, 3).contains(batched(space, rows))  # it is what Gymnasium calls a batch
 
 
-def test_leaves_come_in_the_spaces_own_order() -> None:
+def test_leaves_follow_the_order_of_the_space() -> None:
     """Not in the order of the observation's keys, which is anyone's."""
     kinds = [spaces.Discrete(3), BOX, spaces.Discrete(2), spaces.MultiBinary(2), spaces.MultiDiscrete([3, 4])]
     assert list(leaf_spaces(NESTED)) == kinds  # z, a (Box, then b and x: a plain Dict sorts its keys), m
@@ -105,7 +105,7 @@ def test_leaves_of_a_vector_environment() -> None:
     ],
     ids=lambda space: type(space).__name__,
 )
-def test_an_unsupported_space_is_named_with_its_path_and_the_remedy(space: spaces.Space[Any]) -> None:
+def test_unsupported_observation_space_is_refused(space: spaces.Space[Any]) -> None:
     outer = spaces.Dict(seen=BOX, heard=spaces.Tuple((BOX, space)))
     with pytest.raises(UnsupportedSpaceError) as caught:
         leaf_spaces(outer)
@@ -134,7 +134,7 @@ BOXES = {
 
 
 @pytest.mark.parametrize("name", ACTIONS)
-def test_every_discrete_action_is_contained_and_each_is_reached_once(name: str) -> None:
+def test_discrete_actions_are_a_bijection(name: str) -> None:
     space = ACTIONS[name]
     codec = ActionCodec(space)
     assert codec.choices is not None
@@ -147,7 +147,7 @@ def test_every_discrete_action_is_contained_and_each_is_reached_once(name: str) 
     assert batch_space(space, len(grid)).contains(actions)
 
 
-def test_a_shaped_action_keeps_its_places() -> None:
+def test_shaped_actions_keep_their_order() -> None:
     """Options of a 2-D space, flattened for the policy, must come back to the same entries."""
     codec = ActionCodec(ACTIONS["MultiDiscrete, 2-D"])
     assert codec.choices == [2, 3, 4, 5]
@@ -156,7 +156,7 @@ def test_a_shaped_action_keeps_its_places() -> None:
 
 
 @pytest.mark.parametrize("name", BOXES)
-def test_every_continuous_action_is_clipped_into_the_space_and_no_further(name: str) -> None:
+def test_box_actions_are_clipped(name: str) -> None:
     space = BOXES[name]
     codec = ActionCodec(space)
     assert codec.choices is None
@@ -175,14 +175,14 @@ def test_every_continuous_action_is_clipped_into_the_space_and_no_further(name: 
     [spaces.Box(0, 255, (3,), np.uint8), spaces.Text(3), spaces.Dict(a=spaces.Discrete(2)), spaces.Tuple((BOX,))],
     ids=["Box of integers", "Text", "Dict", "Tuple"],
 )
-def test_an_action_space_nobody_can_act_in_is_refused(space: spaces.Space[Any]) -> None:
+def test_unsupported_action_space_is_refused(space: spaces.Space[Any]) -> None:
     with pytest.raises(UnsupportedSpaceError, match="action_space is .*TransformAction") as caught:
         ActionCodec(space)
     assert str(space) in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [*ACTIONS, *BOXES])
-def test_what_an_environment_was_sent_becomes_the_policys_numbers_and_comes_back(name: str) -> None:
+def test_from_env_inverts_to_env(name: str) -> None:
     space = {**ACTIONS, **BOXES}[name]
     space.seed(0)
     codec, sent = ActionCodec(space), np.stack([space.sample() for _ in range(20)])
@@ -195,7 +195,7 @@ def test_what_an_environment_was_sent_becomes_the_policys_numbers_and_comes_back
     np.testing.assert_array_equal(codec.to_env(numbers), sent.astype(np.float32) if name in BOXES else sent)
 
 
-def test_a_plain_float_at_the_bound_of_a_float32_box_lies_within() -> None:
+def test_float64_at_a_float32_bound_is_inside() -> None:
     codec = ActionCodec(spaces.Box(-0.7, 0.7, (1,), np.float32))
     np.testing.assert_array_equal(codec.from_env(np.array([[0.7], [-0.7]])), np.array([[0.7], [-0.7]], np.float32))
     for wrong in (0.71, np.nan):

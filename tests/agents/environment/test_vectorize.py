@@ -78,7 +78,7 @@ def again(made: Vectorized, n_envs: int = 2) -> Vectorized:
     return remake(made.recipe, n_envs)
 
 
-def test_an_id_is_made_with_its_arguments_and_made_again() -> None:
+def test_id_with_arguments_is_remade() -> None:
     made = vectorize(ID, 3, {"reward": 5.0})
     assert made.owned
     assert made.recipe == {"id": ID, "kwargs": {"reward": 5.0}}
@@ -87,7 +87,7 @@ def test_an_id_is_made_with_its_arguments_and_made_again() -> None:
     assert made.env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP  # no step is spent on resets
 
 
-def test_an_id_with_a_batch_of_its_own_is_made_natively() -> None:
+def test_vector_entry_point_is_used() -> None:
     made = vectorize("CartPole-v1", 3)
     assert type(made.env.unwrapped).__name__ == "CartPoleVectorEnv"
     assert again(made).env.num_envs == 2
@@ -103,7 +103,7 @@ def test_an_id_with_a_batch_of_its_own_is_made_natively() -> None:
     ids=lambda kwargs: next(iter(kwargs)),
 )
 @pytest.mark.parametrize("env_id", [ID, "CartPole-v1"])
-def test_what_make_vec_takes_is_passed_on(env_id: str, kwargs: dict[str, Any]) -> None:
+def test_make_vec_arguments_are_passed_on(env_id: str, kwargs: dict[str, Any]) -> None:
     """Also where there is a native batch, which takes none of it: the slots are then made one by one."""
     made = vectorize(env_id, 2, kwargs)
     assert isinstance(made.env, SyncVectorEnv)
@@ -116,7 +116,7 @@ def test_what_make_vec_takes_is_passed_on(env_id: str, kwargs: dict[str, Any]) -
         assert paid(again(made)) == [1.0] * 2
 
 
-def test_a_vector_environment_is_taken_as_it_is() -> None:
+def test_vector_environment_is_used_as_it_is() -> None:
     env = gym.make_vec(ID, 3, vectorization_mode="sync", reward=4.0)
     made = vectorize(env, 8)
     assert made.env is env
@@ -135,14 +135,14 @@ def test_a_vector_environment_is_taken_as_it_is() -> None:
     ],
     ids=["wrappers inside", "made by hand", "a wrapper around", "a wrapper around a native batch"],
 )
-def test_a_vector_environment_its_id_does_not_describe_has_no_recipe(maker: Any) -> None:
+def test_wrapped_vector_environment_has_no_recipe(maker: Any) -> None:
     """Made again by id it would be another task, and an evaluation there a wrong number without an error."""
     made = vectorize(maker(), 2)
     assert paid(made) == [2.0] * 2
     assert made.recipe is None
 
 
-def test_one_environment_is_the_only_slot() -> None:
+def test_single_environment_is_one_slot() -> None:
     env = gym.make(ID, reward=2.0)
     made = vectorize(env, 1)
     assert made.env.num_envs == 1
@@ -152,7 +152,7 @@ def test_one_environment_is_the_only_slot() -> None:
     assert paid(again(made)) == [2.0] * 2
 
 
-def test_more_of_one_environment_are_made_from_its_spec_and_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_copies_are_made_from_the_spec(caplog: pytest.LogCaptureFixture) -> None:
     env = gym.make(ID, reward=3.0)
     with caplog.at_level(logging.WARNING, "textrlhf"):
         made = vectorize(env, 4)
@@ -164,7 +164,7 @@ def test_more_of_one_environment_are_made_from_its_spec_and_it_is_said(caplog: p
     assert not env.unwrapped.closed  # the user's own is left alone
 
 
-def test_what_is_made_of_a_shown_environment_is_not_shown() -> None:
+def test_copies_do_not_render() -> None:
     """Eight windows would open for learning, and ten for an evaluation."""
     shown = gym.make(ID, render_mode="ansi")
     made = vectorize(shown, 2)
@@ -173,7 +173,7 @@ def test_what_is_made_of_a_shown_environment_is_not_shown() -> None:
     assert shown.spec.kwargs["render_mode"] == "ansi"
 
 
-def test_wrappers_gymnasium_can_rebuild_come_along_but_not_into_a_recipe() -> None:
+def test_wrappers_are_rebuilt_without_recipe() -> None:
     wrapped = TransformReward(gym.make(ID), lambda reward: 2 * reward)
     for n_envs in (1, 3):
         made = vectorize(wrapped, n_envs)
@@ -191,9 +191,7 @@ def test_wrappers_gymnasium_can_rebuild_come_along_but_not_into_a_recipe() -> No
     ],
     ids=["no spec", "a wrapper that cannot be made again"],
 )
-def test_what_cannot_be_multiplied_is_used_alone_and_it_is_said(
-    maker: Any, why: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_environment_without_spec_is_used_alone(maker: Any, why: str, caplog: pytest.LogCaptureFixture) -> None:
     env = maker()
     with caplog.at_level(logging.WARNING, "textrlhf"):
         made = vectorize(env, 8)
@@ -205,14 +203,14 @@ def test_what_cannot_be_multiplied_is_used_alone_and_it_is_said(
     assert paid(made) == [1.0]
 
 
-def test_arguments_that_are_not_json_leave_no_recipe() -> None:
+def test_no_recipe_for_non_json_arguments() -> None:
     assert vectorize(ID, 1, {"reward": np.ones(2)}).recipe is None
     assert vectorize(gym.make(ID, reward=np.ones(2)), 1).recipe is None
 
 
 @pytest.mark.parametrize("env_id", [ID, "CartPole-v1"])
 @pytest.mark.parametrize("n_envs", [1, 2])
-def test_a_shorter_episode_is_part_of_the_recipe(env_id: str, n_envs: int) -> None:
+def test_max_episode_steps_is_in_the_recipe(env_id: str, n_envs: int) -> None:
     """`gym.make(id, max_episode_steps=2)` keeps the limit beside its kwargs: easily lost."""
     for made in (
         vectorize(gym.make(env_id, max_episode_steps=2), n_envs),
@@ -224,7 +222,7 @@ def test_a_shorter_episode_is_part_of_the_recipe(env_id: str, n_envs: int) -> No
     assert limit(vectorize(ID, n_envs)) == 3
 
 
-def test_an_episode_limit_taken_away_leaves_no_recipe() -> None:
+def test_no_recipe_without_the_registered_limit() -> None:
     assert vectorize(gym.make(ID, max_episode_steps=-1), 1).recipe is None
 
 
@@ -242,14 +240,14 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     gym.registry.pop(env_id, None)
 
 
-def test_a_module_named_before_the_id_is_imported(module: str) -> None:
+def test_module_prefix_is_imported(module: str) -> None:
     made = vectorize(module, 2)
     assert limit(made) == 4
     assert made.recipe == {"id": "FromModule-v0", "kwargs": {}}
     assert limit(again(made)) == 4
 
 
-def test_a_recipe_imports_nothing(module: str) -> None:
+def test_remake_imports_nothing(module: str) -> None:
     """A checkpoint from a stranger must not choose which code runs."""
     name, _, env_id = module.partition(":")
     for unknown in (module, env_id, f"{name}:{ID}", f"{name}:CartPole-v1"):
@@ -261,18 +259,18 @@ def test_a_recipe_imports_nothing(module: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, 3, Probe, spaces.Discrete(2)], ids=repr)
-def test_what_is_not_an_environment_is_refused(wrong: Any) -> None:
+def test_non_environment_is_refused(wrong: Any) -> None:
     with pytest.raises(TypeError, match="accepted are an environment's id, a gymnasium.Env and a") as caught:
         vectorize(wrong, 1)
     assert str(caught.value).startswith(f"env is {wrong!r}")
 
 
-def test_an_unknown_id_is_gymnasiums_own_error() -> None:
+def test_unknown_id_raises_gymnasium_error() -> None:
     with pytest.raises(gym.error.NameNotFound, match="CartPoole"):
         vectorize("CartPoole-v1", 1)
 
 
-def test_a_native_batch_of_a_user_is_an_environment() -> None:
+def test_custom_vector_environment_is_accepted() -> None:
     class Batch(VectorEnv[Any, Any, Any]):
         num_envs = 5
 

@@ -15,7 +15,7 @@ from textrlhf.agents.experience.normalize import CLIP, EPSILON, ObservationNorm,
 
 @given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=8), seed=st.integers(0, 999))
 @settings(max_examples=50, deadline=None, derandomize=True)
-def test_many_batches_give_the_statistics_of_all_their_data(sizes: list[int], seed: int) -> None:
+def test_batches_combine_to_the_statistics_of_all_data(sizes: list[int], seed: int) -> None:
     """Also far from 0, where the naive E[x²] − E[x]² has no digits left."""
     rng = np.random.default_rng(seed)
     data = rng.normal([1e6, -3.0, 0.0], [1.0, 10.0, 1e-3], (sum(sizes), 3))
@@ -27,7 +27,7 @@ def test_many_batches_give_the_statistics_of_all_their_data(sizes: list[int], se
     assert norm.count == len(data)
 
 
-def test_observations_come_out_centred_scaled_and_clipped() -> None:
+def test_observations_are_normalized_and_clipped() -> None:
     rng = np.random.default_rng(0)
     data = rng.normal([5.0, -100.0], [0.1, 30.0], (4000, 2)).astype(np.float32)
     norm = ObservationNorm((2,))
@@ -40,13 +40,13 @@ def test_observations_come_out_centred_scaled_and_clipped() -> None:
     np.testing.assert_array_equal(x.numpy(), data)  # the rollout's own copy is not written to
 
 
-def test_a_constant_observation_does_not_divide_by_zero() -> None:
+def test_constant_observation_is_finite() -> None:
     norm = ObservationNorm((1,))
     norm.update(torch.full((50, 1), 3.0))
     assert norm(torch.full((2, 1), 3.0)).tolist() == [[0.0], [0.0]]
 
 
-def test_the_statistics_stand_still_until_they_are_moved() -> None:
+def test_statistics_change_only_by_update() -> None:
     """Or what the policy saw when it acted could not be seen again when it learns."""
     norm, x = ObservationNorm((1,)), torch.tensor([[2.0], [4.0]])
     norm.update(x)
@@ -57,7 +57,7 @@ def test_the_statistics_stand_still_until_they_are_moved() -> None:
     assert not torch.equal(norm(x), first)
 
 
-def test_loading_replaces_what_was_cached() -> None:
+def test_loading_clears_the_cache() -> None:
     """A cache kept over a load would go on normalising with the statistics from before."""
     x = torch.randn(100, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     trained, fresh = ObservationNorm((2,)), ObservationNorm((2,))
@@ -101,7 +101,7 @@ def rollouts(seed: int, parts: int = 4, steps: int = 25, slots: int = 3) -> tupl
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.9, 1.0])
-def test_rewards_are_scaled_by_the_deviation_of_the_return(gamma: float) -> None:
+def test_rewards_are_divided_by_the_return_deviation(gamma: float) -> None:
     """Over several rollouts, across their borders, with episode ends, and without the steps spent on resets."""
     rewards, ended, valid = rollouts(0)
     norm = RewardNorm(rewards.shape[1], gamma)
@@ -116,7 +116,7 @@ def test_rewards_are_scaled_by_the_deviation_of_the_return(gamma: float) -> None
     assert norm.count == valid.sum()
 
 
-def test_a_rollout_without_a_valid_step_changes_nothing() -> None:
+def test_rollout_without_valid_steps_changes_nothing() -> None:
     norm = RewardNorm(2, 0.9)
     rewards = np.array([[1.0, 2.0]])
     nothing = np.zeros((1, 2), bool)
@@ -124,7 +124,7 @@ def test_a_rollout_without_a_valid_step_changes_nothing() -> None:
     assert (norm.mean, norm.var, norm.count) == (0.0, 1.0, 0.0)
 
 
-def test_reward_statistics_survive_json_and_go_on() -> None:
+def test_reward_statistics_round_trip_through_json() -> None:
     rewards, ended, valid = rollouts(1)
     norm = RewardNorm(3, 0.95)
     norm(rewards[:50], ended[:50], valid[:50])
@@ -135,7 +135,7 @@ def test_reward_statistics_survive_json_and_go_on() -> None:
     assert norm.state_dict() == copy.state_dict()
 
 
-def test_statistics_serve_another_number_of_environments() -> None:
+def test_statistics_load_for_another_number_of_environments() -> None:
     """An agent of 3 slots is loaded with an environment of 2: the episodes under way are not its own."""
     rewards, ended, valid = rollouts(2)
     norm = RewardNorm(3, 0.95)
@@ -147,7 +147,7 @@ def test_statistics_serve_another_number_of_environments() -> None:
     copy(rewards[:, :2], ended[:, :2], valid[:, :2])
 
 
-def test_a_cut_forgets_the_episodes_under_way_and_keeps_the_statistics() -> None:
+def test_cut_resets_returns_and_keeps_statistics() -> None:
     norm = RewardNorm(1, 1.0)
     flags = np.zeros((3, 1), bool)
     norm(np.ones((3, 1)), flags, ~flags)

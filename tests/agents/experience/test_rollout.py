@@ -43,7 +43,7 @@ def closed_form(
 
 @given(shape=shapes, seed=seeds, end=probabilities, cut=probabilities, gamma=st.floats(0, 1), lam=st.floats(0, 1))
 @settings(max_examples=80, deadline=None, derandomize=True)
-def test_gae_is_its_closed_form(
+def test_gae_equals_its_closed_form(
     shape: tuple[int, int], seed: int, end: float, cut: float, gamma: float, lam: float
 ) -> None:
     """Guards against bootstrapping at a termination, not doing so at a truncation, and leaking across either."""
@@ -56,7 +56,7 @@ def test_gae_is_its_closed_form(
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
-def test_an_endless_reward_of_one_at_098_is_worth_fifty() -> None:
+def test_endless_reward_has_value_fifty() -> None:
     """Cut short every fifth step: the critic that says 50 is right, and only by bootstrapping through the cuts."""
     ones, never = np.ones((20, 2)), np.zeros((20, 2), bool)
     cut = never.copy()
@@ -66,7 +66,7 @@ def test_an_endless_reward_of_one_at_098_is_worth_fifty() -> None:
     assert abs(gae(ones, 50 * ones, 50 * ones, cut, cut, 0.98, 0.95)).max() > 40  # had they been terminations
 
 
-def test_what_stands_behind_a_termination_does_not_matter() -> None:
+def test_next_values_after_termination_are_ignored() -> None:
     rewards, values = np.ones((3, 1)), np.zeros((3, 1))
     terminated = np.array([[False], [True], [False]])
     found = [
@@ -127,9 +127,7 @@ def rollout(
 
 @given(shape=shapes, seed=seeds, end=probabilities, resets=st.booleans())
 @settings(max_examples=80, deadline=None, derandomize=True)
-def test_segments_hold_every_valid_step_once_and_stay_within_an_episode(
-    shape: tuple[int, int], seed: int, end: float, resets: bool
-) -> None:
+def test_segments_partition_the_valid_steps(shape: tuple[int, int], seed: int, end: float, resets: bool) -> None:
     """A segment across an episode's border would carry a memory into a life that does not know it."""
     made = rollout(shape, seed, end, resets=resets)
     taken = np.zeros(shape, int)
@@ -142,7 +140,7 @@ def test_segments_hold_every_valid_step_once_and_stay_within_an_episode(
     np.testing.assert_array_equal(taken, made.valid)
 
 
-def test_segments_of_a_worked_example() -> None:
+def test_segments_of_an_example() -> None:
     made = rollout((6, 2), 0)
     made.starts = np.array([[1, 0, 0, 0, 1, 0], [0, 0, 1, 1, 0, 0]], bool).T
     made.valid = np.array([[1, 1, 1, 0, 1, 1], [1, 1, 1, 1, 1, 0]], bool).T
@@ -164,7 +162,7 @@ def belongs(batch: Minibatch, made: Rollout) -> np.ndarray:
 
 @given(shape=shapes, seed=seeds, end=probabilities, batch_size=st.integers(1, 40), by_segments=st.booleans())
 @settings(max_examples=120, deadline=None, derandomize=True)
-def test_minibatches_hold_every_valid_step_once_in_about_equal_sizes(
+def test_minibatches_partition_the_valid_steps(
     shape: tuple[int, int], seed: int, end: float, batch_size: int, by_segments: bool
 ) -> None:
     made = rollout(shape, seed, end, by_segments)
@@ -188,7 +186,7 @@ def test_minibatches_hold_every_valid_step_once_in_about_equal_sizes(
 
 
 @pytest.mark.parametrize("by_segments", [False, True], ids=["steps", "segments"])
-def test_epochs_are_shuffled_anew_and_by_the_given_stream_alone(by_segments: bool) -> None:
+def test_epochs_are_shuffled_by_the_given_generator(by_segments: bool) -> None:
     made = rollout((40, 4), 1, by_segments=by_segments)
 
     def epoch(rng: np.random.Generator) -> list[list[int]]:
@@ -203,7 +201,7 @@ def test_epochs_are_shuffled_anew_and_by_the_given_stream_alone(by_segments: boo
 
 @pytest.mark.parametrize("by_segments", [False, True], ids=["steps", "segments"])
 @pytest.mark.parametrize("batch_size", [30, 10_000], ids=["several", "one"])
-def test_whitened_advantages_have_mean_0_and_deviation_1(by_segments: bool, batch_size: int) -> None:
+def test_whitened_advantages_are_standardized(by_segments: bool, batch_size: int) -> None:
     """And are the plain ones otherwise; a rollout that is one minibatch is built once, but for each kind."""
     made, rng = rollout((50, 3), 2, by_segments=by_segments), np.random.default_rng(0)
     for _ in range(2):
@@ -216,7 +214,7 @@ def test_whitened_advantages_have_mean_0_and_deviation_1(by_segments: bool, batc
             assert torch.equal(batch.advantages, made.advantages.flatten()[belongs(batch, made)])
 
 
-def test_advantages_estimated_again_are_those_learned_from() -> None:
+def test_new_advantages_replace_cached_minibatches() -> None:
     """The minibatch built once must not outlive the advantages it was built from."""
     made, rng = rollout((8, 2), 3), np.random.default_rng(0)
     list(made.minibatches(10_000, rng))
@@ -226,21 +224,21 @@ def test_advantages_estimated_again_are_those_learned_from() -> None:
     assert torch.equal(batch.advantages, made.advantages.flatten()[belongs(batch, made)])
 
 
-def test_a_minibatch_of_one_step_is_not_whitened_into_nan() -> None:
+def test_minibatch_of_one_step_is_not_whitened() -> None:
     made = rollout((9, 1), 4, end=0.0)
     for batch in made.minibatches(1, np.random.default_rng(0), whiten=True):
         assert batch.advantages.isfinite().all()
 
 
 @pytest.mark.parametrize("by_segments", [False, True], ids=["steps", "segments"])
-def test_a_rollout_spent_on_resets_gives_no_minibatch(by_segments: bool) -> None:
+def test_rollout_of_resets_has_no_minibatch(by_segments: bool) -> None:
     """One step a rollout in NEXT_STEP mode: every slot may be resetting at once."""
     made = rollout((1, 3), 0, by_segments=by_segments)
     made.valid[:] = False
     assert list(made.minibatches(16, np.random.default_rng(0), whiten=True)) == []
 
 
-def test_returns_are_advantages_plus_values_in_float64() -> None:
+def test_returns_are_advantages_plus_values() -> None:
     """At values of a million, a float32 sum would lose the advantage."""
     made = rollout((12, 2), 5)
     made.values = made.values.double() * 1e6

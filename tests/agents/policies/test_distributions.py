@@ -53,7 +53,7 @@ def by_hand(choices: list[int], outputs: Tensor, action: Tensor, masks: Tensor) 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["free", "masked"])
 @pytest.mark.parametrize("name", CHOICES)
-def test_log_probs_and_entropy_are_those_of_torch(name: str, masked: bool) -> None:
+def test_log_probs_and_entropy_equal_torch(name: str, masked: bool) -> None:
     """Guards against ragged choices reading each other's outputs, and masked options taking part."""
     choices = CHOICES[name]
     outputs = outputs_for(choices)
@@ -72,7 +72,7 @@ def test_log_probs_and_entropy_are_those_of_torch(name: str, masked: bool) -> No
     torch.testing.assert_close(entropy.double(), expected_entropy, rtol=1e-6, atol=1e-5)
 
 
-def test_a_multi_binary_choice_is_a_bernoulli_of_the_difference() -> None:
+def test_multi_binary_is_bernoulli_of_the_difference() -> None:
     outputs = outputs_for([2, 2, 2])
     action = (torch.rand(64, 3, generator=torch.Generator().manual_seed(3)) < 0.5).long()
     log_prob, entropy = Categorical([2, 2, 2]).evaluate(outputs, action)
@@ -82,7 +82,7 @@ def test_a_multi_binary_choice_is_a_bernoulli_of_the_difference() -> None:
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_gradients_are_those_of_float64_and_nothing_reaches_a_masked_output(name: str) -> None:
+def test_gradients_equal_float64_and_masked_ones_are_zero(name: str) -> None:
     """A NaN or a leak through −1e9 would train what may never be chosen, or ruin everything."""
     choices = CHOICES[name]
     masks, weights = masks_for(choices), torch.linspace(-1, 1, 64)
@@ -101,7 +101,7 @@ def test_gradients_are_those_of_float64_and_nothing_reaches_a_masked_output(name
     assert (outputs.grad[masks] != 0).any()
 
 
-def test_a_forced_choice_has_probability_one_and_no_entropy() -> None:
+def test_single_allowed_action_has_no_entropy() -> None:
     outputs = outputs_for([5])
     masks = torch.zeros(64, 5, dtype=torch.bool)
     masks[:, 3] = True
@@ -118,7 +118,7 @@ def chi_square(seen: Tensor, probabilities: Tensor) -> float:
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_frequencies_are_the_probabilities(name: str) -> None:
+def test_frequencies_match_probabilities(name: str) -> None:
     """χ² per choice below its 1 − 1e-5 quantile (Wilson–Hilferty), and far above it for neighbours' probabilities."""
     choices, draws = CHOICES[name], 20_000
     outputs = outputs_for(choices, rows=1, scale=1.0)
@@ -134,7 +134,7 @@ def test_frequencies_are_the_probabilities(name: str) -> None:
         assert chi_square(seen, probabilities.roll(1)) > limit
 
 
-def test_choices_are_drawn_independently() -> None:
+def test_choices_are_independent() -> None:
     """One uniform number for all choices would give the right frequencies and a wrong joint."""
     action, _ = Categorical([2, 2]).sample(torch.zeros(20_000, 4), generator=torch.Generator().manual_seed(6))
     both = (action[:, 0] * action[:, 1]).double().mean()
@@ -152,7 +152,7 @@ def impossible(n: int, rows: int) -> tuple[Tensor, Tensor, Tensor]:
     return outputs, masks, masks & (outputs > -100)
 
 
-def test_what_has_no_mass_is_never_drawn() -> None:
+def test_zero_probability_is_never_drawn() -> None:
     outputs, masks, possible = impossible(12, 100_000)
     action, log_prob = Categorical([12]).sample(outputs, masks=masks, generator=torch.Generator().manual_seed(9))
     assert possible.gather(1, action[:, None]).all()
@@ -162,7 +162,7 @@ def test_what_has_no_mass_is_never_drawn() -> None:
 
 @pytest.mark.parametrize("n", [12, MANY])
 @pytest.mark.parametrize("number", [0.0, 1 - 2**-24], ids=["smallest", "largest"])
-def test_not_even_by_the_extreme_random_numbers(number: float, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zero_probability_is_not_drawn_at_the_extremes(number: float, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """u = 0 must pass over masses of 0; the largest u times a total rounded up must stay below the total."""
     outputs, masks, possible = impossible(n, 16)
     monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(shape, number))
@@ -175,7 +175,7 @@ def test_not_even_by_the_extreme_random_numbers(number: float, n: int, monkeypat
         assert torch.equal(action, first if number == 0 else last)
 
 
-def test_a_vocabulary_of_50257() -> None:
+def test_large_vocabulary() -> None:
     """Right probabilities in float32, draws across all of it, and by their mass."""
     rows = 200
     outputs = torch.randn(1, MANY, generator=torch.Generator().manual_seed(10))
@@ -198,7 +198,7 @@ def test_a_vocabulary_of_50257() -> None:
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_deterministic_takes_the_likeliest_of_the_allowed(name: str) -> None:
+def test_deterministic_takes_the_most_likely_allowed(name: str) -> None:
     choices = CHOICES[name]
     outputs, masks = outputs_for(choices), masks_for(choices)
     action, log_prob = Categorical(choices).sample(outputs, deterministic=True, masks=masks)
@@ -209,7 +209,7 @@ def test_deterministic_takes_the_likeliest_of_the_allowed(name: str) -> None:
 
 
 @pytest.mark.parametrize("maker", [lambda: Categorical([3, 5]), lambda: DiagonalGaussian(8)], ids=["choices", "normal"])
-def test_the_same_generator_state_draws_the_same(maker: Any) -> None:
+def test_sampling_depends_on_the_generator_only(maker: Any) -> None:
     """And the global generator is left alone: seeding a run seeds all of it."""
     distribution, outputs = maker(), outputs_for([8])
     before = torch.get_rng_state()
@@ -228,7 +228,7 @@ def gaussian(size: int = 3) -> DiagonalGaussian:
     return distribution
 
 
-def test_the_gaussian_is_that_of_torch() -> None:
+def test_gaussian_equals_torch() -> None:
     distribution, mean = gaussian(), outputs_for([3])
     action, log_prob = distribution.sample(mean, generator=torch.Generator().manual_seed(12))
     again, entropy = distribution.evaluate(mean, action)
@@ -239,7 +239,7 @@ def test_the_gaussian_is_that_of_torch() -> None:
     assert entropy.shape == (64,)
 
 
-def test_the_gaussians_gradients_are_the_closed_form() -> None:
+def test_gaussian_gradients_equal_the_closed_form() -> None:
     """∂log π/∂μ = (a − μ)/σ², ∂log π/∂log σ = z² − 1, ∂H/∂log σ = 1."""
     distribution, mean = gaussian(), outputs_for([3]).requires_grad_()
     with torch.no_grad():
@@ -253,7 +253,7 @@ def test_the_gaussians_gradients_are_the_closed_form() -> None:
     torch.testing.assert_close(distribution.log_std.grad, (z**2 - 1).sum(0) + 2 * 64, rtol=1e-4, atol=1e-3)
 
 
-def test_the_gaussian_draws_with_its_own_mean_and_deviation() -> None:
+def test_gaussian_samples_have_its_mean_and_deviation() -> None:
     distribution = gaussian()
     mean = torch.tensor([[1.0, -2.0, 0.5]]).expand(50_000, -1)
     action, _ = distribution.sample(mean, generator=torch.Generator().manual_seed(14))
@@ -264,7 +264,7 @@ def test_the_gaussian_draws_with_its_own_mean_and_deviation() -> None:
     assert torch.equal(distribution.sample(mean, deterministic=True)[0], mean)
 
 
-def test_the_space_decides_which() -> None:
+def test_distribution_follows_the_space() -> None:
     one, other = make_distribution([3, 2], 2), make_distribution(None, 4, log_std_init=-1.0)
     assert isinstance(one, Categorical)
     assert one.n_outputs == 5

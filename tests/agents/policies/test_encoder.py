@@ -35,7 +35,7 @@ def encoded(space: spaces.Space[Any], *rows: Any) -> list[list[float]]:
     return features.tolist()
 
 
-def test_numbers_are_laid_flat() -> None:
+def test_numbers_are_flattened() -> None:
     assert encoded(BOX, np.array([[1, 2], [3, 4.5]])) == [[1, 2, 3, 4.5]]
     assert encoded(SCALAR, np.array(1.5, np.float32), np.array(-2, np.float32)) == [[1.5], [-2]]
     assert encoded(spaces.Box(-1, 99, (2,), np.int64), np.array([-1, 99])) == [[-1, 99]]
@@ -44,7 +44,7 @@ def test_numbers_are_laid_flat() -> None:
     assert encoded(bytes_but_no_picture, np.array([0, 7, 255], np.uint8)) == [[0, 7, 255]]
 
 
-def test_choices_are_one_hot_from_their_start() -> None:
+def test_choices_are_one_hot_from_start() -> None:
     """A start left out of account would index beyond the row, or shift every value by one."""
     assert encoded(DISCRETE, -1, 0, 1) == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     lowest, highest = np.array([[0, 5], [-2, 1]]), np.array([[1, 7], [-1, 4]])
@@ -54,7 +54,7 @@ def test_choices_are_one_hot_from_their_start() -> None:
     ]
 
 
-def test_many_values_are_embedded_and_few_are_not() -> None:
+def test_many_values_are_embedded() -> None:
     """One-hot at a vocabulary's size would be a first layer of millions of weights, nearly all idle."""
     assert Encoder(spaces.Discrete(EMBED_ABOVE)).size == EMBED_ABOVE
     encoder = Encoder(BIG)
@@ -79,7 +79,7 @@ def test_small_and_large_choices_share_a_space() -> None:
     assert torch.equal(features[0], expected)
 
 
-def test_leaves_lie_side_by_side_in_the_spaces_order() -> None:
+def test_leaves_are_concatenated_in_order() -> None:
     space = spaces.Dict({"b": DISCRETE, "a": spaces.Tuple((SCALAR, BINARY)), "c": BOX})
     row = {
         "c": np.array([[1.0, 2], [3, 4]]),
@@ -95,7 +95,7 @@ def test_leaves_lie_side_by_side_in_the_spaces_order() -> None:
     [(36, 37, 3), (37, 36, 1), (7, 7, 3), (3, 3, 2), (4, 4, 3), (12, 9, 6), (1, 1, 1)],
     ids=str,
 )
-def test_a_picture_is_read_alike_with_channels_first_and_last(shape: tuple[int, ...]) -> None:
+def test_image_encoding_ignores_channel_order(shape: tuple[int, ...]) -> None:
     """Channels taken for rows convolve over colours as if they were space."""
     *_, channels = shape
     last = Encoder(spaces.Box(0, 255, shape, np.uint8))
@@ -118,7 +118,7 @@ def test_pixels_are_scaled_to_one() -> None:
     assert torch.equal(seen[0], torch.ones(1, 3, 7, 7))
 
 
-def test_numbers_are_normalised_and_nothing_else_is() -> None:
+def test_only_numbers_are_normalized() -> None:
     """Centred one-hots or bits would say something about how often they come, and pictures have their scale."""
     space = spaces.Tuple((BOX, DISCRETE, BINARY, IMAGE, SCALAR))
     space.seed(0)

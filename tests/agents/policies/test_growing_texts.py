@@ -35,7 +35,7 @@ def borrows(agent: PPO) -> bool:
         ("dialogue", "bloom", DISABLED),
     ],
 )
-def test_learning_is_the_same_to_the_bit(kind: str, family: str, mode: Any) -> None:
+def test_sharing_observations_is_bit_identical(kind: str, family: str, mode: Any) -> None:
     weights = []
     for wanted in (True, False):
         agent = learner(batch(kind, family, mode), moved=0.05)
@@ -48,7 +48,7 @@ def test_learning_is_the_same_to_the_bit(kind: str, family: str, mode: Any) -> N
     assert torch.equal(*weights)
 
 
-def test_reading_and_log_find_a_text_that_is_new_though_nobody_says_so() -> None:
+def test_new_texts_are_recognised_without_starts() -> None:
     """As far as the token tells at which it ended; an ordinary array may come in between."""
     lm, width = tiny_lm(), 30
     of_growing, of_any = TextMemory(lm, 2, width), TextMemory(lm, 2, width)
@@ -98,7 +98,7 @@ def peaks(agent: PPO) -> list[int]:
     return found
 
 
-def test_a_step_neither_copies_nor_compares_the_grid() -> None:
+def test_a_step_copies_no_whole_observation() -> None:
     width = 30_000
     lm = CausalLM(tiny_model("gpt2", n_positions=width), word_tokenizer())
     agent = learner(gym.make_vec("TextRLHF-v0", N, **text_env(model=lm, context=width)))
@@ -109,7 +109,7 @@ def test_a_step_neither_copies_nor_compares_the_grid() -> None:
     assert min(peaks(agent)) > grid, "the measure is blind"
 
 
-def test_nothing_made_of_growing_texts_promises_that_they_grow() -> None:
+def test_derived_arrays_are_not_growing_texts() -> None:
     tokens = np.array([[3, 4, -1], [5, -1, -1]])
     texts = GrowingTexts.of(tokens, np.array([2, 1]))
     assert growing_lengths(texts).tolist() == [2, 1]
@@ -128,7 +128,7 @@ class Shifted(VectorObservationWrapper):
         return np.where(observations < 0, observations, (observations + 1) % V)
 
 
-def test_only_who_keeps_no_observation_gets_the_environments_own_array() -> None:
+def test_only_text_policies_share_observations() -> None:
     assert borrows(learner(batch()))
     assert not borrows(learner(Shifted(batch(mode=NEXT_STEP))))
     assert not borrows(learner(gym.make_vec("TextRLHF-v0", N, vectorization_mode="sync", **text_env())))
@@ -137,7 +137,7 @@ def test_only_who_keeps_no_observation_gets_the_environments_own_array() -> None
     assert keeps.advance(1.0, Stopwatch())["train/first_ratio_error"] < 1e-5
 
 
-def test_everybody_else_who_steps_the_environment_gets_copies() -> None:
+def test_other_callers_get_copies() -> None:
     env = batch()
     agent = learner(env)
     agent.advance(1.0, Stopwatch())

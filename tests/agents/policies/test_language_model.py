@@ -133,7 +133,7 @@ def lived(policy: LanguageModelPolicy, steps: int = 14, seed: int = 0) -> tuple[
 
 @pytest.mark.parametrize("critic", [False, True], ids=["shared", "separate"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_acting_and_evaluating_agree_with_whole_forwards(family: str, critic: bool) -> None:
+def test_act_and_evaluate_equal_full_forwards(family: str, critic: bool) -> None:
     """Masks of one step applied at another, states of another token, steps mixed up in a shuffled minibatch."""
     policy = moved(family, separate_critic=critic)
     rollout, entropies = lived(policy)
@@ -150,7 +150,7 @@ def test_acting_and_evaluating_agree_with_whole_forwards(family: str, critic: bo
 
 @pytest.mark.parametrize("critic", [False, True], ids=["shared", "separate"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_valuing_leaves_acting_as_it_was(family: str, critic: bool) -> None:
+def test_value_does_not_change_the_memory(family: str, critic: bool) -> None:
     """Of some rows only, of a text that is not the one a row holds, of more texts than are read at once."""
     policy, rng = moved(family, separate_critic=critic), np.random.default_rng(3)
     oracle, texts = Oracle(policy), texts_of(rng)
@@ -181,7 +181,7 @@ def gradients(policy: LanguageModelPolicy, what: str) -> set[str]:
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "opt"])
-def test_whom_the_losses_reach(family: str) -> None:
+def test_losses_reach_their_own_parameters(family: str) -> None:
     """The critic leaves the policy as it is, and learns its own trunk where it has one."""
     separate, shared = moved(family, separate_critic=True), moved(family)
     names = {name for name, _ in separate.network.named_parameters()}
@@ -196,7 +196,7 @@ def test_whom_the_losses_reach(family: str) -> None:
 
 @pytest.mark.parametrize("critic", [False, True], ids=["shared", "separate"])
 @pytest.mark.parametrize("family", ["gpt2", "llama", "opt"])
-def test_begins_as_a_copy_of_its_own(family: str, critic: bool) -> None:
+def test_policy_starts_as_a_copy(family: str, critic: bool) -> None:
     reference = tiny_lm(family)
     before, policy = reference.fingerprint(), fresh(family, separate_critic=critic)
     for lm in lms_of(policy):
@@ -233,7 +233,7 @@ def test_tied_weights_stay_tied(family: str, critic: bool, tmp_path) -> None:
     assert load(tmp_path / "model").fingerprint() == policy.lm.fingerprint()
 
 
-def test_weights_are_float32_whatever_the_references_are() -> None:
+def test_weights_are_float32() -> None:
     """Adam's small steps would be lost in halves; and a critic's head, which is no part of the network, comes along."""
     half = CausalLM(tiny_model("llama").to(torch.bfloat16), word_tokenizer())
     policy = LanguageModelPolicy(OBSERVATIONS, ACTIONS, half, separate_critic=True)
@@ -243,7 +243,7 @@ def test_weights_are_float32_whatever_the_references_are() -> None:
     assert half.model.dtype is torch.bfloat16
 
 
-def test_moves_to_a_device_whole() -> None:
+def test_to_device_moves_everything() -> None:
     """The critic's head stayed behind, and its memory could not be proved on the other device."""
     policy = fresh("llama", separate_critic=True)
     policy.to_device(torch.device("meta"))
@@ -266,7 +266,7 @@ def test_autocast_does_not_keep_old_weights() -> None:
     assert torch.equal(within, after)
 
 
-def test_values_keep_their_digits_under_autocast() -> None:
+def test_values_are_float32_under_autocast() -> None:
     policy = moved("llama")
     policy.network["critic"].layers[-1].bias.data.fill_(300.0)  # where bfloat16 counts by twos
     texts, memory = (texts_of(np.random.default_rng(0)),), policy.initial_memory(N)
@@ -300,6 +300,6 @@ def test_values_keep_their_digits_under_autocast() -> None:
         (OBSERVATIONS, ACTIONS, "gpt2", r"reference_model is a str: .* accepts a textrlhf.language.CausalLM"),
     ],
 )
-def test_a_world_that_does_not_fit_is_refused(observations, actions, reference, message: str) -> None:
+def test_mismatched_environment_is_refused(observations, actions, reference, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LanguageModelPolicy(observations, actions, reference or tiny_lm())

@@ -39,7 +39,7 @@ def worst_first_ratio(agent: PPO, updates: int = 6) -> float:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("native", [True, False])
-def test_ratio_is_one_before_the_first_step(mode: AutoresetMode, native: bool) -> None:
+def test_first_ratio_is_one(mode: AutoresetMode, native: bool) -> None:
     env = TokenVectorEnv(5, mode) if native else SyncVectorEnv([TokenEnv] * 5, autoreset_mode=mode)
     assert worst_first_ratio(make(env)) < 1e-5
 
@@ -77,12 +77,12 @@ class KeepsStaleState(SlotPolicy):
 
 
 @pytest.mark.parametrize("policy", [ReadsTwice, LosesTokens, NeverForgets, KeepsStaleState])
-def test_sabotaged_memories_are_caught(policy: type[SlotPolicy]) -> None:
+def test_sabotaged_memory_changes_the_first_ratio(policy: type[SlotPolicy]) -> None:
     # At this learning rate an update moves the weights enough for a stale state to show.
     assert worst_first_ratio(make(TokenVectorEnv(5), policy, learning_rate=3e-3)) > 1e-4
 
 
-def test_value_leaves_the_memory_alone() -> None:
+def test_value_leaves_the_memory_unchanged() -> None:
     env = TokenVectorEnv(5, AutoresetMode.SAME_STEP)
     agent = make(env)
     agent.cut(None)
@@ -94,14 +94,14 @@ def test_value_leaves_the_memory_alone() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_log_keeps_one_context_a_segment(mode: AutoresetMode) -> None:
+def test_log_stores_one_context_per_segment(mode: AutoresetMode) -> None:
     agent = make(TokenVectorEnv(4, mode), n_steps=40)
     agent.cut(None)
     rollout = agent.collect(Stopwatch())
     assert len(rollout.log.contexts) <= len(rollout.segments()) + 4 < 40 * 4 / 3
 
 
-def test_it_learns_what_the_world_wants() -> None:
+def test_training_raises_the_return() -> None:
     agent = make(
         TokenVectorEnv(16, kl_coef=0.02), n_steps=32, batch_size=128, n_epochs=4, learning_rate=1e-2, gae_lambda=1.0
     )

@@ -64,7 +64,7 @@ def expect(states: torch.Tensor, lm: CausalLM, texts: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_reading_equals_whole_forwards(family: str) -> None:
+def test_read_equals_full_forwards(family: str) -> None:
     """Tokens lost, read twice, or left over from the text before; texts replaced without a word."""
     lm, life = tiny_lm(family), Life()
     reading, starts = TextMemory(lm, N, CONTEXT), np.ones(N, bool)
@@ -74,7 +74,7 @@ def test_reading_equals_whole_forwards(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["gpt2", "bloom"])
-def test_what_is_forgotten_is_read_again_with_the_present_weights(family: str) -> None:
+def test_forgotten_texts_are_read_with_current_weights(family: str) -> None:
     lm = CausalLM(tiny_model(family), word_tokenizer())
     life = Life(3)
     reading = TextMemory(lm, N, CONTEXT)
@@ -86,7 +86,7 @@ def test_what_is_forgotten_is_read_again_with_the_present_weights(family: str) -
 
 
 @pytest.mark.parametrize("text", [[-1] * CONTEXT, [-1, 5, 6], [5, -1, 6]])
-def test_what_is_no_text_is_refused(text: list[int]) -> None:
+def test_invalid_text_is_refused(text: list[int]) -> None:
     life = Life()
     reading = TextMemory(tiny_lm(), N, CONTEXT)
     life.tokens[2] = text + [-1] * (CONTEXT - len(text))
@@ -114,7 +114,7 @@ def lived(steps: int, seed: int, *, quietly: bool = True):
 
 @pytest.mark.parametrize("quietly", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_step_has_the_state_after_its_own_prefix(family: str, quietly: bool) -> None:
+def test_states_are_those_of_each_prefix(family: str, quietly: bool) -> None:
     """Wrong rows, columns off by one, a look ahead, padding that leaks, the text of another segment."""
     lm = CausalLM(tiny_model(family).double(), word_tokenizer())
     log, seen, segments = lived(18, seed=5, quietly=quietly)
@@ -142,7 +142,7 @@ def test_gradients_reach_every_step_once() -> None:
     torch.testing.assert_close(together, weight.grad, atol=1e-9, rtol=1e-9)
 
 
-def test_the_log_keeps_a_token_once() -> None:
+def test_log_stores_each_token_once() -> None:
     """Not a context a step, nor a view that holds one."""
     steps, width = 600, 512
     tracemalloc.start()

@@ -20,12 +20,12 @@ from textrlhf.agents.settings.config import Config, make_config, scheduled
     ("wrong", "right"),
     [("learning_rte", "learning_rate"), ("n_step", "n_steps"), ("entropy_coef", "ent_coef"), ("lambda", "gae_lambda")],
 )
-def test_a_misspelt_name_is_answered_with_the_nearest(wrong: str, right: str) -> None:
+def test_misspelt_name_suggests_the_closest(wrong: str, right: str) -> None:
     with pytest.raises(TypeError, match=f"PPOConfig has no hyperparameter '{wrong}': did you mean '{right}'"):
         make_config(PPOConfig, **{wrong: 1})
 
 
-def test_a_name_like_none_is_answered_with_all() -> None:
+def test_unknown_name_lists_all() -> None:
     with pytest.raises(TypeError, match="'zzzz': accepted are n_envs, seed, device"):
         make_config(PPOConfig, zzzz=1)
 
@@ -49,7 +49,7 @@ def test_a_name_like_none_is_answered_with_all() -> None:
         ("lr_schedule", None, "'constant' or 'linear' or 'cosine'"),
     ],
 )
-def test_a_wrong_type_names_the_field_what_was_seen_and_what_is_accepted(name: str, value: Any, accepted: str) -> None:
+def test_wrong_type_is_refused(name: str, value: Any, accepted: str) -> None:
     with pytest.raises(TypeError) as caught:
         make_config(PPOConfig, **{name: value})
     assert str(caught.value) == f"{name}={value!r}: accepted is {accepted}"
@@ -77,9 +77,7 @@ def test_a_wrong_type_names_the_field_what_was_seen_and_what_is_accepted(name: s
         ("clip_range_vf", -1.0, "None or above 0"),
     ],
 )
-def test_a_value_out_of_range_names_the_field_what_was_seen_and_what_is_accepted(
-    name: str, value: Any, meaning: str
-) -> None:
+def test_value_out_of_range_is_refused(name: str, value: Any, meaning: str) -> None:
     with pytest.raises(ValueError, match=f"{name}=") as caught:
         make_config(PPOConfig, **{name: value})
     assert str(caught.value) == f"{name}={value!r}: accepted is {meaning}"
@@ -92,12 +90,12 @@ def test_a_value_out_of_range_names_the_field_what_was_seen_and_what_is_accepted
         {"learning_rate": 1, "target_kl": None, "clip_range_vf": 2, "checkpoint_every": 1},
     ],
 )
-def test_the_ends_of_the_ranges_are_accepted(values: dict[str, Any]) -> None:
+def test_bounds_are_inclusive(values: dict[str, Any]) -> None:
     config = make_config(PPOConfig, **values)
     assert {name: getattr(config, name) for name in values} == values
 
 
-def test_a_change_is_checked_as_a_beginning_is_and_leaves_the_original() -> None:
+def test_changes_are_checked_and_copied() -> None:
     config = PPOConfig(n_steps=32)
     changed = make_config(PPOConfig, config, gamma=0.5)
     assert (changed.n_steps, changed.gamma, config.gamma) == (32, 0.5, 0.99)
@@ -109,7 +107,7 @@ def test_a_change_is_checked_as_a_beginning_is_and_leaves_the_original() -> None
         make_config(PPOConfig, Config())
 
 
-def test_a_config_is_frozen() -> None:
+def test_config_is_frozen() -> None:
     """A running agent that changed its hyperparameters would be saved with others than it had."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         PPOConfig().gamma = 0.5  # type: ignore[misc]
@@ -128,7 +126,7 @@ def other_than(default: Any, hint: str) -> Any:
     return {"tanh": "relu", "constant": "cosine"}.get(default, "gru" if hint.startswith("Literal") else "cpu")
 
 
-def test_every_field_survives_json() -> None:
+def test_config_round_trips_through_json() -> None:
     """Every one away from its default, so that none can be lost unseen; a tuple comes back as a tuple."""
     values = {field.name: other_than(field.default, str(field.type)) for field in dataclasses.fields(PPOConfig)}
     config = make_config(PPOConfig, **values)
@@ -138,7 +136,7 @@ def test_every_field_survives_json() -> None:
     assert isinstance(back.net_arch, tuple)
 
 
-def test_every_field_of_ppo_has_its_reason_under_it() -> None:
+def test_ppo_fields_are_documented() -> None:
     """The strings under the fields are what `--help` and the docs show."""
     fields, explained = [], []
     for kind in PPOConfig.__mro__[:-1]:
@@ -164,12 +162,12 @@ def test_every_field_of_ppo_has_its_reason_under_it() -> None:
         ("cosine", [3.0, 3 * (0.5 + 0.5 * math.sqrt(0.5)), 1.5, 3 * (0.5 - 0.5 * math.sqrt(0.5)), 0.0]),
     ],
 )
-def test_schedules_go_from_the_value_to_zero(schedule: Any, at: list[float]) -> None:
+def test_schedules_fall_to_zero(schedule: Any, at: list[float]) -> None:
     found = [scheduled(3.0, schedule, remaining) for remaining in (1.0, 0.75, 0.5, 0.25, 0.0)]
     assert found == pytest.approx(at, abs=1e-12)
 
 
-def test_a_new_agents_own_fields_are_checked_too() -> None:
+def test_subclass_fields_are_checked() -> None:
     @dataclass(frozen=True)
     class Mine(Config):
         width: int = 3

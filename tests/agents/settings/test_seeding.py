@@ -17,7 +17,7 @@ def draws(random: Randomness) -> tuple[list[float], list[int]]:
     return torch.rand(3, generator=random.actions).tolist(), random.order.permutation(50).tolist()
 
 
-def test_a_restored_stream_goes_on_where_it_stood() -> None:
+def test_restored_stream_continues() -> None:
     """Through JSON, as in a checkpoint: PCG64's state has 128 bits, more than a float holds."""
     random = Randomness(7, CPU)
     draws(random)
@@ -39,12 +39,12 @@ def test_state_is_a_snapshot() -> None:
     assert json.dumps(state) == before
 
 
-def test_the_same_seed_draws_the_same_and_another_does_not() -> None:
+def test_streams_depend_on_the_seed() -> None:
     assert draws(Randomness(1, CPU)) == draws(Randomness(1, CPU))
     assert draws(Randomness(1, CPU)) != draws(Randomness(2, CPU))
 
 
-def test_derived_seeds_are_fixed_distinct_and_accepted_everywhere() -> None:
+def test_derived_seeds_are_fixed_and_distinct() -> None:
     """Purposes that shared a seed would act and shuffle in step; environments refuse seeds from 2³¹ on."""
     places = list(itertools.product([0, 1, 2, 2**31 - 1, 2**40], Stream, range(40)))
     seeds = [derive_seed(*place) for place in places]
@@ -56,7 +56,7 @@ def test_derived_seeds_are_fixed_distinct_and_accepted_everywhere() -> None:
     assert sum(seed < 2**30 for seed in seeds) / len(seeds) > 0.4  # spread, not counted up
 
 
-def test_the_global_generators_are_left_alone() -> None:
+def test_global_generators_are_not_used() -> None:
     torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     random = Randomness(draw_seed(), CPU)
     draws(random)
@@ -65,7 +65,7 @@ def test_the_global_generators_are_left_alone() -> None:
     assert np.array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
 
 
-def test_a_drawn_seed_is_drawn() -> None:
+def test_draw_seed_is_random() -> None:
     seeds = {draw_seed() for _ in range(5)}
     assert len(seeds) == 5
     assert all(0 <= seed < 2**31 for seed in seeds)

@@ -37,7 +37,7 @@ def by_hand(rewards: np.ndarray, ended: np.ndarray, valid: np.ndarray) -> list[t
 
 
 @pytest.mark.parametrize("pieces", [1, 4, 120], ids=lambda n: f"{n} rollouts")
-def test_episodes_add_up_slot_by_slot_and_across_rollouts(pieces: int) -> None:
+def test_returns_and_lengths_add_up_across_rollouts(pieces: int) -> None:
     rewards, ended, valid = steps(0)
     episodes = EpisodeStatistics(3)
     for part in np.array_split(np.arange(120), pieces):
@@ -49,7 +49,7 @@ def test_episodes_add_up_slot_by_slot_and_across_rollouts(pieces: int) -> None:
     assert episodes.metrics() == pytest.approx({"rollout/return": mean_return, "rollout/length": mean_length})
 
 
-def test_what_is_told_and_what_it_diverged_are_averaged_over_the_episodes_that_have_it() -> None:
+def test_infos_and_kl_are_averaged_over_the_episodes_that_have_them() -> None:
     """KL adds up over an episode, across rollouts and not through a reset; words are no numbers."""
     episodes = EpisodeStatistics(2)
     one = np.ones((1, 2))
@@ -66,7 +66,7 @@ def test_what_is_told_and_what_it_diverged_are_averaged_over_the_episodes_that_h
     assert again.metrics() == metrics
 
 
-def test_only_the_last_hundred_count() -> None:
+def test_means_are_over_the_last_hundred_episodes() -> None:
     """An average over all of training would hide for ever how well the agent does now."""
     episodes = EpisodeStatistics(1)
     yes = np.ones((250, 1), bool)
@@ -76,13 +76,13 @@ def test_only_the_last_hundred_count() -> None:
     assert episodes.finished == 250
 
 
-def test_before_the_first_end_nothing_is_claimed() -> None:
+def test_no_metrics_before_the_first_episode_ends() -> None:
     episodes = EpisodeStatistics(2)
     episodes.add(np.ones((5, 2)), np.zeros((5, 2), bool), np.ones((5, 2), bool))
     assert episodes.metrics() == {}
 
 
-def test_a_cut_forgets_what_is_under_way_and_keeps_what_is_finished() -> None:
+def test_cut_drops_unfinished_episodes_only() -> None:
     episodes = EpisodeStatistics(1)
     yes, no = np.ones((1, 1), bool), np.zeros((1, 1), bool)
     episodes.add(np.full((1, 1), 3.0), yes, yes)
@@ -92,7 +92,7 @@ def test_a_cut_forgets_what_is_under_way_and_keeps_what_is_finished() -> None:
     assert list(episodes.recent) == [{"return": 3.0, "length": 1.0}, {"return": 4.0, "length": 1.0}]
 
 
-def test_state_survives_json() -> None:
+def test_state_dict_round_trips_through_json() -> None:
     episodes, copy = EpisodeStatistics(3), EpisodeStatistics(3)
     episodes.add(*steps(1))
     episodes.cut()  # as a checkpoint does

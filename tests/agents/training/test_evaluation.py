@@ -68,7 +68,7 @@ def batch(*lengths: int, mode: AutoresetMode = AutoresetMode.SAME_STEP, grow: in
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_each_slot_plays_its_share(mode: AutoresetMode) -> None:
+def test_each_slot_plays_an_equal_share(mode: AutoresetMode) -> None:
     """Taking the first ten to finish would give nine short episodes and one long, and a mean of half the truth."""
     scores = evaluate(agent(), batch(2, 18, mode=mode), 10)
     assert sorted(scores.lengths) == [2] * 5 + [18] * 5
@@ -77,13 +77,13 @@ def test_each_slot_plays_its_share(mode: AutoresetMode) -> None:
     assert scores.mean == pytest.approx(10.03)
 
 
-def test_a_share_that_does_not_divide_goes_to_the_first_slots() -> None:
+def test_remainder_goes_to_the_first_slots() -> None:
     lengths = sorted(evaluate(agent(), batch(2, 3, 5), 8).lengths)
     assert lengths == [2] * 3 + [3] * 3 + [5] * 2
     assert sorted(evaluate(agent(), batch(2, 3, 5), 2).lengths) == [2, 3]  # fewer episodes than slots
 
 
-def test_all_autoreset_modes_give_the_same_scores() -> None:
+def test_autoreset_modes_give_the_same_scores() -> None:
     """Each slot's memory is told of its new episodes at the right step, and resets are neither steps nor pay."""
     found = [evaluate(agent(), batch(1, 2, 3, 7, mode=mode, grow=1), 20) for mode in MODES]
     first = found[0]
@@ -94,7 +94,7 @@ def test_all_autoreset_modes_give_the_same_scores() -> None:
         assert sorted(zip(scores.lengths, scores.returns, strict=True)) == pairs
 
 
-def test_by_default_the_agents_own_kind_is_made_anew_and_closed() -> None:
+def test_default_environment_is_remade_and_closed() -> None:
     made: list[Counter] = []
 
     def maker(length: int) -> Counter:
@@ -113,18 +113,18 @@ def test_by_default_the_agents_own_kind_is_made_anew_and_closed() -> None:
         del gym.registry["EvaluationProbe-v0"]
 
 
-def test_an_agent_without_a_recipe_asks_for_an_environment() -> None:
+def test_env_is_required_if_it_cannot_be_remade() -> None:
     with pytest.raises(ValueError, match="env is missing"):
         evaluate(agent())
 
 
 @pytest.mark.parametrize("n_episodes", [0, -3])
-def test_no_episodes_is_refused(n_episodes: int) -> None:
+def test_n_episodes_must_be_positive(n_episodes: int) -> None:
     with pytest.raises(ValueError, match=f"n_episodes={n_episodes}: accepted is at least 1"):
         evaluate(agent(), batch(2), n_episodes)
 
 
-def test_an_error_while_playing_closes_what_was_made() -> None:
+def test_environment_is_closed_after_an_error() -> None:
     made: list[Counter] = []
 
     class Broken(Counter):
@@ -144,7 +144,7 @@ def test_an_error_while_playing_closes_what_was_made() -> None:
     assert [env.closed for env in made] == [True]
 
 
-def test_scores_are_summed_up() -> None:
+def test_scores_have_mean_std_and_text() -> None:
     scores = Scores([1.0, 3.0, 5.0], [1, 1, 1])
     assert scores.mean == 3.0
     assert scores.std == pytest.approx(np.sqrt(8 / 3))

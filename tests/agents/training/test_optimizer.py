@@ -15,7 +15,7 @@ def network() -> nn.Module:
 
 
 @pytest.mark.parametrize("max_grad_norm", [0.05, 1e6])
-def test_it_steps_as_torch_does(max_grad_norm: float) -> None:
+def test_equals_torch_adam_with_clipping(max_grad_norm: float) -> None:
     ours, theirs = network(), network()
     flat = FlatAdam(ours, eps=1e-5)
     adam = torch.optim.Adam(theirs.parameters(), eps=1e-5)
@@ -36,7 +36,7 @@ def test_it_steps_as_torch_does(max_grad_norm: float) -> None:
         torch.testing.assert_close(mine, other, atol=1e-12, rtol=1e-9)
 
 
-def test_parameters_are_views_and_frozen_ones_stay_out() -> None:
+def test_parameters_are_views_without_frozen_ones() -> None:
     net = network()
     net[0].weight.requires_grad_(False)
     before = net[0].weight.clone()
@@ -47,6 +47,6 @@ def test_parameters_are_views_and_frozen_ones_stay_out() -> None:
     assert torch.equal(net[0].weight, before)
 
 
-def test_moments_of_another_network_are_refused() -> None:
+def test_moments_of_another_network_raise() -> None:
     with pytest.raises(ValueError, match="58 entries for 12 parameters"):
         FlatAdam(nn.Linear(5, 2)).load_tensors(FlatAdam(network()).tensors())

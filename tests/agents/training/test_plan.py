@@ -33,7 +33,7 @@ def test_ten_cuts_at_equal_distances() -> None:
     stride=st.integers(1, 700),
 )
 @settings(max_examples=150, deadline=None, derandomize=True)
-def test_cuts_are_where_a_multiple_was_crossed_and_at_the_end(start: int, total: int, every: int, stride: int) -> None:
+def test_cuts_at_multiples_and_at_the_end(start: int, total: int, every: int, stride: int) -> None:
     plan = Plan.of(start, total, every)
     found = cuts(plan, stride)
     marks = {start + k * plan.every for k in range(1, total // plan.every + 1)} | {plan.end}
@@ -44,9 +44,7 @@ def test_cuts_are_where_a_multiple_was_crossed_and_at_the_end(start: int, total:
 
 @given(total=st.integers(1, 3000), every=st.integers(1, 700), stride=st.integers(1, 300), data=st.data())
 @settings(max_examples=100, deadline=None, derandomize=True)
-def test_a_resumed_run_is_cut_where_the_uninterrupted_one_is(
-    total: int, every: int, stride: int, data: st.DataObject
-) -> None:
+def test_cuts_do_not_depend_on_where_a_run_resumes(total: int, every: int, stride: int, data: st.DataObject) -> None:
     """Counting from the checkpoint instead of from the plan's start would shift every later cut."""
     plan = Plan.of(7, total, every)
     whole = cuts(plan, stride)
@@ -54,12 +52,12 @@ def test_a_resumed_run_is_cut_where_the_uninterrupted_one_is(
     assert cuts(plan, stride, begin=whole[killed_after]) == whole[killed_after + 1 :]
 
 
-def test_remaining_falls_from_one_to_zero_and_stays() -> None:
+def test_remaining_falls_from_one_to_zero() -> None:
     plan = Plan.of(200, 1000, 100)
     assert [plan.remaining(step) for step in (200, 450, 700, 1200, 1300)] == [1.0, 0.75, 0.5, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("total", [0, -5])
-def test_nothing_to_do_is_refused(total: int) -> None:
+def test_total_timesteps_must_be_positive(total: int) -> None:
     with pytest.raises(ValueError, match=f"total_timesteps={total}: accepted is at least 1"):
         Plan.of(0, total, 10)

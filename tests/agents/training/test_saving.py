@@ -40,7 +40,7 @@ def edit(path: Path, **changes) -> None:
 
 
 @pytest.mark.parametrize("kind", [PPO, Agent])
-def test_a_loaded_agent_is_the_saved_one(saved: Path, kind: type[Agent]) -> None:
+def test_load_restores_the_saved_agent(saved: Path, kind: type[Agent]) -> None:
     observations = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     one, two = PPO.load(saved), kind.load(saved)
     assert isinstance(two, PPO)
@@ -51,7 +51,7 @@ def test_a_loaded_agent_is_the_saved_one(saved: Path, kind: type[Agent]) -> None
     np.testing.assert_array_equal(one.value(observations), two.value(observations))
 
 
-def test_saving_over_a_checkpoint_replaces_it(saved: Path, tmp_path: Path) -> None:
+def test_save_replaces_a_checkpoint(saved: Path, tmp_path: Path) -> None:
     agent = PPO.load(saved)
     agent.save(tmp_path / "c")
     agent.learn(300, progress=False).save(tmp_path / "c")
@@ -59,7 +59,7 @@ def test_saving_over_a_checkpoint_replaces_it(saved: Path, tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
-def test_another_agents_checkpoint(saved: Path, tmp_path: Path) -> None:
+def test_checkpoint_of_another_agent_is_refused(saved: Path, tmp_path: Path) -> None:
     class Other(PPO):
         """Not what was saved."""
 
@@ -71,14 +71,14 @@ def test_another_agents_checkpoint(saved: Path, tmp_path: Path) -> None:
         PPO.load(path)
 
 
-def test_another_environment(saved: Path) -> None:
+def test_checkpoint_of_another_environment_is_refused(saved: Path) -> None:
     with pytest.raises(
         CheckpointError, match="belongs to another environment: its observation_space is Box.*this one's"
     ):
         PPO.load(saved, env="Acrobot-v1")
 
 
-def test_an_environment_that_cannot_be_made_again(tmp_path: Path) -> None:
+def test_load_needs_env_if_it_cannot_be_remade(tmp_path: Path) -> None:
     space = spaces.Box(-np.inf, np.inf, (4,), np.float32)
     env = TransformObservation(gym.make("CartPole-v1"), lambda x: x * 2, space)
     PPO(env, n_envs=1, n_steps=16, seed=0).save(tmp_path / "c")
@@ -87,7 +87,7 @@ def test_an_environment_that_cannot_be_made_again(tmp_path: Path) -> None:
     assert PPO.load(tmp_path / "c", env=env).env.n_envs == 1
 
 
-def test_a_strangers_module_is_not_imported(saved: Path, tmp_path: Path) -> None:
+def test_load_imports_no_module_named_in_the_id(saved: Path, tmp_path: Path) -> None:
     """An id may name a module, and importing one runs its code; a checkpoint must not make us do that."""
     path = copy(saved, tmp_path)
     edit(path, env={"id": "antigravity:Fun-v0", "kwargs": {}})
@@ -95,14 +95,14 @@ def test_a_strangers_module_is_not_imported(saved: Path, tmp_path: Path) -> None
         PPO.load(path)
 
 
-def test_cut_short(saved: Path, tmp_path: Path) -> None:
+def test_truncated_file_is_refused(saved: Path, tmp_path: Path) -> None:
     path = copy(saved, tmp_path)
     os.truncate(path / "model.safetensors", 200)
     with pytest.raises(CheckpointError, match="model.safetensors is missing, cut short or altered"):
         PPO.load(path)
 
 
-def test_hostile_pickle_is_never_run(saved: Path, tmp_path: Path) -> None:
+def test_pickle_in_a_checkpoint_is_not_run(saved: Path, tmp_path: Path) -> None:
     class Bomb:
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "exploded"),)
@@ -118,7 +118,7 @@ def test_hostile_pickle_is_never_run(saved: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "exploded").exists()
 
 
-def test_settings_that_do_not_fit(saved: Path, tmp_path: Path) -> None:
+def test_changed_config_is_refused(saved: Path, tmp_path: Path) -> None:
     path = copy(saved, tmp_path)
     config = json.loads((path / "state.json").read_text())["config"]
     edit(path, config={**config, "net_arch": [32, 32]})
@@ -132,14 +132,14 @@ def test_settings_that_do_not_fit(saved: Path, tmp_path: Path) -> None:
         PPO.load(path)
 
 
-def test_nothing_there(tmp_path: Path) -> None:
+def test_missing_checkpoint_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         PPO.load(tmp_path / "none")
     with pytest.raises(CheckpointError, match="no state.json"):
         PPO.load(tmp_path)
 
 
-def test_saving_never_replaces_anything_but_a_checkpoint(saved: Path, tmp_path: Path) -> None:
+def test_save_replaces_nothing_but_checkpoints(saved: Path, tmp_path: Path) -> None:
     """A slip of the path must not delete a run, nor somebody's work."""
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "thesis.tex").write_text("years")
@@ -152,7 +152,7 @@ def test_saving_never_replaces_anything_but_a_checkpoint(saved: Path, tmp_path: 
     PPO.resume(tmp_path / "run", progress=False)
 
 
-def test_a_run_begun_among_other_files_deletes_none(tmp_path: Path) -> None:
+def test_new_run_keeps_other_files_in_its_folder(tmp_path: Path) -> None:
     """Such as a folder "checkpoints" of somebody else's; only rows of a run killed before its first save go."""
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "theirs.txt").write_text("keep")
@@ -162,7 +162,7 @@ def test_a_run_begun_among_other_files_deletes_none(tmp_path: Path) -> None:
     assert '"step": 999,' not in (tmp_path / "metrics.jsonl").read_text()
 
 
-def test_an_agent_from_further_back_does_not_write_over_a_run(saved: Path, tmp_path: Path) -> None:
+def test_earlier_agent_does_not_overwrite_a_later_run(saved: Path, tmp_path: Path) -> None:
     """Its checkpoints would be pruned at once as the older ones, and the run's later metrics dropped."""
     PPO.load(saved).learn(2000, run=tmp_path, progress=False)
     rows = (tmp_path / "metrics.jsonl").read_text()
@@ -171,7 +171,7 @@ def test_an_agent_from_further_back_does_not_write_over_a_run(saved: Path, tmp_p
     assert (tmp_path / "metrics.jsonl").read_text() == rows
 
 
-def test_a_checkpoint_from_another_kind_of_device_loads(saved: Path, tmp_path: Path) -> None:
+def test_checkpoint_from_another_device_type_loads(saved: Path, tmp_path: Path) -> None:
     """A CUDA generator's state fits no CPU generator: actions are then drawn from a fresh one."""
     path = copy(saved, tmp_path)
     learning = json.loads((path / "state.json").read_text())["learning"]
@@ -180,13 +180,13 @@ def test_a_checkpoint_from_another_kind_of_device_loads(saved: Path, tmp_path: P
     assert PPO.load(path).num_timesteps == PPO.load(saved).num_timesteps
 
 
-def test_a_space_is_the_same_however_numpy_prints(saved: Path) -> None:
+def test_space_comparison_ignores_numpy_print_options(saved: Path) -> None:
     with np.printoptions(precision=2, threshold=3):
         PPO.load(saved)
 
 
 @pytest.mark.parametrize("missing", ["observation_space", "plan", "learning", "config", "env"])
-def test_a_state_with_parts_missing_is_one_clear_error(saved: Path, tmp_path: Path, missing: str) -> None:
+def test_incomplete_state_raises_checkpoint_error(saved: Path, tmp_path: Path, missing: str) -> None:
     path = copy(saved, tmp_path)
     state = json.loads((path / "state.json").read_text())
     del state[missing]
@@ -195,7 +195,7 @@ def test_a_state_with_parts_missing_is_one_clear_error(saved: Path, tmp_path: Pa
         PPO.load(path)
 
 
-def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
+def test_existing_run_is_not_overwritten(tmp_path: Path) -> None:
     PPO("CartPole-v1", n_steps=16, seed=0).learn(200, run=tmp_path / "run", progress=False)
     before = (tmp_path / "run" / "metrics.jsonl").read_text()
     with pytest.raises(FileExistsError, match="already holds a run"):
@@ -203,7 +203,7 @@ def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
 
 
-def test_no_agent_file_can_run_code() -> None:
+def test_library_uses_no_pickle() -> None:
     """No library module reads or writes pickles."""
     import textrlhf
 

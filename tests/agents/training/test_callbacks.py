@@ -1,0 +1,80 @@
+"""Callbacks: the adaptive KL coefficient, and what they add to the metrics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from slot_policy import SlotPolicy
+from textrlhf.agents import PPO, AdaptiveKL, Callback
+from textrlhf.agents.training import loop
+from textrlhf.records.metrics import read_metrics
+from token_env import TokenVectorEnv
+
+
+def fake_agent(kl_coef: float = 0.1) -> SimpleNamespace:
+    env = SimpleNamespace(kl_coef=kl_coef, has_kl_penalty=True, vector_env="fake")
+    return SimpleNamespace(env=env, episodes=SimpleNamespace(finished=0))
+
+
+def adapted(callback: AdaptiveKL, agent: SimpleNamespace, kl: float, texts: int) -> float:
+    agent.episodes.finished += texts
+    callback.on_update(agent, {"rollout/kl": kl})
+    return agent.env.kl_coef
+
+
+def test_kl_coef_follows_the_clipped_error() -> None:
+    """Ziegler et al., 2019: β ← β · (1 + clip(KL / target − 1, ±0.2) · n / horizon)."""
+    agent, callback = fake_agent(), AdaptiveKL(target=2.0, horizon=1000)
+    callback.on_start(agent, None)
+    assert adapted(callback, agent, kl=2.2, texts=100) == pytest.approx(0.1 * (1 + 0.1 * 0.1))
+    assert adapted(callback, agent, kl=9.0, texts=0) == pytest.approx(0.1 * 1.01)  # no new texts
+    assert adapted(callback, agent, kl=0.0, texts=500) == pytest.approx(0.1 * 1.01 * 0.9)
+
+
+@pytest.mark.parametrize("texts", [600, 100_000])
+def test_kl_coef_stays_positive(texts: int) -> None:
+    """More texts per update than five horizons would make the factor negative."""
+    agent, callback = fake_agent(), AdaptiveKL(target=2.0, horizon=100)
+    callback.on_start(agent, None)
+    before = agent.env.kl_coef
+    assert adapted(callback, agent, kl=0.0, texts=texts) == pytest.approx(0.8 * before)
+    for _ in range(5000):  # 0.8 ** 5000 underflows
+        assert adapted(callback, agent, kl=0.0, texts=texts) > 0
+
+
+def test_kl_coef_must_start_above_zero() -> None:
+    with pytest.raises(ValueError, match=r"kl_coef=0"):
+        AdaptiveKL(target=1.0).on_start(fake_agent(0.0), None)
+    with pytest.raises(ValueError, match="horizon=0"):
+        AdaptiveKL(target=1.0, horizon=0)
+
+
+class SlotPPO(PPO):
+    def make_policy(self):
+        return SlotPolicy()
+
+
+class Sometimes(Callback):
+    """Adds a metric in every 100th update."""
+
+    def on_update(self, agent, metrics) -> bool:
+        if agent.n_updates % 100 == 1:
+            metrics["own"] = 1.0
+        return True
+
+
+def test_metrics_stay_below_500_rows_with_adaptive_kl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """β is in every row but causes none, while other callbacks' metrics are never lost."""
+    monkeypatch.setattr(loop, "draw_curves", lambda *args: None)
+    env = TokenVectorEnv(4)
+    env.kl_coef = 0.02
+    agent = SlotPPO(env, n_steps=1, n_epochs=1, seed=0)
+    agent.learn(4 * 700, run=tmp_path, progress=False, callbacks=[AdaptiveKL(1.0), Sometimes()])
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    assert agent.n_updates == 700
+    assert 300 < len(rows) <= 507
+    assert all("train/kl_coef" in row for row in rows)
+    assert sum("own" in row for row in rows) == 7
