@@ -12,7 +12,7 @@ from textrlhf.agents import Clone
 from textrlhf.pipeline.commands.main import main
 from textrlhf.records.progress import Stopwatch
 
-PAGE = (Path(textrlhf.__file__).parent / "docs" / "clone.md").read_text(encoding="utf-8")
+PAGE = (Path(textrlhf.__file__).parent / "docs" / "agents" / "clone.md").read_text(encoding="utf-8")
 
 
 def test_the_code_of_the_page_runs_and_prints_what_stands_behind_it(tmp_path, monkeypatch):
