@@ -1,4 +1,4 @@
-"""Cloning: the loss is the cross-entropy of what was demonstrated and of nothing else."""
+"""The loss of cloning is the cross-entropy of the demonstrated actions."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def layers(mlp: Any, x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("masks", [False, True])
 def test_mlp_loss_and_gradients_equal_cross_entropy(masks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In float64, by hand; under masks only what is allowed has a share in the softmax."""
+    """Against float64; with masks the softmax is over allowed actions only."""
     made = some_episodes(masks)
     agent = Clone("CartPole-v1", demonstrations=made, seed=1, batch_size=100, heldout=0.0, max_grad_norm=1e9)
-    agent.policy.actor.layers[-1].weight.data.mul_(100)  # begun at almost 0, where every wrong softmax looks alike
+    agent.policy.actor.layers[-1].weight.data.mul_(100)  # its initial gain of 0.01 would hide errors
     double = copy.deepcopy(agent.policy).double()
     seen, actions = flat(made)
     logits = layers(double.actor, seen)
@@ -73,7 +73,7 @@ def test_mlp_loss_and_gradients_equal_cross_entropy(masks: bool, monkeypatch: py
 
 
 def test_gru_loss_and_gradients_equal_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every episode from its own beginning, cell by cell: a state carried into the next would show."""
+    """Against float64, cell by cell, with a state reset at each episode."""
     made = some_episodes()
     agent = Clone(
         "CartPole-v1", demonstrations=made, policy="gru", seed=1, batch_size=100, heldout=0.0, max_grad_norm=1e9
@@ -116,7 +116,7 @@ def test_gaussian_loss_and_gradients_equal_the_density(monkeypatch: pytest.Monke
     ("rows", "family"), [(ROWS, "gpt2"), (ROWS, "llama"), (TALK, "gpt2"), (ROWS, "gemma2")], ids=str
 )
 def test_text_loss_is_over_response_tokens_only(rows: Any, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Text by text, so that there is no padding: neither it, nor the prompt, nor the user's turns are learned."""
+    """Against float64, text by text; padding, prompt and the user's turns have no loss."""
     agent = texts(rows, family, max_grad_norm=1e9)
     lm = tiny_lm(family)
     model = copy.deepcopy(lm.model).double().requires_grad_(True)
@@ -140,7 +140,7 @@ def test_text_loss_is_over_response_tokens_only(rows: Any, family: str, monkeypa
 
 
 def test_text_loss_equals_next_token_loss() -> None:
-    """The same texts through language/fit, which pads and reads them another way."""
+    """Against language/fit, which pads and reads texts differently."""
     agent = texts(heldout=0.4, seed=3)
     lm = tiny_lm()
     assert len(agent._training_data().heldout.texts) == 1
@@ -172,14 +172,14 @@ def test_few_texts_are_memorised_and_generated() -> None:
 
 
 class SlotClone(Clone):
-    """Clone as it is, with a policy of another make."""
+    """Clone with a custom policy."""
 
     def make_policy(self):
         return SlotPolicy()
 
 
 def test_other_policies_see_texts_step_by_step() -> None:
-    """A policy with a log of its own, on texts: what it evaluates equals what it does when it acts."""
+    """A policy with its own observation log evaluates as it acts."""
     drawn = np.random.default_rng(0)
     made = record(lambda seen: int(drawn.integers(3, 6)), TokenEnv(), 6, seed=0)
     agent = SlotClone(TokenEnv(), demonstrations=made, seed=0, n_envs=1, heldout=0.0, batch_size=1000)
@@ -194,7 +194,7 @@ def test_other_policies_see_texts_step_by_step() -> None:
 
 
 def test_heldout_accuracy_equals_stepwise_predictions() -> None:
-    """Teacher-forced and whole, the likeliest tokens are those that it would write step by step."""
+    """The most likely tokens are the same teacher-forced and step by step."""
     agent = texts([*ROWS, *ROWS], heldout=0.4, seed=1)
     right, count = 0, 0
     for ((text),) in agent._training_data().heldout.texts:
@@ -207,7 +207,7 @@ def test_heldout_accuracy_equals_stepwise_predictions() -> None:
 
 
 def test_dialogue_demonstrations_replay_in_the_environment() -> None:
-    """The tokens that are learned, sent one by one, lead the environment through the very text that was read."""
+    """The demonstrated tokens as actions lead the environment through the same observations."""
 
     class Chat(Chatting):
         def reply(self, prompt, turns, rng):
@@ -225,7 +225,7 @@ def test_dialogue_demonstrations_replay_in_the_environment() -> None:
 
 
 def test_windows_of_a_text_are_trained_separately() -> None:
-    """A environment that shows its latest tokens only: each window is a text of its own, the first steps share one."""
+    """In an environment that shows only the latest tokens each window is a text; the first steps share one."""
     lm, ids = tiny_lm(), [5, 9, 12, 7, 20, 31]
     windows = [ids[max(0, t - 2) : t + 1] for t in range(5)]
     seen = np.array([window + [-1] * (24 - len(window)) for window in windows])

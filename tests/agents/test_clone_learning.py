@@ -1,4 +1,4 @@
-"""Imitation that must work, each with a control that must not; and how demonstrations are gone through."""
+"""Tasks that cloning must solve, with controls; epochs, held-out data and schedules."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from textrlhf.records.run import DivergedError
 
 
 class Memory(gym.Env):
-    """Shows a number once, then asks for it four times: only who remembers can answer."""
+    """Shows a number once, then asks for it four times."""
 
     metadata = {"render_modes": []}
     observation_space = spaces.Box(0, 1, (3,), np.float32)
@@ -48,11 +48,11 @@ class Rememberer:
 
 
 def test_five_episodes_are_enough_for_cartpole() -> None:
-    """Five episodes are enough; the control, the same observations with drawn actions, stays as bad as chance."""
+    """The control, with random actions, stays at chance level."""
     expert = record(pole_expert, "CartPole-v1", 5, seed=100)
     agent = Clone.tuned("CartPole-v1", demonstrations=expert, seed=0).learn(30_000, progress=False)
     assert evaluate(agent, n_episodes=10).mean >= 475
-    assert agent.heldout_metrics() == {}  # five episodes hold none out
+    assert agent.heldout_metrics() == {}  # of five episodes none is held out
     rng = np.random.default_rng(0)
     drawn = Demonstrations([Episode(e.observations, rng.integers(0, 2, len(e))) for e in expert.episodes])
     control = Clone.tuned("CartPole-v1", demonstrations=drawn, seed=0).learn(10_000, progress=False)
@@ -60,7 +60,7 @@ def test_five_episodes_are_enough_for_cartpole() -> None:
 
 
 def test_only_a_recurrent_policy_imitates_memory() -> None:
-    """Guards against a GRU that is taught without its episodes' beginnings, or predicts without its state."""
+    """Fails if a GRU is trained without episode starts, or predicts without its state."""
     shown = record(Rememberer(), Memory(), 40, seed=0, n_envs=1)
     settings = {"demonstrations": shown, "seed": 0, "learning_rate": 1e-2, "n_envs": 1, "heldout": 0.25}
     accuracy, scores = {}, {}
@@ -97,7 +97,7 @@ class Hidden(gym.Env):
     observation_space = spaces.Box(0, 1, (1,), np.float32)
     action_space = spaces.Discrete(10)
 
-    def _told(self):
+    def _observe(self):
         self.mask = np.zeros(10, bool)
         self.mask[self.np_random.choice(10, 2, replace=False)] = True
         return np.ones(1, np.float32), {"action_mask": self.mask}
@@ -105,17 +105,17 @@ class Hidden(gym.Env):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.t = 0
-        return self._told()
+        return self._observe()
 
     def step(self, action):
         reward = float(action == np.flatnonzero(self.mask)[-1])
         self.t += 1
-        return *self._told()[:1], reward, self.t == 10, False, {"action_mask": self.mask}
+        return *self._observe()[:1], reward, self.t == 10, False, {"action_mask": self.mask}
 
 
 @pytest.mark.parametrize("policy", ["mlp", "gru"])
 def test_masks_apply_to_heldout_metrics(policy: str) -> None:
-    """The observation says nothing, so accuracy above chance comes of the mask alone: the higher is known by rank."""
+    """The observation is constant, so accuracy above chance is due to the mask alone."""
     rng = np.random.default_rng(0)
     episodes = []
     for _ in range(40):
@@ -151,7 +151,7 @@ def test_epochs_contain_every_step_once() -> None:
 
 
 def test_heldout_split_is_by_prompt_or_named() -> None:
-    """Guards against a model that is tested on answers to prompts it has learned."""
+    """Prompts of the training data must not be in the held-out data."""
     many = [{"prompt": f"a{2 + i % 12}", "completion": f" a{20 + i // 12}"} for i in range(36)]
     agent = texts(many)
     learned, heldout = hold_out(agent.demonstrations, 0.25, np.random.default_rng(0))
@@ -174,7 +174,7 @@ def test_heldout_checks_is_the_number_of_evaluations(tmp_path: Path, steps: int)
 
 
 def test_overfitting_shows_in_the_metrics(tmp_path: Path) -> None:
-    """Actions that are noise: the loss falls, the held-out one rises, at as many points as were asked for."""
+    """On random actions the training loss falls and the held-out loss rises."""
     rng = np.random.default_rng(0)
     noise = [Episode((rng.normal(size=(20, 4)).astype(np.float32),), rng.integers(0, 2, 20)) for _ in range(10)]
     Clone(
@@ -198,14 +198,14 @@ def test_learning_rate_warms_up_and_decays() -> None:
 
 
 def test_observation_statistics_are_those_of_the_training_data() -> None:
-    """Taken once: statistics that moved while the weights follow would shift what has been learned."""
+    """They are computed once, before training."""
     made = killed_clone.demonstrations()
     agent = Clone("CartPole-v1", demonstrations=made, seed=0, normalize_observation=True, heldout=0.2)
     agent.learn(2000, progress=False)
-    material = agent._training_data().sampler.dataset
+    dataset = agent._training_data().sampler.dataset
     norm = agent.policy.encoder.parts[0].norm
-    torch.testing.assert_close(norm.mean, torch.from_numpy(material.leaves[0].astype(np.float64).mean(0)))
-    assert int(norm.count) == material.n_steps < made.n_steps
+    torch.testing.assert_close(norm.mean, torch.from_numpy(dataset.leaves[0].astype(np.float64).mean(0)))
+    assert int(norm.count) == dataset.n_steps < made.n_steps
 
 
 def test_nan_loss_raises_before_the_step() -> None:

@@ -90,7 +90,7 @@ def test_fine_tuning_resumes_bit_identically(tmp_path: Path) -> None:
 
 
 def test_resume_refuses_changed_demonstrations(tmp_path: Path) -> None:
-    """Guards against a run that goes on, unseen, from a file that somebody has changed or taken away."""
+    """Else a run would silently continue on other data."""
     file, other = tmp_path / "demos.npz", some_episodes()
     killed_clone.demonstrations().save(file)
     with pytest.raises(KeyboardInterrupt):
@@ -106,7 +106,7 @@ def test_resume_refuses_changed_demonstrations(tmp_path: Path) -> None:
 
 
 def test_moved_run_resumes_with_its_demonstrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Demonstrations that came from no file lie in it, and are found there by whoever resumes it from anywhere."""
+    """Demonstrations that came from no file are saved in the run's folder."""
     monkeypatch.chdir(tmp_path)
     agent = killed_clone.fresh()
     with pytest.raises(KeyboardInterrupt):
@@ -119,7 +119,7 @@ def test_moved_run_resumes_with_its_demonstrations(tmp_path: Path, monkeypatch: 
 
 
 def test_failed_assignment_keeps_the_demonstrations(tmp_path: Path) -> None:
-    """Guards against beginning anew, unseen, with what was half learned."""
+    """Else training would silently restart at the first epoch."""
     file = tmp_path / "demos.npz"
     killed_clone.demonstrations().save(file)
     Clone("CartPole-v1", demonstrations=file, seed=0).learn(100, progress=False).save(tmp_path / "agent")
@@ -144,7 +144,7 @@ def test_loaded_agent_needs_demonstrations_only_to_train(tmp_path: Path) -> None
 
 
 def test_weights_transfer_to_ppo() -> None:
-    """What imitation begins, reinforcement may finish: the same policy, and PPO's views of it stay whole."""
+    """Cloned weights load into PPO's policy, whose parameters stay views of the flat tensor."""
     agent = Clone("CartPole-v1", demonstrations=killed_clone.demonstrations(), seed=0).learn(500, progress=False)
     ppo = PPO("CartPole-v1", seed=0, n_envs=2, n_steps=16)
     ppo.policy.network.load_state_dict(agent.policy.network.state_dict())

@@ -148,12 +148,13 @@ class Endless(gym.Env):
         return np.ones(1, np.float32), 1.0, False, False, {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_value_of_endless_reward_is_fifty_despite_truncation(mode: AutoresetMode) -> None:
     """Design §7.7: the time limit truncates; treated as a termination V would stay below 10."""
     env = SyncVectorEnv([lambda: TimeLimit(Endless(), 10)] * 4, autoreset_mode=mode)
     agent = PPO(env, n_steps=64, batch_size=64, gamma=0.98, gae_lambda=0.95, learning_rate=1e-2, vf_coef=1.0, seed=0)
-    agent.learn(64 * 4 * 70, progress=False)
+    agent.learn(64 * 4 * 60, progress=False)
     assert agent.value(np.ones(1, np.float32)) == pytest.approx(50, abs=1.0)
 
 

@@ -1,4 +1,4 @@
-"""The checkpoint folder: what goes in comes out, and what was tampered with is refused, named and never run."""
+"""Checkpoint folders: round trips, damage, and pickles that must not run."""
 
 from __future__ import annotations
 

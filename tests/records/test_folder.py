@@ -92,7 +92,7 @@ def test_killed_writer_leaves_the_old_or_the_new_folder(predecessor: bool, tmp_p
             assert not predecessor, done
             content = None
         outcomes.add(content == NEW)
-        write(path, {"after.txt": "the kill"})  # whatever it left behind is in nobody's way
+        write(path, {"after.txt": "the kill"})  # leftovers must not matter
         assert read(path) == {"after.txt": "the kill"}
         assert [entry.name for entry in path.parent.iterdir()] == ["checkpoint"], done
         if finished:

@@ -1,4 +1,4 @@
-"""What the tests of cloning learn from."""
+"""Demonstrations for the tests of cloning."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TALK = [
 
 
 def pole_expert(seen: np.ndarray) -> int:
-    """Balances the pole for as long as it is let, in the middle of the track."""
+    """Balances the pole in the middle of the track."""
     x, v, angle, spin = seen
     return int(angle + 0.5 * spin + 0.05 * x + 0.1 * v > 0)
 

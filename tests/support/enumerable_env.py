@@ -194,7 +194,7 @@ class Read:
 
 
 class RowLog:
-    """By which row each step is chosen, by what was observed."""
+    """The table row of each step."""
 
     def __init__(self, env: EnumerableEnv) -> None:
         self.env, self.rows = env, []
@@ -207,7 +207,7 @@ class RowLog:
 
 
 class TablePolicy(nn.Module):
-    """A row of logits and a value for every prefix, so that it can be any policy at all; it begins as the reference.
+    """A row of logits and a value for every prefix, so it can represent any policy; it starts as the reference.
 
     It acts on what it has read, token by token, and learns from what was observed.
     """
@@ -240,7 +240,7 @@ class TablePolicy(nn.Module):
         memory.lengths[starts] = 0
 
     def read(self, memory: Read, texts: np.ndarray) -> torch.Tensor:
-        """Read what is new, and return the rows that choose what comes next."""
+        """Read the new tokens, and return the rows of the next choice."""
         new = (np.arange(texts.shape[1]) >= memory.lengths[:, None]) & (texts >= 0)
         memory.texts[new] = texts[new]
         memory.lengths = (memory.texts >= 0).sum(1)

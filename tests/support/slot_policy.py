@@ -1,4 +1,4 @@
-"""A stand-in for a language model: its memory is a cache written in place, one slot a text.
+"""A stand-in for a language model: its memory is a cache modified in place, one slot per text.
 
 What it has read of a text is one nonlinear state, so a token read twice, skipped, or left over from the text
 before changes every later output.
@@ -38,7 +38,7 @@ class ContextLog:
         t = len(self.lengths)
         for slot in range(len(tokens)):
             if not starts[slot]:
-                self.contexts.pop((slot, t - 1), None)  # the text goes on: only its latest state is kept
+                self.contexts.pop((slot, t - 1), None)  # the text continues: only its latest state is kept
             self.contexts[slot, t] = tokens[slot]
         self.lengths.append((tokens >= 0).sum(1))
 

@@ -30,7 +30,10 @@ def batch(kind: str = "plain", family: str = "gpt2", mode: AutoresetMode = SAME_
 
 
 def learner(env, kind: type[PPO] = PPO, *, moved: float = 0.0, **hyperparameters) -> PPO:
-    """Learns fast, from seven steps a rollout, so that texts go on from one to the next; perhaps `moved` already."""
+    """An agent with a high learning rate and seven steps per rollout, so that texts span rollouts.
+
+    `moved` is the scale of noise added to its weights.
+    """
     defaults = {"n_steps": 7, "batch_size": 12, "n_epochs": 2, "seed": 3, "learning_rate": 3e-3, "torch_threads": 1}
     agent = kind(env, **{**defaults, **hyperparameters})
     draws = torch.Generator().manual_seed(1)
@@ -41,7 +44,7 @@ def learner(env, kind: type[PPO] = PPO, *, moved: float = 0.0, **hyperparameters
 
 
 def rollouts(agent: PPO, n: int, *, learn: bool) -> Iterator[Rollout]:
-    """Some rollouts with their advantages; with `learn`, each is learned from before the next."""
+    """Some rollouts with advantages; with `learn`, an update follows each."""
     for _ in range(n):
         with agent.precision():
             rollout = agent.collect(Stopwatch())

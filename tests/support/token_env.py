@@ -1,4 +1,4 @@
-"""A toy environment of tokens that asks of its agent all that text will: announced log-probs, settling, a reference.
+"""A toy environment of tokens with the interface of text environments: policy_logprob, settle, reference_model.
 
 Token 0 ends the text, 1 is dropped (the observation does not change), 2 makes the environment add two tokens of its
 own, the rest are appended. The score is the share of 3s. The reference is one fixed distribution.
@@ -18,7 +18,7 @@ REFERENCE = np.log(np.array([0.1, 0.1, 0.1, 0.2, 0.25, 0.25]))
 
 
 class Text:
-    """One text under way."""
+    """One unfinished text."""
 
     def __init__(self, kl_penalty: str, kl_coef: float, budget: int) -> None:
         self.kl_penalty, self.kl_coef, self.budget = kl_penalty, kl_coef, budget

@@ -1,4 +1,4 @@
-"""Demonstrations: what an expert saw and did is kept, a file gives it back, and a wrong one says what is wrong."""
+"""Recording, saving, loading and checking demonstrations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MODES = list(AutoresetMode)
 
 
 class Counter(gym.Env):
-    """Shows how many steps it has taken and what it was told last; an episode has as many as its seed says."""
+    """Observes the number of steps and the last action; the seed sets the episode's length."""
 
     metadata = {"render_modes": []}
     observation_space = spaces.Dict({"t": spaces.Box(0, 99, (1,), np.float32), "last": spaces.Discrete(5)})
@@ -36,7 +36,7 @@ class Counter(gym.Env):
     def __init__(self, masks_from: int | None = None) -> None:
         self.masks_from, self.episodes = masks_from, 0
 
-    def _told(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _observe(self) -> tuple[dict[str, Any], dict[str, Any]]:
         info = {}
         if self.masks_from is not None and self.t >= self.masks_from:
             info["action_mask"] = np.arange(5) != self.t % 5
@@ -45,16 +45,16 @@ class Counter(gym.Env):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.t, self.last, self.length = 0, 0, int(self.np_random.integers(1, 8))
-        return self._told()
+        return self._observe()
 
     def step(self, action):
         self.t, self.last = self.t + 1, int(action) - 3
-        seen, info = self._told()
+        seen, info = self._observe()
         return seen, 1.0, self.t == self.length, False, info
 
 
-def teller(observation: dict[str, Any]) -> int:
-    """Says the step it is at, as the environment counts its actions."""
+def count_expert(observation: dict[str, Any]) -> int:
+    """The number of the step, as an action."""
     return 3 + int(observation["t"][0]) % 5
 
 
@@ -64,8 +64,8 @@ def counters(mode: AutoresetMode, n: int = 3, **kwargs: Any) -> SyncVectorEnv:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_observations_are_those_before_the_actions(mode: AutoresetMode) -> None:
-    """Guards against observations shifted by one, rows of a reset taken for steps, and episodes glued together."""
-    found = record(teller, counters(mode), 10, seed=1)
+    """Fails if observations are shifted, reset steps recorded, or episodes joined."""
+    found = record(count_expert, counters(mode), 10, seed=1)
     assert len(found) == 10
     for episode in found.episodes:
         last, t = episode.observations  # a Dict's keys in order
@@ -77,13 +77,13 @@ def test_observations_are_those_before_the_actions(mode: AutoresetMode) -> None:
 
 
 def test_autoreset_modes_record_the_same() -> None:
-    prints = {record(teller, counters(mode, 1), 8, seed=2).fingerprint() for mode in MODES}
+    prints = {record(count_expert, counters(mode, 1), 8, seed=2).fingerprint() for mode in MODES}
     assert len(prints) == 1
 
 
 def test_every_slot_plays_its_share() -> None:
-    """Guards against keeping whichever episodes end first, which are the short ones."""
-    lengths = [len(e) for e in record(teller, counters(MODES[0], 4), 12, seed=0).episodes]
+    """Keeping the first episodes to end would favour short ones."""
+    lengths = [len(e) for e in record(count_expert, counters(MODES[0], 4), 12, seed=0).episodes]
     expected = []
     for i in range(4):
         env = Counter()
@@ -94,17 +94,17 @@ def test_every_slot_plays_its_share() -> None:
 
 
 def test_missing_masks_allow_every_action() -> None:
-    found = record(teller_of_masks, counters(AutoresetMode.NEXT_STEP, masks_from=2), 9, seed=3)
+    found = record(masked_expert, counters(AutoresetMode.NEXT_STEP, masks_from=2), 9, seed=3)
     assert {episode.masks is None for episode in found.episodes} == {False}
     for episode in found.episodes:
         masks = np.unpackbits(episode.masks, axis=-1, count=5).astype(bool)
         for t, mask in enumerate(masks):
             if t >= 2:
                 np.testing.assert_array_equal(mask, np.arange(5) != t % 5)
-    assert masks_of(record(teller, counters(MODES[0]), 3)) == {None}
+    assert masks_of(record(count_expert, counters(MODES[0]), 3)) == {None}
 
 
-def teller_of_masks(observation: dict[str, Any]) -> int:
+def masked_expert(observation: dict[str, Any]) -> int:
     return 3 + (int(observation["t"][0]) + 1) % 5
 
 
@@ -122,7 +122,7 @@ def test_agent_records_in_its_own_environment_by_seed() -> None:
 @pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("mode", MODES)
 def test_texts_are_stored_as_tokens(native: bool, mode: AutoresetMode) -> None:
-    """O(T): each step's observation is the beginning of one text, also where a token is dropped or several added."""
+    """Each observation is a prefix of one text, even if a token is dropped or several are added."""
     env = TokenVectorEnv(4, mode) if native else SyncVectorEnv([TokenEnv] * 4, autoreset_mode=mode)
     seen: list[tuple[int, ...]] = []
 
@@ -164,7 +164,7 @@ class Window(gym.Env):
 
 
 def test_windows_of_a_text_are_stored_as_observed() -> None:
-    """Guards against taking the last window for the whole text."""
+    """The last window is not the whole text."""
     (episode,) = record(lambda seen: (seen.max() + 1) % 10, Window(), 1).episodes
     np.testing.assert_array_equal(
         episode.observations[0], [[1, -1, -1, -1], [1, 2, -1, -1], [1, 2, 3, -1], [1, 2, 3, 4], *rolling(5, 8)]
@@ -219,7 +219,7 @@ def test_fingerprint_depends_on_everything_but_rewards() -> None:
     first = numbers(masks=True).episodes[0]
     base = numbers(masks=True).fingerprint()
     assert changed() == base
-    assert changed(reward=9.0) == base  # what it earned is not learned
+    assert changed(reward=9.0) == base  # rewards are not trained on
     for parts in (
         {"observations": (first.observations[0] + 1, first.observations[1])},
         {"actions": (first.actions + 1) % 11},
@@ -300,7 +300,7 @@ def test_unreadable_file_is_refused(tmp_path: Path) -> None:
 
 
 class Bomb:
-    """Says so when it is unpickled."""
+    """Sets a flag when it is unpickled."""
 
     gone_off = False
 

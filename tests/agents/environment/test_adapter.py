@@ -1,4 +1,4 @@
-"""The adapter between agents and environments: one dialect, whatever is underneath."""
+"""The adapter between agents and environments."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def vector_envs(mode: AutoresetMode):
 
 
 def penalised(adapter: EnvAdapter, steps: int = 60) -> None:
-    """Play with made-up log-probs and hold every middle reward against −β(log π − log π_ref)."""
+    """Step with random log-probs; rewards within a text must be −β(log π − log π_ref)."""
     rng = np.random.default_rng(0)
     adapter.reset(0)
     seen = 0
@@ -72,7 +72,7 @@ def test_policy_logprob_is_used_for_one_step() -> None:
     actions = np.full(N, DROPPED)
     adapter.step(actions, np.full(N, -1.0))
     unannounced = adapter.vector_env.step(actions)[1]
-    np.testing.assert_allclose(unannounced, KL * REFERENCE[DROPPED])  # as of one certain of its token
+    np.testing.assert_allclose(unannounced, KL * REFERENCE[DROPPED])  # as with probability 1
 
 
 def test_control_environments_get_no_policy_logprob() -> None:
@@ -135,7 +135,7 @@ def test_wrong_number_of_penalties_is_refused() -> None:
 
 
 class Counting(gym.Env):
-    """Counts its steps; ends or is cut by a schedule; the observation says which episode and step it is."""
+    """Terminates or truncates by a schedule; observes the numbers of episode and step."""
 
     metadata = {"render_modes": []}
 
@@ -161,17 +161,17 @@ class Counting(gym.Env):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_autoreset_modes_give_the_same_episodes(mode: AutoresetMode) -> None:
-    """Leaving out NEXT_STEP's spent rows, all modes show the same episodes, ends and final observations."""
+    """Without reset steps all modes have the same episodes, ends and final observations."""
     adapter = EnvAdapter(vectorize(SyncVectorEnv([Counting], autoreset_mode=mode), 1))
     observation, starts = adapter.reset(0), np.array([True])
-    story = []
-    while len(story) < 12:
+    history = []
+    while len(history) < 12:
         result = adapter.step(np.zeros(1, np.int64))
         if result.valid[0]:
             final = None if result.final is None else result.final[0][0].tolist()
-            story.append((observation[0][0].tolist(), bool(starts[0]), bool(result.terminated[0]), final))
+            history.append((observation[0][0].tolist(), bool(starts[0]), bool(result.terminated[0]), final))
         observation, starts = result.observation, result.starts
-    assert story[:6] == [
+    assert history[:6] == [
         ([0, 0], True, False, None),
         ([0, 1], False, False, None),
         ([0, 2], False, True, None),
@@ -182,7 +182,7 @@ def test_autoreset_modes_give_the_same_episodes(mode: AutoresetMode) -> None:
 
 
 class Broken(Counting):
-    """Returns NaN where it is told to, after five steps."""
+    """Returns NaN in its fifth step."""
 
     def __init__(self, where: str) -> None:
         super().__init__(((100, "terminated"),))
@@ -209,7 +209,7 @@ def test_nan_from_an_environment_raises(where: str) -> None:
 
 
 def test_infinite_observations_raise_before_the_update(tmp_path) -> None:
-    """Normalised, one infinity would turn every later weight into NaN, and the next checkpoint with them."""
+    """With normalized observations one infinity would make all weights NaN."""
 
     class Infinite(Counting):
         def _observe(self):
@@ -234,7 +234,7 @@ def test_nan_final_observation_raises() -> None:
 
 
 def test_evaluation_includes_deferred_penalties() -> None:
-    """Nobody settles there, so a deferred environment must pay in its texts' last rewards."""
+    """evaluate does not settle, so deferred penalties must be in the last rewards."""
     agent = SlotPPO(TokenVectorEnv(N), seed=0)
     at_once, deferred = (
         evaluate(agent, TokenVectorEnv(N, kl_penalty=kl_penalty, kl_coef=KL), 30).returns
@@ -244,7 +244,7 @@ def test_evaluation_includes_deferred_penalties() -> None:
 
 
 class Cursor(Counting):
-    """Keeps a cursor of its own, as text environments keep their place among the prompts."""
+    """Has a cursor, like the position among the prompts of text environments."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -284,7 +284,7 @@ def test_non_json_state_is_refused() -> None:
 
 
 def test_masks_may_appear_later() -> None:
-    """An environment whose reset says nothing of masks: until the first one everything is allowed."""
+    """Until the first mask every action is allowed."""
 
     class Late(Counting):
         def step(self, action):

@@ -1,4 +1,4 @@
-"""What an environment tells of an episode at its end, in every autoreset mode."""
+"""Infos at the end of episodes, in every autoreset mode."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from textrlhf.agents.environment.episode_info import EpisodeInfoReader, numbers
 from textrlhf.agents.environment.vectorize import Vectorized
 
 
-class Telling(gym.Env):
-    """Says its speed at every step, and how it went and in which words at the end."""
+class Reporting(gym.Env):
+    """Reports its speed at every step, and success, score and words at the end."""
 
     observation_space, action_space = spaces.Box(-1, 1, (1,), np.float32), spaces.Discrete(2)
 
@@ -29,33 +29,33 @@ class Telling(gym.Env):
     def step(self, action):
         self.t += 1
         over = self.t == self.length
-        told = {"success": True, "score": float(self.length), "words": "well done"} if over else {}
-        return np.zeros(1, np.float32), 0.0, over, False, {"speed": 1.0, **told}
+        at_end = {"success": True, "score": float(self.length), "words": "well done"} if over else {}
+        return np.zeros(1, np.float32), 0.0, over, False, {"speed": 1.0, **at_end}
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_info_of_episode_ends_is_found(mode: AutoresetMode) -> None:
-    """Guards against the infos of the next episode, of other slots, and of every step."""
-    env = SyncVectorEnv([lambda n=n: Telling(n) for n in (2, 3)], autoreset_mode=mode)
+    """Without infos of the next episode, of other slots, or of every step."""
+    env = SyncVectorEnv([lambda n=n: Reporting(n) for n in (2, 3)], autoreset_mode=mode)
     adapter = EnvAdapter(Vectorized(env, None, owned=True))
     adapter.reset(0)
     found = []
     for _ in range(6):
-        turn = adapter.step(np.zeros(2, np.int64))
-        assert set(turn.episode_info) == set(np.flatnonzero(turn.terminated).tolist())
-        found += list(turn.episode_info.items())
+        result = adapter.step(np.zeros(2, np.int64))
+        assert set(result.episode_info) == set(np.flatnonzero(result.terminated).tolist())
+        found += list(result.episode_info.items())
     assert len(found) >= 3
-    for slot, told in found:
+    for slot, info in found:
         length = (2, 3)[slot]
-        assert numbers(told) == {"success": 1.0, "score": float(length)}
-        assert told["words"] == "well done"
-        assert "speed" not in told
+        assert numbers(info) == {"success": 1.0, "score": float(length)}
+        assert info["words"] == "well done"
+        assert "speed" not in info
 
 
 def test_step_infos_are_recognised() -> None:
-    endings = EpisodeInfoReader()
+    reader = EpisodeInfoReader()
     no, yes = np.array([False]), np.array([True])
     step = {"speed": np.array([1.0]), "_speed": yes}
-    assert endings.read(step, no, yes, same_step=False) == {}
+    assert reader.read(step, no, yes, same_step=False) == {}
     last = {**step, "score": np.array([2.0]), "_score": yes}
-    assert endings.read(last, yes, no, same_step=False) == {0: {"score": 2.0}}
+    assert reader.read(last, yes, no, same_step=False) == {0: {"score": 2.0}}

@@ -1,4 +1,4 @@
-"""Action masks: found wherever they are said, packed into bits, checked."""
+"""Action masks: read from methods and infos, packed into bits, checked."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def test_packed_mask_takes_an_eighth(width: int) -> None:
 
 
 class Counting(gym.Env[Any, Any]):
-    """Counts up; what is allowed follows from the count. Speaks of it in info, at some counts only."""
+    """Counts up; the mask depends on the count, and is in the info of some counts only."""
 
     observation_space, action_space = spaces.Discrete(100), spaces.Discrete(WIDTH)
 
-    def __init__(self, length: int, tell: str) -> None:
-        self.length, self.tell, self.count = length, tell, 0
+    def __init__(self, length: int, report: str) -> None:
+        self.length, self.report, self.count = length, report, 0
 
     def rule(self) -> np.ndarray:
         mask = np.arange(WIDTH) % (self.count % 3 + 2) == self.count % 2
@@ -53,10 +53,10 @@ class Counting(gym.Env[Any, Any]):
         return mask.astype(np.int8)
 
     def info(self) -> dict[str, Any]:
-        if self.tell == "as a list":
+        if self.report == "as a list":
             return {"action_mask": self.rule().tolist()}
-        told = self.tell == "always" or (self.tell == "at times" and self.count % 2 == 0)
-        return {"action_mask": self.rule()} if told else {}
+        shown = self.report == "always" or (self.report == "at times" and self.count % 2 == 0)
+        return {"action_mask": self.rule()} if shown else {}
 
     def truth(self) -> np.ndarray:
         return np.array(self.info().get("action_mask", np.ones(WIDTH)), bool)
@@ -95,7 +95,7 @@ KINDS = {
 
 
 def follow(kind: str, mode: AutoresetMode, steps: int = 40) -> None:
-    """Step as `EnvAdapter` does; the masks read must be those of the states the environments stand in."""
+    """Step as `EnvAdapter` does; the masks must be those of the current states."""
     lengths = (2, 3, 5)
     envs = SyncVectorEnv([lambda n=n: KINDS[kind](n) for n in lengths], autoreset_mode=mode)
     source = MaskSource(EnvAttributes(envs), len(lengths), WIDTH)

@@ -248,7 +248,7 @@ def test_module_prefix_is_imported(module: str) -> None:
 
 
 def test_remake_imports_nothing(module: str) -> None:
-    """A checkpoint from a stranger must not choose which code runs."""
+    """Loading a checkpoint must not run code that it names."""
     name, _, env_id = module.partition(":")
     for unknown in (module, env_id, f"{name}:{ID}", f"{name}:CartPole-v1"):
         with pytest.raises(ValueError, match=f"environment '{unknown}' is not registered: import the package"):

@@ -58,7 +58,7 @@ def test_statistics_change_only_by_update() -> None:
 
 
 def test_loading_clears_the_cache() -> None:
-    """A cache kept over a load would go on normalising with the statistics from before."""
+    """A cache kept over a load would use the old statistics."""
     x = torch.randn(100, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     trained, fresh = ObservationNorm((2,)), ObservationNorm((2,))
     trained.update(5 + 3 * x)
@@ -88,7 +88,7 @@ def reference_variance(
 
 
 def rollouts(seed: int, parts: int = 4, steps: int = 25, slots: int = 3) -> tuple[np.ndarray, ...]:
-    """Rewards with ends, each followed by a step spent on a reset whose reward means nothing."""
+    """Rewards with ends, each followed by a reset step whose reward must be ignored."""
     rng = np.random.default_rng(seed)
     rewards = rng.normal(2.0, 5.0, (parts * steps, slots))
     ended = rng.random(rewards.shape) < 0.15
@@ -136,7 +136,7 @@ def test_reward_statistics_round_trip_through_json() -> None:
 
 
 def test_statistics_load_for_another_number_of_environments() -> None:
-    """An agent of 3 slots is loaded with an environment of 2: the episodes under way are not its own."""
+    """An agent with 3 environments is loaded with 2."""
     rewards, ended, valid = rollouts(2)
     norm = RewardNorm(3, 0.95)
     norm(rewards, ended, valid)

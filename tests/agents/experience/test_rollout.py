@@ -1,4 +1,4 @@
-"""Advantages against their definition, and the cutting of a rollout into what is learned from."""
+"""Advantages against their definition, segments and minibatches."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_gae_equals_its_closed_form(
 
 
 def test_endless_reward_has_value_fifty() -> None:
-    """Cut short every fifth step: the critic that says 50 is right, and only by bootstrapping through the cuts."""
+    """With a truncation every fifth step a value of 50 has no TD error, by bootstrapping."""
     ones, never = np.ones((20, 2)), np.zeros((20, 2), bool)
     cut = never.copy()
     cut[4::5] = True

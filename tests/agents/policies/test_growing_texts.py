@@ -1,4 +1,4 @@
-"""Texts that only grow: a step reads what is new in them, and computes what comparing them whole would have given."""
+"""Growing texts: reading only their new tokens gives the same results as comparing whole observations."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_sharing_observations_is_bit_identical(kind: str, family: str, mode: Any
 
 
 def test_new_texts_are_recognised_without_starts() -> None:
-    """As far as the token tells at which it ended; an ordinary array may come in between."""
+    """A text is new if the token at its previous end differs; ordinary arrays may come in between."""
     lm, width = tiny_lm(), 30
     of_growing, of_any = TextMemory(lm, 2, width), TextMemory(lm, 2, width)
     logs, rng, texts = (TextLog(), TextLog()), np.random.default_rng(0), [[3], [4, 5]]
@@ -75,7 +75,7 @@ def test_new_texts_are_recognised_without_starts() -> None:
 
 
 def peaks(agent: PPO) -> list[int]:
-    """Bytes of arrays that were made at once in steps between which no text begins."""
+    """Peak memory of steps in which no text starts."""
     agent.cut(None)
     log, found = agent.policy.new_log(agent.collector.memory), []
     for _ in range(20):
@@ -83,15 +83,15 @@ def peaks(agent: PPO) -> list[int]:
         tracemalloc.start()
         try:
             act = agent.policy.act(agent.collector.observation, agent.collector.memory, agent.collector.starts)
-            turn = agent.env.step(*act.on_host())
-            if not (agent.collector.starts | turn.starts).any():
-                log.add(turn.observation, turn.starts)
+            result = agent.env.step(*act.on_host())
+            if not (agent.collector.starts | result.starts).any():
+                log.add(result.observation, result.starts)
                 found.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
         agent.collector.observation, agent.collector.starts, agent.collector.memory = (
-            turn.observation,
-            turn.starts,
+            result.observation,
+            result.starts,
             act.memory,
         )
     assert len(found) >= 3

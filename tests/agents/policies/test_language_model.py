@@ -1,5 +1,4 @@
-"""A language model as a policy: what it does step by step, and what it says of it afterwards, held against whole
-forwards of single texts in float64."""
+"""Language-model policies: acting, evaluation and values against float64 forwards of single texts."""
 
 from __future__ import annotations
 
@@ -162,7 +161,7 @@ def test_value_does_not_change_the_memory(family: str, critic: bool) -> None:
         assert torch.equal(acts[0].log_prob, acts[1].log_prob)
         rows = np.array([[3, 0], [1, 2]][turn % 2])
         finals = texts[rows].copy()
-        finals[0, (finals[0] >= 0).sum()] = 7  # goes on
+        finals[0, (finals[0] >= 0).sum()] = 7  # continues
         finals[1] = texts_of(rng, 1)  # another one
         for row, value in zip(finals, policy.value((finals,), disturbed, rows), strict=True):
             assert float(value) == pytest.approx(oracle.value(row), abs=1e-5)

@@ -1,4 +1,4 @@
-"""A policy whose memory is written in place, on a environment of tokens: PPO must not need to know."""
+"""PPO with a policy whose memory is modified in place, on an environment of tokens."""
 
 from __future__ import annotations
 

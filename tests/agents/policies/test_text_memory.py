@@ -17,8 +17,8 @@ FAMILIES = ["gpt2", "llama", "opt", "bloom", "gemma2"]  # the last two on the co
 N, CONTEXT = 4, 40
 
 
-class Life:
-    """Texts as a environment might show them; an observation may have none, one or many new tokens, or another text."""
+class RandomTexts:
+    """Random texts: each observation has no, one or many new tokens, or is another text."""
 
     def __init__(self, seed: int = 0) -> None:
         self.rng = np.random.default_rng(seed)
@@ -41,7 +41,7 @@ class Life:
             if length > CONTEXT - 6 or kind < 0.08:
                 starts[row] = True
                 self.write(row, self.some(6), 0)
-            elif kind < 0.16 and quietly:  # another text, and nobody says so
+            elif kind < 0.16 and quietly:  # another text without a start
                 self.write(row, self.some(6), 0)
             elif kind < 0.24 and quietly and length > 3:  # the same without its first two tokens
                 self.write(row, self.tokens[row, 2:length].copy(), 0)
@@ -66,7 +66,7 @@ def expect(states: torch.Tensor, lm: CausalLM, texts: np.ndarray) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_read_equals_full_forwards(family: str) -> None:
     """Tokens lost, read twice, or left over from the text before; texts replaced without a word."""
-    lm, life = tiny_lm(family), Life()
+    lm, life = tiny_lm(family), RandomTexts()
     reading, starts = TextMemory(lm, N, CONTEXT), np.ones(N, bool)
     for _ in range(18):
         expect(reading.read(life.tokens, starts), lm, life.tokens)
@@ -76,7 +76,7 @@ def test_read_equals_full_forwards(family: str) -> None:
 @pytest.mark.parametrize("family", ["gpt2", "bloom"])
 def test_forgotten_texts_are_read_with_current_weights(family: str) -> None:
     lm = CausalLM(tiny_model(family), word_tokenizer())
-    life = Life(3)
+    life = RandomTexts(3)
     reading = TextMemory(lm, N, CONTEXT)
     reading.read(life.tokens, np.ones(N, bool))
     noisy(lm.model, seed=1)
@@ -87,7 +87,7 @@ def test_forgotten_texts_are_read_with_current_weights(family: str) -> None:
 
 @pytest.mark.parametrize("text", [[-1] * CONTEXT, [-1, 5, 6], [5, -1, 6]])
 def test_invalid_text_is_refused(text: list[int]) -> None:
-    life = Life()
+    life = RandomTexts()
     reading = TextMemory(tiny_lm(), N, CONTEXT)
     life.tokens[2] = text + [-1] * (CONTEXT - len(text))
     message = "observation 2 is .*: accepted is at least one token, padded on the right with -1"
@@ -99,7 +99,7 @@ def test_invalid_text_is_refused(text: list[int]) -> None:
 
 def lived(steps: int, seed: int, *, quietly: bool = True):
     """A log of a life, its observations (T, N, context), and its segments."""
-    life, log, starts = Life(seed), TextLog(), np.ones(N, bool)
+    life, log, starts = RandomTexts(seed), TextLog(), np.ones(N, bool)
     seen, opens = [], []
     for _ in range(steps):
         log.add((life.tokens.copy(),), starts)
@@ -126,7 +126,7 @@ def test_states_are_those_of_each_prefix(family: str, quietly: bool) -> None:
             states[torch.from_numpy(places)] = some.states(lm)
         prefixes = [seen[t, slot] for slot, first, stop in part for t in range(first, stop)]
         expected = torch.stack([whole(lm, prefix) for prefix in prefixes])
-        exact = family in ("gpt2", "opt")  # the others turn to float32 in places
+        exact = family in ("gpt2", "opt")  # the others use float32 in places
         torch.testing.assert_close(states, expected, atol=1e-10 if exact else 1e-5, rtol=0)
 
 

@@ -31,7 +31,7 @@ def test_restored_stream_continues() -> None:
 
 
 def test_state_is_a_snapshot() -> None:
-    """Drawing on must not change what was saved."""
+    """Later draws must not change a saved state."""
     random = Randomness(7, CPU)
     state = random.state_dict()
     before = json.dumps(state)

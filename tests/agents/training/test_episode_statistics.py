@@ -1,4 +1,4 @@
-"""The returns an agent reports."""
+"""Statistics of training episodes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textrlhf.agents.training.episode_statistics import WINDOW, EpisodeStatistic
 
 
 def steps(seed: int, total: int = 120, slots: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Random rewards and ends; the step after an end is spent on a reset, and what it says means nothing."""
+    """Random rewards and ends; the step after an end is a reset, whose reward must be ignored."""
     rng = np.random.default_rng(seed)
     rewards, ended = rng.normal(size=(total, slots)), rng.random((total, slots)) < 0.2
     valid = np.ones_like(ended)
@@ -54,8 +54,8 @@ def test_infos_and_kl_are_averaged_over_the_episodes_that_have_them() -> None:
     episodes = EpisodeStatistics(2)
     one = np.ones((1, 2))
     episodes.add(one, one < 0, one > 0, kl=np.array([[0.5, 0.25]]))
-    told = {(0, 0): {"score": np.float64(2.0), "is_success": True, "response": "words"}}
-    episodes.add(one, np.array([[True, False]]), np.array([[True, False]]), kl=np.array([[0.5, 99.0]]), infos=told)
+    infos = {(0, 0): {"score": np.float64(2.0), "is_success": True, "response": "words"}}
+    episodes.add(one, np.array([[True, False]]), np.array([[True, False]]), kl=np.array([[0.5, 99.0]]), infos=infos)
     episodes.add(one, one > 0, one > 0, kl=np.array([[3.0, 1.0]]))
     metrics = episodes.metrics()
     assert metrics["rollout/kl"] == pytest.approx((1.0 + 3.0 + 1.25) / 3)

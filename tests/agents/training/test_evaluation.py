@@ -84,7 +84,7 @@ def test_remainder_goes_to_the_first_slots() -> None:
 
 
 def test_autoreset_modes_give_the_same_scores() -> None:
-    """Each slot's memory is told of its new episodes at the right step, and resets are neither steps nor pay."""
+    """Memories are reset at the right step, and reset steps count neither as steps nor as reward."""
     found = [evaluate(agent(), batch(1, 2, 3, 7, mode=mode, grow=1), 20) for mode in MODES]
     first = found[0]
     pairs = sorted(zip(first.lengths, first.returns, strict=True))

@@ -140,7 +140,7 @@ def test_missing_checkpoint_is_reported(tmp_path: Path) -> None:
 
 
 def test_save_replaces_nothing_but_checkpoints(saved: Path, tmp_path: Path) -> None:
-    """A slip of the path must not delete a run, nor somebody's work."""
+    """A wrong path must not delete a run or other files."""
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "thesis.tex").write_text("years")
     agent = PPO.load(saved)
@@ -153,7 +153,7 @@ def test_save_replaces_nothing_but_checkpoints(saved: Path, tmp_path: Path) -> N
 
 
 def test_new_run_keeps_other_files_in_its_folder(tmp_path: Path) -> None:
-    """Such as a folder "checkpoints" of somebody else's; only rows of a run killed before its first save go."""
+    """Only metrics of a run that was killed before its first checkpoint are dropped."""
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "theirs.txt").write_text("keep")
     (tmp_path / "metrics.jsonl").write_text('{"step": 999, "rollout/return": 1.0}\n')
@@ -163,7 +163,7 @@ def test_new_run_keeps_other_files_in_its_folder(tmp_path: Path) -> None:
 
 
 def test_earlier_agent_does_not_overwrite_a_later_run(saved: Path, tmp_path: Path) -> None:
-    """Its checkpoints would be pruned at once as the older ones, and the run's later metrics dropped."""
+    """Its checkpoints would be pruned as the older ones, and the run's later metrics dropped."""
     PPO.load(saved).learn(2000, run=tmp_path, progress=False)
     rows = (tmp_path / "metrics.jsonl").read_text()
     with pytest.raises(FileExistsError, match="already holds a run at step "):
