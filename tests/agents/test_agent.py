@@ -160,11 +160,13 @@ def test_run_folder_contents(tmp_path: Path) -> None:
     assert PPO.load(run / "best").num_timesteps <= agent.num_timesteps
 
 
+@pytest.mark.slow
 def test_metrics_have_at_most_500_rows(tmp_path: Path) -> None:
     PPO("CartPole-v1", n_envs=4, n_steps=1, n_epochs=1, seed=0).learn(2404, run=tmp_path, progress=False)
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) <= 501
 
 
+@pytest.mark.slow
 def test_callbacks_stop_and_save(tmp_path: Path) -> None:
     agent = PPO("CartPole-v1", n_steps=16, seed=0)
     agent.learn(10_000, progress=False, callbacks=StopAtReturn(5))

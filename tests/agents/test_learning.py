@@ -67,6 +67,7 @@ def test_masks_are_learned_with(masked: str, policy: str) -> None:
     assert accuracy(masked, policy) >= 0.9
 
 
+@pytest.mark.slow
 def test_control_without_masks_fails() -> None:
     assert accuracy("no", "mlp") < 0.5
 

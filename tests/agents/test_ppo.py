@@ -177,6 +177,7 @@ def weights(agent: PPO) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("policy", ["mlp", "gru"])
+@pytest.mark.slow
 def test_same_seed_same_run(policy: str) -> None:
     """Design §7.9, whatever the state of global generators; another seed differs."""
     runs = []

@@ -121,6 +121,7 @@ class TakesItForTheOldText(TextMemory):
         (TakesItForTheOldText, "plain"),
     ],
 )
+@pytest.mark.slow
 def test_sabotage_changes_the_first_ratio(sabotage: type, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Sabotaged(PPO):
         def make_policy(self):
@@ -164,6 +165,7 @@ def test_texts_are_read_again_after_an_update(policy: type, family: str) -> None
 BF16_MEDIAN, BF16_MEAN, BF16_LARGEST = 1e-5, 3e-3, 0.2
 
 
+@pytest.mark.slow
 def test_first_ratio_under_bf16() -> None:
     """Measured on the shipped model: median 2e-7, mean 4e-4 to 7e-4, largest 0.04 to 0.06."""
     agent = PPO.tuned("TextRLHF-v0", seed=0, bf16=True, n_envs=8, n_steps=32, batch_size=10_000, n_epochs=1)

@@ -52,6 +52,7 @@ def test_it_learns_cartpole(baseline):
 
 
 @pytest.mark.parametrize("baseline", ["critic", "mean"])
+@pytest.mark.slow
 def test_it_learns_text(baseline):
     """The true score of a small text task rises."""
     agent = REINFORCE(batch("plain"), baseline=baseline, n_steps=40, learning_rate=0.01, seed=0)

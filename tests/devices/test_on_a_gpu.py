@@ -313,6 +313,7 @@ def test_ppo_learns_control_as_on_the_cpu(name: str, gpu: PretendGPU) -> None:
         ("masks", "gemma2", "deferred", True),
     ],
 )
+@pytest.mark.slow
 def test_ppo_learns_texts_as_on_the_cpu(kind: str, family: str, kl_penalty: str, critic: bool, gpu: PretendGPU) -> None:
     def found(device: str) -> list[Any]:
         env = batch(kind, model=handle(device, family), device=device, kl_penalty=kl_penalty)

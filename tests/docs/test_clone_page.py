@@ -6,6 +6,8 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
+import pytest
+
 import textrlhf
 from clone_envs import some_episodes
 from textrlhf.agents import Clone
@@ -15,6 +17,7 @@ from textrlhf.records.progress import Stopwatch
 PAGE = (Path(textrlhf.__file__).parent / "docs" / "agents" / "clone.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_code_of_the_page_runs_and_prints_what_stands_behind_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "page"}

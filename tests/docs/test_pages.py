@@ -116,6 +116,7 @@ def page_of(env_id):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.slow
 def test_the_code_of_a_page_runs_and_prints_what_stands_behind_it(page, tmp_path, monkeypatch):
     run = [(code, output) for code, output in blocks(page) if PROCESSES not in code]
     skip_unless_shipped("".join(code for code, _ in run))

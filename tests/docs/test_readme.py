@@ -4,6 +4,8 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
+
 from textrlhf.envs.text.tasks import make_task
 from textrlhf.language import load
 from textrlhf.pipeline.commands.main import main
@@ -33,6 +35,7 @@ def test_it_is_short():
     assert len(README.split()) <= 950
 
 
+@pytest.mark.slow
 def test_a_reward_model_from_your_own_comparisons(tmp_path, monkeypatch, capsys):
     task, lm = make_task("reviews", False), load("reviews")
     prompts = [prompt.text for prompt in task.prompts("train")[:64]]

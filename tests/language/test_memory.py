@@ -59,6 +59,7 @@ def test_slot_cache_equals_full_forwards(family, attention):
 
 
 @pytest.mark.parametrize("family", ON_COLUMNS)
+@pytest.mark.slow
 def test_column_cache_equals_full_forwards(family):
     lm = handle(family, ON_COLUMNS[family])
     assert memory_class(lm) is ColumnCache

@@ -41,6 +41,7 @@ def test_heldout_perplexity(name, monkeypatch):
     assert np.exp(mean_loss(texts)) <= PERPLEXITY[name]
 
 
+@pytest.mark.slow
 def test_reviews_are_grammatical_and_of_mixed_sentiment():
     """At least 95 of 100, and neutral on average."""
     lm, task = load("reviews"), make_task("reviews", False)
@@ -54,6 +55,7 @@ def test_reviews_are_grammatical_and_of_mixed_sentiment():
     assert np.mean([text.finish_reason == "eos" for text in written]) > 0.99
 
 
+@pytest.mark.slow
 def test_reward_model_agrees_with_gold():
     """In 87 of 100 unseen pairs, and calibrated for annotators who err one time in ten."""
     task, lm, reward_model = make_task("reviews", False), load("reviews"), load_reward_model("reviews")
@@ -68,6 +70,7 @@ def test_reward_model_agrees_with_gold():
     assert pearson(reward_model.raw(prompts, responses), gold(task, prompts, responses)) >= 0.88
 
 
+@pytest.mark.slow
 def test_reward_model_is_normalised():
     task, lm, reward_model = make_task("reviews", False), load("reviews"), load_reward_model("reviews")
     prompts = [prompt.text for prompt in task.prompts("train")][:800]
@@ -113,6 +116,7 @@ def test_command_makes_a_language_model(tmp_path, monkeypatch, capsys):
     assert lm.decode(lm.encode("The film was good.")) == "The film was good."
 
 
+@pytest.mark.slow
 def test_command_makes_a_reward_model(tmp_path, monkeypatch, capsys):
     class Few(type(make_task("reviews", False))):
         def prompts(self, split):

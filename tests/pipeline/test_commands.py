@@ -60,6 +60,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     return run
 
 
+@pytest.mark.slow
 def test_train_writes_a_run(runs: Path) -> None:
     run = runs / "pole"
     config = json.loads((run / "config.json").read_text())
@@ -220,6 +221,7 @@ def test_watch_needs_a_display(runs: Path, refused: Callable[..., str], monkeypa
     assert "gymnasium[classic-control]" in said
 
 
+@pytest.mark.slow
 def test_watch_in_an_invisible_window(runs: Path) -> None:
     pytest.importorskip("pygame")
     # A process of its own: pygame warns on import and keeps its video driver.
@@ -252,6 +254,7 @@ def test_agents(capsys: pytest.CaptureFixture[str]) -> None:
     assert "textrlhf train --agent ppo --help" in said
 
 
+@pytest.mark.slow
 def test_demo(
     runs: Path,
     tmp_path: Path,

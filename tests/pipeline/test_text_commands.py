@@ -31,6 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_metrics(run: Path) -> None:
     last = read_metrics(run / "metrics.jsonl")[-1]
     names = {"return", "length", "score", "gold", "grammatical", "kl", "eos"}
@@ -115,6 +116,7 @@ def test_hyperparameters_of_other_models() -> None:
     assert config.learning_rate == tuned_settings("clone")[LANGUAGE_MODEL].hyperparameters["learning_rate"]  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_hyperparameters_of_an_environment_without_tuned_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards against the defaults of control for a registered text environment."""
     monkeypatch.setitem(gym.registry, "Mine-v0", copy.deepcopy(gym.spec("TextRLHF-v0")))

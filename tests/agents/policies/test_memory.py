@@ -101,6 +101,7 @@ def test_log_stores_one_context_per_segment(mode: AutoresetMode) -> None:
     assert len(rollout.log.contexts) <= len(rollout.segments()) + 4 < 40 * 4 / 3
 
 
+@pytest.mark.slow
 def test_training_raises_the_return() -> None:
     agent = make(
         TokenVectorEnv(16, kl_coef=0.02), n_steps=32, batch_size=128, n_epochs=4, learning_rate=1e-2, gae_lambda=1.0

@@ -66,6 +66,7 @@ class Sometimes(Callback):
         return True
 
 
+@pytest.mark.slow
 def test_metrics_stay_below_500_rows_with_adaptive_kl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """β is in every row but causes none, while other callbacks' metrics are never lost."""
     monkeypatch.setattr(loop, "draw_curves", lambda *args: None)

@@ -48,6 +48,7 @@ def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, tmp_path: 
     assert not [name for name in leftovers if name.endswith(".previous")]
 
 
+@pytest.mark.slow
 def test_repeated_interruptions_change_nothing(uninterrupted: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         killed_run.fresh().learn(killed_run.STEPS, run=tmp_path, progress=False, callbacks=Interrupt(11))

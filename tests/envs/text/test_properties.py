@@ -125,6 +125,7 @@ def test_one_text(kwargs, moves):
 
 @QUICK
 @given(arguments(), moves, st.sampled_from(list(AutoresetMode)))
+@pytest.mark.slow
 def test_a_batch_is_its_single_environments(kwargs, moves, mode):
     batch = gym.make_vec("TextRLHF-v0", num_envs=N, autoreset_mode=mode, **text_env(**kwargs))
     singles = [gym.make("TextRLHF-v0", **text_env(**kwargs)).unwrapped for _ in range(N)]
@@ -178,6 +179,7 @@ def test_a_batch_is_its_single_environments(kwargs, moves, mode):
 
 @QUICK
 @given(arguments(), moves, st.lists(st.integers(0, 24), max_size=4))
+@pytest.mark.slow
 def test_settling_at_random_times(kwargs, moves, stops):
     """The penalties of each step, settled at random times, equal those of the token mode."""
     kwargs = {**kwargs, "kl_coef": 0.5}
