@@ -89,7 +89,7 @@ class NextTokens:
             if len(text) <= start:
                 raise ValueError(f"text {i} has {len(text)} tokens and starts at {start}: no token is left to predict")
             if lm.context is not None and len(text) > lm.context:
-                raise ValueError(f"text {i} has {len(text)} tokens: {lm} accepts at most {lm.context}")
+                raise ValueError(f"text {i} has {len(text)} tokens: {lm} has {lm.context} positions")
 
     def loss(self, which: Sequence[int]) -> tuple[Tensor, int]:
         """The summed negative log-probability of the tokens."""

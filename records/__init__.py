@@ -1,1 +1,1 @@
-"""What training leaves behind: checkpoints, metrics, pictures. The ground floor; it imports nothing of ours."""
+"""Run folders, checkpoints, metrics, progress and plots; imports nothing else of the library."""
