@@ -27,6 +27,8 @@ from textrlhf.records.metrics import read_metrics
 from tiny_envs import text_env
 from tiny_models import tiny_lm
 
+pytestmark = pytest.mark.slow
+
 
 def test_exported_model_loads_and_reference_is_unchanged(tmp_path: Path) -> None:
     """`policy.export` gives a Hugging Face folder that TextRLHF-v0 takes on, with the weights that were learned."""
@@ -54,7 +56,6 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("textrlhf.agents.training.loop.draw_curves", lambda *args: None)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("where", "at"), [("step", 25), ("sync", 2), ("sync", 12), ("rename", 3)])
 def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, tmp_path: Path, where: str, at: int) -> None:
     run = tmp_path / "run"

@@ -33,6 +33,8 @@ from textrlhf.reward_models import Labelled, Ranked, Rated, RewardModel, TrainCo
 from tiny_envs import Counting, text_env
 from tiny_models import V, noisy, tiny_model, word_tokenizer
 
+pytestmark = pytest.mark.slow
+
 DEVICES = ("cpu", "gpu")
 AFTER_ADAM = 5e-4  # whose first steps are of one size however small the gradient, and be it nothing but rounding
 
@@ -313,7 +315,6 @@ def test_ppo_learns_control_as_on_the_cpu(name: str, gpu: PretendGPU) -> None:
         ("masks", "gemma2", "deferred", True),
     ],
 )
-@pytest.mark.slow
 def test_ppo_learns_texts_as_on_the_cpu(kind: str, family: str, kl_penalty: str, critic: bool, gpu: PretendGPU) -> None:
     def found(device: str) -> list[Any]:
         env = batch(kind, model=handle(device, family), device=device, kl_penalty=kl_penalty)

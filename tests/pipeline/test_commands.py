@@ -24,6 +24,8 @@ from textrlhf.pipeline.runs.run_folder import Request
 from textrlhf.pipeline.runs.run_report import evaluated, sampled_scores
 from textrlhf.records.metrics import read_metrics
 
+pytestmark = pytest.mark.slow
+
 QUICK = shlex.split("--env CartPole-v1 --n-envs 4 --n-steps 32 --n-epochs 1 --seed 0 --evaluation-episodes 2")
 LAKE = shlex.split("--env FrozenLake-v1 --n-envs 2 --n-steps 16 --n-epochs 1 --seed 0 --evaluation-episodes 2")
 
@@ -60,7 +62,6 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     return run
 
 
-@pytest.mark.slow
 def test_train_writes_a_run(runs: Path) -> None:
     run = runs / "pole"
     config = json.loads((run / "config.json").read_text())
@@ -221,7 +222,6 @@ def test_watch_needs_a_display(runs: Path, refused: Callable[..., str], monkeypa
     assert "gymnasium[classic-control]" in said
 
 
-@pytest.mark.slow
 def test_watch_in_an_invisible_window(runs: Path) -> None:
     pytest.importorskip("pygame")
     # A process of its own: pygame warns on import and keeps its video driver.
@@ -254,7 +254,6 @@ def test_agents(capsys: pytest.CaptureFixture[str]) -> None:
     assert "textrlhf train --agent ppo --help" in said
 
 
-@pytest.mark.slow
 def test_demo(
     runs: Path,
     tmp_path: Path,

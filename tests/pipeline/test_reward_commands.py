@@ -24,6 +24,8 @@ from textrlhf.reward_models import RewardModel, TrainConfig, load_reward_model
 from textrlhf.reward_models.training import score_scale
 from textrlhf.reward_models.training import train_reward_model as training
 
+pytestmark = pytest.mark.slow
+
 GOOD, BAD = " wonderful.", " dull."
 NOUNS = ["film", "plot", "cast", "ending", "music", "hero", "book", "story", "inn", "room"]
 PROMPTS = [f"{the} {noun} {was}" for the in ("The", "This") for was in ("was", "is", "seemed") for noun in NOUNS]

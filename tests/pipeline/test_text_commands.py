@@ -20,6 +20,8 @@ from textrlhf.pipeline.commands.train import parse_options
 from textrlhf.records.metrics import read_metrics
 from textrlhf.records.samples import read_samples
 
+pytestmark = pytest.mark.slow
+
 QUICK = shlex.split("--env TextRLHF-v0 --n-envs 16 --n-steps 32 --n-epochs 1 --seed 0 --evaluation-episodes 16")
 
 
@@ -31,7 +33,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_metrics(run: Path) -> None:
     last = read_metrics(run / "metrics.jsonl")[-1]
     names = {"return", "length", "score", "gold", "grammatical", "kl", "eos"}
@@ -116,7 +117,6 @@ def test_hyperparameters_of_other_models() -> None:
     assert config.learning_rate == tuned_settings("clone")[LANGUAGE_MODEL].hyperparameters["learning_rate"]  # type: ignore[attr-defined]
 
 
-@pytest.mark.slow
 def test_hyperparameters_of_an_environment_without_tuned_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards against the defaults of control for a registered text environment."""
     monkeypatch.setitem(gym.registry, "Mine-v0", copy.deepcopy(gym.spec("TextRLHF-v0")))

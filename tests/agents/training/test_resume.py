@@ -17,6 +17,8 @@ from textrlhf.agents import PPO, Callback, Evaluate
 from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.run import Run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +32,6 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("where", "at"), [("step", 400), ("sync", 3), ("sync", 22), ("rename", 2), ("rename", 5)])
 def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, tmp_path: Path, where: str, at: int) -> None:
     run = tmp_path / "run"
@@ -48,7 +49,6 @@ def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, tmp_path: 
     assert not [name for name in leftovers if name.endswith(".previous")]
 
 
-@pytest.mark.slow
 def test_repeated_interruptions_change_nothing(uninterrupted: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         killed_run.fresh().learn(killed_run.STEPS, run=tmp_path, progress=False, callbacks=Interrupt(11))
@@ -67,7 +67,6 @@ def test_run_folder_and_evaluation_change_nothing(uninterrupted: Path, tmp_path:
     assert (tmp_path / "end" / "model.safetensors").read_bytes() == final_bytes(uninterrupted)[0]
 
 
-@pytest.mark.slow
 def test_sabotage_without_cuts_resume_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run whose environments are not reset at checkpoints does not resume bit-identically."""
     original = PPO.cut
@@ -100,7 +99,6 @@ def test_damaged_checkpoint_falls_back_to_the_previous_one(uninterrupted: Path, 
     assert final_bytes(run) == final_bytes(uninterrupted)
 
 
-@pytest.mark.slow
 def test_callback_states_are_resumed(tmp_path: Path) -> None:
     def evaluate() -> Evaluate:
         return Evaluate(every=300, n_episodes=2)

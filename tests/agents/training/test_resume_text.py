@@ -22,6 +22,8 @@ from textrlhf.records.checkpoint import CheckpointError
 from tiny_envs import Counting
 from tiny_models import tiny_lm, tiny_model, word_tokenizer
 
+pytestmark = pytest.mark.slow
+
 UPDATES, EVERY = 6, 3 * 7 * N  # three updates between checkpoints
 
 
@@ -74,7 +76,6 @@ PPO.update = dying
 BEGIN = """PPO.tuned("TextRLHF-v0", seed=1, n_envs=4, n_steps=8, batch_size=32, n_epochs=1, checkpoint_every=64)"""
 
 
-@pytest.mark.slow
 def test_killed_and_resumed_with_the_shipped_model(tmp_path: Path) -> None:
     """SIGKILL in the fourth update; two updates lie between checkpoints."""
     child = subprocess.run(
