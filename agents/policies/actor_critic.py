@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from ..environment.masks import Mask
 from ..environment.spaces import ActionCodec, Flags, Ints, Leaves
 from ..experience.rollout import Minibatch, Segments
-from .distributions import Distribution, make_distribution
+from .distributions import make_distribution
 from .encoder import Encoder
-from .policy import Act
+from .policy import Act, Evaluation
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu, "silu": F.silu}
 
@@ -49,7 +49,7 @@ class MLP(nn.Module):
 
 
 class StepLog:
-    """Stores every observation."""
+    """Stores every observation, and each slot's memory at the start of the rollout."""
 
     def __init__(self, device: torch.device, memory: Tensor | None = None) -> None:
         self.device, self.memory = device, memory
@@ -57,7 +57,9 @@ class StepLog:
         self._flat: tuple[Tensor, ...] | None = None
 
     def add(self, observation: Leaves, starts: Flags) -> None:
-        """Record the observation of the next step."""
+        """Record the next step; slots that start an episode with the first one begin with an empty memory."""
+        if not self._steps and self.memory is not None:
+            self.memory = forgotten(self.memory, starts)
         self._steps.append(observation)
         self.last = observation
 
@@ -69,29 +71,54 @@ class StepLog:
             self._steps.clear()
         return self._flat
 
-    def take(self, steps: Tensor, segments: Segments | None) -> tuple[Tensor, ...]:
-        """The observations of those steps."""
-        return tuple(leaf[steps] for leaf in self.flat())
+    def take(self, steps: Tensor, segments: Segments | None) -> tuple[Any, ...]:
+        """The observations of those steps; with a memory and segments also each one's initial memory (S, 2H)."""
+        observations = tuple(leaf[steps] for leaf in self.flat())
+        if segments is None or self.memory is None:
+            return observations
+        memory = self.memory[torch.from_numpy(segments[:, 0]).to(self.device)]
+        return observations, forgotten(memory, segments[:, 1] > 0)  # later segments start an episode
+
+
+def forgotten(memory: Tensor, rows: Flags) -> Tensor:
+    """A memory (N, H) with these rows emptied."""
+    return memory.masked_fill(torch.from_numpy(rows).to(memory.device)[:, None], 0.0)
 
 
 class ActorCritic(nn.Module):
-    """Encoder, actor and critic heads, and a distribution over the action space; subclasses define `read`."""
-
-    actor: MLP
-    critic: MLP
-    distribution: Distribution
+    """Encoder, actor and critic heads, and a distribution over the action space; subclasses define what is between."""
 
     def __init__(
-        self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], *, normalize: bool
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        *,
+        net_arch: tuple[int, ...] = (64, 64),
+        activation: str = "tanh",
+        memory_size: int = 64,
+        log_std_init: float = 0.0,
+        normalize: bool = False,
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(observation_space, normalize)
-        self.codec = ActionCodec(action_space)
         self.device = torch.device("cpu")
+        self.encoder = Encoder(observation_space, normalize)
+        sizes = (self.add_memory(memory_size), *net_arch)
+        codec = ActionCodec(action_space)
+        self.distribution = make_distribution(codec.choices, codec.size, log_std_init)
+        self.actor = MLP((*sizes, self.distribution.n_outputs), activation, gain=0.01)
+        self.critic = MLP((*sizes, 1), activation, gain=1.0)
+
+    @abstractmethod
+    def add_memory(self, size: int) -> int:
+        """Add the layers between encoder and heads, if any; return the width of the heads' inputs."""
 
     @abstractmethod
     def read(self, observation: tuple[Tensor, ...], memory: Any) -> tuple[Tensor, Tensor, Any]:
         """The inputs of actor and critic (N, ...), and the next memory."""
+
+    @abstractmethod
+    def features(self, batch: Minibatch) -> tuple[Tensor, Tensor]:
+        """The inputs of actor and critic (M, ...) at the steps of a minibatch."""
 
     @torch.no_grad()
     def act(
@@ -106,7 +133,7 @@ class ActorCritic(nn.Module):
     ) -> Act:
         """See `Policy.act`."""
         if memory is not None and starts.any():
-            memory = memory.masked_fill(torch.from_numpy(starts).to(memory.device)[:, None], 0.0)
+            memory = forgotten(memory, starts)
         for_actor, for_critic, memory = self.read(self.tensors(observation), memory)
         allowed = None if masks is None else torch.from_numpy(masks).to(self.device)
         action, log_prob = self.distribution.sample(
@@ -127,10 +154,19 @@ class ActorCritic(nn.Module):
         self.device = device
         self.to(device)
 
-    def add_distribution(self, log_std_init: float) -> int:
-        """Add the action distribution; return the number of outputs the actor needs."""
-        self.distribution = make_distribution(self.codec.choices, self.codec.size, log_std_init)
-        return self.distribution.n_outputs
+    def evaluate(self, batch: Minibatch) -> Evaluation:
+        """See `Policy.evaluate`."""
+        for_actor, for_critic = self.features(batch)
+        log_prob, entropy = self.distribution.evaluate(self.actor(for_actor), batch.actions, batch.masks)
+        return Evaluation(log_prob, entropy, self.critic(for_critic).squeeze(-1))
+
+    def new_log(self, memory: Any) -> StepLog:
+        """See `Policy.new_log`."""
+        return StepLog(self.device, memory)
+
+    def after_update(self, memory: Any) -> Any:
+        """Unchanged: as usual in recurrent PPO, a hidden state of slightly older weights is kept."""
+        return memory
 
     @property
     def network(self) -> nn.Module:

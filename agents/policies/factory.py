@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from ..environment.adapter import EnvAdapter
 from ..settings.config import Config
@@ -54,12 +54,11 @@ def make_policy_for(adapter: EnvAdapter, config: PolicyConfig) -> Policy:
         return LanguageModelPolicy(*spaces, reference, separate_critic=config.separate_critic)
     if config.bf16:
         raise ValueError("bf16=True is for language models: small networks compute in float32")
-    shape: dict[str, Any] = {
-        "net_arch": config.net_arch,
-        "activation": config.activation,
-        "log_std_init": config.log_std_init,
-        "normalize": config.normalize_observation,
-    }
-    if config.policy == "gru":
-        return GRUPolicy(*spaces, memory_size=config.memory_size, **shape)
-    return MLPPolicy(*spaces, **shape)
+    return (GRUPolicy if config.policy == "gru" else MLPPolicy)(
+        *spaces,
+        net_arch=config.net_arch,
+        activation=config.activation,
+        memory_size=config.memory_size,
+        log_std_init=config.log_std_init,
+        normalize=config.normalize_observation,
+    )
