@@ -20,7 +20,7 @@ from ...language.growing_texts import growing_lengths
 from .attributes import EnvAttributes
 from .episode_info import EpisodeInfo, EpisodeInfoReader
 from .masks import Mask, MaskSource, require_an_action
-from .spaces import ActionCodec, Array, Flags, Floats, Ints, Leaves, leaf_spaces, leaves_of, stack_leaves
+from .spaces import ActionCodec, Array, Flags, Floats, Ints, Leaves, is_image, leaf_spaces, leaves_of, stack_leaves
 from .vectorize import Vectorized, log
 
 
@@ -157,6 +157,11 @@ class EnvAdapter:
     def is_text(self) -> bool:
         """Whether episodes are texts: the environment has a reference model."""
         return self.reference_model is not None
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether the environment asks for a language model or a convolutional network."""
+        return self.is_text or any(is_image(leaf) for leaf in self.leaf_spaces)
 
     @property
     def kl_coef(self) -> float:

@@ -1,71 +1,130 @@
-"""The protocol of agents that training loop, callbacks, evaluation and checkpoints use; the base of callbacks."""
+"""What training loop, callbacks, evaluation and checkpoints need of an agent; the base of callbacks."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from ...records.checkpoint import save_checkpoint
 from ...records.progress import Stopwatch
 from ..environment.adapter import EnvAdapter
 from ..environment.play import Act
+from ..environment.spaces import describe
 from ..settings.config import Config
+from ..settings.seeding import Randomness
 from .episode_statistics import EpisodeStatistics
+from .optimizer import FlatAdam, load_own_tensors, own_tensors
 from .plan import Plan
 
 Metrics = dict[str, float]
 
 
-class Learner(Protocol):
-    """An agent, as seen by the training code."""
+class Learner(ABC):
+    """The part of `Agent` that is trained, played and saved."""
 
     name: ClassVar[str]
     config: Config
     env: EnvAdapter
+    random: Randomness
     episodes: EpisodeStatistics
     seed: int
     num_timesteps: int
     n_updates: int
     plan: Plan | None
-    checkpoint: Path | None
+    checkpoint: Path | None  # the folder it was loaded from
+    networks: dict[str, nn.Module]  # saved by name, one file each
+    optimizers: dict[str, FlatAdam]  # also saved by name
 
-    @property
-    def title(self) -> str:
-        """Agent and environment, for titles."""
-
+    @abstractmethod
     def advance(self, remaining: float, watch: Stopwatch) -> Metrics:
-        """Collect and learn once."""
+        """Collect experience and update once; `remaining` goes from 1 to 0 over training."""
+
+    @abstractmethod
+    def player(self, n_envs: int, seed: int = 0, deterministic: bool = False) -> Act:
+        """A function that acts in `n_envs` environments, with its own recurrent state and random stream."""
 
     def cut(self, env_state: list[Any] | None) -> None:
-        """See `Agent.cut`."""
-
-    def player(self, n_envs: int, seed: int = 0, deterministic: bool = False) -> Act:
-        """See `Agent.player`."""
+        """Start new episodes in every environment, seeded by the number of updates."""
+        self.episodes.cut()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a checkpoint folder."""
+        """Save to a folder: weights, optimisers, hyperparameters, counters, random states."""
+        save_checkpoint(path, self.checkpoint_state(), self.tensors())
 
-    def export(self, run: Path) -> None:
-        """See `Agent.export`."""
-
-    def threads(self) -> AbstractContextManager[None]:
-        """See `Agent.threads`."""
+    def export(self, run: Path) -> None:  # noqa: B027
+        """Write files that other libraries load, such as a Hugging Face model, to a run's folder."""
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """See `Agent.tensors`."""
+        """The tensors of a checkpoint by file: weights and optimiser states."""
+        networks = {name: own_tensors(network) for name, network in self.networks.items()}
+        return {**networks, **{name: optimizer.tensors() for name, optimizer in self.optimizers.items()}}
 
     def load_tensors(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Restore `tensors`."""
+        for name, network in self.networks.items():
+            load_own_tensors(network, tensors[name])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_tensors(tensors[name])
+
+    def checkpoint_state(self) -> dict[str, Any]:
+        """The JSON part of a checkpoint."""
+        return {
+            "agent": self.name,
+            "config": self.config.to_json(),
+            "env": self.env.recipe,
+            "observation_space": describe(self.env.observation_space),
+            "action_space": describe(self.env.action_space),
+            "plan": dataclasses.asdict(self.plan) if self.plan else None,
+            "learning": self.state_dict(),
+        }
 
     def state_dict(self) -> dict[str, Any]:
-        """See `Agent.state_dict`."""
+        """Counters, random states and statistics as plain JSON; subclasses add theirs."""
+        return {
+            "num_timesteps": self.num_timesteps,
+            "n_updates": self.n_updates,
+            "random": self.random.state_dict(),
+            "episodes": self.episodes.state_dict(),
+            "step_info_names": self.env.step_info_names,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`."""
+        self.num_timesteps, self.n_updates = int(state["num_timesteps"]), int(state["n_updates"])
+        self.random.load_state_dict(state["random"])
+        self.episodes.load_state_dict(state["episodes"])
+        self.env.step_info_names = state["step_info_names"]
+
+    @contextlib.contextmanager
+    def threads(self) -> Iterator[None]:
+        """Set the number of torch threads while the block runs."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.config.torch_threads or (before if self.env.is_heavy else 1))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def close(self) -> None:
+        """Close the environment if the agent made it."""
+        self.env.close()
+
+    @property
+    def title(self) -> str:
+        """Agent and environment."""
+        where = self.env.recipe["id"] if self.env.recipe else self.env.vector_env
+        return f"{type(self).__name__} on {where}"
+
+    def __repr__(self) -> str:
+        return f"<{self.title}, {self.num_timesteps:,} steps>"
 
 
 class Callback:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from ...records.curves import draw_curves
 from ...records.progress import ProgressBar, Stopwatch, rounded, shares_text
@@ -12,14 +13,27 @@ from ...records.run import Run
 from .learner import Callback, Learner, Metrics
 from .plan import Plan
 from .samples import Samples
-from .saving import checkpoint_state
 
 
 def train(
-    agent: Learner, plan: Plan, callbacks: Callback | Sequence[Callback], run: Run | None, progress: bool
+    agent: Learner,
+    plan: Plan,
+    callbacks: Callback | Sequence[Callback],
+    run: Run | None,
+    progress: bool,
+    callback_states: Sequence[tuple[str, dict[str, Any]]] = (),
 ) -> None:
-    """Train until the end of the plan or until a callback returns False; call `agent.cut` before."""
+    """Train until the end of the plan or until a callback returns False; call `agent.cut` before.
+
+    Each callback takes the first of the `callback_states` saved by its class; new ones start from scratch.
+    """
     callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+    saved = list(callback_states)
+    for callback in callbacks:
+        mine = next((entry for entry in saved if entry[0] == type(callback).__name__), None)
+        if mine:
+            saved.remove(mine)
+            callback.load_state_dict(mine[1])
     watch = Stopwatch()
     with contextlib.ExitStack() as stack:
         stack.enter_context(agent.threads())
@@ -58,7 +72,7 @@ def train(
                 agent.cut(env_state)
                 if run:
                     states = [[type(callback).__name__, callback.state_dict()] for callback in callbacks]
-                    state = {**checkpoint_state(agent), "env_state": env_state, "callbacks": states}
+                    state = {**agent.checkpoint_state(), "env_state": env_state, "callbacks": states}
                     run.save(now, state, agent.tensors())
                     agent.export(run.path)
             watch.lap("other")

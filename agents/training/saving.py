@@ -1,12 +1,11 @@
-"""Saving agents as checkpoint folders, and loading them."""
+"""Making agents from checkpoints."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-from typing import Any
+from typing import Any, TypeVar
 
-from ...records.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from ...records.checkpoint import Checkpoint, CheckpointError
 from ..environment.spaces import describe
 from ..environment.vectorize import EnvLike, Vectorized, remake, vectorize
 from ..settings.config import make_config
@@ -14,32 +13,11 @@ from ..settings.registry import agent_class
 from .learner import Learner
 from .plan import Plan
 
-
-def save(agent: Learner, path: str | os.PathLike[str]) -> None:
-    """Write a checkpoint folder."""
-    save_checkpoint(path, checkpoint_state(agent), agent.tensors())
+L = TypeVar("L", bound=Learner)
 
 
-def checkpoint_state(agent: Learner) -> dict[str, Any]:
-    """The JSON part of a checkpoint."""
-    return {
-        "agent": agent.name,
-        "config": agent.config.to_json(),
-        "env": agent.env.recipe,
-        "observation_space": describe(agent.env.observation_space),
-        "action_space": describe(agent.env.action_space),
-        "plan": dataclasses.asdict(agent.plan) if agent.plan else None,
-        "learning": agent.state_dict(),
-    }
-
-
-def load(cls: Any, path: str | os.PathLike[str], env: EnvLike | None, device: str | None = None) -> Any:
-    """Load an agent of class `cls` or a subclass."""
-    return restore(cls, load_checkpoint(path), env, device)
-
-
-def restore(cls: Any, checkpoint: Checkpoint, env: EnvLike | None, device: str | None = None) -> Any:
-    """Make the agent of a checkpoint."""
+def restore(cls: type[L], checkpoint: Checkpoint, env: EnvLike | None, device: str | None = None) -> L:
+    """Make the agent of a checkpoint, of class `cls` or a subclass."""
     path, state = checkpoint.path, checkpoint.state
     try:
         kind = agent_class(state["agent"])
@@ -52,7 +30,7 @@ def restore(cls: Any, checkpoint: Checkpoint, env: EnvLike | None, device: str |
         if device:
             config = dataclasses.replace(config, device=device)
         made = _environment(checkpoint, env, config.n_envs)
-        agent = kind.__new__(kind)
+        agent: Any = kind.__new__(kind)
         agent._setup(config, made)
     except CheckpointError:
         raise
