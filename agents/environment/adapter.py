@@ -48,6 +48,7 @@ class EnvAdapter:
 
     def __init__(self, made: Vectorized) -> None:
         self.vector_env, self.recipe, self.owned = made.env, made.recipe, made.owned
+        self.again, self.why_no_recipe = made.again, made.why
         self.n_envs = self.vector_env.num_envs
         self.observation_space = self.vector_env.single_observation_space
         self.action_space = self.vector_env.single_action_space
@@ -196,6 +197,16 @@ class EnvAdapter:
     def step_info_names(self, names: list[str]) -> None:
         self._episode_info.step_names.update(names)
 
+    @property
+    def name(self) -> str:
+        """Its id or factory."""
+        named = self.recipe or {}
+        return str(named.get("id") or named.get("factory") or self.vector_env)
+
+    def steps(self, env: Any) -> bool:
+        """Whether stepping `env` would step an environment used here."""
+        return not _innermost(self.vector_env).isdisjoint(_innermost(env))
+
     def close(self) -> None:
         """Close the environments if the agent made them."""
         if self.owned:
@@ -243,6 +254,11 @@ class EnvAdapter:
         if self.masks is not None:
             self.masks[self._spent] = True  # their actions are ignored
             require_an_action(self.masks)
+
+
+def _innermost(env: Any) -> set[int]:
+    """The identities of the environments below all wrappers, and inside a SyncVectorEnv."""
+    return {id(one.unwrapped) for one in (env, *getattr(env.unwrapped, "envs", ()))}
 
 
 def _not_finite(what: str, slots: Ints) -> str:

@@ -78,8 +78,8 @@ class Evaluate(Periodic):
 
     def on_start(self, agent: Learner, run: Path | None) -> None:
         """See `Callback.on_start`."""
-        if self.env is None and agent.env.recipe is None:
-            raise ValueError("Evaluate: the agent's environment cannot be made again from its spec: pass env=…")
+        if self.env is None and agent.env.again is None:
+            raise ValueError(f"Evaluate: no more of {agent.env.vector_env} can be made: pass env=…")
         super().on_start(agent, run)
         if isinstance(self.keep_best, bool):
             self._folder = run / "best" if run and self.keep_best else None

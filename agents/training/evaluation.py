@@ -13,7 +13,7 @@ from ...records.progress import rounded
 from ..environment.adapter import EnvAdapter
 from ..environment.episode_info import numbers
 from ..environment.play import play
-from ..environment.vectorize import EnvLike, remake, vectorize
+from ..environment.vectorize import EnvLike, vectorize
 from .episode_statistics import means
 from .learner import Learner
 
@@ -85,9 +85,15 @@ def evaluate(
 def playing_env(
     agent: Learner | None, env: EnvLike | None, n_envs: int, env_kwargs: Mapping[str, Any] | None = None
 ) -> EnvAdapter:
-    """The given environment, or else the agent's, made again."""
-    if env is not None:
-        return EnvAdapter(vectorize(env, max(n_envs, 1), env_kwargs))
-    if agent is None or agent.env.recipe is None:
-        raise ValueError("env is missing: this agent's environment cannot be made again from its spec; pass env=…")
-    return EnvAdapter(remake(agent.env.recipe, max(n_envs, 1), env_kwargs))
+    """The given environment, or else (also where that is the agent's own) more of the agent's."""
+    n_envs = max(n_envs, 1)
+    if agent is None or not (env is None or (not isinstance(env, str) and agent.env.steps(env))):
+        if env is None:
+            raise ValueError("env is missing: name an environment to play in")
+        return EnvAdapter(vectorize(env, n_envs, env_kwargs, exactly=False))
+    if agent.env.again is None:
+        raise ValueError(
+            f"env is missing: no more of {agent.env.vector_env} can be made ({agent.env.why_no_recipe}); pass env=…, "
+            "another one than the agent is trained in"
+        )
+    return EnvAdapter(agent.env.again(n_envs, env_kwargs or {}))

@@ -28,7 +28,7 @@ class Samples:
     ) -> None:
         self.agent, self.plan, self.metric_log, self.bar = agent, plan, metric_log, bar
         self.log = run.samples(agent.num_timesteps) if run else None
-        shown = (run or bar.show) and agent.env.is_text and agent.env.recipe is not None
+        shown = (run or bar.show) and agent.env.is_text and agent.env.again is not None
         self.env = playing_env(agent, None, N) if shown else None
 
     def take(self, before: int | None = None, *, last: bool = False) -> None:
