@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Self
 
 import torch
 
-from ..records.checkpoint import CheckpointError, load_checkpoint
 from ..records.run import Run
 from .environment.adapter import EnvAdapter
 from .environment.attributes import EnvAttributes
@@ -22,7 +21,7 @@ from .training.episode_statistics import EpisodeStatistics
 from .training.learner import Callback, Learner
 from .training.loop import train
 from .training.plan import Plan
-from .training.saving import restore
+from .training.resume import load, resume
 
 
 class Agent(Learner):
@@ -49,13 +48,17 @@ class Agent(Learner):
         **hyperparameters: Any,
     ) -> None:
         chosen = make_config(self.config_class, config, **hyperparameters)
-        made = vectorize(env, chosen.n_envs, env_kwargs)
+        exactly = "n_envs" in chosen.given
+        made = vectorize(env, chosen.n_envs, env_kwargs, exactly=exactly)
         as_lm = getattr(chosen, "policy", None) in ("auto", "lm")
-        if config is None and as_lm and EnvAttributes(made.env).has("reference_model"):
-            chosen = make_config(self.config_class, **{**language_model_settings(self.name), **hyperparameters})
+        if as_lm and EnvAttributes(made.env).has("reference_model"):
+            chosen = chosen.with_defaults(language_model_settings(self.name))
             if made.owned and made.env.num_envs != chosen.n_envs:
                 made.env.close()
                 made = vectorize(env, chosen.n_envs, env_kwargs)
+        elif made.why and made.env.num_envs < chosen.n_envs:
+            log.warning("n_envs=1: no more of %s can be made (%s)", env, made.why)
+            chosen = chosen.with_envs(made.env.num_envs)
         self._setup(chosen, made)
 
     def _setup(self, config: Config, made: Vectorized) -> None:
@@ -159,9 +162,26 @@ class Agent(Learner):
         return (tuple(leaf[None] for leaf in leaves) if single else leaves), single
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], env: EnvLike | None = None, *, device: str | None = None) -> Self:
-        """Load an agent saved by `save`; without `env`, its environment is made again by id."""
-        return restore(cls, load_checkpoint(path), env, device)
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        env: EnvLike | None = None,
+        *,
+        device: str | None = None,
+        trust: bool = False,
+        **hyperparameters: Any,
+    ) -> Self:
+        """Load an agent saved by `save`, or that of a run's last checkpoint.
+
+        Args:
+            path: the folder of a checkpoint or of a run
+            env: the environment to train in; by default it is made again
+            device: where the networks are; by default as saved
+            trust: import the code that the checkpoint names: environments, wrappers and reward functions of your own,
+                subclasses and policies. Only for checkpoints whose author you trust
+            hyperparameters: other values than those saved, for example `learning_rate`
+        """
+        return load(cls, path, env, trust, hyperparameters | ({"device": device} if device else {}))
 
     @classmethod
     def resume(
@@ -171,22 +191,22 @@ class Agent(Learner):
         *,
         callbacks: Callback | Sequence[Callback] = (),
         progress: bool = True,
+        trust: bool = False,
+        more_timesteps: int = 0,
+        **hyperparameters: Any,
     ) -> Self:
-        """Finish an interrupted run from its last checkpoint.
+        """Finish an interrupted run from its last checkpoint; the result equals that of an uninterrupted one.
 
-        The result equals that of an uninterrupted one: at each scheduled checkpoint the environments are reset with a
-        seed derived from the number of updates, whether or not the run is interrupted there.
+        Args:
+            run: the run's folder
+            env: the environment to train in; by default it is made again
+            callbacks: as given to `learn`; their states are restored
+            progress: show a progress bar
+            trust: see `load`
+            more_timesteps: steps to train for beyond the plan, also of a finished run
+            hyperparameters: other values than before; the result then differs from that of an uninterrupted run
         """
-        folder = Run(run)
-        checkpoint = folder.last_checkpoint()
-        agent = restore(cls, checkpoint, env)
-        if agent.plan is None or "callbacks" not in checkpoint.state:
-            raise CheckpointError(
-                f"{checkpoint.path} was not written by a run, so it cannot be resumed: load it and call learn()"
-            )
-        agent.cut(checkpoint.state["env_state"])
-        train(agent, agent.plan, callbacks, folder, progress, checkpoint.state["callbacks"])
-        return agent
+        return resume(cls, run, env, callbacks, progress, trust, more_timesteps, hyperparameters)
 
 
 def pick_device(device: str, env: EnvAdapter) -> torch.device:

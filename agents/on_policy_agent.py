@@ -50,6 +50,11 @@ class OnPolicyConfig(PolicyConfig):
     max_grad_norm: float = 0.5
     """clip the global gradient norm to this"""
 
+    def with_envs(self, n_envs: int) -> Self:
+        """Fewer environments collect rollouts of the same size, in more steps."""
+        n_steps = self.n_steps if "n_steps" in self.given else self.n_steps * self.n_envs // n_envs
+        return self.replace(given=False, n_envs=n_envs, n_steps=n_steps)
+
     def check(self) -> None:
         """See `Config.check`."""
         super().check()

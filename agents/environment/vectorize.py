@@ -13,9 +13,10 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, WrapperSpec, registry
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
+from ...records.references import NotRecordableError, decode, encode, load_reference, reference_to
 from .attributes import EnvAttributes
 from .changed import changed_attributes
-from .recipe import NotRecordableError, Recipe, absolute_paths, decode, encode, imports, load_reference, reference_to
+from .recipe import Recipe, absolute_paths, imports
 
 AnyEnv = gym.Env[Any, Any]
 EnvLike = str | AnyEnv | VectorEnv[Any, Any, Any] | Callable[..., AnyEnv]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ..environment.adapter import EnvAdapter
 from ..settings.config import Config
@@ -17,9 +18,10 @@ from .policy import Policy
 class PolicyConfig(Config):
     """Hyperparameters of the policy network."""
 
-    policy: Literal["auto", "mlp", "gru", "lm"] = "auto"
+    policy: Literal["auto", "mlp", "gru", "lm"] | Callable[..., Policy] = "auto"
     """"mlp" has no memory; "gru" is recurrent, for partially observable environments; "lm" is a language model that
-    starts as a copy of the environment's reference model; "auto" is "lm" if there is one, else "mlp" """
+    starts as a copy of the environment's reference model; "auto" is "lm" if there is one, else "mlp". Or a
+    class or function that makes one of your own, called as MLPPolicy is"""
     net_arch: tuple[int, ...] = (64, 64)
     """widths of the hidden layers of actor and critic"""
     activation: Literal["tanh", "relu", "silu"] = "tanh"
@@ -45,6 +47,16 @@ def make_policy_for(adapter: EnvAdapter, config: PolicyConfig) -> Policy:
     """Make the policy for this environment and config."""
     spaces = adapter.observation_space, adapter.action_space
     reference = adapter.reference_model
+    shape: dict[str, Any] = {
+        "net_arch": config.net_arch,
+        "activation": config.activation,
+        "memory_size": config.memory_size,
+        "log_std_init": config.log_std_init,
+        "normalize": config.normalize_observation,
+    }
+    if callable(config.policy):
+        text = {} if reference is None else {"reference_model": reference, "separate_critic": config.separate_critic}
+        return config.policy(*spaces, **shape, **text)
     if config.policy == "lm" and reference is None:
         raise ValueError(
             f"policy='lm' starts as a copy of the environment's reference_model, and {adapter.vector_env} has none: "
@@ -54,11 +66,4 @@ def make_policy_for(adapter: EnvAdapter, config: PolicyConfig) -> Policy:
         return LanguageModelPolicy(*spaces, reference, separate_critic=config.separate_critic)
     if config.bf16:
         raise ValueError("bf16=True is for language models: small networks compute in float32")
-    return (GRUPolicy if config.policy == "gru" else MLPPolicy)(
-        *spaces,
-        net_arch=config.net_arch,
-        activation=config.activation,
-        memory_size=config.memory_size,
-        log_std_init=config.log_std_init,
-        normalize=config.normalize_observation,
-    )
+    return (GRUPolicy if config.policy == "gru" else MLPPolicy)(*spaces, **shape)

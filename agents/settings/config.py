@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import difflib
 import json
@@ -10,9 +11,11 @@ import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
+
+from ...records.references import NotRecordableError, encode
 
 Schedule = Literal["constant", "linear", "cosine"]
 LANGUAGE_MODEL = "any language model"  # the key of the settings for environments with a reference model
@@ -37,6 +40,30 @@ class Config:
     reset at each, so that a resumed run ends with the same bits as an uninterrupted one"""
     checkpoint_every: int | None = None
     """steps between two checkpoints (summed over environments), instead of `checkpoints`"""
+
+    given: ClassVar[frozenset[str]] = frozenset()
+    """the fields that were set by name; an agent may choose other defaults for the rest, as on text"""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Record which fields are given."""
+        config = super().__new__(cls)
+        names = [field.name for field in dataclasses.fields(cls)]
+        object.__setattr__(config, "given", frozenset([*names[: len(args)], *kwargs]))
+        return config
+
+    def replace(self, *, given: bool = True, **changes: Any) -> Self:
+        """A copy with other values, which count as given unless `given` is False."""
+        copy = dataclasses.replace(self, **changes)
+        object.__setattr__(copy, "given", self.given | (changes.keys() if given else set()))
+        return copy
+
+    def with_defaults(self, values: Mapping[str, Any]) -> Self:
+        """A copy with other defaults: values for fields that were not given."""
+        return self.replace(given=False, **{name: value for name, value in values.items() if name not in self.given})
+
+    def with_envs(self, n_envs: int) -> Self:
+        """A copy for another number of environments than was asked for."""
+        return self.replace(given=False, n_envs=n_envs)
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -73,7 +100,12 @@ class Config:
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON."""
-        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            try:
+                values[field.name] = encode(getattr(self, field.name))
+            except NotRecordableError:  # a local function: loading then needs it as an argument
+                values[field.name] = None
         return values
 
 
@@ -93,7 +125,7 @@ def make_config(kind: type[C], config: C | None = None, **hyperparameters: Any) 
         )
     if not isinstance(config, kind):
         raise TypeError(f"config is a {type(config).__name__}: accepted is a {kind.__name__}")
-    return dataclasses.replace(config, **hyperparameters)
+    return config.replace(**hyperparameters)
 
 
 @dataclass(frozen=True)
@@ -142,6 +174,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return value in args
     if origin is tuple:
         return isinstance(value, tuple) and all(_fits(item, args[0]) for item in value)
+    if origin is collections.abc.Callable:
+        return callable(value)
     if args:
         return any(_fits(value, arm) for arm in args)
     if hint in (int, float):
@@ -155,6 +189,8 @@ def _words(hint: Any) -> str:
         return " or ".join(repr(arg) for arg in args)
     if get_origin(hint) is tuple:
         return f"a tuple of {_words(args[0])}"
+    if get_origin(hint) is collections.abc.Callable:
+        return "a class or function"
     if args:
         return " or ".join(_words(arm) for arm in args)
     return "None" if hint is type(None) else str(hint.__name__)

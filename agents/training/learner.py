@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from ...records.checkpoint import save_checkpoint
 from ...records.progress import Stopwatch
+from ...records.references import NotRecordableError, reference_to
 from ..environment.adapter import EnvAdapter
 from ..environment.play import Act
 from ..environment.spaces import describe
 from ..settings.config import Config
+from ..settings.registry import AGENTS, agent_class
 from ..settings.seeding import Randomness
 from .episode_statistics import EpisodeStatistics
 from .optimizer import FlatAdam, load_own_tensors, own_tensors
@@ -78,6 +80,7 @@ class Learner(ABC):
         """The JSON part of a checkpoint."""
         return {
             "agent": self.name,
+            **self._own_class(),
             "config": self.config.to_json(),
             "env": self.env.recipe,
             "observation_space": describe(self.env.observation_space),
@@ -85,6 +88,15 @@ class Learner(ABC):
             "plan": dataclasses.asdict(self.plan) if self.plan else None,
             "learning": self.state_dict(),
         }
+
+    def _own_class(self) -> dict[str, str]:
+        """What a checkpoint says about the class, if it is not one of this package's."""
+        if self.name in AGENTS and agent_class(self.name) is type(self):
+            return {}
+        try:
+            return {"class": reference_to(type(self))}
+        except NotRecordableError:  # its own load() finds it by its name
+            return {"class": f"{type(self).__module__}:{type(self).__qualname__}"}
 
     def state_dict(self) -> dict[str, Any]:
         """Counters, random states and statistics as plain JSON; subclasses add theirs."""
@@ -120,8 +132,7 @@ class Learner(ABC):
     @property
     def title(self) -> str:
         """Agent and environment."""
-        where = self.env.recipe["id"] if self.env.recipe else self.env.vector_env
-        return f"{type(self).__name__} on {where}"
+        return f"{type(self).__name__} on {self.env.name}"
 
     def __repr__(self) -> str:
         return f"<{self.title}, {self.num_timesteps:,} steps>"

@@ -97,12 +97,12 @@ def load_agent(checkpoint: Checkpoint, module: str | None, device: str | None) -
     import gymnasium as gym
 
     from ...agents import Agent
-    from ...agents.training.saving import restore
+    from ...agents.training.resume import restore
     from ...records.checkpoint import CheckpointError
 
     check_checkpoint(checkpoint, module, device)
     with as_user_error(CheckpointError, gym.error.Error):
-        agent: Agent = restore(Agent, checkpoint, None, device)
+        agent: Agent = restore(Agent, checkpoint, trust=trust, changes={"device": device} if device else None)
         return agent
 
 
