@@ -104,7 +104,7 @@ class Agent(Learner):
     @classmethod
     def tuned(cls, env: EnvLike, *, env_kwargs: Mapping[str, Any] | None = None, **hyperparameters: Any) -> Self:
         """Make an agent with hyperparameters tuned for the environment; keywords override single ones."""
-        spec = None if isinstance(env, str) else env.spec
+        spec = getattr(env, "spec", None)
         env_id = env if isinstance(env, str) else spec.id if spec else repr(env)
         given = {**(spec.kwargs if spec else {}), **(env_kwargs or {})}
         known = tuned_for(cls.name, env_id, given)
@@ -139,6 +139,12 @@ class Agent(Learner):
         folder = Run(run) if run else None
         if folder:
             folder.refuse_beyond(self.num_timesteps)
+        if folder and self.env.recipe is None:
+            log.warning(
+                "%s cannot be made again from what the run stores (%s): loading and resuming will need env=…",
+                self.env.name,
+                self.env.why_no_recipe,
+            )
         self.prepare(folder)
         c, two_episodes = self.config, self.env.n_envs * self.env.horizon
         every = c.checkpoint_every or max(

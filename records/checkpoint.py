@@ -46,7 +46,9 @@ def save_checkpoint(
         for name, group in tensors.items():
             save_file({key: t.detach().contiguous() for key, t in group.items()}, folder / f"{name}.safetensors")
         files = {file.name: _fingerprint(file) for file in sorted(folder.iterdir())}
-        text = json.dumps({"format": FORMAT, "files": files, "folder": os.path.abspath(path), **state}, indent=1, allow_nan=False)
+        text = json.dumps(
+            {"format": FORMAT, "files": files, "folder": os.path.abspath(path), **state}, indent=1, allow_nan=False
+        )
         (folder / "state.json").write_text(text)
 
 

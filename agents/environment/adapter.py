@@ -165,6 +165,11 @@ class EnvAdapter:
         return self.is_text or any(is_image(leaf) for leaf in self.leaf_spaces)
 
     @property
+    def split(self) -> str | None:
+        """Which prompts a text environment uses, if it says so."""
+        return str(self._attributes.get("split")) if self._attributes.has("split") else None
+
+    @property
     def kl_coef(self) -> float:
         """β, the coefficient of the KL penalty."""
         return float(self._attributes.get("kl_coef"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ import numpy as np
 from .adapter import EnvAdapter, StepResult
 from .masks import Mask
 from .spaces import Array, Flags, Leaves
+
+ENDLESS = 1000  # steps after which an episode of an environment that names no limit is cut
+log = logging.getLogger("textrlhf")
 
 Act = Callable[[Leaves, Flags, Mask | None], tuple[Array, Array | None]]
 """(observation, rows that start an episode, action masks) -> actions, their log-probabilities if known"""
@@ -32,12 +36,14 @@ def play(
 ) -> Iterator[PlayedStep]:
     """Reset and step until `n_episodes` have ended.
 
-    Each slot plays an equal share: counting the first episodes to end would favour short ones.
+    Each slot plays an equal share: counting the first episodes to end would favour short ones. In an environment
+    without a limit an episode is cut after 1,000 steps, and its slot plays no further one.
     """
     if n_episodes < 1:
         raise ValueError(f"n_episodes={n_episodes}: accepted is at least 1")
     left = np.full(env.n_envs, n_episodes // env.n_envs) + (np.arange(env.n_envs) < n_episodes % env.n_envs)
     observation, starts = env.reset(seed), np.ones(env.n_envs, bool)
+    lengths, missing, endless = np.zeros(env.n_envs, np.int64), 0, not (env.horizon or env.is_text)
     if on_reset:
         on_reset()
     while left.any():
@@ -45,7 +51,18 @@ def play(
         actions, log_probs = act(observation, starts, masks)
         result = env.step(actions, log_probs)
         counts = result.valid & (left > 0)
-        ended = np.flatnonzero(counts & (result.terminated | result.truncated))
-        left[ended] -= 1
+        lengths += counts
+        over = counts & (result.terminated | result.truncated)
+        left -= over
+        if endless and (cut := counts & ~over & (lengths == ENDLESS)).any():
+            missing += int((left[cut] - 1).sum())
+            left[cut], over = 0, over | cut
+        ended = np.flatnonzero(over)
+        lengths[ended] = 0
         yield PlayedStep(observation, masks, actions, result, counts, ended.tolist())
         observation, starts = result.observation, result.starts
+    if missing:
+        log.warning(
+            "%s has no time limit: episodes were cut after %s steps, and %d of %d were not played. gymnasium.wrappers."
+            "TimeLimit sets one", env.name, f"{ENDLESS:,}", missing, n_episodes,
+        )  # fmt: skip

@@ -101,7 +101,9 @@ class Source:
         kwargs = {name: value for name, value in self.kwargs.items() if name not in _BATCH_KWARGS | {"render_mode"}}
         try:
             if self.kwargs.get("wrappers"):
-                raise NotRecordableError("wrappers= is not stored: put them into a factory, or apply them to an instance")
+                raise NotRecordableError(
+                    "wrappers= is not stored: put them into a factory, or apply them to an instance"
+                )
             if not isinstance(self.origin, EnvSpec):
                 return {"factory": reference_to(self.origin), "kwargs": encode(kwargs)}, ""
             return self._spec_recipe(self.origin, kwargs), ""
@@ -117,7 +119,9 @@ class Source:
         if self.module:
             recipe["module"] = self.module
         elif registered is None:
-            recipe["entry_point"] = spec.entry_point if isinstance(spec.entry_point, str) else reference_to(spec.entry_point)
+            recipe["entry_point"] = (
+                spec.entry_point if isinstance(spec.entry_point, str) else reference_to(spec.entry_point)
+            )
         if spec.additional_wrappers:
             recipe["wrappers"] = [
                 {"entry_point": wrapper.entry_point, "kwargs": encode(wrapper.kwargs, wrapper.name)}
@@ -215,10 +219,8 @@ def _given_env(env: AnyEnv, n_envs: int, exactly: bool) -> Vectorized:
             ) from None
         single = SyncVectorEnv([lambda: env], autoreset_mode=AutoresetMode.SAME_STEP)
         return Vectorized(single, None, False, limit, lambda n, changes: _copies(env, n, changes), str(error))
-    if n_envs > 1 and isinstance(source.origin, EnvSpec) and source.origin.vector_entry_point is not None:
-        if not source.origin.additional_wrappers:
-            log.info("n_envs=%d: a batch of %s from its spec", n_envs, source.origin.id)
-            return source.again(n_envs)
+    if n_envs > 1 and env.spec and env.spec.vector_entry_point is not None and not env.spec.additional_wrappers:
+        return source.again(n_envs)  # a native batch of the same
     made = source.make(n_envs, first=env)
     return Vectorized.of(made, source, owned=False, max_episode_steps=limit)
 

@@ -18,7 +18,7 @@ from .policy import Policy
 class PolicyConfig(Config):
     """Hyperparameters of the policy network."""
 
-    policy: Literal["auto", "mlp", "gru", "lm"] | Callable[..., Policy] = "auto"
+    policy: Literal["auto", "mlp", "gru", "lm"] | Callable[..., Any] = "auto"
     """"mlp" has no memory; "gru" is recurrent, for partially observable environments; "lm" is a language model that
     starts as a copy of the environment's reference model; "auto" is "lm" if there is one, else "mlp". Or a
     class or function that makes one of your own, called as MLPPolicy is"""
@@ -56,7 +56,8 @@ def make_policy_for(adapter: EnvAdapter, config: PolicyConfig) -> Policy:
     }
     if callable(config.policy):
         text = {} if reference is None else {"reference_model": reference, "separate_critic": config.separate_critic}
-        return config.policy(*spaces, **shape, **text)
+        made: Policy = config.policy(*spaces, **shape, **text)
+        return made
     if config.policy == "lm" and reference is None:
         raise ValueError(
             f"policy='lm' starts as a copy of the environment's reference_model, and {adapter.vector_env} has none: "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from collections.abc import Callable
+from typing import Any, Literal, TypedDict
 
 from .config import Schedule
 
@@ -21,7 +22,7 @@ class Keywords(TypedDict, total=False):
 class PolicyKeywords(Keywords, total=False):
     """Hyperparameters of `PolicyConfig`."""
 
-    policy: Literal["auto", "mlp", "gru", "lm"]
+    policy: Literal["auto", "mlp", "gru", "lm"] | Callable[..., Any]
     net_arch: tuple[int, ...]
     activation: Literal["tanh", "relu", "silu"]
     memory_size: int
@@ -67,8 +68,8 @@ class REINFORCEKeywords(OnPolicyKeywords, total=False):
 class CloneKeywords(PolicyKeywords, total=False):
     """Hyperparameters of `CloneConfig`."""
 
-    demonstrations: str | None
     n_envs: int
+    demonstrations: str | None
     batch_size: int
     learning_rate: float
     lr_schedule: Schedule

@@ -49,13 +49,15 @@ class Periodic(Callback):
 
 
 class Evaluate(Periodic):
-    """Evaluates the agent every `every` steps, and saves the best one so far.
+    """Evaluates the agent every `every` steps, as `evaluate` does, and saves the best one so far.
 
     Args:
         every: steps between two evaluations, summed over environments
         n_episodes: episodes per evaluation
-        env: the environment to evaluate in; by default the agent's
-        deterministic: the most likely actions instead of sampled ones
+        env: the environment to evaluate in; by default the agent's, on text with held-out prompts
+        deterministic: the most likely actions instead of sampled ones; by default False for text, else True. An
+            evaluation in the other way has a metric of its own, evaluation/deterministic_return or
+            evaluation/sampled_return
         keep_best: the folder for the best agent; True is `<run>/best`
         stop_at: stop training once an evaluation's mean return reaches this
     """
@@ -66,7 +68,7 @@ class Evaluate(Periodic):
         n_episodes: int = 20,
         *,
         env: EnvLike | None = None,
-        deterministic: bool = True,
+        deterministic: bool | None = None,
         keep_best: str | os.PathLike[str] | bool = True,
         stop_at: float | None = None,
     ) -> None:
@@ -75,12 +77,15 @@ class Evaluate(Periodic):
         self.deterministic, self.keep_best, self.stop_at = deterministic, keep_best, stop_at
         self.best: float | None = None
         self._folder: Path | None = None
+        self._metric = "return"
 
     def on_start(self, agent: Learner, run: Path | None) -> None:
         """See `Callback.on_start`."""
         if self.env is None and agent.env.again is None:
             raise ValueError(f"Evaluate: no more of {agent.env.vector_env} can be made: pass env=…")
         super().on_start(agent, run)
+        if self.deterministic not in (None, not agent.env.is_text):
+            self._metric = "deterministic_return" if self.deterministic else "sampled_return"
         if isinstance(self.keep_best, bool):
             self._folder = run / "best" if run and self.keep_best else None
         else:
@@ -89,7 +94,9 @@ class Evaluate(Periodic):
     def on_due(self, agent: Learner, metrics: Metrics) -> bool:
         """Evaluate."""
         scores = evaluate(agent, self.env, self.n_episodes, deterministic=self.deterministic)
-        metrics["evaluation/return"] = scores.mean
+        metrics[f"evaluation/{self._metric}"] = scores.mean
+        if agent.env.is_text:
+            metrics |= {f"evaluation/{name}": mean for name, mean in scores.means().items()}
         if self.best is None or scores.mean > self.best:
             self.best = scores.mean
             if self._folder:
@@ -98,12 +105,12 @@ class Evaluate(Periodic):
 
     def state_dict(self) -> dict[str, Any]:
         """The best return so far, and when the next evaluation is due."""
-        return {"best": self.best, **super().state_dict()}
+        return {"best": self.best, "deterministic": self.deterministic, **super().state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict`."""
+        """Restore `state_dict`; a best return of greedy actions is not one of sampled ones."""
         super().load_state_dict(state)
-        self.best = state["best"]
+        self.best = state["best"] if state["deterministic"] == self.deterministic else None
 
 
 class Save(Periodic):

@@ -25,6 +25,8 @@ class Scores:
     returns: list[float]
     lengths: list[int]
     infos: list[dict[str, Any]] = field(default_factory=list)  # reported at each episode's end
+    deterministic: bool = True
+    split: str | None = None  # of text: "heldout" or "train"
 
     def means(self) -> dict[str, float]:
         """The mean of each number in the infos."""
@@ -51,24 +53,30 @@ def evaluate(
     env: EnvLike | None = None,
     n_episodes: int = 100,
     *,
-    deterministic: bool = True,
+    deterministic: bool | None = None,
     seed: int = 0,
-    n_envs: int = 10,
+    n_envs: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
 ) -> Scores:
     """Play `n_episodes` and return their scores.
 
+    Text is evaluated as it will be used, on held-out prompts (where there are any) with sampled tokens.
+
     Args:
         agent: the agent to evaluate; its training is not affected
-        env: an environment's id, an environment or a vector environment; by default the agent's, made again
+        env: an environment's id, an environment or a vector environment; by default the agent's, made again, on text
+            with split="heldout"
         n_episodes: number of episodes, shared equally between the environments
-        deterministic: the most likely actions instead of sampled ones
+        deterministic: the most likely actions instead of sampled ones; by default False for text, else True
         seed: of the environments and the sampled actions
-        n_envs: number of parallel environments
+        n_envs: number of parallel environments; by default 64 for text, else 10
         env_kwargs: arguments of an `env` given as an id, or changes to those of the agent's environment
     """
-    adapter = playing_env(agent, env, min(n_envs, n_episodes), env_kwargs)
-    scores = Scores([], [])
+    text = agent.env.is_text
+    deterministic = not text if deterministic is None else deterministic
+    adapter = _evaluation_env(agent, env, min(n_envs or (64 if text else 10), n_episodes), env_kwargs)
+    split = adapter.split if adapter.is_text else None
+    scores = Scores([], [], deterministic=deterministic, split=split)
     with contextlib.closing(adapter), agent.threads():
         returns, lengths = np.zeros(adapter.n_envs), np.zeros(adapter.n_envs, np.int64)
         for step in play(adapter, agent.player(adapter.n_envs, seed, deterministic), n_episodes, seed):
@@ -80,6 +88,16 @@ def evaluate(
                 scores.infos.append(step.result.episode_info.get(slot, {}))
                 returns[slot], lengths[slot] = 0.0, 0
     return scores
+
+
+def _evaluation_env(
+    agent: Learner, env: EnvLike | None, n_envs: int, env_kwargs: Mapping[str, Any] | None
+) -> EnvAdapter:
+    kwargs = dict(env_kwargs or {})
+    if env is None and agent.env.split == "train" and "split" not in kwargs:
+        with contextlib.suppress(TypeError, ValueError):  # no prompts are held out
+            return playing_env(agent, env, n_envs, {**kwargs, "split": "heldout"})
+    return playing_env(agent, env, n_envs, kwargs)
 
 
 def playing_env(

@@ -67,14 +67,13 @@ def train(
                     times = {f"time/{name}": share for name, share in watch.shares().items()}
                     metric_log.write(now, metrics | times | {"time/steps_per_second": speed})
             samples.take(before, last=not going)
-            if plan.cut_due(before, now) or not going:
+            if run and (plan.cut_due(before, now) or not going):
                 env_state = agent.env.get_state()
                 agent.cut(env_state)
-                if run:
-                    states = [[type(callback).__name__, callback.state_dict()] for callback in callbacks]
-                    state = {**agent.checkpoint_state(), "env_state": env_state, "callbacks": states}
-                    run.save(now, state, agent.tensors())
-                    agent.export(run.path)
+                states = [[type(callback).__name__, callback.state_dict()] for callback in callbacks]
+                state = {**agent.checkpoint_state(), "env_state": env_state, "callbacks": states}
+                run.save(now, state, agent.tensors())
+                agent.export(run.path)
             watch.lap("other")
         for callback in callbacks:
             callback.on_end(agent)

@@ -9,10 +9,10 @@ ROWS = 500  # maximum number of rows in metrics.jsonl per plan
 
 @dataclass(frozen=True)
 class Plan:
-    """From step `start` to step `end`, with a cut every `every` steps.
+    """From step `start` to step `end`; with a run folder, a cut every `every` steps.
 
     A cut resets the environments with a seed derived from the run's seed and the number of updates, and saves a
-    checkpoint if there is a run folder. So training is the same with and without a folder, interrupted or not.
+    checkpoint. So training ends with the same bits, interrupted or not. Without a folder nothing is cut.
     """
 
     start: int

@@ -112,7 +112,8 @@ def restore(
     except (RuntimeError, KeyError, ValueError, TypeError) as error:
         agent.close()
         raise CheckpointError(f"{path}: its contents do not fit its agent ({error})") from None
-    return agent
+    restored: L = agent
+    return restored
 
 
 def _agent_class(cls: type[L], checkpoint: Checkpoint, trust: bool) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ...language import CausalLM
 from .engine import TextEngine
@@ -15,6 +15,7 @@ class TextEnvBase:
     """An environment around a text engine."""
 
     engine: TextEngine
+    path_arguments: ClassVar[tuple[str, ...]] = ("model", "prompts", "reward_model")  # a run stores them as full paths
 
     def _open(self, n: int, options: Mapping[str, Any]) -> None:
         self.engine = TextEngine(n, make_options(options), self.get_human_feedback)
@@ -31,6 +32,11 @@ class TextEnvBase:
     def prompts(self) -> Sequence[Prompt]:
         """The prompts of this split, numbered as in `reset(options={"prompt": i})`."""
         return self.engine.prompts.records
+
+    @property
+    def split(self) -> str:
+        """Which prompts are used, "train" or "heldout"."""
+        return self.engine.options.split
 
     @property
     def kl_coef(self) -> float:

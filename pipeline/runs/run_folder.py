@@ -92,7 +92,7 @@ def find_checkpoint(folder: str, *, best: bool = False) -> Checkpoint:
         return Run(path).last_checkpoint() if holds_run(path) else load_checkpoint(path)
 
 
-def load_agent(checkpoint: Checkpoint, module: str | None, device: str | None) -> Agent:
+def load_agent(checkpoint: Checkpoint, module: str | None, device: str | None, trust: bool = False) -> Agent:
     """Restore the agent of a checkpoint; `module` registers its environment, where textrlhf does not."""
     import gymnasium as gym
 
@@ -102,7 +102,8 @@ def load_agent(checkpoint: Checkpoint, module: str | None, device: str | None) -
 
     check_checkpoint(checkpoint, module, device)
     with as_user_error(CheckpointError, gym.error.Error):
-        agent: Agent = restore(Agent, checkpoint, trust=trust, changes={"device": device} if device else None)
+        base: Any = Agent  # mypy wants a concrete class
+        agent: Agent = restore(base, checkpoint, trust=trust, changes={"device": device} if device else None)
         return agent
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ HEADER = '''"""Hyperparameters as keyword arguments, for type checkers and edito
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from collections.abc import Callable
+from typing import Any, Literal, TypedDict
 
 from .config import Schedule
 '''
@@ -33,8 +35,9 @@ def _typed_dict(config_class: type[Any]) -> str:
     name, parent = (kind.__name__.replace("Config", "Keywords") for kind in (config_class, base))
     lines = [f"class {name}({'TypedDict' if base is object else parent}, total=False):"]
     lines += [f'    """Hyperparameters of `{config_class.__name__}`."""', ""]
-    for field, annotation in inspect.get_annotations(config_class).items():
-        lines.append(f"    {field}: {annotation}".replace("'", '"'))
+    for field in fields(config_class):
+        if field.name in inspect.get_annotations(config_class):
+            lines.append(f"    {field.name}: {field.type}".replace("'", '"'))
     return "\n".join(lines) + "\n"
 
 

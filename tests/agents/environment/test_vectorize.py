@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
-from gymnasium.wrappers import TransformReward
+from gymnasium.wrappers import FrameStackObservation, HumanRendering, TransformReward
 from gymnasium.wrappers.vector import TransformReward as VectorTransformReward
 
 from textrlhf.agents.environment.vectorize import Vectorized, remake, vectorize
@@ -75,7 +75,7 @@ def limit(made: Vectorized) -> int:
 
 def again(made: Vectorized, n_envs: int = 2) -> Vectorized:
     assert made.recipe is not None
-    return remake(made.recipe, n_envs)
+    return remake(json.loads(json.dumps(made.recipe)), n_envs, trust=True)
 
 
 def test_id_with_arguments_is_remade() -> None:
@@ -140,6 +140,14 @@ def test_wrapped_vector_environment_has_no_recipe(maker: Any) -> None:
     made = vectorize(maker(), 2)
     assert paid(made) == [2.0] * 2
     assert made.recipe is None
+    assert made.why
+    assert made.again is None or paid(made.again(2, {})) == [2.0] * 2
+
+
+def test_batch_made_by_hand_is_remade_from_its_environments() -> None:
+    made = vectorize(SyncVectorEnv([lambda: gym.make(ID, reward=2.0)] * 2), 8)
+    assert paid(made) == paid(again(made)) == [2.0] * 2
+    assert vectorize(SyncVectorEnv([lambda r=r: gym.make(ID, reward=r) for r in (1.0, 2.0)]), 8).recipe is None
 
 
 def test_single_environment_is_one_slot() -> None:
@@ -152,55 +160,107 @@ def test_single_environment_is_one_slot() -> None:
     assert paid(again(made)) == [2.0] * 2
 
 
-def test_copies_are_made_from_the_spec(caplog: pytest.LogCaptureFixture) -> None:
+def test_given_environment_is_the_first_of_several() -> None:
     env = gym.make(ID, reward=3.0)
-    with caplog.at_level(logging.WARNING, "textrlhf"):
-        made = vectorize(env, 4)
-    assert [record.getMessage() for record in caplog.records] == [f"n_envs=4: making 4 of {ID} from its spec"]
-    assert caplog.records[0].name == "textrlhf"
-    assert made.owned
-    assert made.env.num_envs == 4
-    assert paid(made) == [3.0] * 4
-    assert not env.unwrapped.closed  # the user's own is left alone
+    made = vectorize(env, 4)
+    assert made.env.envs[0] is env
+    assert paid(made) == paid(again(made, 4)) == [3.0] * 4
+    assert not made.owned
+    assert not env.unwrapped.closed
 
 
 def test_copies_do_not_render() -> None:
     """Eight windows would open for learning, and ten for an evaluation."""
     shown = gym.make(ID, render_mode="ansi")
     made = vectorize(shown, 2)
-    assert [env.unwrapped.render_mode for env in made.env.envs] == [None, None]
+    assert [env.unwrapped.render_mode for env in made.env.envs] == ["ansi", None]
     assert made.recipe == vectorize(shown, 1).recipe == {"id": ID, "kwargs": {}}
     assert shown.spec.kwargs["render_mode"] == "ansi"
 
 
-def test_wrappers_are_rebuilt_without_recipe() -> None:
-    wrapped = TransformReward(gym.make(ID), lambda reward: 2 * reward)
-    for n_envs in (1, 3):
-        made = vectorize(wrapped, n_envs)
-        assert paid(made) == [2.0] * n_envs
-        assert made.recipe is None
-    native = TransformReward(gym.make("CartPole-v1"), lambda reward: 2 * reward)
+def double(reward: float) -> float:
+    """A function that another process finds by its name."""
+    return 2 * reward
+
+
+def test_wrappers_are_in_the_recipe() -> None:
+    """With their arguments: functions of a module by name; lambdas only in this process."""
+    stacked = FrameStackObservation(gym.make(ID, reward=2.0), 3)
+    assert again(vectorize(stacked, 1)).env.single_observation_space.shape == (3, 2)
+    for function, stored in ((double, True), (lambda reward: 2 * reward, False)):
+        wrapped = TransformReward(gym.make(ID), function)
+        for n_envs in (1, 3):
+            made = vectorize(wrapped, n_envs)
+            assert paid(made) == [2.0] * n_envs
+            assert paid(made.again(2, {})) == [2.0] * 2
+            assert (made.recipe is not None) == stored
+        if stored:
+            assert paid(again(made)) == [2.0] * 2
+            with pytest.raises(ValueError, match=r"imports .*double: if you trust that code, pass trust=True"):
+                remake(made.recipe, 1)
+        else:
+            assert "lambda" in made.why
+    native = TransformReward(gym.make("CartPole-v1"), double)
     assert paid(vectorize(native, 2)) == [2.0] * 2  # not the native batch, which would leave it out
+
+
+def test_only_the_given_environment_is_shown() -> None:
+    made = vectorize(HumanRendering(gym.make("CartPole-v1", render_mode="rgb_array")), 3)
+    assert made.recipe == {"id": "CartPole-v1", "kwargs": {}}
+    assert [isinstance(env, HumanRendering) for env in made.env.envs] == [True, False, False]
 
 
 @pytest.mark.parametrize(
     ("maker", "why"),
     [
         (lambda: Doubled(Probe(reward=0.5)), "it has no spec"),
-        (lambda: Doubled(gym.make(ID, reward=0.5)), "one of its wrappers lacks gymnasium.utils.RecordConstructorArgs"),
+        (lambda: Doubled(gym.make(ID, reward=0.5)), "its wrapper Doubled lacks gymnasium.utils.RecordConstructorArgs"),
     ],
     ids=["no spec", "a wrapper that cannot be made again"],
 )
-def test_environment_without_spec_is_used_alone(maker: Any, why: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_environment_that_cannot_be_made_again(maker: Any, why: str) -> None:
+    """Is used alone; asked for exactly, several are refused; copies of it serve evaluation."""
     env = maker()
-    with caplog.at_level(logging.WARNING, "textrlhf"):
-        made = vectorize(env, 8)
-    (record,) = caplog.records
-    assert record.getMessage().startswith("n_envs=8, but no more of ")
-    assert f"({why}): using the one given" in record.getMessage()
-    assert made.env.num_envs == 1
+    with pytest.raises(ValueError, match=rf"n_envs=8, but no more of .*{why}.*Pass a function that makes one"):
+        vectorize(env, 8)
+    made = vectorize(env, 8, exactly=False)
+    assert made.env.envs == [env]
     assert made.recipe is None
+    assert why in made.why
+    assert paid(made.again(2, {})) == [1.0] * 2
     assert paid(made) == [1.0]
+
+
+def test_changed_environment_is_not_swapped_for_a_fresh_one() -> None:
+    env = gym.make(ID)
+    env.reset(seed=0)
+    env.step(0)
+    assert vectorize(env, 1).recipe is not None  # an episode that has begun is no change
+    env.unwrapped.reward = 7.0
+    made = vectorize(env, 1)
+    assert made.recipe is None
+    assert "reward=7.0" in made.why
+    assert paid(made.again(2, {})) == [7.0] * 2
+    with pytest.raises(ValueError, match=r"it was changed after it was made \(reward=7.0\)"):
+        vectorize(env, 2)
+
+
+def make_probe(reward: float = 6.0) -> gym.Env[Any, Any]:
+    """A factory that another process finds."""
+    return Doubled(Probe(reward))
+
+
+def test_factories() -> None:
+    made = vectorize(make_probe, 2, {"reward": 1.5})
+    assert made.owned
+    assert paid(made) == paid(again(made)) == [3.0] * 2
+    assert made.recipe["factory"].endswith(":make_probe")
+    assert paid(vectorize(made.recipe["factory"], 2)) == [12.0] * 2  # by its name, as on the command line
+    local = vectorize(lambda: Probe(5.0), 2)
+    assert paid(local) == paid(local.again(2, {})) == [5.0] * 2
+    assert local.recipe is None
+    with pytest.raises(TypeError, match=r"returned 3: accepted is a function that returns a gymnasium.Env"):
+        vectorize(lambda: 3, 1)
 
 
 def test_no_recipe_for_non_json_arguments() -> None:
@@ -222,8 +282,13 @@ def test_max_episode_steps_is_in_the_recipe(env_id: str, n_envs: int) -> None:
     assert limit(vectorize(ID, n_envs)) == 3
 
 
-def test_no_recipe_without_the_registered_limit() -> None:
-    assert vectorize(gym.make(ID, max_episode_steps=-1), 1).recipe is None
+@pytest.mark.parametrize("env_id", [ID, "CartPole-v1"])
+def test_removed_limit_is_in_the_recipe(env_id: str) -> None:
+    made = vectorize(gym.make(env_id, max_episode_steps=-1), 1)
+    assert made.recipe["kwargs"] == {"max_episode_steps": -1}
+    for each in (made, again(made)):
+        assert each.max_episode_steps is None
+        assert "TimeLimit" not in str(each.env.envs[0])
 
 
 @pytest.fixture
@@ -243,7 +308,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_module_prefix_is_imported(module: str) -> None:
     made = vectorize(module, 2)
     assert limit(made) == 4
-    assert made.recipe == {"id": "FromModule-v0", "kwargs": {}}
+    assert made.recipe == {"id": "FromModule-v0", "kwargs": {}, "module": "vectorize_probe_module"}
     assert limit(again(made)) == 4
 
 
@@ -254,13 +319,19 @@ def test_remake_imports_nothing(module: str) -> None:
         with pytest.raises(ValueError, match=f"environment '{unknown}' is not registered: import the package"):
             remake({"id": unknown, "kwargs": {}}, 1)
     assert name not in sys.modules
-    vectorize(module, 1)
+    recipe = {"id": env_id, "kwargs": {}, "module": name}
+    with pytest.raises(ValueError, match=f"imports {name}: if you trust that code"):
+        remake(recipe, 1)
+    assert name not in sys.modules
+    assert limit(remake(recipe, 1, trust=True)) == 4
     assert name in sys.modules  # the import would have been seen
 
 
-@pytest.mark.parametrize("wrong", [None, 3, Probe, spaces.Discrete(2)], ids=repr)
+@pytest.mark.parametrize("wrong", [None, 3, spaces.Discrete(2)], ids=repr)
 def test_non_environment_is_refused(wrong: Any) -> None:
-    with pytest.raises(TypeError, match="accepted are an environment's id, a gymnasium.Env and a") as caught:
+    with pytest.raises(
+        TypeError, match="accepted are an environment's id, a gymnasium.Env, a gymnasium.vector"
+    ) as caught:
         vectorize(wrong, 1)
     assert str(caught.value).startswith(f"env is {wrong!r}")
 

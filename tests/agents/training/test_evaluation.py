@@ -13,6 +13,8 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from textrlhf.agents import PPO, Evaluate
+from textrlhf.agents.environment.vectorize import remake
 from textrlhf.agents.training.evaluation import Scores, evaluate
 
 MODES = list(AutoresetMode)
@@ -60,7 +62,15 @@ def agent(recipe: Any = None) -> Any:
 
         return play
 
-    return SimpleNamespace(env=SimpleNamespace(recipe=recipe), player=player, threads=contextlib.nullcontext)
+    env = SimpleNamespace(
+        is_text=False,
+        split=None,
+        vector_env="Counter",
+        why_no_recipe="",
+        steps=lambda env: False,
+        again=(lambda n, changes: remake(recipe, n, changes)) if recipe else None,
+    )
+    return SimpleNamespace(env=env, player=player, threads=contextlib.nullcontext)
 
 
 def batch(*lengths: int, mode: AutoresetMode = AutoresetMode.SAME_STEP, grow: int = 0) -> SyncVectorEnv:
@@ -149,3 +159,47 @@ def test_scores_have_mean_std_and_text() -> None:
     assert scores.mean == 3.0
     assert scores.std == pytest.approx(np.sqrt(8 / 3))
     assert str(scores) == "3.0 ± 1.633 over 3 episodes (worst 1.0, best 5.0)"
+
+
+def test_evaluation_in_the_training_environment_does_not_disturb_it() -> None:
+    """Training acted on a stale observation after each evaluation: it now plays in more of the same."""
+    weights = []
+    for own in (False, True):
+        env = gym.make("CartPole-v1")
+        agent = PPO(env, n_envs=1, n_steps=16, seed=0)
+        evaluation = Evaluate(32, n_episodes=2, env=env if own else "CartPole-v1")
+        agent.learn(128, callbacks=evaluation, progress=False)
+        weights.append(agent.policy.value((np.ones((1, 4), np.float32),), None).item())
+    assert weights[0] == weights[1]
+
+
+def test_episodes_without_an_end_are_cut(caplog: pytest.LogCaptureFixture) -> None:
+    class Endless(Counter):
+        """Never ends."""
+
+        def __init__(self) -> None:
+            super().__init__(10**9)
+
+    with caplog.at_level("WARNING", "textrlhf"):
+        scores = evaluate(PPO(Endless, n_envs=2, n_steps=4, seed=0), n_episodes=6, n_envs=2)
+    assert scores.lengths == [1000, 1000]
+    assert "has no time limit: episodes were cut after 1,000 steps, and 4 of 6 were not played" in caplog.text
+
+
+def test_text_is_evaluated_on_heldout_prompts_with_sampled_tokens() -> None:
+    """`best/` was chosen greedily on training prompts, and then reported by sampled texts on held-out ones."""
+    agent = PPO("TextRLHF-v0", n_envs=4, n_steps=4, seed=0)
+    found, chosen = evaluate(agent, n_episodes=4), Evaluate(16, n_episodes=4)
+    assert (found.split, found.deterministic) == ("heldout", False)
+    assert evaluate(agent, n_episodes=4, env_kwargs={"split": "train"}).split == "train"
+    metrics: dict[str, float] = {}
+    chosen.on_start(agent, None)
+    chosen.on_due(agent, metrics)
+    assert metrics["evaluation/return"] == found.mean
+    assert metrics["evaluation/kl"] == found.means()["kl"]
+    greedy = Evaluate(16, n_episodes=4, deterministic=True)
+    greedy.on_start(agent, None)
+    greedy.load_state_dict({**chosen.state_dict(), "next": 16})
+    assert greedy.best is None  # a sampled return is not one to compare with
+    greedy.on_due(agent, metrics)
+    assert "evaluation/deterministic_return" in metrics
