@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..records.checks import one_of
 from ..records.folder import check_replaceable, recovered, whole_folder
 from .reward_function import RewardFunction, Scores, call_reward, is_number, sigmoid
 from .text.cache import forget
@@ -141,8 +142,7 @@ def combined(scores: NDArray[np.float64], how: str, penalty: float = 1.0) -> Sco
 
 def check_combine(combine: object, penalty: object = 1.0) -> None:
     """Raise a ValueError where an ensemble cannot combine scores so."""
-    if combine not in COMBINE:
-        raise ValueError(f"combine is {combine!r}: expected one of {', '.join(map(repr, COMBINE))}")
+    one_of("combine", combine, COMBINE)
     if not (is_number(penalty) and penalty >= 0):
         raise ValueError(
             f"penalty is {penalty!r}: expected a finite number of at least 0, the λ of mean − λ · variance"

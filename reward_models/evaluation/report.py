@@ -126,7 +126,9 @@ def _contributions(mistake: Mapping[str, Any], explain: Explain | None) -> dict[
     texts = {side: mistake[side] for side in ("chosen", "rejected") if mistake[side] is not None}
     found = {side: explain(mistake["prompt"], text) for side, text in texts.items()} if explain else {}
     return {
-        side: as_plain([(str(token), float(value)) for token, value in tokens]) for side, tokens in found.items() if tokens
+        side: as_plain([(str(token), float(value)) for token, value in tokens])
+        for side, tokens in found.items()
+        if tokens
     }
 
 

@@ -1,7 +1,8 @@
-"""`textrlhf watch`: watch an agent play."""
+"""`textrlhf evaluate` and `textrlhf watch`: play episodes without training."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -14,20 +15,17 @@ from ...records.progress import rounded
 from ..console.arguments import parse
 from ..console.checks import at_least_one
 from ..console.errors import UserError, as_user_error
-from ..console.printing import heading, line
-from ..runs.run_folder import find_checkpoint, load_agent
+from ..console.printing import heading, key_values, line
+from ..runs.run_folder import EVALUATION_SEED, find_checkpoint, load_agent, outcome
 
 if TYPE_CHECKING:
     from ...agents import Agent
+    from ...records.checkpoint import Checkpoint
 
 
 @dataclass
-class Options:
-    """Watch an agent play: in a window if there is a display, else as text if the environment supports it.
-
-    Example:
-      textrlhf watch runs/cartpole --episodes 3
-    """
+class PlayOptions:
+    """What both commands ask for."""
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """a run's folder (its last checkpoint is used), or a checkpoint's"""
@@ -36,7 +34,7 @@ class Options:
     stochastic: bool = False
     """sample actions as in training, instead of taking the most likely"""
     seed: int = 0
-    """which episodes"""
+    """which episodes: the same seed gives the same ones"""
     best: bool = False
     """use the best agent of the run (train --evaluate-every), not the last"""
     module: str | None = None
@@ -44,13 +42,70 @@ class Options:
     device: str | None = None
     """where the policy runs: auto, cpu or cuda; by default where it was trained"""
 
+    def load(self) -> tuple[Checkpoint, Agent]:
+        """The checkpoint and its agent."""
+        at_least_one("--episodes", self.episodes)
+        checkpoint = find_checkpoint(self.run, best=self.best)
+        return checkpoint, load_agent(checkpoint, self.module, self.device)
+
+
+@dataclass
+class EvaluateOptions(PlayOptions):
+    """Play episodes without training, and print mean, standard deviation, worst and best of their returns.
+
+    Example:
+      textrlhf evaluate runs/cartpole --episodes 20
+    """
+
+    episodes: int = 100
+    """how many to play"""
+    seed: int = EVALUATION_SEED
+    """which episodes: the same seed gives the same scores"""
+    json: bool = False
+    """print one line of JSON"""
+
+
+@dataclass
+class WatchOptions(PlayOptions):
+    """Watch an agent play: in a window if there is a display, else as text if the environment supports it.
+
+    Example:
+      textrlhf watch runs/cartpole --episodes 3
+    """
+
+
+def evaluate(argv: Sequence[str]) -> None:
+    """Run `textrlhf evaluate`."""
+    options = parse(EvaluateOptions, argv, "evaluate")
+    checkpoint, agent = options.load()
+
+    from ... import agents
+
+    scores = agents.evaluate(
+        agent, n_episodes=options.episodes, deterministic=not options.stochastic, seed=options.seed
+    )
+    agent.close()
+    if options.json:
+        result = outcome(agent, scores, deterministic=not options.stochastic, seed=options.seed)
+        print(json.dumps({**result, "checkpoint": str(checkpoint.path)}))
+        return
+    how = "sampled" if options.stochastic else "the most likely"
+    key_values(
+        [
+            ("Agent", f"{agent!r}"),
+            ("Checkpoint", str(checkpoint.path)),
+            ("Return", str(scores)),
+            ("Length", f"{sum(scores.lengths) / len(scores.lengths):.1f} steps"),
+            ("Actions", f"{how}, seed {options.seed}"),
+        ]
+    )
+
 
 def watch(argv: Sequence[str]) -> None:
     """Run `textrlhf watch`."""
-    options = parse(Options, argv, "watch")
-    at_least_one("--episodes", options.episodes)
+    options = parse(WatchOptions, argv, "watch")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    agent = load_agent(find_checkpoint(options.run, best=options.best), options.module, options.device)
+    _, agent = options.load()
 
     import gymnasium as gym
 
@@ -106,7 +161,7 @@ def pick_mode(modes: Sequence[str], display: bool) -> str:
     )
 
 
-def play(agent: Agent, mode: str, options: Options) -> None:
+def play(agent: Agent, mode: str, options: WatchOptions) -> None:
     """Play episodes and show every step."""
     import gymnasium as gym
     from gymnasium.vector import AutoresetMode
