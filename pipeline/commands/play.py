@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -137,11 +138,8 @@ def render_modes(agent: Agent) -> list[str]:
     recipe = agent.env.recipe
     if recipe is None:
         raise UserError("this agent's environment cannot be made by an id, so it cannot be watched")
-    env = gym.make(recipe["id"], **{**recipe["kwargs"], "render_mode": None})
-    try:
+    with contextlib.closing(gym.make(recipe["id"], **{**recipe["kwargs"], "render_mode": None})) as env:
         return list(env.metadata.get("render_modes", []))
-    finally:
-        env.close()
 
 
 def pick_mode(modes: Sequence[str], display: bool) -> str:
@@ -163,29 +161,21 @@ def pick_mode(modes: Sequence[str], display: bool) -> str:
 
 def play(agent: Agent, mode: str, options: WatchOptions) -> None:
     """Play episodes and show every step."""
-    import gymnasium as gym
     from gymnasium.vector import AutoresetMode
 
     from ...agents.environment import play as playing
-    from ...agents.environment.adapter import EnvAdapter
-    from ...agents.environment.vectorize import Vectorized
+    from ...agents.training.evaluation import playing_env
 
-    recipe: Any = agent.env.recipe
-    env: Any = gym.make_vec(
-        recipe["id"],
-        num_envs=1,
-        vectorization_mode="sync",
-        vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},  # else the last frame of an episode is never shown
-        **{**recipe["kwargs"], "render_mode": mode},
-    )
-    adapter = EnvAdapter(Vectorized(env, recipe, owned=True))
+    shown = {"autoreset_mode": AutoresetMode.NEXT_STEP}  # else the last frame of an episode is never shown
+    changes = {"render_mode": mode, "vectorization_mode": "sync", "vector_kwargs": shown}
+    adapter = playing_env(agent, None, 1, changes)
     act = agent.player(1, options.seed, not options.stochastic)
 
     def show() -> None:
         if mode == "ansi":  # a window draws itself
-            print(env.render()[0])  # with colours even in a file: in FrozenLake they mark the player
+            print(adapter.vector_env.render()[0])  # with colours even in a file: in FrozenLake they mark the player
 
-    try:
+    with contextlib.closing(adapter):
         episode, total, length = 1, 0.0, 0
         for step in playing.play(adapter, act, options.episodes, options.seed, on_reset=show):
             show()
@@ -193,5 +183,3 @@ def play(agent: Agent, mode: str, options: WatchOptions) -> None:
             if step.ended:
                 line(f"Episode {episode}: return {rounded(total)} in {length:,} steps")
                 episode, total, length = episode + 1, 0.0, 0
-    finally:
-        adapter.close()

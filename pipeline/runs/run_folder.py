@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...reward_models.text.config import MODEL_FOLDER
 from ...records.folder import write_file
+from ...reward_models.text.config import MODEL_FOLDER
 from ..console.checks import check_device, existing_folder, folder_to_write, import_module
 from ..console.errors import UserError, as_user_error
 

@@ -293,4 +293,4 @@ def readable(reward_model: RewardModel, judgements: Sequence[Judgement]) -> list
     """The judgements whose texts all fit the reward model's positions."""
     prompts = [one.prompt for one in judgements for _ in one.responses]
     fits = iter(reward_model.readable(prompts, [text for one in judgements for text in one.responses]))
-    return [one for one in judgements if all([next(fits) for _ in one.responses])]
+    return [one for one in judgements if all(tuple(itertools.islice(fits, len(one.responses))))]
