@@ -36,7 +36,7 @@ def svg(name: str, draw: Draw) -> str:
     text = re.sub(r' (?:xmlns(?::\w+)?|version)="[^"]*"', "", text)
     for size in ("width", "height"):  # the page sets the width, viewBox keeps the aspect ratio
         text = re.sub(rf'(<svg[^>]*?) {size}="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r' id="[a-z][\w.]*_\d+"', "", text)  # matplotlib's counters, the same in every chart
+    text = re.sub(r' id="[A-Za-z][\w.]*_\d+"', "", text)  # matplotlib's counters, the same in every chart
     for colour, variable in ON_PAGE.items():
         text = text.replace(colour, f"var({variable})")
     return text

@@ -48,11 +48,6 @@ class RewardNetwork(nn.Module):
         device: torch.device = self.model.device
         return device
 
-    @property
-    def width(self) -> int:
-        """The size of a hidden state."""
-        return state_width(self.trunk)
-
     def forward(
         self, texts: Sequence[Text], groups: Sequence[Sequence[int]], dropout: Dropout | None = None
     ) -> Tensor:  # -> (len(texts),)
