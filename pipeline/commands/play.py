@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -169,11 +169,12 @@ def play(agent: Agent, mode: str, options: WatchOptions) -> None:
     shown = {"autoreset_mode": AutoresetMode.NEXT_STEP}  # else the last frame of an episode is never shown
     changes = {"render_mode": mode, "vectorization_mode": "sync", "vector_kwargs": shown}
     adapter = playing_env(agent, None, 1, changes)
+    env: Any = adapter.vector_env
     act = agent.player(1, options.seed, not options.stochastic)
 
     def show() -> None:
         if mode == "ansi":  # a window draws itself
-            print(adapter.vector_env.render()[0])  # with colours even in a file: in FrozenLake they mark the player
+            print(env.render()[0])  # with colours even in a file: in FrozenLake they mark the player
 
     with contextlib.closing(adapter):
         episode, total, length = 1, 0.0, 0

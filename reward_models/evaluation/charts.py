@@ -17,7 +17,7 @@ from .results import Histogram, Part, RatedPart
 (INK, MUTED, GRID), (BLUE, RED) = LIGHT[:3], LIGHT[4:6]
 ON_PAGE = {INK: "--ink", MUTED: "--muted", GRID: "--grid", BLUE: "--blue", RED: "--red"}
 WIDTH, HEIGHT, TALL = 4.2, 2.7, 3.6  # inches, about a phone's width, so that text stays legible
-STYLE = {
+STYLE: Any = {
     "font.size": 8.5,
     "svg.fonttype": "none",  # text stays text
     "axes.spines.top": False,

@@ -101,7 +101,8 @@ def shared_prompt(chosen: str, rejected: str) -> str:
     Answers that begin alike keep their common words. Without turns, the prompt is the whole words that both begin
     with, and each response keeps its leading space.
     """
-    shared = os.path.commonprefix([chosen, rejected])
+    pairs = enumerate(zip(chosen, rejected, strict=False))
+    shared = chosen[: next((i for i, (a, b) in pairs if a != b), min(len(chosen), len(rejected)))]
     words = (match.start() for match in re.finditer(r"(?<=\S)(?=\s)", chosen[: len(shared) + 1]))
     candidates = [[match.end() for match in turn.finditer(shared)] for turn in TURNS]
     candidates.append([end for end in words if rejected[end : end + 1].isspace()])
