@@ -38,7 +38,7 @@ class Ensemble:
     """
 
     def __init__(self, models: Sequence[RewardFunction], combine: str = "mean", penalty: float = 1.0) -> None:
-        self.models = tuple(models)
+        self.models: tuple[Any, ...] = tuple(models)
         if not self.models:
             raise ValueError("models is empty: expected at least one reward model")
         for i, model in enumerate(self.models):
@@ -73,8 +73,7 @@ class Ensemble:
         return self._raw
 
     def _raw(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
-        models: Sequence[Any] = self.models
-        raw = [call_reward(model.raw, prompts, responses, f"member_{i}.raw") for i, model in enumerate(models)]
+        raw = [call_reward(model.raw, prompts, responses, f"member_{i}.raw") for i, model in enumerate(self.models)]
         return combined(np.stack(raw), "mean")
 
     def probability(self, margins: Scores) -> Scores:
@@ -94,15 +93,14 @@ class Ensemble:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a folder with each member in a folder of its own, as a whole or not at all."""
-        models: Sequence[Any] = self.models
-        for i, model in enumerate(models):
+        for i, model in enumerate(self.models):
             if not callable(getattr(model, "save", None)):
                 raise TypeError(f"member_{i} is {model!r}, which has no save(folder): only reward models can be saved")
         check_replaceable(path, ENSEMBLE_FILE, subfolders="member-*")
-        members = [f"member-{i}" for i in range(len(models))]
+        members = [f"member-{i}" for i in range(len(self.models))]
         stored = {"format": FORMAT, "members": members, "combine": self.how, "penalty": self.penalty}
         with whole_folder(path) as folder:
-            for name, model in zip(members, models, strict=True):
+            for name, model in zip(members, self.models, strict=True):
                 model.save(folder / name)
             (folder / ENSEMBLE_FILE).write_text(json.dumps(stored, indent=1, allow_nan=False))
         forget(os.path.abspath(path))

@@ -32,11 +32,10 @@ def svg(name: str, draw: Draw) -> str:
     """A chart as SVG for a page; `name` makes its ids unique in the page."""
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     text = _drawn(draw, name, format="svg", transparent=True, metadata=nothing).decode()
-    text = text[text.index("<svg") :]
-    text = re.sub(r' (?:xmlns(?::\w+)?|version)="[^"]*"', "", text)
-    for size in ("width", "height"):  # the page sets the width, viewBox keeps the aspect ratio
-        text = re.sub(rf'(<svg[^>]*?) {size}="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r' id="[A-Za-z][\w.]*_\d+"', "", text)  # matplotlib's counters, the same in every chart
+    tag, end, content = text[text.index("<svg") :].partition(">")
+    tag = re.sub(r' (?:xmlns(?::\w+)?|version|width|height)="[^"]*"', "", tag)  # the page sets the width
+    content = re.sub(r' id="[A-Za-z][\w.]*_\d+"', "", content)  # matplotlib's counters, the same in every chart
+    text = tag + end + content
     for colour, variable in ON_PAGE.items():
         text = text.replace(colour, f"var({variable})")
     return text

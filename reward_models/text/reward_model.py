@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...language.causal_lm import pick_device
+from ...language.causal_lm import CausalLM, pick_device
 from ...records.jsonl import shortened
 from ..reward_function import RewardFunctionError, Scores
 from .cache import cached, forget
@@ -30,8 +30,6 @@ from .reader import TextReader
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from ...language import CausalLM
 
 log = logging.getLogger("textrlhf")
 AT_ONCE = 4096  # texts that are tokenised and scored at a time
