@@ -9,26 +9,14 @@ import numpy as np
 
 from ..task import Prompt, Scores
 from .scores import score_each, words
-from .splits import Draws, SeededTask
+from .splits import Draws, SeededTask, data_file
 from .summarize import MEN, WOMEN
 
-SLOTS = {
-    "item": ("shirt", "hat", "coat", "bag", "jacket", "skirt", "dress", "scarf"),
-    "colour": ("red", "blue", "green", "black", "white", "yellow"),
-    "size": ("small", "medium", "large"),
-}
-OPENINGS = (
-    "I want {}.",
-    "I need {}.",
-    "I would like {}.",
-    "Do you have {}?",
-    "Can I have {}?",
-    "Have you got {}?",
-    "Please show me {}.",
+_DATA = data_file("dialogue")
+SLOTS: dict[str, list[str]] = _DATA["slots"]  # with their values
+OPENINGS, QUESTIONS, ANSWERS, CONFIRMATIONS = (
+    _DATA[forms] for forms in ("openings", "questions", "answers", "confirmations")
 )
-QUESTIONS = (" What {}?", " Which {}?", " What {} please?")
-CONFIRMATIONS = (" Your order is {}.", " You ordered {}.")
-ANSWERS = ("{}.", "{} please.")
 VALUES = frozenset(value for values in SLOTS.values() for value in values)
 FEEDBACK = {"asks": 1.0, "repeats": -0.5, "confirms": 1.0, "errs": -1.0, "idles": -0.5}
 USER, ASSISTANT = "\nUser:", "\nAssistant:"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from ..task import Prompt, Scores
-from .scores import against_references, exact, overlap_f1
-from .splits import Draws, SeededTask
+from ..task import Prompt
+from .scores import exact, overlap_f1
+from .splits import Draws, ReferenceTask
 from .summarize import MEN, WOMEN
 
 PEOPLE = WOMEN + MEN
@@ -17,7 +16,7 @@ COLOURS = ("red", "blue", "green", "black", "white", "yellow")
 FOODS = ("apples", "bread", "cheese", "fish", "milk", "soup")
 
 
-class TextQA(SeededTask):
+class TextQA(ReferenceTask):
     """Three or four facts about three people, and a question that they answer.
 
     Where someone is, what they have and in which colour, what they like; asked from either side (what does Anna have,
@@ -29,7 +28,7 @@ class TextQA(SeededTask):
 
     name = "qa"
     max_new_tokens = 8
-    needs: ClassVar[tuple[str, ...]] = ("reference",)
+    compare: ClassVar = {"gold": exact, "f1": overlap_f1}
 
     def make(self, draws: Draws) -> Prompt:
         """Make facts, a question and its answer."""
@@ -54,10 +53,3 @@ class TextQA(SeededTask):
                     asked += [(f"Where is the {thing}?", f"in the {room}")] * 2
         question, answer = draws.one(asked)
         return Prompt(f"Facts: {' '.join(facts)}\nQuestion: {question}\nAnswer:", f" {answer}")
-
-    def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
-        """Compare each response with its prompt's reference: "gold" and "f1"."""
-        return {
-            "gold": against_references(exact, prompts, responses),
-            "f1": against_references(overlap_f1, prompts, responses),
-        }

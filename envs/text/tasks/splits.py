@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from random import Random
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from ....records.checks import SPLITS, one_of
-from ..task import Prompt, Task
+from ..task import Prompt, Scores, Task
+from .scores import against_references
 
 T = TypeVar("T")
 SIZES = {"train": 3150, "heldout": 350}
 MOST_REPEATS = 10_000  # in a row, before the task counts as having too few prompts
+
+
+def data_file(name: str) -> dict[str, Any]:
+    """Return the words of a task, from the JSON file beside its module."""
+    data: dict[str, Any] = json.loads(Path(__file__).with_name(f"{name}.json").read_text(encoding="utf-8"))
+    return data
 
 
 class Draws:
@@ -68,6 +77,17 @@ class SeededTask(Task):
         """Texts that together have every word of this task's data, whatever the seed."""
         splits = _made(type(self), 0)
         return [prompt.text + (prompt.reference or "") for split in SPLITS for prompt in splits[split]]
+
+
+class ReferenceTask(SeededTask):
+    """A task whose prompts have references, with which responses are compared."""
+
+    needs: ClassVar[tuple[str, ...]] = ("reference",)
+    compare: ClassVar[Mapping[str, Callable[[str, str], float]]]  # by measure: (response, reference) -> 0 to 1
+
+    def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
+        """Compare each response with its prompt's reference."""
+        return {name: against_references(score, prompts, responses) for name, score in self.compare.items()}
 
 
 @lru_cache(maxsize=16)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+from ..splits import data_file
 
-_TABLES: dict[str, Any] = json.loads(Path(__file__).with_name("lexicon.json").read_text(encoding="utf-8"))
+_TABLES = data_file("reviews/lexicon")
 
 Verb = tuple[str, str, float]  # past, base form, value
 FELT: tuple[Verb, ...] = tuple(map(tuple, _TABLES["felt"]))
