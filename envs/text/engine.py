@@ -20,7 +20,7 @@ from ...language.causal_lm import pick_device
 from ...records.checks import finite
 from ...records.jsonl import shortened
 from .action_masks import ANY, Rules
-from .kl_penalty import KL_PENALTIES, Step
+from .kl_penalty import KL_PENALTIES
 from .options import Feedback, TextOptions
 from .prompt_order import PromptOrder
 from .prompts import load_split
@@ -92,7 +92,7 @@ class TextEngine:
         self.orders = [PromptOrder(len(self.prompts)) for _ in range(n)]
         self.rngs = [np.random.default_rng(0)] * n
         self.seeds: list[int | None] = [None] * n
-        self.kl_penalty = KL_PENALTIES[options.kl_penalty](self.lm, self)
+        self.kl_penalty = KL_PENALTIES[options.kl_penalty](self.lm, self.tokens, self.lengths, self.rules)
 
     def set_kl_coef(self, value: float) -> None:
         """Set β."""
@@ -128,7 +128,7 @@ class TextEngine:
         rules = self.rules.at(self.taken[rows])
         obeyed = self.rules.table[rules, actions]
         rules = np.where(obeyed, rules, ANY)
-        ref_logprobs = self.kl_penalty.note(Step(rows, actions, logprobs, rules, self.kl_coef))
+        ref_logprobs = self.kl_penalty.note(rows, actions, logprobs, rules, self.kl_coef)
         rewards = np.zeros(len(rows))
         if ref_logprobs is not None:
             kl = logprobs - ref_logprobs
