@@ -192,15 +192,11 @@ def start() -> State:
 @cache
 def words() -> tuple[str, ...]:
     """Every word form and mark that the grammar can write, sorted."""
-    found: set[str] = set()
     seen: set[Node] = set()
-    ahead: list[Node | None] = [start().node]
+    ahead: list[Node] = [review(domain) for domain in DOMAINS.values()]
     while ahead:
         node = ahead.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        ahead += node.parts()
-        if isinstance(node, Word):
-            found.add(node.text.strip())
-    return tuple(sorted(found))
+        if node not in seen:
+            seen.add(node)
+            ahead += node.parts
+    return tuple(sorted({node.text.strip() for node in seen if isinstance(node, Word)}))

@@ -1,10 +1,12 @@
-"""Whether a grammar can write a text."""
+"""Whether the grammar can write a text: the automaton, made deterministic as far as texts have led into it."""
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from .automaton import State
+from .grammar import start
 
 _PIECES = re.compile(r"[A-Za-z']+|[^A-Za-z' ]")
 
@@ -15,22 +17,14 @@ def pieces_of(text: str) -> list[str] | None:
     return pieces if "".join(pieces) == " " + text else None
 
 
-class Recogniser:
-    """Recognises the texts of a grammar: the automaton, made deterministic as far as texts have led into it."""
+@lru_cache(maxsize=1 << 16)
+def _after(states: frozenset[State], piece: str) -> frozenset[State]:
+    return frozenset(after for state in states for text, _, _, after in state.edges if text == piece)
 
-    def __init__(self, start: State) -> None:
-        self._start = frozenset([start])
-        self._after: dict[tuple[frozenset[State], str], frozenset[State]] = {}
 
-    def accepts(self, text: str) -> bool:
-        """Whether the grammar writes exactly this text."""
-        states = self._start
-        for piece in pieces_of(text) or ("",):
-            after = self._after.get((states, piece))
-            if after is None:
-                after = frozenset(edge[3] for state in states for edge in state.edges if edge[0] == piece)
-                if not after:
-                    return False
-                self._after[states, piece] = after
-            states = after
-        return any(state.node is None for state in states)
+def grammatical(text: str) -> bool:
+    """Whether the grammar can write exactly this review."""
+    states = frozenset([start()])
+    for piece in pieces_of(text) or ("",):
+        states = _after(states, piece)
+    return any(state.node is None for state in states)

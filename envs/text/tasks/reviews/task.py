@@ -10,8 +10,7 @@ import numpy as np
 from .....records.checks import SPLITS, one_of
 from ...task import Prompt, Scores, Task
 from . import writer
-from .grammar import start
-from .recogniser import Recogniser
+from .recogniser import grammatical
 from .sentiment import sentiment
 
 
@@ -42,16 +41,6 @@ class Reviews(Task):
     def demonstrate(self, prompt: Prompt, rng: np.random.Generator) -> str:
         """Return a response drawn from the grammar, positive or negative."""
         return writer.continue_review(prompt.text, rng)
-
-
-def grammatical(text: str) -> bool:
-    """Whether the grammar can write exactly this review."""
-    return _recogniser().accepts(text)
-
-
-@cache
-def _recogniser() -> Recogniser:
-    return Recogniser(start())
 
 
 @cache
