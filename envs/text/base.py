@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...language import CausalLM
+from ...records.checks import finite
 from .engine import TextEngine
 from .options import make_options
 from .task import Prompt
@@ -39,7 +40,7 @@ class TextEnvBase:
 
     @kl_coef.setter
     def kl_coef(self, value: float) -> None:
-        self.engine.set_kl_coef(value)
+        self.engine.kl_coef = finite("kl_coef", value)
 
     def get_human_feedback(self, prompt: Prompt, turns: Sequence[str]) -> float | None:
         """Return the reward of the agent's latest turn of a dialogue, or None. Override it, or pass `feedback=`."""

@@ -60,8 +60,7 @@ class TextEngine:
             raise ValueError(
                 f"device is {options.device!r}, but the model {self.lm} is on {self.lm.device}: move it first"
             )
-        self.kl_coef = 0.0
-        self.set_kl_coef(options.kl_coef)
+        self.kl_coef = finite("kl_coef", options.kl_coef)
         self.scorer = Scorer(options.reward_model, self.task, options.device)
         self.budget = options.max_new_tokens or self.task.max_new_tokens
         self.context = _context(self.lm, options.context, self.budget)
@@ -93,10 +92,6 @@ class TextEngine:
         self.rngs = [np.random.default_rng(0)] * n
         self.seeds: list[int | None] = [None] * n
         self.kl_penalty = KL_PENALTIES[options.kl_penalty](self.lm, self.tokens, self.lengths, self.rules)
-
-    def set_kl_coef(self, value: float) -> None:
-        """Set β."""
-        self.kl_coef = finite("kl_coef", value)
 
     def seed(self, rows: Ints, seeds: Sequence[int | None]) -> None:
         """Put each of `rows` into the state of a single environment with its seed; all rows: start over."""

@@ -90,7 +90,9 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
             info = self._info(live[~self._ended], outcome)
             if self._ended.any():
                 ended = np.flatnonzero(self._ended)
-                info["final_obs"] = _objects(n, ended, self.engine.tokens[ended])
+                info["final_obs"] = np.full(n, None, object)
+                for row in ended.tolist():
+                    info["final_obs"][row] = self.engine.tokens[row].copy()
                 info["final_info"] = self._info(ended, outcome)
                 info["_final_obs"], info["_final_info"] = self._ended.copy(), self._ended.copy()
                 info = self._begin(ended, None, info)
@@ -184,10 +186,3 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
             masks = self.engine.masks().astype(np.int8)
             masks[~rows] = 0
             info["action_mask"], info["_action_mask"] = masks, rows
-
-
-def _objects(n: int, rows: NDArray[np.int64], values: Observations) -> NDArray[np.object_]:
-    array = np.full(n, None, object)
-    for row, value in zip(rows.tolist(), values, strict=True):
-        array[row] = value
-    return array
