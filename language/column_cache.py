@@ -124,11 +124,6 @@ class ColumnCache(TokenMemory):
         hidden: Tensor = out.last_hidden_state[:, -1]
         return hidden
 
-    @property
-    def bytes(self) -> int:
-        """Size of the cache."""
-        return sum(layer.keys.nbytes + layer.values.nbytes for layer in _layers(self._cache))
-
 
 def _layers(cache: DynamicCache | None) -> list[Any]:
     return [] if cache is None else list(cache.layers)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..records.checkpoint import Checkpoint, CheckpointError
+from ..records.checks import count
 from ..records.progress import ProgressBar
 from ..records.run import DivergedError, Run
 from .causal_lm import CausalLM
@@ -53,8 +54,7 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1")
+            count(name, getattr(self, name))
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ValueError(f"learning_rate is {self.learning_rate}: expected a positive number")
 

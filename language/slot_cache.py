@@ -151,12 +151,6 @@ class SlotCache(TokenMemory):
         hidden: Tensor = out.last_hidden_state.flatten(0, 1)  # (R · q, d)
         return hidden if at is None else hidden[at]
 
-    @property
-    def bytes(self) -> int:
-        """Size of the cache."""
-        buffers = [b for layer in self._layers for b in (layer.keys, layer.values) if b is not None]
-        return sum(b.nbytes for b in buffers)
-
 
 def _in_blocks(positions: int) -> int:
     return -(-positions // BLOCK) * BLOCK

@@ -220,11 +220,6 @@ class TextEngine:
         before, after = self.tokens[row, :prompt], self.tokens[row, prompt:end]
         return self.lm.continuation(before, after, self.prompts.text(self.lm, self.prompt_numbers[row]))
 
-    def observation(self) -> Ints:  # (N, context)
-        """Token ids, right-padded with −1, as a copy."""
-        observation: Ints = self.tokens.copy()
-        return observation
-
     def masks(self) -> Flags:  # (N, V)
         """True where a token may be written next."""
         return self.rules.masks(self.taken)

@@ -104,9 +104,8 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
         return self._observation(), rewards, terminated, truncated, info
 
     def _observation(self) -> Observations:
-        if self.copies_observations:
-            return self.engine.observation()
-        return GrowingTexts.of(self.engine.tokens, self.engine.lengths)
+        tokens = self.engine.tokens
+        return tokens.copy() if self.copies_observations else GrowingTexts.of(tokens, self.engine.lengths)
 
     def settle(self) -> list[NDArray[np.float64]]:
         """Compute and return the pending KL penalties, −β·kl of each token in order, one array per slot."""

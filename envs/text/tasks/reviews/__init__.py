@@ -1,7 +1,6 @@
 """The built-in task `reviews`: its prompts, its texts, its gold sentiment and its grammar."""
 
-from .grammar import words
-from .recogniser import grammatical
+from .grammar import grammatical, words
 from .sentiment import sentiment
 from .task import Reviews
 from .writer import corpus, write_review

@@ -6,13 +6,16 @@ state after it. States are made when first visited, so the unused part of a larg
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import accumulate
 from math import exp
 
 MOODS = (-2.0, -1.0, 1.0, 2.0)  # from very bad to very good
 NO_MOOD = len(MOODS)  # the index of a mood of 0
+_PIECES = re.compile(r"[A-Za-z']+|[^A-Za-z' ]")
 Edge = tuple[str, float, float, "State"]  # text, share, tilt, what comes after
 
 
@@ -138,3 +141,23 @@ def read(start: State, pieces: list[str], mood: int) -> dict[State, float]:
                     ahead[after[i]] = ahead.get(after[i], 0.0) + belief * share
         beliefs = ahead
     return beliefs
+
+
+def pieces_of(text: str) -> list[str] | None:
+    """Cut a text into words, each with the space before it, and marks; None where a space is missing or too many."""
+    pieces = [" " + piece if piece[0].isalpha() else piece for piece in _PIECES.findall(text)]
+    return pieces if "".join(pieces) == " " + text else None
+
+
+def accepts(start: State, text: str) -> bool:
+    """Whether exactly this text can be written from `start` on."""
+    states = frozenset([start])
+    for piece in pieces_of(text) or ("",):
+        states = _after(states, piece)
+    return any(state.node is None for state in states)
+
+
+@lru_cache(maxsize=1 << 16)
+def _after(states: frozenset[State], piece: str) -> frozenset[State]:
+    """The automaton, made deterministic as far as texts have led into it."""
+    return frozenset(after for state in states for text, _, _, after in state.edges if text == piece)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from .automaton import Choice, Node, State, Word
+from .automaton import Choice, Node, State, Word, accepts
 from .clauses import evaluative, feels, felt_like, is_one, sort_of, verb_phrase
 from .domains import DOMAINS, Domain
 from .phrases import LEAN, in_mood, maybe, mostly, one_of, say
@@ -187,6 +187,11 @@ def review(domain: Domain) -> Node:
 def start() -> State:
     """Where every review begins."""
     return State(one_of(*(review(domain) for domain in DOMAINS.values())), State())
+
+
+def grammatical(text: str) -> bool:
+    """Whether the grammar can write exactly this review."""
+    return accepts(start(), text)
 
 
 @cache

@@ -10,7 +10,7 @@ import numpy as np
 from .....records.checks import SPLITS, one_of
 from ...task import Prompt, Scores, Task
 from . import writer
-from .recogniser import grammatical
+from .grammar import grammatical
 from .sentiment import sentiment
 
 

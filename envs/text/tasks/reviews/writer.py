@@ -9,11 +9,10 @@ from itertools import accumulate
 
 import numpy as np
 
-from .automaton import MOODS, NO_MOOD, read, write
+from .automaton import MOODS, NO_MOOD, pieces_of, read, write
 from .domains import DOMAINS
 from .grammar import start
 from .lexicon import WORTH
-from .recogniser import pieces_of
 
 PROMPT_WORDS = (3, 14)  # the shortest and the longest prompt, in words and marks
 RESPONSE_WORDS = (4, 28)
