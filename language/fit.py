@@ -184,31 +184,21 @@ def mean_loss(examples: Examples, batch_size: int = 64) -> float:
     return float(sum(total.double() for total, _ in sums)) / sum(count for _, count in sums)
 
 
-def _rate(name: str, rates: Mapping[str, float]) -> float:
-    """A parameter's learning-rate multiplier: that of the longest matching prefix."""
-    fitting = [prefix for prefix in rates if name.startswith(prefix)]
-    return rates[max(fitting, key=len)] if fitting else 1.0
-
-
 class _Trainer:
     """A module, its optimiser and its progress."""
 
     def __init__(
-        self,
-        module: nn.Module,
-        examples: Examples,
-        config: FitConfig,
-        rates: Mapping[str, float],
-        about: Mapping[str, Any],
+        self, module: nn.Module, examples: Examples, config: FitConfig, rates: Mapping[str, float], about: Any
     ) -> None:
         self.module, self.examples, self.config = module, examples, config
         self.settings = json.loads(json.dumps({**about, **dataclasses.asdict(config)}))
         self.step = 0
         self.tokens = 0  # since this process started
         self.names: dict[str, nn.Parameter] = {}
+        longest_first = sorted(rates.items(), key=lambda item: len(item[0]), reverse=True)
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, parameter in module.named_parameters():
-            rate = _rate(name, rates)
+            rate = next((times for prefix, times in longest_first if name.startswith(prefix)), 1.0)
             parameter.requires_grad_(rate > 0)
             if rate > 0:
                 self.names[name] = parameter

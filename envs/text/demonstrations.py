@@ -58,17 +58,4 @@ def _find(source: Any, split: str) -> tuple[Task, Sequence[Prompt]]:
 def _demonstrated(task: Task, prompt: Prompt, rng: np.random.Generator) -> Row:
     if task.turns == 1:
         return {"completion": task.demonstrate(prompt, rng)}
-    demonstrate_turn = getattr(task, "demonstrate_turn", None)
-    if demonstrate_turn is None:
-        raise NotImplementedError(
-            f"the task {task.name!r} is a dialogue without demonstrate_turn(prompt, turns, rng): add one that returns "
-            "a good turn of the agent after its `turns`"
-        )
-    own: list[str] = []  # the agent's
-    turns: list[str] = []  # the agent's and the user's
-    while True:
-        own.append(demonstrate_turn(prompt, own, rng))
-        turns.append(own[-1])
-        if len(own) >= task.turns or task.is_over(prompt, own):
-            return {"turns": turns}
-        turns.append(task.reply(prompt, own, rng))
+    return {"turns": task.demonstrate_dialogue(prompt, rng, task.turns)}

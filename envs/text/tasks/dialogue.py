@@ -79,14 +79,7 @@ class TextDialogue(SeededTask):
 
     def demonstrate(self, prompt: Prompt, rng: np.random.Generator) -> str:
         """Return the rest of a good dialogue, with the user's turns and the markers."""
-        text = ""
-        turns: list[str] = []
-        while True:
-            turns.append(self.demonstrate_turn(prompt, turns, rng))
-            text += turns[-1]
-            if self.is_over(prompt, turns):
-                return text
-            text += self.reply(prompt, turns, rng)
+        return "".join(self.demonstrate_dialogue(prompt, rng))
 
     def demonstrate_turn(self, prompt: Prompt, turns: Sequence[str], rng: np.random.Generator) -> str:
         """Return a good turn after `turns`: a question for a missing slot, or the confirmation."""

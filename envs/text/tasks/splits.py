@@ -21,8 +21,8 @@ MOST_REPEATS = 10_000  # in a row, before the task counts as having too few prom
 
 
 def data_file(name: str) -> dict[str, Any]:
-    """Return the words of a task, from the JSON file beside its module."""
-    data: dict[str, Any] = json.loads(Path(__file__).with_name(f"{name}.json").read_text(encoding="utf-8"))
+    """Return the words of a task, from the JSON file beside this module or in a folder there."""
+    data: dict[str, Any] = json.loads((Path(__file__).parent / f"{name}.json").read_text(encoding="utf-8"))
     return data
 
 
