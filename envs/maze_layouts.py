@@ -110,7 +110,8 @@ def carve(rows: int, cols: int, rng: np.random.Generator, loops: float = 0.0) ->
         closed = np.flatnonzero(~passages)
         opened = rng.random(len(closed)).argsort()[: round(loops * len(closed))]
         passages[closed[opened]] = True
-        to_the_right.flat, below.flat = passages[: to_the_right.size], passages[to_the_right.size :]
+        to_the_right[:] = passages[: to_the_right.size].reshape(to_the_right.shape)
+        below[:] = passages[to_the_right.size :].reshape(below.shape)
     return Maze(floor)
 
 

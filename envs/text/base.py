@@ -47,5 +47,6 @@ class TextEnvBase:
         feedback = self.engine.options.feedback or self.engine.task.feedback
         return feedback(prompt, turns)
 
-    def _action_masks(self) -> Any:
-        raise NotImplementedError
+    def _action_masks(self) -> Any:  # (N, V)
+        """True where a token may be written next."""
+        return self.engine.rules.masks(self.engine.taken)

@@ -33,7 +33,11 @@ def demonstrations(source: Any, n: int, *, seed: int = 0, split: str = "train") 
     for i in range(n):
         order = order or draws.permutation(len(prompts)).tolist()
         prompt = prompts[order.pop(0)]
-        rows.append({"prompt": prompt.text, **_demonstrated(task, prompt, np.random.default_rng([seed, i]))})
+        rng = np.random.default_rng([seed, i])
+        if task.turns == 1:
+            rows.append({"prompt": prompt.text, "completion": task.demonstrate(prompt, rng)})
+        else:
+            rows.append({"prompt": prompt.text, "turns": task.demonstrate_dialogue(prompt, rng, task.turns)})
     return rows
 
 
@@ -53,9 +57,3 @@ def _find(source: Any, split: str) -> tuple[Task, Sequence[Prompt]]:
         raise TypeError(f"source is {source!r}: expected a task, its name, or a text environment or its id")
     task = make_task(source, own_prompts=False)
     return task, task.prompts(split)
-
-
-def _demonstrated(task: Task, prompt: Prompt, rng: np.random.Generator) -> Row:
-    if task.turns == 1:
-        return {"completion": task.demonstrate(prompt, rng)}
-    return {"turns": task.demonstrate_dialogue(prompt, rng, task.turns)}

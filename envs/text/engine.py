@@ -55,7 +55,13 @@ class TextEngine:
     def __init__(self, n: int, options: TextOptions, feedback: Feedback) -> None:
         self.n, self.options = n, options
         self.task = make_task(options.task, options.prompts is not None)
-        self.lm = load(_model_name(options, self.task.model), options.device).frozen()
+        model = self.task.model if options.model is None else options.model
+        if not model:
+            raise ValueError(
+                "model is missing: prompts without a task need one; pass a path, a hub id or a "
+                "textrlhf.language.CausalLM"
+            )
+        self.lm = load(model, options.device).frozen()
         if options.device != "auto" and pick_device(options.device) != self.lm.device:
             raise ValueError(
                 f"device is {options.device!r}, but the model {self.lm} is on {self.lm.device}: move it first"
@@ -220,10 +226,6 @@ class TextEngine:
         before, after = self.tokens[row, :prompt], self.tokens[row, prompt:end]
         return self.lm.continuation(before, after, self.prompts.text(self.lm, self.prompt_numbers[row]))
 
-    def masks(self) -> Flags:  # (N, V)
-        """True where a token may be written next."""
-        return self.rules.masks(self.taken)
-
     def shades(self, row: int) -> Floats:  # (context,)
         """Return the KL of each token in the context; NaN where it is not known or not the agent's."""
         shades = np.full(self.context + 1, np.nan)
@@ -249,16 +251,6 @@ class TextEngine:
             )
         self.orders[row], self.rngs[row] = order, rng
         self.seeds[row] = -1  # Gymnasium's value for an unknown seed; None would draw a new one at the next reset
-
-
-def _model_name(options: TextOptions, shipped: str) -> str | CausalLM:
-    if options.model is not None:
-        return options.model
-    if not shipped:
-        raise ValueError(
-            "model is missing: prompts without a task need one; pass a path, a hub id or a textrlhf.language.CausalLM"
-        )
-    return shipped
 
 
 def _context(lm: CausalLM, given: int | None, budget: int) -> int:

@@ -156,10 +156,9 @@ class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
             self._print(self._show.more(self.engine, 0))
         return self.engine.tokens[0].copy(), float(outcome.rewards[0]), terminated, truncated, info
 
-    def _action_masks(self) -> NDArray[np.bool_]:
+    def _action_masks(self) -> Any:  # (V,)
         """True where a token may be written next."""
-        masks: NDArray[np.bool_] = self.engine.masks()[0]
-        return masks
+        return super()._action_masks()[0]
 
     def _mask(self) -> dict[str, Any]:
         return {"action_mask": self._action_masks().astype(np.int8)} if self.engine.rules.active else {}

@@ -129,8 +129,8 @@ class DeferredKLPenalty(KLPenalty):
     def note(self, rows: Ints, tokens: Ints, logprobs: Floats, rules: Ints, kl_coef: float) -> None:
         """Note the tokens; their penalties are pending."""
         columns = (rows, self.lengths[rows], tokens, logprobs, rules)
-        for row, *noted in zip(*(column.tolist() for column in columns), strict=True):
-            self._running[row].append(_Noted(*noted, kl_coef))
+        for row, position, token, logprob, rule in zip(*(column.tolist() for column in columns), strict=True):
+            self._running[row].append(_Noted(position, token, logprob, rule, kl_coef))
 
     def close(self, rows: Ints) -> list[tuple[Floats, Floats]] | None:
         """Texts have ended: return their penalties and KL, unless the caller settles."""

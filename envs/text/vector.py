@@ -133,10 +133,6 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
             return None
         return tuple(show.whole(self.engine, row) for row, show in enumerate(self._shows))
 
-    def _action_masks(self) -> Flags:  # (N, V)
-        """True where a token may be written next."""
-        return self.engine.masks()
-
     def _require_running(self) -> None:
         if not self._begun:
             raise ResetNeeded("step() before reset(): call reset() first")
@@ -182,6 +178,6 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
 
     def _add_masks(self, info: dict[str, Any], rows: Flags) -> None:
         if self.engine.rules.active and rows.any():
-            masks = self.engine.masks().astype(np.int8)
+            masks = self._action_masks().astype(np.int8)
             masks[~rows] = 0
             info["action_mask"], info["_action_mask"] = masks, rows

@@ -14,9 +14,10 @@ from .summarize import MEN, WOMEN
 
 _DATA = data_file("dialogue")
 SLOTS: dict[str, list[str]] = _DATA["slots"]  # with their values
-OPENINGS, QUESTIONS, ANSWERS, CONFIRMATIONS = (
-    _DATA[forms] for forms in ("openings", "questions", "answers", "confirmations")
-)
+OPENINGS: list[str] = _DATA["openings"]
+QUESTIONS: list[str] = _DATA["questions"]
+CONFIRMATIONS: list[str] = _DATA["confirmations"]
+ANSWERS: list[str] = _DATA["answers"]
 VALUES = frozenset(value for values in SLOTS.values() for value in values)
 FEEDBACK = {"asks": 1.0, "repeats": -0.5, "confirms": 1.0, "errs": -1.0, "idles": -0.5}
 USER, ASSISTANT = "\nUser:", "\nAssistant:"

@@ -65,7 +65,7 @@ def sentiment(prompt: str, response: str) -> float:
     modifiers: list[Modifier] = []
     used: list[Modifier] = []
     thing, weight, aside = "", 1.0, 1.0
-    for i, word in enumerate(words):
+    for i, word in enumerate([*words, "\n"]):
         if word in WORTH:
             value = _modified(worth(word, thing), modifiers)
             if i >= first and (word, value > 0) not in said:
@@ -102,6 +102,4 @@ def sentiment(prompt: str, response: str) -> float:
                 aside = 1.0
             elif word in ("still", "however"):
                 weight = BUT
-    if clause:
-        sentence += weight * aside * sum(clause) / len(clause)
-    return tanh(SCALE * (total + sentence))
+    return tanh(SCALE * total)
