@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -93,17 +92,8 @@ class TokenKLPenalty(KLPenalty):
         return found
 
 
-class _Noted(NamedTuple):
-    """A token whose penalty is pending."""
-
-    position: int
-    token: int
-    logprob: float
-    rule: int
-    kl_coef: float
-
-
-_Pending = tuple[Ints, list[_Noted]]  # a text up to the last token noted, and the tokens
+_Noted = tuple[int, int, float, int, float]  # a token's position, id, log-probability, row of masks and β
+_Pending = tuple[Ints, list[_Noted]]  # a text up to the last token noted, and the tokens whose penalties are pending
 
 
 class DeferredKLPenalty(KLPenalty):
@@ -130,7 +120,7 @@ class DeferredKLPenalty(KLPenalty):
         """Note the tokens; their penalties are pending."""
         columns = (rows, self.lengths[rows], tokens, logprobs, rules)
         for row, position, token, logprob, rule in zip(*(column.tolist() for column in columns), strict=True):
-            self._running[row].append(_Noted(position, token, logprob, rule, kl_coef))
+            self._running[row].append((position, token, logprob, rule, kl_coef))
 
     def close(self, rows: Ints) -> list[tuple[Floats, Floats]] | None:
         """Texts have ended: return their penalties and KL, unless the caller settles."""

@@ -7,8 +7,8 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from ..task import Prompt, Scores
-from .scores import score_each, words
+from ..task import Prompt
+from .scores import words
 from .splits import Draws, SeededTask, data_file
 from .summarize import MEN, WOMEN
 
@@ -30,6 +30,24 @@ class Turn(NamedTuple):
     act: str  # a key of FEEDBACK
     asked: frozenset[str]  # slots that a question is about
     named: float  # the share of the slots that a confirmation has right
+
+
+def _gold(prompt: Prompt, response: str) -> float:
+    acts = [turn.act for turn in read_turns(prompt, agent_turns(response))]
+    if "confirms" not in acts:
+        return 0.0
+    before = acts[: acts.index("confirms")]
+    more = len(before) - (len(SLOTS) - len(_known(prompt, ())))
+    return max(0.0, 1 - 0.25 * max(0, more) - 0.25 * before.count("errs"))
+
+
+def _n_turns(_: Prompt, response: str) -> float:
+    return float(len(agent_turns(response)))
+
+
+def _slots(prompt: Prompt, response: str) -> float:
+    read = read_turns(prompt, agent_turns(response))
+    return next((turn.named for turn in reversed(read) if turn.act in ("confirms", "errs")), 0.0)
 
 
 class TextDialogue(SeededTask):
@@ -56,6 +74,7 @@ class TextDialogue(SeededTask):
     name = "dialogue"
     max_new_tokens = 24  # of all turns together, each with its end
     turns = 3
+    measures: ClassVar = {"gold": _gold, "slots": _slots, "turns": _n_turns}
     needs: ClassVar[tuple[str, ...]] = tuple(SLOTS)
 
     def make(self, draws: Draws) -> Prompt:
@@ -69,14 +88,6 @@ class TextDialogue(SeededTask):
         missing = [slot for slot in SLOTS if slot not in said]
         asked = [f"{QUESTIONS[0].format(slot)}{_says(_answer({slot: wanted[slot]}, 0))}" for slot in missing]
         return Prompt(text, "".join(asked) + CONFIRMATIONS[0].format(_thing(wanted)), wanted)
-
-    def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
-        """Score each dialogue: "gold", "slots" and "turns"."""
-        return {
-            "gold": score_each(_gold, prompts, responses),
-            "slots": score_each(_slots, prompts, responses),
-            "turns": score_each(lambda _, response: float(len(agent_turns(response))), prompts, responses),
-        }
 
     def demonstrate(self, prompt: Prompt, rng: np.random.Generator) -> str:
         """Return the rest of a good dialogue, with the user's turns and the markers."""
@@ -150,20 +161,6 @@ def _known(prompt: Prompt, read: Sequence[Turn]) -> set[str]:
     heard = set(words(prompt.text))
     named = {slot for slot, value in _wanted(prompt).items() if heard.issuperset(words(value))}
     return named.union(*(turn.asked for turn in read))
-
-
-def _gold(prompt: Prompt, response: str) -> float:
-    acts = [turn.act for turn in read_turns(prompt, agent_turns(response))]
-    if "confirms" not in acts:
-        return 0.0
-    before = acts[: acts.index("confirms")]
-    more = len(before) - (len(SLOTS) - len(_known(prompt, ())))
-    return max(0.0, 1 - 0.25 * max(0, more) - 0.25 * before.count("errs"))
-
-
-def _slots(prompt: Prompt, response: str) -> float:
-    read = read_turns(prompt, agent_turns(response))
-    return next((turn.named for turn in reversed(read) if turn.act in ("confirms", "errs")), 0.0)
 
 
 def _wanted(prompt: Prompt) -> dict[str, str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ..task import Prompt
-from .scores import exact, overlap_f1
-from .splits import Draws, ReferenceTask, data_file
+from .scores import exact, overlap_f1, to_reference
+from .splits import Draws, SeededTask, data_file
 from .summarize import MEN, WOMEN
 
 _DATA = data_file("qa")
@@ -14,7 +14,7 @@ ROOMS, THINGS, COLOURS, FOODS = (_DATA[name] for name in ("rooms", "things", "co
 FACTS = _DATA["facts"]  # by kind: the sentence, and what may be asked about it with the answers
 
 
-class TextQA(ReferenceTask):
+class TextQA(SeededTask):
     """Three or four facts about three people, and a question that they answer.
 
     Where someone is, what they have and in which colour, what they like; asked from either side (what does Anna have,
@@ -26,7 +26,8 @@ class TextQA(ReferenceTask):
 
     name = "qa"
     max_new_tokens = 8
-    compare: ClassVar = {"gold": exact, "f1": overlap_f1}
+    needs: ClassVar[tuple[str, ...]] = ("reference",)
+    measures: ClassVar = {"gold": to_reference(exact), "f1": to_reference(overlap_f1)}
 
     def make(self, draws: Draws) -> Prompt:
         """Make facts, a question and its answer."""

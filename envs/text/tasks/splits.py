@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from random import Random
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 
 from ....records.checks import SPLITS, one_of
 from ..task import Prompt, Scores, Task
-from .scores import against_references
+from .scores import Measure, score_each
 
 T = TypeVar("T")
 SIZES = {"train": 3150, "heldout": 350}
@@ -56,6 +56,7 @@ class SeededTask(Task):
     """
 
     sizes: ClassVar[dict[str, int]] = SIZES
+    measures: ClassVar[Mapping[str, Measure]]  # by name: (prompt, response) -> score
 
     def __init__(self, seed: int = 0):
         self.seed = seed
@@ -73,21 +74,14 @@ class SeededTask(Task):
         one_of("split", split, SPLITS)
         return _made(type(self), self.seed)[split]
 
+    def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
+        """Score each response by each of `measures`."""
+        return {name: score_each(score, prompts, responses) for name, score in self.measures.items()}
+
     def words(self) -> list[str]:
         """Texts that together have every word of this task's data, whatever the seed."""
         splits = _made(type(self), 0)
         return [prompt.text + (prompt.reference or "") for split in SPLITS for prompt in splits[split]]
-
-
-class ReferenceTask(SeededTask):
-    """A task whose prompts have references, with which responses are compared."""
-
-    needs: ClassVar[tuple[str, ...]] = ("reference",)
-    compare: ClassVar[Mapping[str, Callable[[str, str], float]]]  # by measure: (response, reference) -> 0 to 1
-
-    def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
-        """Compare each response with its prompt's reference."""
-        return {name: against_references(score, prompts, responses) for name, score in self.compare.items()}
 
 
 @lru_cache(maxsize=16)

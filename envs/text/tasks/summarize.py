@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from ..task import Prompt
-from .scores import overlap_f1, rouge_l
-from .splits import Draws, ReferenceTask, data_file
+from .scores import overlap_f1, rouge_l, to_reference
+from .splits import Draws, SeededTask, data_file
 
 _DATA = data_file("summarize")
 WOMEN, MEN = _DATA["women"], _DATA["men"]
 WORDS = {**_DATA["words"], "age": [str(age) for age in range(10, 90)]}  # what may fill a gap of a report
 
 
-class TextSummarize(ReferenceTask):
+class TextSummarize(SeededTask):
     """A report of four to six sentences about a person, a place or an event, to be summarized in one.
 
     Two of the sentences matter, among details that look alike (what the person did last year, where a brother works);
@@ -27,7 +27,8 @@ class TextSummarize(ReferenceTask):
 
     name = "summarize"
     max_new_tokens = 16
-    compare: ClassVar = {"gold": overlap_f1, "rouge_l": rouge_l}
+    needs: ClassVar[tuple[str, ...]] = ("reference",)
+    measures: ClassVar = {"gold": to_reference(overlap_f1), "rouge_l": to_reference(rouge_l)}
 
     def make(self, draws: Draws) -> Prompt:
         """Make a report and its summary."""

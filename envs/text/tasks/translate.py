@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 from ..task import Prompt
-from .scores import bleu, exact
-from .splits import Draws, ReferenceTask, data_file
+from .scores import bleu, exact, to_reference
+from .splits import Draws, SeededTask, data_file
 
 
 class Noun(NamedTuple):
@@ -49,7 +49,7 @@ INDEFINITE = _DATA["indefinite endings"]  # of ein and mein
 WEAK, MIXED = _DATA["weak endings"], _DATA["mixed endings"]  # of an adjective after der; after ein and mein
 
 
-class TextTranslate(ReferenceTask):
+class TextTranslate(SeededTask):
     """English sentences, each with its one correct translation into German.
 
     Three genders, two numbers and three cases; der, ein and mein with the adjective endings after them; objects in the
@@ -62,7 +62,8 @@ class TextTranslate(ReferenceTask):
 
     name = "translate"
     max_new_tokens = 18
-    compare: ClassVar = {"gold": bleu, "exact": exact}
+    needs: ClassVar[tuple[str, ...]] = ("reference",)
+    measures: ClassVar = {"gold": to_reference(bleu), "exact": to_reference(exact)}
 
     def make(self, draws: Draws) -> Prompt:
         """Make a sentence and its translation."""
