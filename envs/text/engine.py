@@ -117,12 +117,10 @@ class TextEngine:
             self.tokens[row] = -1
             self.tokens[row, : len(prompt)] = prompt
             self.lengths[row] = self.prompt_lengths[row] = len(prompt)
+            self.turns.begin(row, len(prompt), first=True)
         self.taken[rows] = self.forbidden[rows] = 0
         self.kl[rows] = self.turn_rewards[rows] = 0
         self.token_kl[rows] = np.nan
-        for row in rows.tolist():
-            self.turns.begin(row, int(self.lengths[row]), first=True)
-        self.kl_penalty.begin(rows)
 
     def step(self, rows: Ints, actions: Ints, logprobs: Floats) -> Outcome:
         """Append one token in each of `rows`; `logprobs` are the agent's, 0 where it set none."""

@@ -27,9 +27,6 @@ class KLPenalty:
         self._table = torch.from_numpy(rules.table).to(lm.device) if rules.active else None
         self._settled_kl: list[Floats] = [np.empty(0)] * self.n
 
-    def begin(self, rows: Ints) -> None:
-        """New texts begin in these rows."""
-
     def leave(self, rows: Ints) -> None:
         """The texts in these rows will be replaced, whether or not they have ended."""
 
@@ -70,8 +67,8 @@ class TokenKLPenalty(KLPenalty):
         super().__init__(lm, texts, lengths, rules)
         self.memory: TokenMemory = make_memory(lm, self.n)
 
-    def begin(self, rows: Ints) -> None:
-        """New texts begin in these rows."""
+    def leave(self, rows: Ints) -> None:
+        """The texts in these rows will be replaced: the cache forgets them."""
         self.memory.reset(rows)
 
     def forget(self) -> None:
