@@ -216,7 +216,7 @@ class Clone(PolicyAgent):
             return {}
         loss, error, discrete = 0.0, 0.0, self.env.codec.choices is not None
         with torch.no_grad(), self.precision():
-            for items in heldout.batches(heldout.evaluation_batch_size(self.config.batch_size)):
+            for items in heldout.batches(max(self.config.batch_size, heldout.evaluation_steps)):
                 batch = heldout.take(items)
                 for part, _ in self.policy.microbatches(batch):
                     loss -= float(self.policy.evaluate(part).log_prob.double().sum())

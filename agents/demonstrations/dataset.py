@@ -54,15 +54,18 @@ def hold_out(
 class DemonstrationDataset(ABC):
     """Items to train a policy on: single steps, or whole episodes if the policy has a memory."""
 
-    sizes: Ints  # (I,) steps of each item
+    evaluation_steps = 0  # at least so many steps per batch if nothing is trained
 
-    def __init__(self, episodes: Sequence[Episode], adapter: EnvAdapter, device: torch.device) -> None:
+    def __init__(
+        self, episodes: Sequence[Episode], adapter: EnvAdapter, device: torch.device, *, whole: bool = True
+    ) -> None:
         self.device, self._width = device, sum(adapter.codec.choices or ())
         actions = np.concatenate([adapter.codec.from_env(episode.actions) for episode in episodes])
         self.actions = torch.from_numpy(actions).to(device)  # (S, …), episodes concatenated
         masks = [episode.masks for episode in episodes if episode.masks is not None]
         self._masks = np.concatenate(masks) if masks else None  # (S, bytes)
-        self.bounds: Ints = np.cumsum([0, *map(len, episodes)])  # (E + 1,) first step of each episode
+        self.sizes = np.array([*map(len, episodes)]) if whole else np.ones(len(actions), np.int64)  # (I,) of the items
+        self.firsts = np.cumsum(self.sizes) - self.sizes  # (I,) first step of each item
 
     @property
     def n_steps(self) -> int:
@@ -76,7 +79,8 @@ class DemonstrationDataset(ABC):
 
     def steps(self, items: Ints) -> Ints:
         """The steps of these items, in order."""
-        return np.concatenate([np.arange(self.bounds[item], self.bounds[item + 1]) for item in items])
+        sizes = self.sizes[items]
+        return np.repeat(self.firsts[items] - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
 
     def on_device(self, steps: Ints) -> Tensor:
         """Steps as an index on the policy's device."""
@@ -112,12 +116,7 @@ class DemonstrationDataset(ABC):
         """Action masks of these steps."""
         return None if self._masks is None else unpack(self._masks[steps], self._width, self.device)
 
-    def evaluation_batch_size(self, batch_size: int) -> int:
-        """Steps per batch if nothing is trained."""
-        return batch_size
-
-    @abstractmethod
-    def update_statistics(self) -> None:
+    def update_statistics(self) -> None:  # noqa: B027
         """Update the policy's observation statistics, if any."""
 
 
@@ -125,25 +124,16 @@ class StepDataset(DemonstrationDataset):
     """One observation per step, for any policy."""
 
     def __init__(self, policy: Policy, episodes: Sequence[Episode], adapter: EnvAdapter, device: torch.device) -> None:
-        super().__init__(episodes, adapter, device)
-        self.policy = policy
+        super().__init__(episodes, adapter, device, whole=policy.by_segments)
+        self.policy, self.evaluation_steps = policy, 0 if policy.by_segments else EVALUATION_STEPS
         rows = [_leaves(episode, adapter) for episode in episodes]
         self.leaves: Leaves = tuple(np.concatenate(leaf) for leaf in zip(*rows, strict=True))  # each (S, …)
-        self.sizes = np.diff(self.bounds) if policy.by_segments else np.ones(self.n_steps, np.int64)
-
-    def evaluation_batch_size(self, batch_size: int) -> int:
-        """See `DemonstrationDataset.evaluation_batch_size`."""
-        return batch_size if self.policy.by_segments else max(batch_size, EVALUATION_STEPS)
 
     def update_statistics(self) -> None:
         """See `DemonstrationDataset.update_statistics`."""
         steps = np.arange(self.n_steps)
         shape = (-1, 1) if self.policy.by_segments else (1, -1)
         self.policy.update_statistics(self._log(steps), np.ones(self.n_steps, bool).reshape(shape))
-
-    def steps(self, items: Ints) -> Ints:
-        """See `DemonstrationDataset.steps`."""
-        return super().steps(items) if self.policy.by_segments else items
 
     def segments(self, items: Ints) -> Ints | None:
         """See `DemonstrationDataset.segments`."""
@@ -161,7 +151,7 @@ class StepDataset(DemonstrationDataset):
         """The policy's log of these steps: as one slot if it has a memory, else as one step of many slots."""
         n_slots = 1 if self.policy.by_segments else len(steps)
         log: Any = self.policy.new_log(self.policy.initial_memory(n_slots))
-        starts = np.isin(steps, self.bounds)
+        starts = np.isin(steps, self.firsts)
         for at in range(0, len(steps), n_slots):
             now = slice(at, at + n_slots)
             log.add(tuple(leaf[steps[now]] for leaf in self.leaves), starts[now])
@@ -169,16 +159,15 @@ class StepDataset(DemonstrationDataset):
 
     def most_likely_actions(self, items: Ints) -> Tensor:
         """See `DemonstrationDataset.most_likely_actions`."""
-        if not self.policy.by_segments:
-            return self._act(items, self.policy.initial_memory(len(items)), np.ones(len(items), bool))[0]
         order = items[np.argsort(-self.sizes[items], kind="stable")]
         found = torch.empty_like(self.actions)
-        for at in range(0, len(order), SLOTS):  # replay episodes of similar length in parallel
-            group = order[at : at + SLOTS]
+        slots = SLOTS if self.policy.by_segments else len(items)
+        for at in range(0, len(order), slots):  # replay episodes of similar length in parallel
+            group = order[at : at + slots]
             memory = self.policy.initial_memory(len(group))
             for t in range(int(self.sizes[group].max())):
                 running = t < self.sizes[group]  # shorter episodes repeat their last step
-                steps = self.bounds[group] + np.minimum(t, self.sizes[group] - 1)
+                steps = self.firsts[group] + np.minimum(t, self.sizes[group] - 1)
                 actions, memory = self._act(steps, memory, np.full(len(group), t == 0))
                 found[torch.from_numpy(steps[running])] = actions[torch.from_numpy(running)]
         return found[self.on_device(self.steps(items))]
@@ -200,10 +189,6 @@ class TextDataset(DemonstrationDataset):
         super().__init__(episodes, adapter, device)
         self.policy = policy
         self.texts = [_texts(episode) for episode in episodes]
-        self.sizes = np.diff(self.bounds)
-
-    def update_statistics(self) -> None:
-        """Nothing: tokens are not normalized."""
 
     def observations(self, items: Ints) -> Texts:
         """See `DemonstrationDataset.observations`."""
