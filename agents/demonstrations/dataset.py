@@ -97,16 +97,8 @@ class DemonstrationDataset(ABC):
     def take(self, items: Ints) -> Minibatch:
         """These items as a minibatch without values, returns and advantages."""
         steps, unknown = self.steps(items), torch.empty(0)
-        return Minibatch(
-            self.observations(items),
-            self.segments(items),
-            self.actions[self.on_device(steps)],
-            log_probs=unknown,
-            values=unknown,
-            advantages=unknown,
-            returns=unknown,
-            masks=self.masks(steps),
-        )
+        actions, masks = self.actions[self.on_device(steps)], self.masks(steps)
+        return Minibatch(self.observations(items), self.segments(items), actions, *[unknown] * 4, masks=masks)
 
     def segments(self, items: Ints) -> Ints | None:
         """(I, 3): slot, first step and one past the last within the minibatch; None for single steps and texts."""

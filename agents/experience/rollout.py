@@ -126,16 +126,9 @@ class Rollout:
         masks = None
         if self.masks is not None:
             masks = unpack(self.masks.reshape(-1, self.masks.shape[-1])[steps], self.mask_width, index.device)
-        return Minibatch(
-            self.log.take(index, segments),
-            segments,
-            self.actions.flatten(0, 1)[index],
-            self.log_probs.flatten()[index],
-            self.values.flatten()[index],
-            self.advantages.flatten()[index],
-            self.returns.flatten()[index],
-            masks,
-        )
+        columns = self.actions, self.log_probs, self.values, self.advantages, self.returns
+        taken = (column.flatten(0, 1)[index] for column in columns)
+        return Minibatch(self.log.take(index, segments), segments, *taken, masks=masks)
 
 
 def split_evenly(items: Ints, sizes: Ints, n: int) -> list[Ints]:

@@ -54,7 +54,7 @@ class StepLog:
     def __init__(self, device: torch.device, memory: Tensor | None = None) -> None:
         self.device, self.memory = device, memory
         self._steps: list[Leaves] = []
-        self._flat: tuple[Tensor, ...] | None = None
+        self._flat: tuple[Tensor, ...] | None = None  # all steps of all slots, each leaf (T·N, ...)
 
     def add(self, observation: Leaves, starts: Flags) -> None:
         """Record the next step; slots that start an episode with the first one begin with an empty memory."""
@@ -63,17 +63,13 @@ class StepLog:
         self._steps.append(observation)
         self.last = observation
 
-    def flat(self) -> tuple[Tensor, ...]:
-        """All steps of all slots, each leaf (T·N, ...)."""
+    def take(self, steps: Tensor, segments: Segments | None) -> tuple[Any, ...]:
+        """The observations of those steps; with a memory and segments also each one's initial memory (S, 2H)."""
         if self._flat is None:
             columns = [np.concatenate(column) for column in zip(*self._steps, strict=True)]
             self._flat = tuple(torch.from_numpy(column).to(self.device) for column in columns)
             self._steps.clear()
-        return self._flat
-
-    def take(self, steps: Tensor, segments: Segments | None) -> tuple[Any, ...]:
-        """The observations of those steps; with a memory and segments also each one's initial memory (S, 2H)."""
-        observations = tuple(leaf[steps] for leaf in self.flat())
+        observations = tuple(leaf[steps] for leaf in self._flat)
         if segments is None or self.memory is None:
             return observations
         memory = self.memory[torch.from_numpy(segments[:, 0]).to(self.device)]

@@ -93,7 +93,7 @@ class Learner(ABC):
             "n_updates": self.n_updates,
             "random": self.random.state_dict(),
             "episodes": self.episodes.state_dict(),
-            "step_info_names": self.env.step_info_names,
+            "step_info_names": sorted(self.env.episode_info.step_names),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -101,7 +101,7 @@ class Learner(ABC):
         self.num_timesteps, self.n_updates = int(state["num_timesteps"]), int(state["n_updates"])
         self.random.load_state_dict(state["random"])
         self.episodes.load_state_dict(state["episodes"])
-        self.env.step_info_names = state["step_info_names"]
+        self.env.episode_info.step_names.update(state["step_info_names"])
 
     @contextlib.contextmanager
     def threads(self) -> Iterator[None]:
