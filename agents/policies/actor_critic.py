@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from ..environment.spaces import ActionCodec, Flags, Ints, Leaves
 from ..experience.rollout import Minibatch, Segments
 from .distributions import make_distribution
 from .encoder import Encoder
-from .policy import Act, Evaluation
+from .policy import Act, Evaluation, Policy
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu, "silu": F.silu}
 
@@ -81,7 +80,7 @@ def forgotten(memory: Tensor, rows: Flags) -> Tensor:
     return memory.masked_fill(torch.from_numpy(rows).to(memory.device)[:, None], 0.0)
 
 
-class ActorCritic(nn.Module):
+class ActorCritic(nn.Module, Policy):
     """Encoder, actor and critic heads, and a distribution over the action space; subclasses define what is between."""
 
     def __init__(
@@ -160,10 +159,6 @@ class ActorCritic(nn.Module):
         """See `Policy.new_log`."""
         return StepLog(self.device, memory)
 
-    def after_update(self, memory: Any) -> Any:
-        """Unchanged: as usual in recurrent PPO, a hidden state of slightly older weights is kept."""
-        return memory
-
     @property
     def network(self) -> nn.Module:
         """See `Policy.network`."""
@@ -177,13 +172,6 @@ class ActorCritic(nn.Module):
         """See `Policy.values`; they were computed while acting."""
         known = [act.value for act in acts if act.value is not None]
         return torch.stack([*known, self.value(log.last, acts[-1].memory)])
-
-    def microbatches(self, batch: Minibatch) -> Iterable[tuple[Minibatch, float]]:
-        """The minibatch as a whole."""
-        return ((batch, 1.0),)
-
-    def export(self, run: Path) -> None:
-        """Nothing: no other library loads these networks."""
 
     def update_statistics(self, log: StepLog, valid: Flags) -> None:
         """See `Policy.update_statistics`."""

@@ -130,6 +130,9 @@ class Learner(ABC):
 class Callback:
     """Called by `learn`; override what you need. What `state_dict` returns is saved in the run's checkpoints."""
 
+    saved: ClassVar[tuple[str, ...]] = ()
+    """The attributes that a resumed run needs."""
+
     metrics_every_update: ClassVar[bool] = False
     """Whether it adds the same metrics in every update. If not, metrics.jsonl gets a row whenever it adds any."""
 
@@ -144,8 +147,10 @@ class Callback:
         """Training has ended."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs, as plain JSON."""
-        return {}
+        """What a resumed run needs, as plain JSON: by default the attributes named by `saved`."""
+        return {name: getattr(self, name) for name in self.saved}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`."""
+        for name in self.saved:
+            setattr(self, name, state[name])
