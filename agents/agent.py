@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -9,20 +10,20 @@ from typing import Any, ClassVar, Self
 
 import torch
 
-from ..records.checkpoint import CheckpointError, load_checkpoint
+from ..records.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from ..records.run import Run
 from .environment.adapter import EnvAdapter
 from .environment.attributes import EnvAttributes
-from .environment.spaces import Array, Flags, Leaves, leaves_of
-from .environment.vectorize import EnvLike, Vectorized, log, vectorize
+from .environment.spaces import Array, Flags, Leaves, describe, leaves_of
+from .environment.vectorize import EnvLike, Vectorized, log, remake, vectorize
 from .settings.config import LANGUAGE_MODEL, Config, language_model_settings, make_config, tuned_for, tuned_settings
+from .settings.registry import agent_class
 from .settings.seeding import Randomness, Stream, derive_seed, draw_seed
 from .settings.signature import show_hyperparameters
 from .training.episode_statistics import EpisodeStatistics
 from .training.learner import Callback, Learner
 from .training.loop import train
 from .training.plan import Plan
-from .training.saving import restore
 
 
 class Agent(Learner):
@@ -161,7 +162,47 @@ class Agent(Learner):
     @classmethod
     def load(cls, path: str | os.PathLike[str], env: EnvLike | None = None, *, device: str | None = None) -> Self:
         """Load an agent saved by `save`; without `env`, its environment is made again by id."""
-        return restore(cls, load_checkpoint(path), env, device)
+        return cls.restore(load_checkpoint(path), env, device)
+
+    @classmethod
+    def restore(cls, checkpoint: Checkpoint, env: EnvLike | None = None, device: str | None = None) -> Self:
+        """Make the agent of a checkpoint, of class `cls` or a subclass."""
+        path, state = checkpoint.path, checkpoint.state
+        try:
+            kind = agent_class(state["agent"])
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{path}: unknown agent {error}: it was written by another version") from None
+        if not issubclass(kind, cls):
+            raise CheckpointError(
+                f"{path} contains a {kind.__name__}, not a {cls.__name__}: use {kind.__name__}.load()"
+            )
+        try:
+            config = make_config(kind.config_class, **state["config"])
+            if device:
+                config = dataclasses.replace(config, device=device)
+            made = _environment(checkpoint, env, config.n_envs)
+            agent: Self = kind.__new__(kind)
+            agent._setup(config, made)
+        except CheckpointError:
+            raise
+        except (TypeError, KeyError, ValueError) as error:
+            raise CheckpointError(f"{path}: its config does not fit this version ({error})") from None
+        for what in ("observation_space", "action_space"):
+            seen, expected = describe(getattr(agent.env, what)), state.get(what)
+            if seen != expected:
+                agent.close()
+                raise CheckpointError(
+                    f"{path} belongs to another environment: its {what} is {expected}, this one's is {seen}"
+                )
+        try:
+            agent.load_tensors(checkpoint.tensors)
+            agent.load_state_dict(state["learning"])
+            agent.checkpoint = path
+            agent.plan = Plan(**state["plan"]) if state["plan"] else None
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            agent.close()
+            raise CheckpointError(f"{path}: its contents do not fit its agent ({error})") from None
+        return agent
 
     @classmethod
     def resume(
@@ -179,7 +220,7 @@ class Agent(Learner):
         """
         folder = Run(run)
         checkpoint = folder.last_checkpoint()
-        agent = restore(cls, checkpoint, env)
+        agent = cls.restore(checkpoint, env)
         if agent.plan is None or "callbacks" not in checkpoint.state:
             raise CheckpointError(
                 f"{checkpoint.path} was not written by a run, so it cannot be resumed: load it and call learn()"
@@ -196,3 +237,16 @@ def pick_device(device: str, env: EnvAdapter) -> torch.device:
         return torch.empty(0, device=auto if device == "auto" else device).device
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device={device!r}: accepted is 'auto', 'cpu', or 'cuda' if available") from error
+
+
+def _environment(checkpoint: Checkpoint, env: EnvLike | None, n_envs: int) -> Vectorized:
+    recipe = checkpoint.state["env"]
+    if env is not None:
+        same = recipe is not None and isinstance(env, str) and env.rpartition(":")[2] == recipe["id"]
+        return vectorize(env, n_envs, recipe["kwargs"] if same else None)
+    if recipe is None:
+        raise CheckpointError(f"{checkpoint.path}: its environment cannot be made again by id: pass env=…")
+    try:
+        return remake(recipe, n_envs)
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint.path}: {error}") from None

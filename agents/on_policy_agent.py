@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -14,8 +15,7 @@ from ..records.progress import Stopwatch
 from .experience.normalize import RewardNorm
 from .experience.rollout import Minibatch, Rollout
 from .policies import Evaluation
-from .policies.factory import PolicyConfig
-from .policy_agent import PolicyAgent
+from .policy_agent import PolicyAgent, PolicyConfig
 from .settings.config import Schedule, scheduled
 from .settings.seeding import Stream, derive_seed
 from .training.collect import Collector
@@ -87,15 +87,17 @@ class OnPolicyAgent(PolicyAgent):
         """Set the gradient to that of policy loss, value loss and entropy bonus, accumulated over microbatches."""
         c = self.config
         self.optimizer.zero()
-        record.begin()
+        losses, log_ratios = [], []
         for batch, share in self.policy.microbatches(minibatch):
             new = self.policy.evaluate(batch)
             actor, critic, entropy = policy_loss(new, batch), self.value_loss(new.value, batch), new.entropy.mean()
             loss = actor + c.vf_coef * critic
             if c.ent_coef:
                 loss = loss - c.ent_coef * entropy
-            record.add(share, loss, actor, critic, entropy, new.log_prob - batch.log_probs)
+            losses.append(torch.stack([loss, actor, critic, entropy]).detach() * share)
+            log_ratios.append((new.log_prob - batch.log_probs).detach())
             self.optimizer.add(loss, share)
+        record.add(losses, log_ratios)
 
     def learning_rate(self, remaining: float) -> float:
         """The scheduled learning rate."""

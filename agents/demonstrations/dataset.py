@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...language.logprobs import rows_at_once
+from ...records.checkpoint import CheckpointError
 from ...records.jsonl import DataError
 from ..environment.adapter import EnvAdapter
 from ..environment.masks import unpack
@@ -56,15 +57,15 @@ class DemonstrationDataset(ABC):
 
     evaluation_steps = 0  # at least so many steps per batch if nothing is trained
 
-    def __init__(
-        self, episodes: Sequence[Episode], adapter: EnvAdapter, device: torch.device, *, whole: bool = True
-    ) -> None:
-        self.device, self._width = device, sum(adapter.codec.choices or ())
+    def __init__(self, policy: Policy, episodes: Sequence[Episode], adapter: EnvAdapter) -> None:
+        self.policy, self._width = policy, sum(adapter.codec.choices or ())
+        self.device = next(policy.network.parameters()).device
         actions = np.concatenate([adapter.codec.from_env(episode.actions) for episode in episodes])
-        self.actions = torch.from_numpy(actions).to(device)  # (S, …), episodes concatenated
+        self.actions = torch.from_numpy(actions).to(self.device)  # (S, …), episodes concatenated
         masks = [episode.masks for episode in episodes if episode.masks is not None]
         self._masks = np.concatenate(masks) if masks else None  # (S, bytes)
-        self.sizes = np.array([*map(len, episodes)]) if whole else np.ones(len(actions), np.int64)  # (I,) of the items
+        lengths = np.array([*map(len, episodes)])
+        self.sizes: Ints = lengths if policy.by_segments else np.ones(len(actions), np.int64)  # (I,) of the items
         self.firsts = np.cumsum(self.sizes) - self.sizes  # (I,) first step of each item
 
     @property
@@ -115,9 +116,9 @@ class DemonstrationDataset(ABC):
 class StepDataset(DemonstrationDataset):
     """One observation per step, for any policy."""
 
-    def __init__(self, policy: Policy, episodes: Sequence[Episode], adapter: EnvAdapter, device: torch.device) -> None:
-        super().__init__(episodes, adapter, device, whole=policy.by_segments)
-        self.policy, self.evaluation_steps = policy, 0 if policy.by_segments else EVALUATION_STEPS
+    def __init__(self, policy: Policy, episodes: Sequence[Episode], adapter: EnvAdapter) -> None:
+        super().__init__(policy, episodes, adapter)
+        self.evaluation_steps = 0 if policy.by_segments else EVALUATION_STEPS
         rows = [_leaves(episode, adapter) for episode in episodes]
         self.leaves: Leaves = tuple(np.concatenate(leaf) for leaf in zip(*rows, strict=True))  # each (S, …)
 
@@ -175,11 +176,9 @@ class StepDataset(DemonstrationDataset):
 class TextDataset(DemonstrationDataset):
     """Texts for a language model, stored once each: O(T) tokens, whatever the width of the observations."""
 
-    def __init__(
-        self, policy: LanguageModelPolicy, episodes: Sequence[Episode], adapter: EnvAdapter, device: torch.device
-    ) -> None:
-        super().__init__(episodes, adapter, device)
-        self.policy = policy
+    def __init__(self, policy: LanguageModelPolicy, episodes: Sequence[Episode], adapter: EnvAdapter) -> None:
+        super().__init__(policy, episodes, adapter)
+        self.lm = policy.lm
         self.texts = [_texts(episode) for episode in episodes]
 
     def observations(self, items: Ints) -> Texts:
@@ -194,7 +193,7 @@ class TextDataset(DemonstrationDataset):
     @torch.no_grad()
     def most_likely_actions(self, items: Ints) -> Tensor:
         """See `DemonstrationDataset.most_likely_actions`."""
-        lm, masks = self.policy.lm, self.masks(self.steps(items))
+        lm, masks = self.lm, self.masks(self.steps(items))
         texts = self.observations(items)
         found = torch.empty(len(texts.rows), dtype=torch.int64, device=self.device)
         size = rows_at_once(lm)
@@ -206,15 +205,43 @@ class TextDataset(DemonstrationDataset):
         return found
 
 
-class EpochSampler:
-    """Minibatches of a dataset, epoch after epoch; the order of an epoch depends on the seed and its number only."""
+class TrainingData:
+    """Demonstrations split into a data set to train on, in minibatches, epoch after epoch, and a held-out one.
+
+    The order of an epoch depends on the seed and its number only. `position`, from another `TrainingData`, says where
+    to continue.
+    """
 
     def __init__(
-        self, dataset: DemonstrationDataset, batch_size: int, seed: int, epoch: int = 0, minibatch: int = 0
+        self,
+        demonstrations: Demonstrations,
+        policy: Policy,
+        adapter: EnvAdapter,
+        position: Mapping[str, Any] | None = None,
+        *,
+        heldout: float,
+        batch_size: int,
+        seed: int,
     ) -> None:
-        self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
-        self.epoch, self.minibatch = epoch, minibatch  # of the next minibatch
+        self.demonstrations, self.batch_size, self.seed = demonstrations, batch_size, seed
+        self.fingerprint = demonstrations.fingerprint()
+        position = position or {"demonstrations": self.fingerprint, "epoch": 0, "minibatch": 0}
+        if position["demonstrations"] != self.fingerprint:
+            raise CheckpointError(
+                f"{demonstrations.source} has changed since this agent was saved: restore it to resume, or set "
+                "agent.demonstrations to train on other data"
+            )
+        training, held = hold_out(demonstrations, heldout, np.random.default_rng(derive_seed(seed, Stream.HELD_OUT)))
+        kind: Any = TextDataset if isinstance(policy, LanguageModelPolicy) else StepDataset
+        self.dataset: DemonstrationDataset = kind(policy, training, adapter)
+        self.heldout: DemonstrationDataset | None = kind(policy, held, adapter) if held else None
+        self.epoch, self.minibatch = position["epoch"], position["minibatch"]  # of the next minibatch
         self._batches = self._shuffled()
+
+    @property
+    def position(self) -> dict[str, Any]:
+        """Where training is in the demonstrations, as plain JSON."""
+        return {"demonstrations": self.fingerprint, "epoch": self.epoch, "minibatch": self.minibatch}
 
     @property
     def n_epochs(self) -> float:
@@ -233,15 +260,6 @@ class EpochSampler:
     def _shuffled(self) -> list[Ints]:
         rng = np.random.default_rng(derive_seed(self.seed, Stream.DEMONSTRATIONS, self.epoch))
         return self.dataset.batches(self.batch_size, rng)
-
-
-def make_dataset(
-    policy: Policy, episodes: Sequence[Episode], adapter: EnvAdapter, device: torch.device
-) -> DemonstrationDataset:
-    """The dataset of these episodes for a policy."""
-    if isinstance(policy, LanguageModelPolicy):
-        return TextDataset(policy, episodes, adapter, device)
-    return StepDataset(policy, episodes, adapter, device)
 
 
 def _leaves(episode: Episode, adapter: EnvAdapter) -> Leaves:

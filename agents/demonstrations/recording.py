@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -64,7 +64,9 @@ def record(
                 episodes.append(_episode(slots[row], adapter))
                 slots[row].clear()
     if len({episode.masks is None for episode in episodes}) > 1:  # masks appeared after some episodes
-        episodes = [_with_masks(episode, adapter.codec) for episode in episodes]
+        for i, episode in enumerate(episodes):
+            if episode.masks is None:
+                episodes[i] = replace(episode, masks=_filled([None] * len(episode), adapter.codec))
     return Demonstrations(episodes)
 
 
@@ -96,16 +98,11 @@ def _episode(steps: list[_Step], adapter: EnvAdapter) -> Episode:
     observations, actions, masks, rewards = zip(*steps, strict=True)
     leaves = stack_leaves(observations)
     grows = adapter.is_text and is_continuation(leaves[0][:-1], leaves[0][1:]).all()
-    packed = None
-    if any(mask is not None for mask in masks):
-        packed = np.stack([_all_allowed(adapter.codec) if mask is None else mask for mask in masks])
+    packed = None if all(mask is None for mask in masks) else _filled(masks, adapter.codec)
     return Episode(Prefixes.of(leaves[0]) if grows else leaves, np.stack(actions), packed, float(sum(rewards)))
 
 
-def _all_allowed(codec: ActionCodec) -> NDArray[np.uint8]:
-    return pack(np.ones(sum(codec.choices or ()), bool))
-
-
-def _with_masks(episode: Episode, codec: ActionCodec) -> Episode:
-    masks = np.tile(_all_allowed(codec), (len(episode), 1)) if episode.masks is None else episode.masks
-    return replace(episode, masks=masks)
+def _filled(masks: Sequence[NDArray[np.uint8] | None], codec: ActionCodec) -> NDArray[np.uint8]:
+    """Packed masks by step; where there is none, every action was allowed."""
+    everything = pack(np.ones(sum(codec.choices or ()), bool))
+    return np.stack([everything if mask is None else mask for mask in masks])
