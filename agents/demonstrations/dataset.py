@@ -99,7 +99,7 @@ class DemonstrationDataset(ABC):
         """These items as a minibatch without values, returns and advantages."""
         steps, unknown = self.steps(items), torch.empty(0)
         actions, masks = self.actions[self.on_device(steps)], self.masks(steps)
-        return Minibatch(self.observations(items), self.segments(items), actions, *[unknown] * 4, masks=masks)
+        return Minibatch(self.observations(items), self.segments(items), actions, *(unknown,) * 4, masks)
 
     def segments(self, items: Ints) -> Ints | None:
         """(I, 3): slot, first step and one past the last within the minibatch; None for single steps and texts."""
@@ -235,7 +235,7 @@ class TrainingData:
         kind: Any = TextDataset if isinstance(policy, LanguageModelPolicy) else StepDataset
         self.dataset: DemonstrationDataset = kind(policy, training, adapter)
         self.heldout: DemonstrationDataset | None = kind(policy, held, adapter) if held else None
-        self.epoch, self.minibatch = position["epoch"], position["minibatch"]  # of the next minibatch
+        self.epoch, self.minibatch = int(position["epoch"]), int(position["minibatch"])  # of the next minibatch
         self._batches = self._shuffled()
 
     @property

@@ -16,6 +16,7 @@ from ..environment.spaces import Flags, Floats, Ints, Leaves
 from .returns import gae
 
 Segments = Ints  # (S, 3): slot, first step, one past the last
+NUMBERS = ("actions", "log_probs", "values", "advantages", "returns")  # by step, in rollouts and minibatches
 
 
 class ObservationLog(Protocol):
@@ -126,9 +127,8 @@ class Rollout:
         masks = None
         if self.masks is not None:
             masks = unpack(self.masks.reshape(-1, self.masks.shape[-1])[steps], self.mask_width, index.device)
-        columns = self.actions, self.log_probs, self.values, self.advantages, self.returns
-        taken = (column.flatten(0, 1)[index] for column in columns)
-        return Minibatch(self.log.take(index, segments), segments, *taken, masks=masks)
+        taken = {name: getattr(self, name).flatten(0, 1)[index] for name in NUMBERS}
+        return Minibatch(self.log.take(index, segments), segments, masks=masks, **taken)
 
 
 def split_evenly(items: Ints, sizes: Ints, n: int) -> list[Ints]:

@@ -111,4 +111,5 @@ class Policy(Protocol):
         """Update the observation statistics, if any, with a rollout."""
 
     def export(self, run: Path) -> None:
-        """Write files for other libraries into a run's folder, if any."""
+        """Write files for other libraries into a run's folder; by default none."""
+        return

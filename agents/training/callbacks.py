@@ -17,7 +17,7 @@ from .learner import Callback, Learner, Metrics
 class Periodic(Callback):
     """Does something every `every` steps, summed over environments."""
 
-    saved = ("next",)  # when it is due next
+    saved: ClassVar[tuple[str, ...]] = ("next",)  # when it is due next
 
     def __init__(self, every: int) -> None:
         self.every = every
