@@ -6,21 +6,16 @@ import dataclasses
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
-
-import torch
+from typing import Any, Self
 
 from ..records.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from ..records.run import Run
-from .environment.adapter import EnvAdapter
 from .environment.attributes import EnvAttributes
 from .environment.spaces import Array, Flags, Leaves, describe, leaves_of
 from .environment.vectorize import EnvLike, Vectorized, log, remake, vectorize
 from .settings.config import LANGUAGE_MODEL, Config, language_model_settings, make_config, tuned_for, tuned_settings
 from .settings.registry import agent_class
-from .settings.seeding import Randomness, Stream, derive_seed, draw_seed
 from .settings.signature import show_hyperparameters
-from .training.episode_statistics import EpisodeStatistics
 from .training.learner import Callback, Learner
 from .training.loop import train
 from .training.plan import Plan
@@ -34,8 +29,6 @@ class Agent(Learner):
         config: a complete set of hyperparameters; keywords override single ones
         env_kwargs: arguments for `gymnasium.make_vec`, if `env` is an id
     """
-
-    config_class: ClassVar[type[Config]]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -58,24 +51,6 @@ class Agent(Learner):
                 made.env.close()
                 made = vectorize(env, chosen.n_envs, env_kwargs)
         self._setup(chosen, made)
-
-    def _setup(self, config: Config, made: Vectorized) -> None:
-        self.seed = draw_seed() if config.seed is None else config.seed
-        self.env = EnvAdapter(made)
-        self.config = make_config(self.config_class, config, n_envs=self.env.n_envs, seed=self.seed)
-        self.device = pick_device(self.config.device, self.env)
-        self.random = Randomness(self.seed, self.device)
-        self.episodes = EpisodeStatistics(self.env.n_envs)
-        self.num_timesteps, self.n_updates = 0, 0
-        self.plan, self.checkpoint = None, None
-        self.networks, self.optimizers = {}, {}
-        with torch.random.fork_rng(devices=[]), self.threads():  # initial weights depend on the number of threads
-            torch.manual_seed(derive_seed(self.seed, Stream.WEIGHTS))
-            self._build()
-
-    @abstractmethod
-    def _build(self) -> None:
-        """Make networks and optimisers, and add them to `networks` and `optimizers`; torch is seeded."""
 
     @abstractmethod
     def predict(
@@ -228,15 +203,6 @@ class Agent(Learner):
         agent.cut(checkpoint.state["env_state"])
         train(agent, agent.plan, callbacks, folder, progress, checkpoint.state["callbacks"])
         return agent
-
-
-def pick_device(device: str, env: EnvAdapter) -> torch.device:
-    """Resolve "auto": CUDA if available and worthwhile. Devices are named as by their tensors, "cuda:0"."""
-    auto = "cuda" if env.is_heavy and torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=auto if device == "auto" else device).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device={device!r}: accepted is 'auto', 'cpu', or 'cuda' if available") from error
 
 
 def _environment(checkpoint: Checkpoint, env: EnvLike | None, n_envs: int) -> Vectorized:

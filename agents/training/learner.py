@@ -18,8 +18,9 @@ from ...records.progress import Stopwatch
 from ..environment.adapter import EnvAdapter
 from ..environment.play import Act
 from ..environment.spaces import describe
-from ..settings.config import Config
-from ..settings.seeding import Randomness
+from ..environment.vectorize import Vectorized
+from ..settings.config import Config, make_config
+from ..settings.seeding import Randomness, Stream, derive_seed, draw_seed
 from .episode_statistics import EpisodeStatistics
 from .optimizer import FlatAdam, load_own_tensors, own_tensors
 from .plan import Plan
@@ -31,17 +32,28 @@ class Learner(ABC):
     """The part of `Agent` that is trained, played and saved."""
 
     name: ClassVar[str]
+    config_class: ClassVar[type[Config]]
     config: Config
-    env: EnvAdapter
-    random: Randomness
-    episodes: EpisodeStatistics
-    seed: int
-    num_timesteps: int
-    n_updates: int
-    plan: Plan | None
-    checkpoint: Path | None  # the folder it was loaded from
-    networks: dict[str, nn.Module]  # saved by name, one file each
-    optimizers: dict[str, FlatAdam]  # also saved by name
+
+    def _setup(self, config: Config, made: Vectorized) -> None:
+        self.seed = draw_seed() if config.seed is None else config.seed
+        self.env = EnvAdapter(made)
+        self.config = make_config(self.config_class, config, n_envs=self.env.n_envs, seed=self.seed)
+        self.device = pick_device(self.config.device, self.env)
+        self.random = Randomness(self.seed, self.device)
+        self.episodes = EpisodeStatistics(self.env.n_envs)
+        self.num_timesteps, self.n_updates = 0, 0
+        self.plan: Plan | None = None
+        self.checkpoint: Path | None = None  # the folder it was loaded from
+        self.networks: dict[str, nn.Module] = {}  # saved by name, one file each
+        self.optimizers: dict[str, FlatAdam] = {}  # also saved by name
+        with torch.random.fork_rng(devices=[]), self.threads():  # initial weights depend on the number of threads
+            torch.manual_seed(derive_seed(self.seed, Stream.WEIGHTS))
+            self._build()
+
+    @abstractmethod
+    def _build(self) -> None:
+        """Make networks and optimisers, and add them to `networks` and `optimizers`; torch is seeded."""
 
     @abstractmethod
     def advance(self, remaining: float, watch: Stopwatch) -> Metrics:
@@ -125,6 +137,15 @@ class Learner(ABC):
 
     def __repr__(self) -> str:
         return f"<{self.title}, {self.num_timesteps:,} steps>"
+
+
+def pick_device(device: str, env: EnvAdapter) -> torch.device:
+    """Resolve "auto": CUDA if available and worthwhile. Devices are named as by their tensors, "cuda:0"."""
+    auto = "cuda" if env.is_heavy and torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=auto if device == "auto" else device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={device!r}: accepted is 'auto', 'cpu', or 'cuda' if available") from error
 
 
 class Callback:
