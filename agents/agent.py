@@ -10,9 +10,8 @@ from typing import Any, Self
 
 from ..records.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from ..records.run import Run
-from .environment.attributes import EnvAttributes
 from .environment.spaces import Array, Flags, Leaves, describe, leaves_of
-from .environment.vectorize import EnvLike, Vectorized, log, remake, vectorize
+from .environment.vectorize import EnvAttributes, EnvLike, Vectorized, log, remake, vectorize
 from .settings.config import LANGUAGE_MODEL, Config, language_model_settings, make_config, tuned_for, tuned_settings
 from .settings.registry import agent_class
 from .settings.signature import show_hyperparameters

@@ -68,8 +68,9 @@ class OnPolicyAgent(PolicyAgent):
         super()._build()
         self.optimizer = self.optimizers["optimizer"] = FlatAdam(self.policy.network, eps=1e-5)
         self.collector = Collector(self.env, self.policy, self.episodes)
-        norm = self.config.normalize_reward
-        self.reward_norm = RewardNorm(self.env.n_envs, self.config.gamma) if norm else None
+        self.reward_norm = RewardNorm(self.env.n_envs, self.config.gamma) if self.config.normalize_reward else None
+        if self.reward_norm:
+            self.parts["reward_norm"] = self.reward_norm
         fingerprint = getattr(self.env.reference_model, "fingerprint", None)
         self._reference: str | None = fingerprint() if fingerprint else None  # it is frozen: one hash is enough
 
@@ -143,9 +144,7 @@ class OnPolicyAgent(PolicyAgent):
 
     def state_dict(self) -> dict[str, Any]:
         """See `Agent.state_dict`."""
-        norm = {"reward_norm": self.reward_norm.state_dict()} if self.reward_norm else {}
-        reference = {"reference_model": self._reference} if self._reference else {}
-        return {**super().state_dict(), **norm, **reference}
+        return super().state_dict() | ({"reference_model": self._reference} if self._reference else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See `Agent.load_state_dict`."""
@@ -156,5 +155,3 @@ class OnPolicyAgent(PolicyAgent):
                 "make a new agent in an environment with model='<run>/model'"
             )
         super().load_state_dict(state)
-        if self.reward_norm:
-            self.reward_norm.load_state_dict(state["reward_norm"])

@@ -184,11 +184,7 @@ class TextDataset(DemonstrationDataset):
     def observations(self, items: Ints) -> Texts:
         """See `DemonstrationDataset.observations`."""
         texts = [text for item in items for text in self.texts[item]]
-        return Texts(
-            [text.tokens[: text.lengths[-1]] for text in texts],
-            np.repeat(np.arange(len(texts)), [len(text.lengths) for text in texts]),
-            np.concatenate([text.lengths for text in texts]) - 1,
-        )
+        return Texts.at([text.tokens[: text.lengths[-1]] for text in texts], [text.lengths - 1 for text in texts])
 
     @torch.no_grad()
     def most_likely_actions(self, items: Ints) -> Tensor:

@@ -17,11 +17,10 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from ...language.growing_texts import growing_lengths
-from .attributes import EnvAttributes
 from .episode_info import EpisodeInfo, EpisodeInfoReader
 from .masks import Mask, MaskSource, require_an_action
 from .spaces import ActionCodec, Array, Flags, Floats, Ints, Leaves, is_image, leaf_spaces, leaves_of, stack_leaves
-from .vectorize import Vectorized, log
+from .vectorize import EnvAttributes, Vectorized, log
 
 
 class EnvError(RuntimeError):

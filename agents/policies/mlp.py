@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..environment.masks import Mask
 from ..environment.spaces import ActionCodec, Flags, Ints, Leaves
 from ..experience.rollout import Minibatch, Segments
-from .distributions import make_distribution
+from .distributions import Categorical, DiagonalGaussian
 from .encoder import Encoder
 from .policy import Act, Evaluation, Policy
 
@@ -103,7 +103,7 @@ class MLPPolicy(nn.Module, Policy):
         self.encoder = Encoder(observation_space, normalize)
         sizes = (self.add_memory(memory_size), *net_arch)
         codec = ActionCodec(action_space)
-        self.distribution = make_distribution(codec.choices, codec.size, log_std_init)
+        self.distribution = Categorical(codec.choices) if codec.choices else DiagonalGaussian(codec.size, log_std_init)
         self.actor = MLP((*sizes, self.distribution.n_outputs), activation, gain=0.01)
         self.critic = MLP((*sizes, 1), activation, gain=1.0)
 

@@ -77,7 +77,13 @@ class Texts:
     def at_their_ends(cls, tokens: Ints) -> Texts:  # (R, context)
         """The positions of the observations' last tokens."""
         ends = checked_lengths(tokens)
-        return cls([text[:end] for text, end in zip(tokens, ends, strict=True)], np.arange(len(tokens)), ends - 1)
+        return cls.at([text[:end] for text, end in zip(tokens, ends, strict=True)], ends[:, None] - 1)
+
+    @classmethod
+    def at(cls, texts: Sequence[Ints], columns: Sequence[Ints] | Ints) -> Texts:
+        """Several positions in each text."""
+        rows = np.repeat(np.arange(len(texts)), [len(some) for some in columns])
+        return cls(texts, rows, np.concatenate([*columns]))
 
     def states(self, lm: CausalLM) -> Tensor:  # -> (M, d)
         """The hidden states at the positions, from one forward; gradients flow."""
@@ -159,9 +165,7 @@ class TextLog:
                 ends = lengths[first:stop, slot][of == number]
                 texts.append(self._texts[slot, number][: ends[-1]])
                 columns.append(ends - 1)
-        return Texts(
-            texts, np.repeat(np.arange(len(texts)), [len(steps) for steps in columns]), np.concatenate(columns)
-        )
+        return Texts.at(texts, columns)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -47,6 +47,7 @@ class Learner(ABC):
         self.checkpoint: Path | None = None  # the folder it was loaded from
         self.networks: dict[str, nn.Module] = {}  # saved by name, one file each
         self.optimizers: dict[str, FlatAdam] = {}  # also saved by name
+        self.parts: dict[str, Any] = {"random": self.random, "episodes": self.episodes}  # whose states are saved
         with torch.random.fork_rng(devices=[]), self.threads():  # initial weights depend on the number of threads
             torch.manual_seed(derive_seed(self.seed, Stream.WEIGHTS))
             self._build()
@@ -103,16 +104,15 @@ class Learner(ABC):
         return {
             "num_timesteps": self.num_timesteps,
             "n_updates": self.n_updates,
-            "random": self.random.state_dict(),
-            "episodes": self.episodes.state_dict(),
+            **{name: part.state_dict() for name, part in self.parts.items()},
             "step_info_names": sorted(self.env.episode_info.step_names),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`."""
         self.num_timesteps, self.n_updates = int(state["num_timesteps"]), int(state["n_updates"])
-        self.random.load_state_dict(state["random"])
-        self.episodes.load_state_dict(state["episodes"])
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
         self.env.episode_info.step_names.update(state["step_info_names"])
 
     @contextlib.contextmanager
