@@ -15,7 +15,7 @@ from ...records.checkpoint import CheckpointError
 from ...records.jsonl import DataError
 from ..environment.adapter import EnvAdapter
 from ..environment.masks import unpack
-from ..environment.spaces import Flags, Ints, Leaves
+from ..environment.spaces import Ints, Leaves
 from ..experience.rollout import Minibatch, split_evenly
 from ..policies import LanguageModelPolicy, Policy
 from ..policies.language_model import tokens_at_once
@@ -88,8 +88,8 @@ class DemonstrationDataset(ABC):
         return torch.from_numpy(steps).to(self.device)
 
     @abstractmethod
-    def observations(self, items: Ints) -> Any:
-        """What `policy.evaluate` needs."""
+    def observations(self, items: Ints) -> tuple[Any, Ints | None]:
+        """What `policy.evaluate` needs; for policies that read segments also these (see `Minibatch`), but of texts."""
 
     @abstractmethod
     def most_likely_actions(self, items: Ints) -> Tensor:
@@ -99,11 +99,7 @@ class DemonstrationDataset(ABC):
         """These items as a minibatch without values, returns and advantages."""
         steps, unknown = self.steps(items), torch.empty(0)
         actions, masks = self.actions[self.on_device(steps)], self.masks(steps)
-        return Minibatch(self.observations(items), self.segments(items), actions, *(unknown,) * 4, masks)
-
-    def segments(self, items: Ints) -> Ints | None:
-        """(I, 3): slot, first step and one past the last within the minibatch; None for single steps and texts."""
-        return None
+        return Minibatch(*self.observations(items), actions, *(unknown,) * 4, masks)
 
     def masks(self, steps: Ints) -> Tensor | None:
         """Action masks of these steps."""
@@ -128,17 +124,13 @@ class StepDataset(DemonstrationDataset):
         shape = (-1, 1) if self.policy.by_segments else (1, -1)
         self.policy.update_statistics(self._log(steps), np.ones(self.n_steps, bool).reshape(shape))
 
-    def segments(self, items: Ints) -> Ints | None:
-        """See `DemonstrationDataset.segments`."""
-        if not self.policy.by_segments:
-            return None
-        bounds = np.cumsum([0, *self.sizes[items]])
-        return np.stack([np.zeros_like(items), bounds[:-1], bounds[1:]], 1)
-
-    def observations(self, items: Ints) -> Any:
+    def observations(self, items: Ints) -> tuple[Any, Ints | None]:
         """See `DemonstrationDataset.observations`."""
-        steps = self.steps(items)
-        return self._log(steps).take(self.on_device(np.arange(len(steps))), self.segments(items))
+        steps, segments = self.steps(items), None
+        if self.policy.by_segments:  # all in one slot
+            stops = np.cumsum(self.sizes[items])
+            segments = np.stack([np.zeros_like(items), stops - self.sizes[items], stops], 1)
+        return self._log(steps).take(self.on_device(np.arange(len(steps))), segments), segments
 
     def _log(self, steps: Ints) -> Any:
         """The policy's log of these steps: as one slot if it has a memory, else as one step of many slots."""
@@ -161,16 +153,17 @@ class StepDataset(DemonstrationDataset):
             for t in range(int(self.sizes[group].max())):
                 running = t < self.sizes[group]  # shorter episodes repeat their last step
                 steps = self.firsts[group] + np.minimum(t, self.sizes[group] - 1)
-                actions, memory = self._act(steps, memory, np.full(len(group), t == 0))
-                found[torch.from_numpy(steps[running])] = actions[torch.from_numpy(running)]
+                masks = self.masks(steps)
+                act = self.policy.act(
+                    tuple(leaf[steps] for leaf in self.leaves),
+                    memory,
+                    np.full(len(group), t == 0),
+                    deterministic=True,
+                    masks=masks if masks is None else masks.cpu().numpy(),
+                )
+                memory = act.memory
+                found[torch.from_numpy(steps[running])] = act.action[torch.from_numpy(running)]
         return found[self.on_device(self.steps(items))]
-
-    def _act(self, steps: Ints, memory: Any, starts: Flags) -> tuple[Tensor, Any]:
-        masks = self.masks(steps)
-        rows = tuple(leaf[steps] for leaf in self.leaves)
-        allowed = None if masks is None else masks.cpu().numpy()
-        act = self.policy.act(rows, memory, starts, deterministic=True, masks=allowed)
-        return act.action, act.memory
 
 
 class TextDataset(DemonstrationDataset):
@@ -181,16 +174,17 @@ class TextDataset(DemonstrationDataset):
         self.lm = policy.lm
         self.texts = [_texts(episode) for episode in episodes]
 
-    def observations(self, items: Ints) -> Texts:
+    def observations(self, items: Ints) -> tuple[Texts, None]:
         """See `DemonstrationDataset.observations`."""
         texts = [text for item in items for text in self.texts[item]]
-        return Texts.at([text.tokens[: text.lengths[-1]] for text in texts], [text.lengths - 1 for text in texts])
+        tokens = [text.tokens[: text.lengths[-1]] for text in texts]
+        return Texts.at(tokens, [text.lengths - 1 for text in texts]), None
 
     @torch.no_grad()
     def most_likely_actions(self, items: Ints) -> Tensor:
         """See `DemonstrationDataset.most_likely_actions`."""
         lm, masks = self.lm, self.masks(self.steps(items))
-        texts = self.observations(items)
+        texts, _ = self.observations(items)
         found = torch.empty(len(texts.rows), dtype=torch.int64, device=self.device)
         size = rows_at_once(lm)
         for part, places in texts.parts(tokens_at_once(lm)):

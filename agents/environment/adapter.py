@@ -68,8 +68,6 @@ class EnvAdapter:
         self.reference_model: Any = attributes.get("reference_model") if attributes.has("reference_model") else None
         self.horizon = 2 * (made.max_episode_steps or 0)  # enough steps for two episodes; 0 if unknown
         self._stateful = attributes.has("get_state") and attributes.has("set_state")
-        unwrapped = attributes.native and self.vector_env is attributes.base  # a wrapper may store observations
-        self._can_share = unwrapped and attributes.has("copies_observations")
         self._shares = False
 
     def share_observations(self, wanted: bool) -> None:
@@ -77,7 +75,8 @@ class EnvAdapter:
 
         They are then valid until the next step only.
         """
-        self._shares = wanted and self._can_share
+        unwrapped = self.vector_env is self._attributes.base  # a wrapper may store observations
+        self._shares = wanted and unwrapped and hasattr(self.vector_env, "copies_observations")
 
     @contextlib.contextmanager
     def _sharing(self) -> Iterator[None]:

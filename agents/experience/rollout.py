@@ -94,17 +94,14 @@ class Rollout:
         if n_batches == 1 and whiten in self._whole:
             yield self._whole[whiten]
             return
+        items = self.segments() if self.by_segments else np.flatnonzero(self.valid)
+        if n_batches > 1:
+            items = items[rng.permutation(len(items))]
         if self.by_segments:
-            segments = self.segments()
-            if n_batches > 1:
-                segments = segments[rng.permutation(len(segments))]
-            parts = split_evenly(segments, segments[:, 2] - segments[:, 1], n_batches)
+            parts = split_evenly(items, items[:, 2] - items[:, 1], n_batches)
             batches = (self._take(steps_of(part, self.valid.shape[1]), part) for part in parts)
         else:
-            steps = np.flatnonzero(self.valid)
-            if n_batches > 1:
-                steps = rng.permutation(steps)
-            batches = (self._take(part, None) for part in np.array_split(steps, n_batches))
+            batches = (self._take(part, None) for part in np.array_split(items, n_batches))
         for batch in batches:
             if whiten and len(batch.advantages) > 1:
                 std, mean = torch.std_mean(batch.advantages)
