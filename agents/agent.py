@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
-import torch
-from torch import Tensor, nn
-
-from ..records.progress import Stopwatch
+from ..records.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from ..records.run import Run
-from .environment.adapter import EnvAdapter
-from .environment.attributes import EnvAttributes
-from .environment.play import Act
-from .environment.spaces import Array, Flags, Leaves, is_image, leaves_of
-from .environment.vectorize import EnvLike, Vectorized, log, vectorize
+from .environment.spaces import Array, Flags, Leaves, describe, leaves_of
+from .environment.vectorize import EnvAttributes, EnvLike, Vectorized, log, remake, vectorize
 from .settings.config import LANGUAGE_MODEL, Config, language_model_settings, make_config, tuned_for, tuned_settings
-from .settings.seeding import Randomness, Stream, derive_seed, draw_seed
+from .settings.registry import agent_class
 from .settings.signature import show_hyperparameters
-from .training.episode_statistics import EpisodeStatistics
-from .training.learner import Callback, Metrics
+from .training.learner import Callback, Learner
 from .training.loop import train
-from .training.optimizer import FlatAdam, load_own_tensors, own_tensors
 from .training.plan import Plan
-from .training.resume import resume
-from .training.saving import load, save
-
-A = TypeVar("A", bound="Agent")
 
 
-class Agent(ABC):
+class Agent(Learner):
     """An agent for any Gymnasium environment.
 
     Args:
@@ -41,10 +28,6 @@ class Agent(ABC):
         config: a complete set of hyperparameters; keywords override single ones
         env_kwargs: arguments for `gymnasium.make_vec`, if `env` is an id
     """
-
-    name: ClassVar[str]
-    config_class: ClassVar[type[Config]]
-    config: Config
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -68,31 +51,6 @@ class Agent(ABC):
                 made = vectorize(env, chosen.n_envs, env_kwargs)
         self._setup(chosen, made)
 
-    def _setup(self, config: Config, made: Vectorized) -> None:
-        self.seed = draw_seed() if config.seed is None else config.seed
-        self.env = EnvAdapter(made)
-        self.config = make_config(self.config_class, config, n_envs=self.env.n_envs, seed=self.seed)
-        self.device = pick_device(self.config.device, self.env)
-        self.random = Randomness(self.seed, self.device)
-        self.episodes = EpisodeStatistics(self.env.n_envs)
-        self.num_timesteps = 0
-        self.n_updates = 0
-        self.plan: Plan | None = None
-        self.checkpoint: Path | None = None  # the folder it was loaded from
-        self.networks: dict[str, nn.Module] = {}  # saved by name, one file each
-        self.optimizers: dict[str, FlatAdam] = {}  # also saved by name
-        with torch.random.fork_rng(devices=[]), self.threads():  # initial weights depend on the number of threads
-            torch.manual_seed(derive_seed(self.seed, Stream.WEIGHTS))
-            self._build()
-
-    @abstractmethod
-    def _build(self) -> None:
-        """Make networks and optimisers, and add them to `networks` and `optimizers`; torch is seeded."""
-
-    @abstractmethod
-    def advance(self, remaining: float, watch: Stopwatch) -> Metrics:
-        """Collect experience and update once; `remaining` goes from 1 to 0 over training."""
-
     @abstractmethod
     def predict(
         self,
@@ -115,27 +73,8 @@ class Agent(ABC):
             the action or actions, ready for `env.step`, and the state for the next call
         """
 
-    @abstractmethod
-    def player(self, n_envs: int, seed: int = 0, deterministic: bool = False) -> Act:
-        """A function that acts in `n_envs` environments, with its own recurrent state and random stream."""
-
-    def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """The tensors of a checkpoint by file: weights and optimiser states."""
-        networks = {name: own_tensors(network) for name, network in self.networks.items()}
-        return {**networks, **{name: optimizer.tensors() for name, optimizer in self.optimizers.items()}}
-
-    def load_tensors(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Restore `tensors`."""
-        for name, network in self.networks.items():
-            load_own_tensors(network, tensors[name])
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_tensors(tensors[name])
-
-    def export(self, run: Path) -> None:  # noqa: B027
-        """Write files that other libraries load, such as a Hugging Face model, to a run's folder."""
-
     @classmethod
-    def tuned(cls: type[A], env: EnvLike, *, env_kwargs: Mapping[str, Any] | None = None, **hyperparameters: Any) -> A:
+    def tuned(cls, env: EnvLike, *, env_kwargs: Mapping[str, Any] | None = None, **hyperparameters: Any) -> Self:
         """Make an agent with hyperparameters tuned for the environment; keywords override single ones."""
         spec = None if isinstance(env, str) else env.spec
         env_id = env if isinstance(env, str) else spec.id if spec else repr(env)
@@ -154,13 +93,13 @@ class Agent(ABC):
         return cls(env, env_kwargs=env_kwargs, **{**known.hyperparameters, **hyperparameters})
 
     def learn(
-        self: A,
+        self,
         total_timesteps: int,
         *,
         callbacks: Callback | Sequence[Callback] = (),
         run: str | os.PathLike[str] | None = None,
         progress: bool = True,
-    ) -> A:
+    ) -> Self:
         """Train for that many further steps, summed over environments.
 
         Args:
@@ -182,12 +121,8 @@ class Agent(ABC):
         train(self, self.plan, callbacks, folder, progress)
         return self
 
-    def prepare(self, run: Run | None) -> None:  # noqa: B027
+    def prepare(self, run: Run | None) -> None:
         """Called by `learn` before training; `run` is its folder, if any."""
-
-    def cut(self, env_state: list[Any] | None) -> None:
-        """Start new episodes in every environment, seeded by the number of updates."""
-        self.episodes.cut()
 
     def _batch(self, observation: Any) -> tuple[Leaves, bool]:
         """An observation or a batch as leaves (n, ...), and whether it was a single one."""
@@ -198,79 +133,85 @@ class Agent(ABC):
         single = leaves[0].ndim == len(self.env.leaf_spaces[0].shape or ())
         return (tuple(leaf[None] for leaf in leaves) if single else leaves), single
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Save to a folder: weights, optimisers, hyperparameters, counters, random states."""
-        save(self, path)
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], env: EnvLike | None = None, *, device: str | None = None) -> Self:
+        """Load an agent saved by `save`; without `env`, its environment is made again by id."""
+        return cls.restore(load_checkpoint(path), env, device)
 
     @classmethod
-    def load(cls: type[A], path: str | os.PathLike[str], env: EnvLike | None = None, *, device: str | None = None) -> A:
-        """Load an agent saved by `save`; without `env`, its environment is made again by id."""
-        agent: A = load(cls, path, env, device)
+    def restore(cls, checkpoint: Checkpoint, env: EnvLike | None = None, device: str | None = None) -> Self:
+        """Make the agent of a checkpoint, of class `cls` or a subclass."""
+        path, state = checkpoint.path, checkpoint.state
+        try:
+            kind = agent_class(state["agent"])
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{path}: unknown agent {error}: it was written by another version") from None
+        if not issubclass(kind, cls):
+            raise CheckpointError(
+                f"{path} contains a {kind.__name__}, not a {cls.__name__}: use {kind.__name__}.load()"
+            )
+        try:
+            config = make_config(kind.config_class, **state["config"])
+            if device:
+                config = dataclasses.replace(config, device=device)
+            made = _environment(checkpoint, env, config.n_envs)
+            agent: Self = kind.__new__(kind)
+            agent._setup(config, made)
+        except CheckpointError:
+            raise
+        except (TypeError, KeyError, ValueError) as error:
+            raise CheckpointError(f"{path}: its config does not fit this version ({error})") from None
+        for what in ("observation_space", "action_space"):
+            seen, expected = describe(getattr(agent.env, what)), state.get(what)
+            if seen != expected:
+                agent.close()
+                raise CheckpointError(
+                    f"{path} belongs to another environment: its {what} is {expected}, this one's is {seen}"
+                )
+        try:
+            agent.load_tensors(checkpoint.tensors)
+            agent.load_state_dict(state["learning"])
+            agent.checkpoint = path
+            agent.plan = Plan(**state["plan"]) if state["plan"] else None
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            agent.close()
+            raise CheckpointError(f"{path}: its contents do not fit its agent ({error})") from None
         return agent
 
     @classmethod
     def resume(
-        cls: type[A],
+        cls,
         run: str | os.PathLike[str],
         env: EnvLike | None = None,
         *,
         callbacks: Callback | Sequence[Callback] = (),
         progress: bool = True,
-    ) -> A:
-        """Finish an interrupted run from its last checkpoint; the result equals that of an uninterrupted one."""
-        agent: A = resume(cls, run, env, callbacks, progress)
+    ) -> Self:
+        """Finish an interrupted run from its last checkpoint.
+
+        The result equals that of an uninterrupted one: at each scheduled checkpoint the environments are reset with a
+        seed derived from the number of updates, whether or not the run is interrupted there.
+        """
+        folder = Run(run)
+        checkpoint = folder.last_checkpoint()
+        agent = cls.restore(checkpoint, env)
+        if agent.plan is None or "callbacks" not in checkpoint.state:
+            raise CheckpointError(
+                f"{checkpoint.path} was not written by a run, so it cannot be resumed: load it and call learn()"
+            )
+        agent.cut(checkpoint.state["env_state"])
+        train(agent, agent.plan, callbacks, folder, progress, checkpoint.state["callbacks"])
         return agent
 
-    def state_dict(self) -> dict[str, Any]:
-        """Counters, random states and statistics as plain JSON; subclasses add theirs."""
-        return {
-            "num_timesteps": self.num_timesteps,
-            "n_updates": self.n_updates,
-            "random": self.random.state_dict(),
-            "episodes": self.episodes.state_dict(),
-            "step_info_names": self.env.step_info_names,
-        }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict`."""
-        self.num_timesteps, self.n_updates = int(state["num_timesteps"]), int(state["n_updates"])
-        self.random.load_state_dict(state["random"])
-        self.episodes.load_state_dict(state["episodes"])
-        self.env.step_info_names = state["step_info_names"]
-
-    @contextlib.contextmanager
-    def threads(self) -> Iterator[None]:
-        """Set the number of torch threads while the block runs."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.config.torch_threads or (before if is_heavy(self.env) else 1))
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-
-    def close(self) -> None:
-        """Close the environment if the agent made it."""
-        self.env.close()
-
-    @property
-    def title(self) -> str:
-        """Agent and environment."""
-        where = self.env.recipe["id"] if self.env.recipe else self.env.vector_env
-        return f"{type(self).__name__} on {where}"
-
-    def __repr__(self) -> str:
-        return f"<{self.title}, {self.num_timesteps:,} steps>"
-
-
-def pick_device(device: str, env: EnvAdapter) -> torch.device:
-    """Resolve "auto": CUDA if available and worthwhile. Devices are named as by their tensors, "cuda:0"."""
-    auto = "cuda" if is_heavy(env) and torch.cuda.is_available() else "cpu"
+def _environment(checkpoint: Checkpoint, env: EnvLike | None, n_envs: int) -> Vectorized:
+    recipe = checkpoint.state["env"]
+    if env is not None:
+        same = recipe is not None and isinstance(env, str) and env.rpartition(":")[2] == recipe["id"]
+        return vectorize(env, n_envs, recipe["kwargs"] if same else None)
+    if recipe is None:
+        raise CheckpointError(f"{checkpoint.path}: its environment cannot be made again by id: pass env=…")
     try:
-        return torch.empty(0, device=auto if device == "auto" else device).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device={device!r}: accepted is 'auto', 'cpu', or 'cuda' if available") from error
-
-
-def is_heavy(env: EnvAdapter) -> bool:
-    """Whether the environment asks for a language model or a convolutional network."""
-    return env.is_text or any(is_image(leaf) for leaf in env.leaf_spaces)
+        return remake(recipe, n_envs)
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint.path}: {error}") from None

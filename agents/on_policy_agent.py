@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
 from ..records.progress import Stopwatch
 from .experience.normalize import RewardNorm
-from .experience.rollout import Rollout
-from .policies.factory import PolicyConfig
-from .policy_agent import PolicyAgent
+from .experience.rollout import Minibatch, Rollout
+from .policies import Evaluation
+from .policy_agent import PolicyAgent, PolicyConfig
+from .settings.config import Schedule, scheduled
 from .settings.seeding import Stream, derive_seed
 from .training.collect import Collector
+from .training.diagnostics import UpdateRecord
 from .training.learner import Metrics
 from .training.optimizer import FlatAdam
 
@@ -26,6 +32,8 @@ class OnPolicyConfig(PolicyConfig):
     """steps per environment and rollout, so that an update uses `n_steps * n_envs` steps"""
     learning_rate: float = 3e-4
     """learning rate of Adam"""
+    lr_schedule: Schedule = "constant"
+    """schedule of the learning rate, which goes to 0 over training unless it is "constant" """
     gamma: float = 0.99
     """discount factor; rewards further ahead than about 1 / (1 - gamma) steps hardly count"""
     gae_lambda: float = 0.95
@@ -33,13 +41,22 @@ class OnPolicyConfig(PolicyConfig):
     normalize_reward: bool = False
     """divide rewards by the running standard deviation of the discounted return, so that the critic's targets are
     about 1 in any environment"""
+    normalize_advantage: bool = True
+    """normalize the advantages of each minibatch to mean 0 and standard deviation 1"""
+    ent_coef: float = 0.0
+    """coefficient of the entropy bonus, which keeps the policy exploring"""
+    vf_coef: float = 0.5
+    """coefficient of the value loss"""
+    max_grad_norm: float = 0.5
+    """clip the global gradient norm to this"""
 
     def check(self) -> None:
         """See `Config.check`."""
         super().check()
         self.bounds("n_steps", at_least=1)
-        self.bounds("learning_rate", above=0)
+        self.bounds("learning_rate", "max_grad_norm", above=0)
         self.bounds("gamma", "gae_lambda", at_least=0, at_most=1)
+        self.bounds("vf_coef", at_least=0)
 
 
 class OnPolicyAgent(PolicyAgent):
@@ -51,14 +68,41 @@ class OnPolicyAgent(PolicyAgent):
         super()._build()
         self.optimizer = self.optimizers["optimizer"] = FlatAdam(self.policy.network, eps=1e-5)
         self.collector = Collector(self.env, self.policy, self.episodes)
-        norm = self.config.normalize_reward
-        self.reward_norm = RewardNorm(self.env.n_envs, self.config.gamma) if norm else None
+        self.reward_norm = RewardNorm(self.env.n_envs, self.config.gamma) if self.config.normalize_reward else None
+        if self.reward_norm:
+            self.parts["reward_norm"] = self.reward_norm
         fingerprint = getattr(self.env.reference_model, "fingerprint", None)
         self._reference: str | None = fingerprint() if fingerprint else None  # it is frozen: one hash is enough
 
     @abstractmethod
     def update(self, rollout: Rollout, remaining: float) -> Metrics:
         """Update the networks with a rollout that has advantages."""
+
+    def value_loss(self, value: Tensor, batch: Minibatch) -> Tensor:
+        """The critic's loss: by default the squared error."""
+        return F.mse_loss(value, batch.returns)
+
+    def add_gradient(
+        self, minibatch: Minibatch, policy_loss: Callable[[Evaluation, Minibatch], Tensor], record: UpdateRecord
+    ) -> None:
+        """Set the gradient to that of policy loss, value loss and entropy bonus, accumulated over microbatches."""
+        c = self.config
+        self.optimizer.zero()
+        losses, log_ratios = [], []
+        for batch, share in self.policy.microbatches(minibatch):
+            new = self.policy.evaluate(batch)
+            actor, critic, entropy = policy_loss(new, batch), self.value_loss(new.value, batch), new.entropy.mean()
+            loss = actor + c.vf_coef * critic
+            if c.ent_coef:
+                loss = loss - c.ent_coef * entropy
+            losses.append(torch.stack([loss, actor, critic, entropy]).detach() * share)
+            log_ratios.append((new.log_prob - batch.log_probs).detach())
+            self.optimizer.add(loss, share)
+        record.add(losses, log_ratios)
+
+    def learning_rate(self, remaining: float) -> float:
+        """The scheduled learning rate."""
+        return scheduled(self.config.learning_rate, self.config.lr_schedule, remaining)
 
     def relabel(self, rollout: Rollout) -> None:
         """A hook to change a rollout's rewards before advantages are estimated, as in GAIL."""
@@ -100,9 +144,7 @@ class OnPolicyAgent(PolicyAgent):
 
     def state_dict(self) -> dict[str, Any]:
         """See `Agent.state_dict`."""
-        norm = {"reward_norm": self.reward_norm.state_dict()} if self.reward_norm else {}
-        reference = {"reference_model": self._reference} if self._reference else {}
-        return {**super().state_dict(), **norm, **reference}
+        return super().state_dict() | ({"reference_model": self._reference} if self._reference else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See `Agent.load_state_dict`."""
@@ -113,5 +155,3 @@ class OnPolicyAgent(PolicyAgent):
                 "make a new agent in an environment with model='<run>/model'"
             )
         super().load_state_dict(state)
-        if self.reward_norm:
-            self.reward_norm.load_state_dict(state["reward_norm"])

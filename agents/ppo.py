@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .environment.vectorize import EnvLike
 from .experience.rollout import Minibatch, Rollout
 from .on_policy_agent import OnPolicyAgent, OnPolicyConfig
+from .policies import Evaluation
 from .settings.config import Config, Schedule, scheduled
 from .settings.keywords import PPOKeywords
 from .training.diagnostics import UpdateRecord
@@ -32,27 +32,16 @@ class PPOConfig(OnPolicyConfig):
     """clip the ratio of new to old probability to 1 ± this in the surrogate objective, which limits policy changes"""
     clip_range_vf: float | None = None
     """clip the change of the value function to this; depends on the scale of rewards. None: no clipping"""
-    normalize_advantage: bool = True
-    """normalize the advantages of each minibatch to mean 0 and standard deviation 1"""
-    ent_coef: float = 0.0
-    """coefficient of the entropy bonus, which keeps the policy exploring"""
-    vf_coef: float = 0.5
-    """coefficient of the value loss"""
-    max_grad_norm: float = 0.5
-    """clip the global gradient norm to this"""
     target_kl: float | None = None
     """stop the update early if the KL from the old policy exceeds 1.5 times this. None: no limit"""
-    lr_schedule: Schedule = "constant"
-    """schedule of the learning rate, which goes to 0 over training unless it is "constant" """
     clip_schedule: Schedule = "constant"
-    """schedule of `clip_range`, likewise"""
+    """schedule of `clip_range`, as of the learning rate"""
 
     def check(self) -> None:
         """See `Config.check`."""
         super().check()
         self.bounds("n_epochs", "batch_size", at_least=1)
-        self.bounds("clip_range", "max_grad_norm", "clip_range_vf", "target_kl", above=0)
-        self.bounds("vf_coef", at_least=0)
+        self.bounds("clip_range", "clip_range_vf", "target_kl", above=0)
 
 
 class PPO(OnPolicyAgent):
@@ -77,33 +66,25 @@ class PPO(OnPolicyAgent):
         """Maximise the clipped surrogate objective for several epochs."""
         c = self.config
         clip = scheduled(c.clip_range, c.clip_schedule, remaining)
-        learning_rate = scheduled(c.learning_rate, c.lr_schedule, remaining)
-        record = UpdateRecord(self.n_updates)
+        learning_rate, record = self.learning_rate(remaining), UpdateRecord(self.n_updates)
+
+        def policy_loss(new: Evaluation, batch: Minibatch) -> Tensor:
+            ratio = (new.log_prob - batch.log_probs).exp()
+            clipped = ratio.clamp(1 - clip, 1 + clip)
+            return -torch.min(ratio * batch.advantages, clipped * batch.advantages).mean()
+
         for _ in range(c.n_epochs):
             for minibatch in rollout.minibatches(c.batch_size, self.random.order, whiten=c.normalize_advantage):
-                self.optimizer.zero()
-                record.begin()
-                for batch, share in self.policy.microbatches(minibatch):  # gradient accumulation
-                    new = self.policy.evaluate(batch)
-                    log_ratio = new.log_prob - batch.log_probs
-                    ratio = log_ratio.exp()
-                    clipped = ratio.clamp(1 - clip, 1 + clip)
-                    policy_loss = -torch.min(ratio * batch.advantages, clipped * batch.advantages).mean()
-                    value_loss = self._value_loss(new.value, batch)
-                    entropy = new.entropy.mean()
-                    loss = policy_loss + c.vf_coef * value_loss
-                    if c.ent_coef:
-                        loss = loss - c.ent_coef * entropy
-                    record.add(share, loss, policy_loss, value_loss, entropy, log_ratio)
-                    self.optimizer.add(loss, share)
+                self.add_gradient(minibatch, policy_loss, record)
                 if c.target_kl and record.last_kl() > 1.5 * c.target_kl:
                     return record.metrics(rollout, learning_rate, clip)
                 self.optimizer.step(learning_rate, c.max_grad_norm)
         return record.metrics(rollout, learning_rate, clip)
 
-    def _value_loss(self, value: Tensor, batch: Minibatch) -> Tensor:
+    def value_loss(self, value: Tensor, batch: Minibatch) -> Tensor:
+        """The squared error; with `clip_range_vf` the larger of the clipped and the unclipped one."""
         limit = self.config.clip_range_vf
         if limit is None:
-            return F.mse_loss(value, batch.returns)
+            return super().value_loss(value, batch)
         near = batch.values + (value - batch.values).clamp(-limit, limit)
         return torch.max((value - batch.returns) ** 2, (near - batch.returns) ** 2).mean()

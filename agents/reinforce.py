@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack
 
-import torch.nn.functional as F
+from torch import Tensor
 
 from .environment.vectorize import EnvLike
 from .experience.returns import lambda_returns
-from .experience.rollout import Rollout
+from .experience.rollout import Minibatch, Rollout
 from .on_policy_agent import OnPolicyAgent, OnPolicyConfig
 from .settings.config import Config
 from .settings.keywords import REINFORCEKeywords
@@ -27,20 +27,6 @@ class REINFORCEConfig(OnPolicyConfig):
     baseline: Literal["critic", "mean"] = "critic"
     """what is subtracted from the returns: the critic's value, or the mean return of the rollout. "mean" uses only
     steps whose episode ends within the rollout: choose `n_steps` well above the length of an episode"""
-    normalize_advantage: bool = True
-    """normalize the advantages of the rollout to mean 0 and standard deviation 1"""
-    ent_coef: float = 0.0
-    """coefficient of the entropy bonus, which keeps the policy exploring"""
-    vf_coef: float = 0.5
-    """coefficient of the value loss"""
-    max_grad_norm: float = 0.5
-    """clip the global gradient norm to this"""
-
-    def check(self) -> None:
-        """See `Config.check`."""
-        super().check()
-        self.bounds("max_grad_norm", above=0)
-        self.bounds("vf_coef", at_least=0)
 
 
 class REINFORCE(OnPolicyAgent):
@@ -74,19 +60,13 @@ class REINFORCE(OnPolicyAgent):
 
     def update(self, rollout: Rollout, remaining: float) -> Metrics:
         """Take one gradient step on the whole rollout."""
-        c, record = self.config, UpdateRecord(self.n_updates)
-        for minibatch in rollout.minibatches(rollout.valid.size, self.random.order, whiten=c.normalize_advantage):
-            self.optimizer.zero()
-            record.begin()
-            for batch, share in self.policy.microbatches(minibatch):
-                new = self.policy.evaluate(batch)
-                policy_loss = -(new.log_prob * batch.advantages).mean()
-                value_loss = F.mse_loss(new.value, batch.returns)
-                entropy = new.entropy.mean()
-                loss = policy_loss - c.ent_coef * entropy
-                if c.baseline == "critic":
-                    loss = loss + c.vf_coef * value_loss
-                record.add(share, loss, policy_loss, value_loss, entropy, new.log_prob - batch.log_probs)
-                self.optimizer.add(loss, share)
-            self.optimizer.step(c.learning_rate, c.max_grad_norm)
-        return record.metrics(rollout, c.learning_rate)
+        learning_rate, record = self.learning_rate(remaining), UpdateRecord(self.n_updates)
+        whole, whiten = rollout.valid.size, self.config.normalize_advantage
+        for minibatch in rollout.minibatches(whole, self.random.order, whiten=whiten):
+            self.add_gradient(minibatch, lambda new, batch: -(new.log_prob * batch.advantages).mean(), record)
+            self.optimizer.step(learning_rate, self.config.max_grad_norm)
+        return record.metrics(rollout, learning_rate)
+
+    def value_loss(self, value: Tensor, batch: Minibatch) -> Tensor:
+        """The squared error; without gradient if the critic is not the baseline."""
+        return super().value_loss(value if self.config.baseline == "critic" else value.detach(), batch)

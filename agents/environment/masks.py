@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .attributes import EnvAttributes
+from .vectorize import EnvAttributes
 
 Mask = NDArray[np.bool_]  # (N, A), True where the action is allowed; A = Σn over the discrete choices
 

@@ -18,7 +18,7 @@ from ...language.logprobs import at_once, logprobs_and_entropy, read_layers
 from ...language.sampling import draw
 from ..environment.masks import Mask
 from ..environment.spaces import Flags, Ints, Leaves
-from ..experience.rollout import Minibatch
+from ..experience.rollout import NUMBERS, Minibatch
 from .policy import Act, Evaluation
 from .text_critic import TextCritic
 from .text_memory import TextLog, TextMemory, Texts
@@ -54,16 +54,11 @@ class LanguageModelPolicy:
         parts: dict[str, nn.Module] = {"model": self.lm.model, "critic": self._critic}
         if self.critic_lm:
             parts["critic_trunk"] = self.critic_lm.trunk
-        self._network = nn.ModuleDict(parts).requires_grad_(True)
-
-    @property
-    def network(self) -> nn.Module:
-        """See `Policy.network`: model and critic."""
-        return self._network
+        self.network = nn.ModuleDict(parts).requires_grad_(True)
 
     def to_device(self, device: torch.device) -> None:
         """See `Policy.to_device`."""
-        self._network.to(device)
+        self.network.to(device)
         if self.critic_lm:
             self.critic_lm.model.to(device)  # its head is not part of the network
 
@@ -126,16 +121,9 @@ class LanguageModelPolicy:
         """Groups of texts of similar length, which limits padding and memory."""
         for texts, places in batch.observations.parts(tokens_at_once(self.lm)):
             steps = torch.from_numpy(places).to(batch.actions.device)
-            part = Minibatch(
-                texts,
-                segments=None,  # the texts are enough
-                actions=batch.actions[steps],
-                log_probs=_some(batch.log_probs, steps),
-                values=_some(batch.values, steps),
-                advantages=_some(batch.advantages, steps),
-                returns=_some(batch.returns, steps),
-                masks=None if batch.masks is None else batch.masks[steps],
-            )
+            numbers = {name: getattr(batch, name) for name in NUMBERS}
+            some = {name: x[steps] if len(x) else x for name, x in numbers.items()}  # empty for demonstrations
+            part = Minibatch(texts, None, masks=None if batch.masks is None else batch.masks[steps], **some)
             yield part, len(places) / len(batch.actions)
 
     def new_log(self, memory: TextMemory) -> TextLog:
@@ -161,10 +149,6 @@ class LanguageModelPolicy:
 def tokens_at_once(lm: CausalLM) -> int:
     """The number of padded tokens in one training forward."""
     return at_once(TOKENS_AT_ONCE, lm.device)
-
-
-def _some(numbers: Tensor, steps: Tensor) -> Tensor:
-    return numbers[steps] if len(numbers) else numbers  # empty for demonstrations
 
 
 def _copy(lm: CausalLM) -> CausalLM:

@@ -36,9 +36,14 @@ class OnPolicyKeywords(PolicyKeywords, total=False):
 
     n_steps: int
     learning_rate: float
+    lr_schedule: Schedule
     gamma: float
     gae_lambda: float
     normalize_reward: bool
+    normalize_advantage: bool
+    ent_coef: float
+    vf_coef: float
+    max_grad_norm: float
 
 
 class PPOKeywords(OnPolicyKeywords, total=False):
@@ -48,12 +53,7 @@ class PPOKeywords(OnPolicyKeywords, total=False):
     batch_size: int
     clip_range: float
     clip_range_vf: float | None
-    normalize_advantage: bool
-    ent_coef: float
-    vf_coef: float
-    max_grad_norm: float
     target_kl: float | None
-    lr_schedule: Schedule
     clip_schedule: Schedule
 
 
@@ -62,10 +62,6 @@ class REINFORCEKeywords(OnPolicyKeywords, total=False):
 
     gae_lambda: float
     baseline: Literal["critic", "mean"]
-    normalize_advantage: bool
-    ent_coef: float
-    vf_coef: float
-    max_grad_norm: float
 
 
 class CloneKeywords(PolicyKeywords, total=False):

@@ -1,75 +1,158 @@
-"""The protocol of agents that training loop, callbacks, evaluation and checkpoints use; the base of callbacks."""
+"""What training loop, callbacks, evaluation and checkpoints need of an agent; the base of callbacks."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from ...records.checkpoint import save_checkpoint
 from ...records.progress import Stopwatch
 from ..environment.adapter import EnvAdapter
 from ..environment.play import Act
-from ..settings.config import Config
+from ..environment.spaces import describe
+from ..environment.vectorize import Vectorized
+from ..settings.config import Config, make_config
+from ..settings.seeding import Randomness, Stream, derive_seed, draw_seed
 from .episode_statistics import EpisodeStatistics
+from .optimizer import FlatAdam, load_own_tensors, own_tensors
 from .plan import Plan
 
 Metrics = dict[str, float]
 
 
-class Learner(Protocol):
-    """An agent, as seen by the training code."""
+class Learner(ABC):
+    """The part of `Agent` that is trained, played and saved."""
 
     name: ClassVar[str]
+    config_class: ClassVar[type[Config]]
     config: Config
-    env: EnvAdapter
-    episodes: EpisodeStatistics
-    seed: int
-    num_timesteps: int
-    n_updates: int
-    plan: Plan | None
-    checkpoint: Path | None
 
-    @property
-    def title(self) -> str:
-        """Agent and environment, for titles."""
+    def _setup(self, config: Config, made: Vectorized) -> None:
+        self.seed = draw_seed() if config.seed is None else config.seed
+        self.env = EnvAdapter(made)
+        self.config = make_config(self.config_class, config, n_envs=self.env.n_envs, seed=self.seed)
+        self.device = pick_device(self.config.device, self.env)
+        self.random = Randomness(self.seed, self.device)
+        self.episodes = EpisodeStatistics(self.env.n_envs)
+        self.num_timesteps, self.n_updates = 0, 0
+        self.plan: Plan | None = None
+        self.checkpoint: Path | None = None  # the folder it was loaded from
+        self.networks: dict[str, nn.Module] = {}  # saved by name, one file each
+        self.optimizers: dict[str, FlatAdam] = {}  # also saved by name
+        self.parts: dict[str, Any] = {"random": self.random, "episodes": self.episodes}  # whose states are saved
+        with torch.random.fork_rng(devices=[]), self.threads():  # initial weights depend on the number of threads
+            torch.manual_seed(derive_seed(self.seed, Stream.WEIGHTS))
+            self._build()
 
+    @abstractmethod
+    def _build(self) -> None:
+        """Make networks and optimisers, and add them to `networks` and `optimizers`; torch is seeded."""
+
+    @abstractmethod
     def advance(self, remaining: float, watch: Stopwatch) -> Metrics:
-        """Collect and learn once."""
+        """Collect experience and update once; `remaining` goes from 1 to 0 over training."""
+
+    @abstractmethod
+    def player(self, n_envs: int, seed: int = 0, deterministic: bool = False) -> Act:
+        """A function that acts in `n_envs` environments, with its own recurrent state and random stream."""
 
     def cut(self, env_state: list[Any] | None) -> None:
-        """See `Agent.cut`."""
-
-    def player(self, n_envs: int, seed: int = 0, deterministic: bool = False) -> Act:
-        """See `Agent.player`."""
+        """Start new episodes in every environment, seeded by the number of updates."""
+        self.episodes.cut()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a checkpoint folder."""
+        """Save to a folder: weights, optimisers, hyperparameters, counters, random states."""
+        save_checkpoint(path, self.checkpoint_state(), self.tensors())
 
-    def export(self, run: Path) -> None:
-        """See `Agent.export`."""
-
-    def threads(self) -> AbstractContextManager[None]:
-        """See `Agent.threads`."""
+    def export(self, run: Path) -> None:  # noqa: B027
+        """Write files that other libraries load, such as a Hugging Face model, to a run's folder."""
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """See `Agent.tensors`."""
+        """The tensors of a checkpoint by file: weights and optimiser states."""
+        networks = {name: own_tensors(network) for name, network in self.networks.items()}
+        return {**networks, **{name: optimizer.tensors() for name, optimizer in self.optimizers.items()}}
 
     def load_tensors(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Restore `tensors`."""
+        for name, network in self.networks.items():
+            load_own_tensors(network, tensors[name])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_tensors(tensors[name])
+
+    def checkpoint_state(self) -> dict[str, Any]:
+        """The JSON part of a checkpoint."""
+        return {
+            "agent": self.name,
+            "config": self.config.to_json(),
+            "env": self.env.recipe,
+            "observation_space": describe(self.env.observation_space),
+            "action_space": describe(self.env.action_space),
+            "plan": dataclasses.asdict(self.plan) if self.plan else None,
+            "learning": self.state_dict(),
+        }
 
     def state_dict(self) -> dict[str, Any]:
-        """See `Agent.state_dict`."""
+        """Counters, random states and statistics as plain JSON; subclasses add theirs."""
+        return {
+            "num_timesteps": self.num_timesteps,
+            "n_updates": self.n_updates,
+            **{name: part.state_dict() for name, part in self.parts.items()},
+            "step_info_names": sorted(self.env.episode_info.step_names),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`."""
+        self.num_timesteps, self.n_updates = int(state["num_timesteps"]), int(state["n_updates"])
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        self.env.episode_info.step_names.update(state["step_info_names"])
+
+    @contextlib.contextmanager
+    def threads(self) -> Iterator[None]:
+        """Set the number of torch threads while the block runs."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.config.torch_threads or (before if self.env.is_heavy else 1))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def close(self) -> None:
+        """Close the environment if the agent made it."""
+        self.env.close()
+
+    @property
+    def title(self) -> str:
+        """Agent and environment."""
+        where = self.env.recipe["id"] if self.env.recipe else self.env.vector_env
+        return f"{type(self).__name__} on {where}"
+
+    def __repr__(self) -> str:
+        return f"<{self.title}, {self.num_timesteps:,} steps>"
+
+
+def pick_device(device: str, env: EnvAdapter) -> torch.device:
+    """Resolve "auto": CUDA if available and worthwhile. Devices are named as by their tensors, "cuda:0"."""
+    auto = "cuda" if env.is_heavy and torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=auto if device == "auto" else device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={device!r}: accepted is 'auto', 'cpu', or 'cuda' if available") from error
 
 
 class Callback:
     """Called by `learn`; override what you need. What `state_dict` returns is saved in the run's checkpoints."""
+
+    saved: ClassVar[tuple[str, ...]] = ()
+    """The attributes that a resumed run needs."""
 
     metrics_every_update: ClassVar[bool] = False
     """Whether it adds the same metrics in every update. If not, metrics.jsonl gets a row whenever it adds any."""
@@ -85,8 +168,10 @@ class Callback:
         """Training has ended."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs, as plain JSON."""
-        return {}
+        """What a resumed run needs, as plain JSON: by default the attributes named by `saved`."""
+        return {name: getattr(self, name) for name in self.saved}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`."""
+        for name in self.saved:
+            setattr(self, name, state[name])

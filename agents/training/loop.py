@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from ...records.curves import draw_curves
 from ...records.progress import ProgressBar, Stopwatch, rounded, shares_text
@@ -12,14 +13,29 @@ from ...records.run import Run
 from .learner import Callback, Learner, Metrics
 from .plan import Plan
 from .samples import Samples
-from .saving import checkpoint_state
+
+SAMPLES = 10  # times that sample episodes are played per plan, besides the first and the last
 
 
 def train(
-    agent: Learner, plan: Plan, callbacks: Callback | Sequence[Callback], run: Run | None, progress: bool
+    agent: Learner,
+    plan: Plan,
+    callbacks: Callback | Sequence[Callback],
+    run: Run | None,
+    progress: bool,
+    callback_states: Sequence[tuple[str, dict[str, Any]]] = (),
 ) -> None:
-    """Train until the end of the plan or until a callback returns False; call `agent.cut` before."""
+    """Train until the end of the plan or until a callback returns False; call `agent.cut` before.
+
+    Each callback takes the first of the `callback_states` saved by its class; new ones start from scratch.
+    """
     callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+    saved = list(callback_states)
+    for callback in callbacks:
+        mine = next((entry for entry in saved if entry[0] == type(callback).__name__), None)
+        if mine:
+            saved.remove(mine)
+            callback.load_state_dict(mine[1])
     watch = Stopwatch()
     with contextlib.ExitStack() as stack:
         stack.enter_context(agent.threads())
@@ -30,12 +46,13 @@ def train(
             metric_log = run.metrics(agent.num_timesteps)
             stack.callback(draw_curves, run.path, agent.title)
             stack.callback(metric_log.close)
-        samples = stack.enter_context(contextlib.closing(Samples(agent, plan, run, metric_log, bar)))
+        samples = stack.enter_context(contextlib.closing(Samples(agent, run, metric_log, bar)))
         for callback in callbacks:
             callback.on_start(agent, run.path if run else None)
         started, first = time.perf_counter(), agent.num_timesteps
         going = agent.num_timesteps < plan.end
-        samples.take()
+        if agent.num_timesteps == plan.start:
+            samples.take()
         while going:
             before = agent.num_timesteps
             metrics = agent.advance(plan.remaining(before), watch)
@@ -52,13 +69,14 @@ def train(
                 if metric_log:
                     times = {f"time/{name}": share for name, share in watch.shares().items()}
                     metric_log.write(now, metrics | times | {"time/steps_per_second": speed})
-            samples.take(before, last=not going)
+            if plan.crosses(plan.length // SAMPLES, before, now) or not going:
+                samples.take()
             if plan.cut_due(before, now) or not going:
                 env_state = agent.env.get_state()
                 agent.cut(env_state)
                 if run:
                     states = [[type(callback).__name__, callback.state_dict()] for callback in callbacks]
-                    state = {**checkpoint_state(agent), "env_state": env_state, "callbacks": states}
+                    state = {**agent.checkpoint_state(), "env_state": env_state, "callbacks": states}
                     run.save(now, state, agent.tensors())
                     agent.export(run.path)
             watch.lap("other")

@@ -124,13 +124,11 @@ def load_agent(checkpoint: Checkpoint, module: str | None, device: str | None) -
     import gymnasium as gym
 
     from ...agents import Agent
-    from ...agents.training.saving import restore
     from ...records.checkpoint import CheckpointError
 
     check_checkpoint(checkpoint, module, device)
     with as_user_error(CheckpointError, gym.error.Error):
-        agent: Agent = restore(Agent, checkpoint, None, device)
-        return agent
+        return Agent.restore(checkpoint, device=device)
 
 
 def check_checkpoint(checkpoint: Checkpoint, module: str | None, device: str | None = None) -> None:

@@ -13,8 +13,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textrlhf.agents.environment.attributes import EnvAttributes
 from textrlhf.agents.environment.masks import MaskSource, pack, require_an_action, unpack
+from textrlhf.agents.environment.vectorize import EnvAttributes
 
 WIDTH = 5
 
