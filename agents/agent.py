@@ -5,19 +5,14 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
-
-import torch
+from typing import Any, Self
 
 from ..records.run import Run
-from .environment.adapter import EnvAdapter
 from .environment.attributes import EnvAttributes
 from .environment.spaces import Array, Flags, Leaves, leaves_of
-from .environment.vectorize import EnvLike, Vectorized, log, vectorize
+from .environment.vectorize import EnvLike, log, vectorize
 from .settings.config import LANGUAGE_MODEL, Config, language_model_settings, make_config, tuned_for, tuned_settings
-from .settings.seeding import Randomness, Stream, derive_seed, draw_seed
 from .settings.signature import show_hyperparameters
-from .training.episode_statistics import EpisodeStatistics
 from .training.learner import Callback, Learner
 from .training.loop import train
 from .training.plan import Plan
@@ -32,8 +27,6 @@ class Agent(Learner):
         config: a complete set of hyperparameters; keywords override single ones
         env_kwargs: arguments for `gymnasium.make_vec`, if `env` is an id
     """
-
-    config_class: ClassVar[type[Config]]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -60,24 +53,6 @@ class Agent(Learner):
             log.warning("n_envs=1: no more of %s can be made (%s)", env, made.why)
             chosen = chosen.with_envs(made.env.num_envs)
         self._setup(chosen, made)
-
-    def _setup(self, config: Config, made: Vectorized) -> None:
-        self.seed = draw_seed() if config.seed is None else config.seed
-        self.env = EnvAdapter(made)
-        self.config = make_config(self.config_class, config, n_envs=self.env.n_envs, seed=self.seed)
-        self.device = pick_device(self.config.device, self.env)
-        self.random = Randomness(self.seed, self.device)
-        self.episodes = EpisodeStatistics(self.env.n_envs)
-        self.num_timesteps, self.n_updates = 0, 0
-        self.plan, self.checkpoint = None, None
-        self.networks, self.optimizers = {}, {}
-        with torch.random.fork_rng(devices=[]), self.threads():  # initial weights depend on the number of threads
-            torch.manual_seed(derive_seed(self.seed, Stream.WEIGHTS))
-            self._build()
-
-    @abstractmethod
-    def _build(self) -> None:
-        """Make networks and optimisers, and add them to `networks` and `optimizers`; torch is seeded."""
 
     @abstractmethod
     def predict(
@@ -213,12 +188,3 @@ class Agent(Learner):
             hyperparameters: other values than before; the result then differs from that of an uninterrupted run
         """
         return resume(cls, run, env, callbacks, progress, trust, more_timesteps, hyperparameters)
-
-
-def pick_device(device: str, env: EnvAdapter) -> torch.device:
-    """Resolve "auto": CUDA if available and worthwhile. Devices are named as by their tensors, "cuda:0"."""
-    auto = "cuda" if env.is_heavy and torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=auto if device == "auto" else device).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device={device!r}: accepted is 'auto', 'cpu', or 'cuda' if available") from error

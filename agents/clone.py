@@ -10,21 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Unpack
 
-import numpy as np
 import torch
 
-from ..records.checkpoint import CheckpointError
 from ..records.progress import Stopwatch
 from ..records.run import DivergedError, Run
-from .demonstrations.dataset import DemonstrationDataset, EpochSampler, hold_out, make_dataset
+from .demonstrations.dataset import TrainingData
 from .demonstrations.demonstrations import Demonstrations
 from .demonstrations.loading import ACCEPTED, DemonstrationsLike, load_demonstrations
 from .environment.vectorize import EnvLike
-from .policies.factory import PolicyConfig
-from .policy_agent import PolicyAgent
+from .policy_agent import PolicyAgent, PolicyConfig
 from .settings.config import Config, Schedule, scheduled
 from .settings.keywords import CloneKeywords
-from .settings.seeding import Stream, derive_seed
 from .training.learner import Metrics
 from .training.optimizer import FlatAdam
 from .training.plan import ROWS
@@ -69,16 +65,6 @@ class CloneConfig(PolicyConfig):
         self.bounds("heldout_checks", at_least=1, at_most=ROWS)
 
 
-@dataclass(frozen=True)
-class _TrainingData:
-    """Demonstrations, split and sampled for training."""
-
-    demonstrations: Demonstrations
-    fingerprint: str
-    sampler: EpochSampler
-    heldout: DemonstrationDataset | None
-
-
 class Clone(PolicyAgent):
     """Behaviour cloning; for text, supervised fine-tuning.
 
@@ -117,7 +103,7 @@ class Clone(PolicyAgent):
     def _build(self) -> None:
         super()._build()
         self.optimizer = self.optimizers["optimizer"] = FlatAdam(self.policy.network)
-        self._data: _TrainingData | None = None  # opened on first use: loading an agent does not need it
+        self._data: TrainingData | None = None  # opened on first use: loading an agent does not need it
         self._saved_position: dict[str, Any] | None = None  # in the demonstrations, from a checkpoint
 
     @property
@@ -134,9 +120,9 @@ class Clone(PolicyAgent):
     @property
     def epoch_steps(self) -> int:
         """Number of steps per epoch: those of all episodes that are not held out."""
-        return self._training_data().sampler.dataset.n_steps
+        return self._training_data().dataset.n_steps
 
-    def _training_data(self) -> _TrainingData:
+    def _training_data(self) -> TrainingData:
         if self._data is None:
             given = self.config.demonstrations
             if given is None:
@@ -147,22 +133,12 @@ class Clone(PolicyAgent):
             self._data = self._open_data(given, self._saved_position)
         return self._data
 
-    def _open_data(self, given: DemonstrationsLike, position: Mapping[str, Any] | None) -> _TrainingData:
+    def _open_data(self, given: DemonstrationsLike, position: Mapping[str, Any] | None) -> TrainingData:
         """Load and split demonstrations; continue at a saved position, if any."""
-        demonstrations = load_demonstrations(given, self.env)
-        fingerprint = demonstrations.fingerprint()
-        position = position or {"demonstrations": fingerprint, "epoch": 0, "minibatch": 0}
-        if position["demonstrations"] != fingerprint:
-            raise CheckpointError(
-                f"{demonstrations.source} has changed since this agent was saved: restore it to resume, or set "
-                "agent.demonstrations to train on other data"
-            )
-        rng = np.random.default_rng(derive_seed(self.seed, Stream.HELD_OUT))
-        parts = hold_out(demonstrations, self.config.heldout, rng)
-        dataset, heldout = (make_dataset(self.policy, part, self.env, self.device) if part else None for part in parts)
-        assert dataset
-        sampler = EpochSampler(dataset, self.config.batch_size, self.seed, position["epoch"], position["minibatch"])
-        return _TrainingData(demonstrations, fingerprint, sampler, heldout)
+        c, found = self.config, load_demonstrations(given, self.env)
+        return TrainingData(
+            found, self.policy, self.env, position, heldout=c.heldout, batch_size=c.batch_size, seed=self.seed
+        )
 
     def prepare(self, run: Run | None) -> None:
         """Save demonstrations that came from no file in the run's folder, for a resumed run to find."""
@@ -173,11 +149,11 @@ class Clone(PolicyAgent):
 
     def advance(self, remaining: float, watch: Stopwatch) -> Metrics:
         """Train on the next minibatch."""
-        c, sampler = self.config, self._training_data().sampler
+        c, data = self.config, self._training_data()
         if not self.n_updates:
-            sampler.dataset.update_statistics()  # once: the policy was trained with these statistics
+            data.dataset.update_statistics()  # once: the policy was trained with these statistics
         rate = scheduled(c.learning_rate, c.lr_schedule, remaining) * min(1.0, (self.n_updates + 1) / max(c.warmup, 1))
-        batch = sampler.next()
+        batch = data.next()
         self.optimizer.zero()
         mean_loss, mean_entropy = 0.0, 0.0
         for part, share in self.policy.microbatches(batch):
@@ -195,7 +171,7 @@ class Clone(PolicyAgent):
             "train/loss": mean_loss,
             "train/entropy": mean_entropy,
             "train/learning_rate": rate,
-            "train/epoch": sampler.n_epochs,
+            "train/epoch": data.n_epochs,
         }
         before = self.num_timesteps
         self.n_updates += 1
@@ -216,7 +192,7 @@ class Clone(PolicyAgent):
             return {}
         loss, error, discrete = 0.0, 0.0, self.env.codec.choices is not None
         with torch.no_grad(), self.precision():
-            for items in heldout.batches(heldout.evaluation_batch_size(self.config.batch_size)):
+            for items in heldout.batches(max(self.config.batch_size, heldout.evaluation_steps)):
                 batch = heldout.take(items)
                 for part, _ in self.policy.microbatches(batch):
                     loss -= float(self.policy.evaluate(part).log_prob.double().sum())
@@ -237,10 +213,7 @@ class Clone(PolicyAgent):
 
     def state_dict(self) -> dict[str, Any]:
         """See `Agent.state_dict`."""
-        position = self._saved_position
-        if data := self._data:
-            sampler = data.sampler
-            position = {"demonstrations": data.fingerprint, "epoch": sampler.epoch, "minibatch": sampler.minibatch}
+        position = self._data.position if self._data else self._saved_position
         return {**super().state_dict(), "position": position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -14,8 +15,7 @@ from ..records.progress import Stopwatch
 from .experience.normalize import RewardNorm
 from .experience.rollout import Minibatch, Rollout
 from .policies import Evaluation
-from .policies.factory import PolicyConfig
-from .policy_agent import PolicyAgent
+from .policy_agent import PolicyAgent, PolicyConfig
 from .settings.config import Schedule, scheduled
 from .settings.seeding import Stream, derive_seed
 from .training.collect import Collector
@@ -73,8 +73,9 @@ class OnPolicyAgent(PolicyAgent):
         super()._build()
         self.optimizer = self.optimizers["optimizer"] = FlatAdam(self.policy.network, eps=1e-5)
         self.collector = Collector(self.env, self.policy, self.episodes)
-        norm = self.config.normalize_reward
-        self.reward_norm = RewardNorm(self.env.n_envs, self.config.gamma) if norm else None
+        self.reward_norm = RewardNorm(self.env.n_envs, self.config.gamma) if self.config.normalize_reward else None
+        if self.reward_norm:
+            self.parts["reward_norm"] = self.reward_norm
         fingerprint = getattr(self.env.reference_model, "fingerprint", None)
         self._reference: str | None = fingerprint() if fingerprint else None  # it is frozen: one hash is enough
 
@@ -92,15 +93,17 @@ class OnPolicyAgent(PolicyAgent):
         """Set the gradient to that of policy loss, value loss and entropy bonus, accumulated over microbatches."""
         c = self.config
         self.optimizer.zero()
-        record.begin()
+        losses, log_ratios = [], []
         for batch, share in self.policy.microbatches(minibatch):
             new = self.policy.evaluate(batch)
             actor, critic, entropy = policy_loss(new, batch), self.value_loss(new.value, batch), new.entropy.mean()
             loss = actor + c.vf_coef * critic
             if c.ent_coef:
                 loss = loss - c.ent_coef * entropy
-            record.add(share, loss, actor, critic, entropy, new.log_prob - batch.log_probs)
+            losses.append(torch.stack([loss, actor, critic, entropy]).detach() * share)
+            log_ratios.append((new.log_prob - batch.log_probs).detach())
             self.optimizer.add(loss, share)
+        record.add(losses, log_ratios)
 
     def learning_rate(self, remaining: float) -> float:
         """The scheduled learning rate."""
@@ -146,9 +149,7 @@ class OnPolicyAgent(PolicyAgent):
 
     def state_dict(self) -> dict[str, Any]:
         """See `Agent.state_dict`."""
-        norm = {"reward_norm": self.reward_norm.state_dict()} if self.reward_norm else {}
-        reference = {"reference_model": self._reference} if self._reference else {}
-        return {**super().state_dict(), **norm, **reference}
+        return super().state_dict() | ({"reference_model": self._reference} if self._reference else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See `Agent.load_state_dict`."""
@@ -159,5 +160,3 @@ class OnPolicyAgent(PolicyAgent):
                 "make a new agent in an environment with model='<run>/model'"
             )
         super().load_state_dict(state)
-        if self.reward_norm:
-            self.reward_norm.load_state_dict(state["reward_norm"])

@@ -89,7 +89,8 @@ class MazeEnv(gym.Env[Observation, int]):
         max_steps: int | None = None,
         render_mode: str | None = None,
     ) -> None:
-        self.rows, self.cols = _sides(size)
+        rows, cols = _pair(size) or (size, size)
+        self.rows, self.cols = count("size", rows, least=2), count("size", cols, least=2)
         self.maze_seed, self.new_each_reset = count("maze_seed", maze_seed, least=0), new_each_reset
         one_of("observation", observation, ("position", "image"))
         if new_each_reset and observation != "image":
@@ -182,11 +183,6 @@ class MazeEnv(gym.Env[Observation, int]):
         if pair == (self.rows - 1, self.cols - 1):
             raise ValueError(f'options["start"] is {start!r}, the exit: {expected}')
         return pair[0] * self.cols + pair[1]
-
-
-def _sides(size: Any) -> tuple[int, int]:
-    rows, cols = _pair(size) or (size, size)
-    return count("size", rows, least=2), count("size", cols, least=2)
 
 
 def _pair(values: Any) -> tuple[int, int] | None:

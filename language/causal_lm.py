@@ -189,7 +189,8 @@ def _load(name: str, device: str, dtype: str) -> CausalLM:
     except LanguageError:
         raise
     except (OSError, ValueError, SafetensorError) as error:
-        raise LanguageError(f"model {name!r} cannot be loaded: {why}: {_first_line(error)}") from error
+        first_line = str(error).strip().split("\n")[0]
+        raise LanguageError(f"model {name!r} cannot be loaded: {why}: {first_line}") from error
     if info["missing_keys"]:
         raise LanguageError(
             f"model {name!r} is no causal language model: it has no weights for {sorted(info['missing_keys'])[:3]}, "
@@ -246,7 +247,3 @@ def _encoder_decoder(name: object) -> LanguageError:
     return LanguageError(
         f"{name} is an encoder-decoder: expected a decoder-only (causal) model such as GPT-2, Llama, Qwen or Gemma"
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache
 
 from .causal_lm import CausalLM
@@ -76,11 +76,9 @@ class ColumnCache(TokenMemory):
         lengths = np.where(self._fresh, self.lengths, 1)
         self._columns += 1
         hidden = self._forward(tokens[:, None], lengths, self._columns, self._cache, upload)
-        spare = self._columns - int(self.lengths.max())
-        if spare > SLACK:
-            for layer in _layers(self._cache):
-                layer.keys, layer.values = layer.keys[:, :, spare:].clone(), layer.values[:, :, spare:].clone()
-            self._columns -= spare
+        longest = int(self.lengths.max())
+        if self._columns - longest > SLACK:
+            self._resize(longest)
         return hidden
 
     def _read_anew(self, rows: Ints, upload: PackedUpload) -> Tensor:  # -> (R, d)
@@ -88,7 +86,12 @@ class ColumnCache(TokenMemory):
         width = tokens.shape[1]
         scratch, key = DynamicCache(), upload.add(rows)
         hidden = self._forward(tokens, self.lengths[rows], width, scratch, upload)
-        self._make_room(width, scratch)
+        if self._cache is None:
+            self._cache, self._columns = DynamicCache(), width
+            for i, layer in enumerate(_layers(scratch)):
+                states = (layer.keys, layer.values)
+                self._cache.update(*(x.new_zeros(self.n, x.shape[1], width, x.shape[3]) for x in states), i)
+        self._resize(max(width, self._columns))
         where = upload[key]
         for layer, new in zip(_layers(self._cache), _layers(scratch), strict=True):
             layer.keys[where, :, -width:] = new.keys
@@ -96,22 +99,12 @@ class ColumnCache(TokenMemory):
         self._fresh[rows] = True
         return hidden
 
-    def _make_room(self, width: int, like: DynamicCache) -> None:
-        """Add empty columns on the left until there are `width`."""
-        missing = max(width - self._columns, 0)
-        if self._cache is not None and not missing:
-            return
-        grown = DynamicCache()
-        for i, layer in enumerate(_layers(like)):
-            for_keys = layer.keys.new_zeros(self.n, layer.keys.shape[1], missing, layer.keys.shape[3])
-            for_values = layer.values.new_zeros(self.n, layer.values.shape[1], missing, layer.values.shape[3])
-            if self._cache is not None:
-                old = _layers(self._cache)[i]
-                for_keys = torch.cat([for_keys, old.keys], 2)
-                for_values = torch.cat([for_values, old.values], 2)
-            grown.update(for_keys, for_values, i)
-        self._cache = grown
-        self._columns += missing
+    def _resize(self, columns: int) -> None:
+        """Add empty columns on the left, or remove unused ones."""
+        if more := columns - self._columns:
+            for layer in _layers(self._cache):
+                layer.keys, layer.values = (nn.functional.pad(x, (0, 0, more, 0)) for x in (layer.keys, layer.values))
+            self._columns = columns
 
     @torch.no_grad()
     def _forward(self, tokens: Ints, lengths: Ints, columns: int, cache: DynamicCache, upload: PackedUpload) -> Tensor:
@@ -130,11 +123,6 @@ class ColumnCache(TokenMemory):
         )
         hidden: Tensor = out.last_hidden_state[:, -1]
         return hidden
-
-    @property
-    def bytes(self) -> int:
-        """Size of the cache."""
-        return sum(layer.keys.nbytes + layer.values.nbytes for layer in _layers(self._cache))
 
 
 def _layers(cache: DynamicCache | None) -> list[Any]:

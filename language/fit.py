@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..records.checkpoint import Checkpoint, CheckpointError
+from ..records.checks import count
 from ..records.progress import ProgressBar
 from ..records.run import DivergedError, Run
 from .causal_lm import CausalLM
@@ -53,8 +54,7 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1")
+            count(name, getattr(self, name))
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ValueError(f"learning_rate is {self.learning_rate}: expected a positive number")
 
@@ -184,31 +184,21 @@ def mean_loss(examples: Examples, batch_size: int = 64) -> float:
     return float(sum(total.double() for total, _ in sums)) / sum(count for _, count in sums)
 
 
-def _rate(name: str, rates: Mapping[str, float]) -> float:
-    """A parameter's learning-rate multiplier: that of the longest matching prefix."""
-    fitting = [prefix for prefix in rates if name.startswith(prefix)]
-    return rates[max(fitting, key=len)] if fitting else 1.0
-
-
 class _Trainer:
     """A module, its optimiser and its progress."""
 
     def __init__(
-        self,
-        module: nn.Module,
-        examples: Examples,
-        config: FitConfig,
-        rates: Mapping[str, float],
-        about: Mapping[str, Any],
+        self, module: nn.Module, examples: Examples, config: FitConfig, rates: Mapping[str, float], about: Any
     ) -> None:
         self.module, self.examples, self.config = module, examples, config
         self.settings = json.loads(json.dumps({**about, **dataclasses.asdict(config)}))
         self.step = 0
         self.tokens = 0  # since this process started
         self.names: dict[str, nn.Parameter] = {}
+        longest_first = sorted(rates.items(), key=lambda item: len(item[0]), reverse=True)
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, parameter in module.named_parameters():
-            rate = _rate(name, rates)
+            rate = next((times for prefix, times in longest_first if name.startswith(prefix)), 1.0)
             parameter.requires_grad_(rate > 0)
             if rate > 0:
                 self.names[name] = parameter

@@ -67,7 +67,7 @@ def generate(
             *draw(lm.head(hidden), temperature=temperature, top_k=top_k, top_p=top_p, uniform=upload[uniform])
         )
         check_drawn(logprobs)
-        ended = []
+        idle = []
         for slot, token, logprob in zip(live.tolist(), tokens.tolist(), logprobs.tolist(), strict=True):
             text = texts[running[slot]]
             text.tokens.append(token)
@@ -75,10 +75,8 @@ def generate(
             reads[slot] = np.array([token])
             if token in lm.eos_ids:
                 text.finish_reason = "eos"
-            if token in lm.eos_ids or len(text.tokens) >= max_new_tokens:
-                ended.append(slot)
-        idle = []
-        for slot in ended:
+            elif len(text.tokens) < max_new_tokens:
+                continue
             if (following := next(waiting, None)) is None:
                 idle.append(slot)
             else:

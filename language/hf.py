@@ -8,17 +8,12 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 
 def uses_sdpa(model: PreTrainedModel) -> bool:
     """Whether the model's attention takes boolean masks, as torch's `scaled_dot_product_attention` does."""
     return bool(model.config._attn_implementation == "sdpa")
-
-
-def set_config_entry(config: PretrainedConfig, key: str, value: Any) -> None:
-    """Add an entry of our own to what `save_pretrained` writes into config.json."""
-    config.__dict__[key] = value
 
 
 def ready_to_run(model: PreTrainedModel) -> PreTrainedModel:

@@ -41,19 +41,16 @@ def token_logprobs(lm: CausalLM, hidden: Tensor, tokens: Tensor, allowed: Allowe
 
     Where `allowed` is given, probabilities are normalised over what it allows.
     """
-    return _in_chunks(lm, hidden, tokens, allowed, entropy=False)[0]
+    return logprobs_and_entropy(lm, hidden, tokens, allowed, entropy=False)[0]
 
 
 def logprobs_and_entropy(
-    lm: CausalLM, hidden: Tensor, tokens: Tensor, allowed: Allowed | None = None
+    lm: CausalLM, hidden: Tensor, tokens: Tensor, allowed: Allowed | None = None, *, entropy: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """log p(token | hidden state) and the entropy of p, both (M,); gradients flow through each."""
-    return _in_chunks(lm, hidden, tokens, allowed, entropy=True)
+    """log p(token | hidden state) and the entropy of p, both (M,); gradients flow through each.
 
-
-def _in_chunks(
-    lm: CausalLM, hidden: Tensor, tokens: Tensor, allowed: Allowed | None, *, entropy: bool
-) -> tuple[Tensor, Tensor]:
+    Without `entropy` the second is empty.
+    """
     size = rows_at_once(lm)
     every = torch.arange(len(hidden), device=hidden.device)
     if len(hidden) <= size:

@@ -76,11 +76,6 @@ class TokenMemory(ABC):
     def _extend(self, rows: Ints, tokens: Sequence[Ints], upload: PackedUpload) -> Tensor:  # -> (len(rows), d)
         """Read several tokens in each of `rows`."""
 
-    @property
-    @abstractmethod
-    def bytes(self) -> int:
-        """Size of the cache."""
-
 
 def padded(tokens: Sequence[Ints], fill: int = 0, *, left: bool = False) -> Ints:  # -> (rows, longest)
     """Stack texts of different lengths."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -34,41 +36,16 @@ def sample(
     allowed: Tensor | None = None,
     uniform: Tensor | None = None,
     generator: torch.Generator | None = None,
+    check: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Draw one token a row of `logits` (M, V); return tokens and their log-probabilities, both (M,).
 
-    Raises ValueError for a row that is no distribution.
+    Raises ValueError for a row that is no distribution; with `check=False` its log-probability is not finite, and
+    nothing waits for a GPU: whoever copies it to the host calls `check_drawn` there.
 
     Temperature 0 takes the likeliest token. The log-probabilities are those of what was sampled: at that temperature,
     over the `allowed` (bool, (M, V) or (V,)) and kept tokens only. `uniform` (M,), where given, are the random
     numbers to use.
-    """
-    tokens, chosen = draw(
-        logits,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        allowed=allowed,
-        uniform=uniform,
-        generator=generator,
-    )
-    check_drawn(chosen.detach().cpu().numpy())
-    return tokens, chosen
-
-
-def draw(
-    logits: Tensor,
-    *,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    allowed: Tensor | None = None,
-    uniform: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> tuple[Tensor, Tensor]:
-    """What `sample` does, without waiting for a GPU to see whether each row is a distribution.
-
-    Where one is not, the log-probability is not finite: whoever copies it to the host calls `check_drawn` there.
     """
     check_sampling(temperature, top_k, top_p)
     logits = logits.float()
@@ -76,15 +53,21 @@ def draw(
         logits = logits.masked_fill(~allowed, -torch.inf)
     if temperature == 0:
         best, tokens = logits.max(-1)
-        return tokens, best - best  # 0, but NaN where it is no number
-    if temperature != 1:
-        logits = logits / temperature
-    log_probs = keep(logits.log_softmax(-1), top_k, top_p)
-    if uniform is None:
-        uniform = torch.rand(len(logits), generator=generator, device=logits.device)
-    tokens = inverse_cdf(log_probs, uniform).clamp(max=logits.shape[1] - 1)
-    chosen = log_probs.gather(1, tokens[:, None])[:, 0]
+        chosen = best - best  # 0, but NaN where it is no number
+    else:
+        if temperature != 1:
+            logits = logits / temperature
+        log_probs = keep(logits.log_softmax(-1), top_k, top_p)
+        if uniform is None:
+            uniform = torch.rand(len(logits), generator=generator, device=logits.device)
+        tokens = inverse_cdf(log_probs, uniform).clamp(max=logits.shape[1] - 1)
+        chosen = log_probs.gather(1, tokens[:, None])[:, 0]
+    if check:
+        check_drawn(chosen.detach().cpu().numpy())
     return tokens, chosen
+
+
+draw = functools.partial(sample, check=False)  # for whoever calls `check_drawn` later
 
 
 def check_drawn(logprobs: NDArray[np.float32]) -> None:  # (M,)

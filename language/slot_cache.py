@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from .causal_lm import CausalLM
@@ -44,14 +44,9 @@ class _SlotLayer(CacheLayerMixin):
         self.place: _Place
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        self.keys, self.values = self._buffer(key_states), self._buffer(value_states)
+        states = (key_states, value_states)
+        self.keys, self.values = (x.new_zeros(self.n, x.shape[1], 0, x.shape[3]) for x in states)
         self.is_initialized = True
-
-    def _buffer(self, states: Tensor, old: Tensor | None = None) -> Tensor:
-        buffer = states.new_zeros(self.n, states.shape[1], self.place.capacity, states.shape[3])
-        if old is not None:
-            buffer[:, :, : old.shape[2]] = old
-        return buffer
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         place = self.place
@@ -59,9 +54,8 @@ class _SlotLayer(CacheLayerMixin):
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None
         assert self.values is not None
-        if self.keys.shape[2] < place.capacity:
-            self.keys = self._buffer(key_states, self.keys)
-            self.values = self._buffer(value_states, self.values)
+        if (missing := place.capacity - self.keys.shape[2]) > 0:
+            self.keys, self.values = (nn.functional.pad(x, (0, 0, 0, missing)) for x in (self.keys, self.values))
         rows = torch.arange(self.n, device=self.keys.device) if place.rows is None else place.rows
         self.keys[rows[:, None], :, place.columns] = key_states.transpose(1, 2)  # (R, q, heads, size)
         self.values[rows[:, None], :, place.columns] = value_states.transpose(1, 2)
@@ -156,12 +150,6 @@ class SlotCache(TokenMemory):
         )
         hidden: Tensor = out.last_hidden_state.flatten(0, 1)  # (R · q, d)
         return hidden if at is None else hidden[at]
-
-    @property
-    def bytes(self) -> int:
-        """Size of the cache."""
-        buffers = [b for layer in self._layers for b in (layer.keys, layer.values) if b is not None]
-        return sum(b.nbytes for b in buffers)
 
 
 def _in_blocks(positions: int) -> int:

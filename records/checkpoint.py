@@ -88,7 +88,5 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 def _fingerprint(file: Path) -> dict[str, Any]:
     with file.open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            digest.update(block)
+        digest = hashlib.file_digest(stream, "sha256")
     return {"bytes": file.stat().st_size, "sha256": digest.hexdigest()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -68,9 +67,7 @@ class ProgressBar:
         if self.show:
             self.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.stop()
         if self._kept_back:
             self.console.print(f"{self.title}  {self._kept_back}", soft_wrap=True, markup=False)

@@ -8,64 +8,52 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from .best_of_n import best_of, best_of_kl, expected_best
-    from .composite import AtLeast, AtMost, Composite
-    from .ensemble import Ensemble
-    from .evaluation.evaluate import evaluate
-    from .feedback import Labelled, Ranked, Rated, SimulatedAnnotator, read_judgements, write_judgements
-    from .loading import load_reward_model
-    from .reward_function import RewardFunction, RewardFunctionError, call_reward
-    from .text.reward_model import RewardModel
-    from .training.distill import distill
-    from .training.pretrain import pretrain_on_halves
-    from .training.train_reward_model import train_reward_model
-    from .training.trainer import TrainConfig, train
+if TYPE_CHECKING:  # for type checkers and editors
+    from .best_of_n import best_of as best_of
+    from .best_of_n import best_of_kl as best_of_kl
+    from .best_of_n import expected_best as expected_best
+    from .composite import AtLeast as AtLeast
+    from .composite import AtMost as AtMost
+    from .composite import Composite as Composite
+    from .ensemble import Ensemble as Ensemble
+    from .evaluation.evaluate import evaluate as evaluate
+    from .feedback import Labelled as Labelled
+    from .feedback import Ranked as Ranked
+    from .feedback import Rated as Rated
+    from .feedback import SimulatedAnnotator as SimulatedAnnotator
+    from .feedback import read_judgements as read_judgements
+    from .feedback import write_judgements as write_judgements
+    from .loading import load_reward_model as load_reward_model
+    from .reward_function import RewardFunction as RewardFunction
+    from .reward_function import RewardFunctionError as RewardFunctionError
+    from .reward_function import call_reward as call_reward
+    from .text.reward_model import RewardModel as RewardModel
+    from .training.distill import distill as distill
+    from .training.pretrain import pretrain_on_halves as pretrain_on_halves
+    from .training.train_reward_model import train_reward_model as train_reward_model
+    from .training.trainer import TrainConfig as TrainConfig
+    from .training.trainer import train as train
 
+_FEEDBACK = ("Labelled", "Ranked", "Rated", "SimulatedAnnotator", "read_judgements", "write_judgements")
 _MODULES = {
-    "best_of_n": ("best_of", "best_of_kl", "expected_best"),
-    "composite": ("AtLeast", "AtMost", "Composite"),
-    "ensemble": ("Ensemble",),
-    "evaluation.evaluate": ("evaluate",),
-    "feedback": ("Labelled", "Ranked", "Rated", "SimulatedAnnotator", "read_judgements", "write_judgements"),
-    "loading": ("load_reward_model",),
-    "reward_function": ("RewardFunction", "RewardFunctionError", "call_reward"),
-    "text.reward_model": ("RewardModel",),
-    "training.distill": ("distill",),
-    "training.pretrain": ("pretrain_on_halves",),
-    "training.trainer": ("TrainConfig", "train"),
-    "training.train_reward_model": ("train_reward_model",),
+    **dict.fromkeys(("best_of", "best_of_kl", "expected_best"), "best_of_n"),
+    **dict.fromkeys(("AtLeast", "AtMost", "Composite"), "composite"),
+    **dict.fromkeys(_FEEDBACK, "feedback"),
+    **dict.fromkeys(("RewardFunction", "RewardFunctionError", "call_reward"), "reward_function"),
+    **dict.fromkeys(("TrainConfig", "train"), "training.trainer"),
+    "Ensemble": "ensemble",
+    "RewardModel": "text.reward_model",
+    "distill": "training.distill",
+    "evaluate": "evaluation.evaluate",
+    "load_reward_model": "loading",
+    "pretrain_on_halves": "training.pretrain",
+    "train_reward_model": "training.train_reward_model",
 }
-__all__ = [
-    "AtLeast",
-    "AtMost",
-    "Composite",
-    "Ensemble",
-    "Labelled",
-    "Ranked",
-    "Rated",
-    "RewardFunction",
-    "RewardFunctionError",
-    "RewardModel",
-    "SimulatedAnnotator",
-    "TrainConfig",
-    "best_of",
-    "best_of_kl",
-    "call_reward",
-    "distill",
-    "evaluate",
-    "expected_best",
-    "load_reward_model",
-    "pretrain_on_halves",
-    "read_judgements",
-    "train",
-    "train_reward_model",
-    "write_judgements",
-]
+if not TYPE_CHECKING:  # type checkers see the names imported above
+    __all__ = [*sorted(_MODULES)]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(importlib.import_module(f".{module}", __name__), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

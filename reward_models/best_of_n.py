@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..language import CausalLM, generate, load
+from ..records.checks import count
 from .reward_function import RewardFunction, call_reward
 
 Floats = NDArray[np.float64]
@@ -49,7 +50,7 @@ def best_of(
     The texts of a prompt depend on `seed`, `n` and the prompt's index alone: appending prompts leaves the others'
     texts unchanged.
     """
-    _check_n(n)
+    count("n", n)
     if not callable(reward_function):
         raise TypeError(f"reward_function is {reward_function!r}: expected a callable (prompts, responses) -> scores")
     if isinstance(prompts, str) or not all(isinstance(prompt, str) for prompt in prompts):
@@ -87,7 +88,7 @@ def best_of_kl(n: int) -> float:
     Exact where no two sampled texts tie, otherwise an upper bound (Beirami et al. 2024): where few texts are likely,
     the same one is sampled twice and the true KL is lower.
     """
-    _check_n(n)
+    count("n", n)
     return math.log(n) - (n - 1) / n
 
 
@@ -112,11 +113,6 @@ def expected_best(scores: ArrayLike, values: ArrayLike | None = None, *, n: int 
         raise ValueError(f"n is {n!r}: expected integers from 1 to {total}, the scores of a prompt; sample more texts")
     by_rank = _by_rank(np.atleast_2d(ranking), np.atleast_2d(worth)).reshape(worth.shape)
     return np.asarray(by_rank @ _rank_probabilities(total, sizes))
-
-
-def _check_n(n: object) -> None:
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise ValueError(f"n is {n!r}: expected an integer of at least 1, the number of texts to choose from")
 
 
 def _by_rank(scores: Floats, values: Floats) -> Floats:  # (P, N), (P, N) -> (P, N)

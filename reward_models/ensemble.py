@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..records.checks import one_of
 from ..records.folder import check_replaceable, recovered, whole_folder
 from .reward_function import RewardFunction, Scores, call_reward, is_number, sigmoid
 from .text.cache import forget
@@ -37,7 +38,7 @@ class Ensemble:
     """
 
     def __init__(self, models: Sequence[RewardFunction], combine: str = "mean", penalty: float = 1.0) -> None:
-        self.models = tuple(models)
+        self.models: tuple[Any, ...] = tuple(models)
         if not self.models:
             raise ValueError("models is empty: expected at least one reward model")
         for i, model in enumerate(self.models):
@@ -72,8 +73,7 @@ class Ensemble:
         return self._raw
 
     def _raw(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
-        models: Sequence[Any] = self.models
-        raw = [call_reward(model.raw, prompts, responses, f"member_{i}.raw") for i, model in enumerate(models)]
+        raw = [call_reward(model.raw, prompts, responses, f"member_{i}.raw") for i, model in enumerate(self.models)]
         return combined(np.stack(raw), "mean")
 
     def probability(self, margins: Scores) -> Scores:
@@ -93,15 +93,14 @@ class Ensemble:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a folder with each member in a folder of its own, as a whole or not at all."""
-        models: Sequence[Any] = self.models
-        for i, model in enumerate(models):
+        for i, model in enumerate(self.models):
             if not callable(getattr(model, "save", None)):
                 raise TypeError(f"member_{i} is {model!r}, which has no save(folder): only reward models can be saved")
         check_replaceable(path, ENSEMBLE_FILE, subfolders="member-*")
-        members = [f"member-{i}" for i in range(len(models))]
+        members = [f"member-{i}" for i in range(len(self.models))]
         stored = {"format": FORMAT, "members": members, "combine": self.how, "penalty": self.penalty}
         with whole_folder(path) as folder:
-            for name, model in zip(members, models, strict=True):
+            for name, model in zip(members, self.models, strict=True):
                 model.save(folder / name)
             (folder / ENSEMBLE_FILE).write_text(json.dumps(stored, indent=1, allow_nan=False))
         forget(os.path.abspath(path))
@@ -141,8 +140,7 @@ def combined(scores: NDArray[np.float64], how: str, penalty: float = 1.0) -> Sco
 
 def check_combine(combine: object, penalty: object = 1.0) -> None:
     """Raise a ValueError where an ensemble cannot combine scores so."""
-    if combine not in COMBINE:
-        raise ValueError(f"combine is {combine!r}: expected one of {', '.join(map(repr, COMBINE))}")
+    one_of("combine", combine, COMBINE)
     if not (is_number(penalty) and penalty >= 0):
         raise ValueError(
             f"penalty is {penalty!r}: expected a finite number of at least 0, the λ of mean − λ · variance"

@@ -47,6 +47,9 @@ def test_the_wheel_is_complete(site):
     packages = {path.parent.relative_to(ROOT) for path in ROOT.glob("*/**/__init__.py") if not _left_out(path)}
     assert packages
     assert [package for package in packages if not (site / "textrlhf" / package / "__init__.py").is_file()] == []
+    data = [path.relative_to(ROOT) for path in ROOT.glob("*/**/*.j*") if not _left_out(path)]  # JSON and templates
+    assert {path.suffix for path in data} == {".json", ".j2"}
+    assert [path for path in data if not (site / "textrlhf" / path).is_file()] == []
     assert "ppo" in run(site, str(site / "bin" / "textrlhf"), "agents")
     code = "import gymnasium, textrlhf; env = gymnasium.make('TextRLHF-v0'); env.reset(seed=0); env.step(1); "
     assert str(site) in run(site, "-c", code + "print(textrlhf.__file__)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ...language.logprobs import rows_at_once
+from ...records.checkpoint import CheckpointError
 from ...records.jsonl import DataError
 from ..environment.adapter import EnvAdapter
 from ..environment.masks import unpack
-from ..environment.spaces import Flags, Ints, Leaves
+from ..environment.spaces import Ints, Leaves
 from ..experience.rollout import Minibatch, split_evenly
 from ..policies import LanguageModelPolicy, Policy
 from ..policies.language_model import tokens_at_once
@@ -54,15 +55,18 @@ def hold_out(
 class DemonstrationDataset(ABC):
     """Items to train a policy on: single steps, or whole episodes if the policy has a memory."""
 
-    sizes: Ints  # (I,) steps of each item
+    evaluation_steps = 0  # at least so many steps per batch if nothing is trained
 
-    def __init__(self, episodes: Sequence[Episode], adapter: EnvAdapter, device: torch.device) -> None:
-        self.device, self._width = device, sum(adapter.codec.choices or ())
+    def __init__(self, policy: Policy, episodes: Sequence[Episode], adapter: EnvAdapter) -> None:
+        self.policy, self._width = policy, sum(adapter.codec.choices or ())
+        self.device = next(policy.network.parameters()).device
         actions = np.concatenate([adapter.codec.from_env(episode.actions) for episode in episodes])
-        self.actions = torch.from_numpy(actions).to(device)  # (S, …), episodes concatenated
+        self.actions = torch.from_numpy(actions).to(self.device)  # (S, …), episodes concatenated
         masks = [episode.masks for episode in episodes if episode.masks is not None]
         self._masks = np.concatenate(masks) if masks else None  # (S, bytes)
-        self.bounds: Ints = np.cumsum([0, *map(len, episodes)])  # (E + 1,) first step of each episode
+        lengths = np.array([*map(len, episodes)])
+        self.sizes: Ints = lengths if policy.by_segments else np.ones(len(actions), np.int64)  # (I,) of the items
+        self.firsts = np.cumsum(self.sizes) - self.sizes  # (I,) first step of each item
 
     @property
     def n_steps(self) -> int:
@@ -76,15 +80,16 @@ class DemonstrationDataset(ABC):
 
     def steps(self, items: Ints) -> Ints:
         """The steps of these items, in order."""
-        return np.concatenate([np.arange(self.bounds[item], self.bounds[item + 1]) for item in items])
+        sizes = self.sizes[items]
+        return np.repeat(self.firsts[items] - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
 
     def on_device(self, steps: Ints) -> Tensor:
         """Steps as an index on the policy's device."""
         return torch.from_numpy(steps).to(self.device)
 
     @abstractmethod
-    def observations(self, items: Ints) -> Any:
-        """What `policy.evaluate` needs."""
+    def observations(self, items: Ints) -> tuple[Any, Ints | None]:
+        """What `policy.evaluate` needs; for policies that read segments also these (see `Minibatch`), but of texts."""
 
     @abstractmethod
     def most_likely_actions(self, items: Ints) -> Tensor:
@@ -93,47 +98,25 @@ class DemonstrationDataset(ABC):
     def take(self, items: Ints) -> Minibatch:
         """These items as a minibatch without values, returns and advantages."""
         steps, unknown = self.steps(items), torch.empty(0)
-        return Minibatch(
-            self.observations(items),
-            self.segments(items),
-            self.actions[self.on_device(steps)],
-            log_probs=unknown,
-            values=unknown,
-            advantages=unknown,
-            returns=unknown,
-            masks=self.masks(steps),
-        )
-
-    def segments(self, items: Ints) -> Ints | None:
-        """(I, 3): slot, first step and one past the last within the minibatch; None for single steps and texts."""
-        return None
+        actions, masks = self.actions[self.on_device(steps)], self.masks(steps)
+        return Minibatch(*self.observations(items), actions, *(unknown,) * 4, masks)
 
     def masks(self, steps: Ints) -> Tensor | None:
         """Action masks of these steps."""
         return None if self._masks is None else unpack(self._masks[steps], self._width, self.device)
 
-    def evaluation_batch_size(self, batch_size: int) -> int:
-        """Steps per batch if nothing is trained."""
-        return batch_size
-
-    @abstractmethod
-    def update_statistics(self) -> None:
+    def update_statistics(self) -> None:  # noqa: B027
         """Update the policy's observation statistics, if any."""
 
 
 class StepDataset(DemonstrationDataset):
     """One observation per step, for any policy."""
 
-    def __init__(self, policy: Policy, episodes: Sequence[Episode], adapter: EnvAdapter, device: torch.device) -> None:
-        super().__init__(episodes, adapter, device)
-        self.policy = policy
+    def __init__(self, policy: Policy, episodes: Sequence[Episode], adapter: EnvAdapter) -> None:
+        super().__init__(policy, episodes, adapter)
+        self.evaluation_steps = 0 if policy.by_segments else EVALUATION_STEPS
         rows = [_leaves(episode, adapter) for episode in episodes]
         self.leaves: Leaves = tuple(np.concatenate(leaf) for leaf in zip(*rows, strict=True))  # each (S, …)
-        self.sizes = np.diff(self.bounds) if policy.by_segments else np.ones(self.n_steps, np.int64)
-
-    def evaluation_batch_size(self, batch_size: int) -> int:
-        """See `DemonstrationDataset.evaluation_batch_size`."""
-        return batch_size if self.policy.by_segments else max(batch_size, EVALUATION_STEPS)
 
     def update_statistics(self) -> None:
         """See `DemonstrationDataset.update_statistics`."""
@@ -141,27 +124,19 @@ class StepDataset(DemonstrationDataset):
         shape = (-1, 1) if self.policy.by_segments else (1, -1)
         self.policy.update_statistics(self._log(steps), np.ones(self.n_steps, bool).reshape(shape))
 
-    def steps(self, items: Ints) -> Ints:
-        """See `DemonstrationDataset.steps`."""
-        return super().steps(items) if self.policy.by_segments else items
-
-    def segments(self, items: Ints) -> Ints | None:
-        """See `DemonstrationDataset.segments`."""
-        if not self.policy.by_segments:
-            return None
-        bounds = np.cumsum([0, *self.sizes[items]])
-        return np.stack([np.zeros_like(items), bounds[:-1], bounds[1:]], 1)
-
-    def observations(self, items: Ints) -> Any:
+    def observations(self, items: Ints) -> tuple[Any, Ints | None]:
         """See `DemonstrationDataset.observations`."""
-        steps = self.steps(items)
-        return self._log(steps).take(self.on_device(np.arange(len(steps))), self.segments(items))
+        steps, segments = self.steps(items), None
+        if self.policy.by_segments:  # all in one slot
+            stops = np.cumsum(self.sizes[items])
+            segments = np.stack([np.zeros_like(items), stops - self.sizes[items], stops], 1)
+        return self._log(steps).take(self.on_device(np.arange(len(steps))), segments), segments
 
     def _log(self, steps: Ints) -> Any:
         """The policy's log of these steps: as one slot if it has a memory, else as one step of many slots."""
         n_slots = 1 if self.policy.by_segments else len(steps)
         log: Any = self.policy.new_log(self.policy.initial_memory(n_slots))
-        starts = np.isin(steps, self.bounds)
+        starts = np.isin(steps, self.firsts)
         for at in range(0, len(steps), n_slots):
             now = slice(at, at + n_slots)
             log.add(tuple(leaf[steps[now]] for leaf in self.leaves), starts[now])
@@ -169,56 +144,47 @@ class StepDataset(DemonstrationDataset):
 
     def most_likely_actions(self, items: Ints) -> Tensor:
         """See `DemonstrationDataset.most_likely_actions`."""
-        if not self.policy.by_segments:
-            return self._act(items, self.policy.initial_memory(len(items)), np.ones(len(items), bool))[0]
         order = items[np.argsort(-self.sizes[items], kind="stable")]
         found = torch.empty_like(self.actions)
-        for at in range(0, len(order), SLOTS):  # replay episodes of similar length in parallel
-            group = order[at : at + SLOTS]
+        slots = SLOTS if self.policy.by_segments else len(items)
+        for at in range(0, len(order), slots):  # replay episodes of similar length in parallel
+            group = order[at : at + slots]
             memory = self.policy.initial_memory(len(group))
             for t in range(int(self.sizes[group].max())):
                 running = t < self.sizes[group]  # shorter episodes repeat their last step
-                steps = self.bounds[group] + np.minimum(t, self.sizes[group] - 1)
-                actions, memory = self._act(steps, memory, np.full(len(group), t == 0))
-                found[torch.from_numpy(steps[running])] = actions[torch.from_numpy(running)]
+                steps = self.firsts[group] + np.minimum(t, self.sizes[group] - 1)
+                masks = self.masks(steps)
+                act = self.policy.act(
+                    tuple(leaf[steps] for leaf in self.leaves),
+                    memory,
+                    np.full(len(group), t == 0),
+                    deterministic=True,
+                    masks=masks if masks is None else masks.cpu().numpy(),
+                )
+                memory = act.memory
+                found[torch.from_numpy(steps[running])] = act.action[torch.from_numpy(running)]
         return found[self.on_device(self.steps(items))]
-
-    def _act(self, steps: Ints, memory: Any, starts: Flags) -> tuple[Tensor, Any]:
-        masks = self.masks(steps)
-        rows = tuple(leaf[steps] for leaf in self.leaves)
-        allowed = None if masks is None else masks.cpu().numpy()
-        act = self.policy.act(rows, memory, starts, deterministic=True, masks=allowed)
-        return act.action, act.memory
 
 
 class TextDataset(DemonstrationDataset):
     """Texts for a language model, stored once each: O(T) tokens, whatever the width of the observations."""
 
-    def __init__(
-        self, policy: LanguageModelPolicy, episodes: Sequence[Episode], adapter: EnvAdapter, device: torch.device
-    ) -> None:
-        super().__init__(episodes, adapter, device)
-        self.policy = policy
+    def __init__(self, policy: LanguageModelPolicy, episodes: Sequence[Episode], adapter: EnvAdapter) -> None:
+        super().__init__(policy, episodes, adapter)
+        self.lm = policy.lm
         self.texts = [_texts(episode) for episode in episodes]
-        self.sizes = np.diff(self.bounds)
 
-    def update_statistics(self) -> None:
-        """Nothing: tokens are not normalized."""
-
-    def observations(self, items: Ints) -> Texts:
+    def observations(self, items: Ints) -> tuple[Texts, None]:
         """See `DemonstrationDataset.observations`."""
         texts = [text for item in items for text in self.texts[item]]
-        return Texts(
-            [text.tokens[: text.lengths[-1]] for text in texts],
-            np.repeat(np.arange(len(texts)), [len(text.lengths) for text in texts]),
-            np.concatenate([text.lengths for text in texts]) - 1,
-        )
+        tokens = [text.tokens[: text.lengths[-1]] for text in texts]
+        return Texts.at(tokens, [text.lengths - 1 for text in texts]), None
 
     @torch.no_grad()
     def most_likely_actions(self, items: Ints) -> Tensor:
         """See `DemonstrationDataset.most_likely_actions`."""
-        lm, masks = self.policy.lm, self.masks(self.steps(items))
-        texts = self.observations(items)
+        lm, masks = self.lm, self.masks(self.steps(items))
+        texts, _ = self.observations(items)
         found = torch.empty(len(texts.rows), dtype=torch.int64, device=self.device)
         size = rows_at_once(lm)
         for part, places in texts.parts(tokens_at_once(lm)):
@@ -229,15 +195,43 @@ class TextDataset(DemonstrationDataset):
         return found
 
 
-class EpochSampler:
-    """Minibatches of a dataset, epoch after epoch; the order of an epoch depends on the seed and its number only."""
+class TrainingData:
+    """Demonstrations split into a data set to train on, in minibatches, epoch after epoch, and a held-out one.
+
+    The order of an epoch depends on the seed and its number only. `position`, from another `TrainingData`, says where
+    to continue.
+    """
 
     def __init__(
-        self, dataset: DemonstrationDataset, batch_size: int, seed: int, epoch: int = 0, minibatch: int = 0
+        self,
+        demonstrations: Demonstrations,
+        policy: Policy,
+        adapter: EnvAdapter,
+        position: Mapping[str, Any] | None = None,
+        *,
+        heldout: float,
+        batch_size: int,
+        seed: int,
     ) -> None:
-        self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
-        self.epoch, self.minibatch = epoch, minibatch  # of the next minibatch
+        self.demonstrations, self.batch_size, self.seed = demonstrations, batch_size, seed
+        self.fingerprint = demonstrations.fingerprint()
+        position = position or {"demonstrations": self.fingerprint, "epoch": 0, "minibatch": 0}
+        if position["demonstrations"] != self.fingerprint:
+            raise CheckpointError(
+                f"{demonstrations.source} has changed since this agent was saved: restore it to resume, or set "
+                "agent.demonstrations to train on other data"
+            )
+        training, held = hold_out(demonstrations, heldout, np.random.default_rng(derive_seed(seed, Stream.HELD_OUT)))
+        kind: Any = TextDataset if isinstance(policy, LanguageModelPolicy) else StepDataset
+        self.dataset: DemonstrationDataset = kind(policy, training, adapter)
+        self.heldout: DemonstrationDataset | None = kind(policy, held, adapter) if held else None
+        self.epoch, self.minibatch = int(position["epoch"]), int(position["minibatch"])  # of the next minibatch
         self._batches = self._shuffled()
+
+    @property
+    def position(self) -> dict[str, Any]:
+        """Where training is in the demonstrations, as plain JSON."""
+        return {"demonstrations": self.fingerprint, "epoch": self.epoch, "minibatch": self.minibatch}
 
     @property
     def n_epochs(self) -> float:
@@ -256,15 +250,6 @@ class EpochSampler:
     def _shuffled(self) -> list[Ints]:
         rng = np.random.default_rng(derive_seed(self.seed, Stream.DEMONSTRATIONS, self.epoch))
         return self.dataset.batches(self.batch_size, rng)
-
-
-def make_dataset(
-    policy: Policy, episodes: Sequence[Episode], adapter: EnvAdapter, device: torch.device
-) -> DemonstrationDataset:
-    """The dataset of these episodes for a policy."""
-    if isinstance(policy, LanguageModelPolicy):
-        return TextDataset(policy, episodes, adapter, device)
-    return StepDataset(policy, episodes, adapter, device)
 
 
 def _leaves(episode: Episode, adapter: EnvAdapter) -> Leaves:

@@ -152,7 +152,9 @@ class Demonstrations:
                 f"{path} has no {error}, only {', '.join(columns) or 'nothing'}: expected the arrays listed in "
                 "textrlhf.agents.demonstrations.demonstrations"
             ) from None
-        except _MisfitError as error:
+        except DataError:
+            raise
+        except ValueError as error:
             raise DataError(f"{path}: {error}") from None
 
     def fingerprint(self) -> str:
@@ -186,13 +188,9 @@ class Demonstrations:
             yield "heldout", self.heldout
 
 
-class _MisfitError(ValueError):
-    """The arrays of a file do not fit together."""
-
-
 def _episodes(columns: Mapping[str, Array]) -> list[Episode]:
     if columns["format"].size != 1 or columns["format"].item() != FORMAT:
-        raise _MisfitError(f"it has format {columns['format']}, this version of textrlhf reads {FORMAT}")
+        raise ValueError(f"it has format {columns['format']}, this version of textrlhf reads {FORMAT}")
     lengths = columns["lengths"]
     actions = _cut("actions", columns["actions"], lengths)
     observations: Sequence[Prefixes | Leaves]
@@ -200,7 +198,7 @@ def _episodes(columns: Mapping[str, Array]) -> list[Episode]:
         tokens = _cut("tokens", columns["tokens"], columns["text_lengths"])
         prefixes = _cut("prefixes", columns["prefixes"], lengths)
         if len(tokens) != len(prefixes):
-            raise _MisfitError(f"it has {len(prefixes)} episodes and {len(tokens)} texts")
+            raise ValueError(f"it has {len(prefixes)} episodes and {len(tokens)} texts")
         observations = [Prefixes(*pair) for pair in zip(tokens, prefixes, strict=True)]
     else:
         names = sorted((name for name in columns if name.startswith("observations.")), key=lambda n: (len(n), n))
@@ -212,17 +210,17 @@ def _episodes(columns: Mapping[str, Array]) -> list[Episode]:
         masks = _cut("masks", columns["masks"], lengths)
     rewards = columns.get("rewards", np.full(len(lengths), np.nan))
     if len(rewards) != len(lengths):
-        raise _MisfitError(f"it has {len(lengths)} episodes and {len(rewards)} rewards")
+        raise ValueError(f"it has {len(lengths)} episodes and {len(rewards)} rewards")
     rows = zip(observations, actions, masks, map(float, rewards), strict=True)
     return [Episode(*row) for row in rows]
 
 
 def _cut(name: str, column: Array, lengths: Array) -> list[Array]:
     if not (lengths.ndim == 1 and np.issubdtype(lengths.dtype, np.integer) and (lengths >= 0).all()):
-        raise _MisfitError("its lengths are not integers of at least 0, one per episode")
+        raise ValueError("its lengths are not integers of at least 0, one per episode")
     if column.ndim < 1 or len(column) != lengths.sum():
         rows = len(column) if column.ndim else "no"
-        raise _MisfitError(f"{name} has {rows} entries, but the sum of lengths is {lengths.sum()}")
+        raise ValueError(f"{name} has {rows} entries, but the sum of lengths is {lengths.sum()}")
     return np.split(column, np.cumsum(lengths)[:-1]) if len(lengths) else []
 
 

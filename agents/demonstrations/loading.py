@@ -22,12 +22,11 @@ ACCEPTED = "Demonstrations, a .npz written by record(…).save, or prompts and r
 def load_demonstrations(given: DemonstrationsLike, adapter: EnvAdapter) -> Demonstrations:
     """Load demonstrations in any accepted form, and check them against the environment."""
     file = Path(given) if isinstance(given, str | os.PathLike) else None
-    rows = not isinstance(given, str | os.PathLike | Demonstrations) and isinstance(given, Sequence)
     if isinstance(given, Demonstrations):
         found = given
-    elif file is not None and file.suffix == ".npz":
+    elif file and file.suffix == ".npz":
         found = Demonstrations.load(file)
-    elif not rows and (file is None or file.suffix != ".jsonl"):
+    elif (file and file.suffix != ".jsonl") or not isinstance(given, str | os.PathLike | Sequence):
         raise DataError(f"demonstrations is {shortened(given)}: expected {ACCEPTED}")
     elif adapter.reference_model is None:
         raise DataError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..environment.adapter import EnvAdapter
 from ..environment.masks import Mask, pack
 from ..environment.play import Act, play
-from ..environment.spaces import ActionCodec, Array, Flags, Leaves
+from ..environment.spaces import ActionCodec, Array, Flags, Leaves, stack_leaves
 from ..environment.vectorize import EnvLike
 from ..policies.text_memory import is_continuation
 from ..training.evaluation import playing_env
@@ -22,6 +22,7 @@ from ..training.learner import Learner
 from .demonstrations import Demonstrations, Episode, Prefixes
 
 Expert = Callable[[Any], Any]  # from one observation to one action, as in the environment's spaces
+_Step = tuple[Leaves, Array, NDArray[np.uint8] | None, float]  # observation, action, packed mask, reward
 
 
 def record(
@@ -49,18 +50,23 @@ def record(
     """
     agent: Any = expert if hasattr(expert, "player") else None
     adapter = playing_env(agent, env, min(n_envs, n_episodes), env_kwargs)
-    slots = [_Slot(adapter.is_text) for _ in range(adapter.n_envs)]
+    slots: list[list[_Step]] = [[] for _ in range(adapter.n_envs)]  # the current episodes
     episodes: list[Episode] = []
     with contextlib.closing(adapter), agent.threads() if agent else contextlib.nullcontext():
         act: Act = agent.player(adapter.n_envs, seed, deterministic) if agent else _player(expert, adapter)
         for step in play(adapter, act, n_episodes, seed):
             taken = adapter.codec.to_env(step.actions)
             for row in np.flatnonzero(step.counts).tolist():
-                observation = tuple(leaf[row] for leaf in step.observation)
-                slots[row].add(observation, taken[row], step.masks, row, step.result.reward[row])
-            episodes += [slots[row].episode(adapter.codec) for row in step.ended]
+                leaves = tuple(leaf[row] for leaf in step.observation)
+                mask = None if step.masks is None else pack(step.masks[row])
+                slots[row].append((leaves, taken[row], mask, step.result.reward[row]))
+            for row in step.ended:
+                episodes.append(_episode(slots[row], adapter))
+                slots[row].clear()
     if len({episode.masks is None for episode in episodes}) > 1:  # masks appeared after some episodes
-        episodes = [_with_masks(episode, adapter.codec) for episode in episodes]
+        for i, episode in enumerate(episodes):
+            if episode.masks is None:
+                episodes[i] = replace(episode, masks=_filled([None] * len(episode), adapter.codec))
     return Demonstrations(episodes)
 
 
@@ -87,62 +93,16 @@ def _player(expert: Any, adapter: EnvAdapter) -> Act:
     return act
 
 
-class _Slot:
-    """The current episode of a slot."""
-
-    def __init__(self, grows: bool) -> None:
-        self.grows = grows  # whether observations are a growing text, of which the last one is enough
-        self._clear()
-
-    def _clear(self) -> None:
-        self.observations: list[Leaves] = []
-        self.text: Array | None = None  # the latest observation of a growing text
-        self.lengths: list[int] = []  # its tokens at each step
-        self.actions: list[Array] = []
-        self.masks: list[NDArray[np.uint8] | None] = []
-        self.reward = 0.0
-
-    def add(self, observation: Leaves, action: Array, masks: Mask | None, row: int, reward: float) -> None:
-        """Add a step."""
-        if self.grows:
-            self._grow(observation[0])
-        if not self.grows:
-            self.observations.append(observation)
-        self.actions.append(action)
-        self.masks.append(None if masks is None else pack(masks[row]))
-        self.reward += reward
-
-    def _grow(self, tokens: Array) -> None:
-        if self.text is not None and not is_continuation(self.text, tokens):
-            rows = self._prefixes().rows(len(tokens))  # it shows only the latest tokens: store each step
-            self.observations, self.grows = [(row.astype(tokens.dtype),) for row in rows], False
-            return
-        self.text = tokens
-        self.lengths.append(int((tokens >= 0).sum()))
-
-    def _prefixes(self) -> Prefixes:
-        assert self.text is not None
-        return Prefixes(self.text[self.text >= 0].astype(np.int64), np.array(self.lengths, np.int64))
-
-    def episode(self, codec: ActionCodec) -> Episode:
-        """Finish the episode."""
-        observations: Leaves | Prefixes
-        if self.grows:
-            observations = self._prefixes()
-        else:
-            observations = tuple(np.stack(leaf) for leaf in zip(*self.observations, strict=True))
-        masks = None
-        if any(mask is not None for mask in self.masks):
-            masks = np.stack([_all_allowed(codec) if mask is None else mask for mask in self.masks])
-        episode = Episode(observations, np.stack(self.actions), masks, self.reward)
-        self._clear()
-        return episode
+def _episode(steps: list[_Step], adapter: EnvAdapter) -> Episode:
+    """The episode of these steps; of a text that grows only the last observation is kept."""
+    observations, actions, masks, rewards = zip(*steps, strict=True)
+    leaves = stack_leaves(observations)
+    grows = adapter.is_text and is_continuation(leaves[0][:-1], leaves[0][1:]).all()
+    packed = None if all(mask is None for mask in masks) else _filled(masks, adapter.codec)
+    return Episode(Prefixes.of(leaves[0]) if grows else leaves, np.stack(actions), packed, float(sum(rewards)))
 
 
-def _all_allowed(codec: ActionCodec) -> NDArray[np.uint8]:
-    return pack(np.ones(sum(codec.choices or ()), bool))
-
-
-def _with_masks(episode: Episode, codec: ActionCodec) -> Episode:
-    masks = np.tile(_all_allowed(codec), (len(episode), 1)) if episode.masks is None else episode.masks
-    return replace(episode, masks=masks)
+def _filled(masks: Sequence[NDArray[np.uint8] | None], codec: ActionCodec) -> NDArray[np.uint8]:
+    """Packed masks by step; where there is none, every action was allowed."""
+    everything = pack(np.ones(sum(codec.choices or ()), bool))
+    return np.stack([everything if mask is None else mask for mask in masks])

@@ -66,12 +66,10 @@ class EnvAdapter:
         self.wants_logprobs = attributes.has("policy_logprob")
         self.settles = attributes.has("settle")
         self._reports_settled_kl = attributes.has("settled_kl")
-        self._episode_info = EpisodeInfoReader()
+        self.episode_info = EpisodeInfoReader()
         self.reference_model: Any = attributes.get("reference_model") if attributes.has("reference_model") else None
         self.horizon = 2 * (made.max_episode_steps or 0)  # enough steps for two episodes; 0 if unknown
         self._stateful = attributes.has("get_state") and attributes.has("set_state")
-        unwrapped = attributes.native and self.vector_env is attributes.base  # a wrapper may store observations
-        self._can_share = unwrapped and attributes.has("copies_observations")
         self._shares = False
 
     def share_observations(self, wanted: bool) -> None:
@@ -79,7 +77,8 @@ class EnvAdapter:
 
         They are then valid until the next step only.
         """
-        self._shares = wanted and self._can_share
+        unwrapped = self.vector_env is self._attributes.base  # a wrapper may store observations
+        self._shares = wanted and unwrapped and hasattr(self.vector_env, "copies_observations")
 
     @contextlib.contextmanager
     def _sharing(self) -> Iterator[None]:
@@ -116,7 +115,7 @@ class EnvAdapter:
         leaves = self._leaves(observation)
         valid, ended = ~self._spent, terminated | truncated
         same_step = self.autoreset is AutoresetMode.SAME_STEP
-        episode_info = self._episode_info.read(info, ended, valid & ~ended, same_step=same_step)
+        episode_info = self.episode_info.read(info, ended, valid & ~ended, same_step=same_step)
         kl = self._kl(info, logprobs, valid) if logprobs is not None else None
         truncated = truncated & ~terminated
         final = self._final(leaves, info, truncated) if truncated.any() else None
@@ -192,15 +191,6 @@ class EnvAdapter:
         except TypeError as error:
             raise EnvError(f"get_state() must return plain JSON, so that a checkpoint can keep it: {error}") from None
         return state
-
-    @property
-    def step_info_names(self) -> list[str]:
-        """Names of infos that also came during an episode: they describe steps, not episodes."""
-        return sorted(self._episode_info.step_names)
-
-    @step_info_names.setter
-    def step_info_names(self, names: list[str]) -> None:
-        self._episode_info.step_names.update(names)
 
     @property
     def name(self) -> str:

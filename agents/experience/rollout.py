@@ -16,6 +16,7 @@ from ..environment.spaces import Flags, Floats, Ints, Leaves
 from .returns import gae
 
 Segments = Ints  # (S, 3): slot, first step, one past the last
+NUMBERS = ("actions", "log_probs", "values", "advantages", "returns")  # by step, in rollouts and minibatches
 
 
 class ObservationLog(Protocol):
@@ -93,17 +94,14 @@ class Rollout:
         if n_batches == 1 and whiten in self._whole:
             yield self._whole[whiten]
             return
+        items = self.segments() if self.by_segments else np.flatnonzero(self.valid)
+        if n_batches > 1:
+            items = items[rng.permutation(len(items))]
         if self.by_segments:
-            segments = self.segments()
-            if n_batches > 1:
-                segments = segments[rng.permutation(len(segments))]
-            parts = split_evenly(segments, segments[:, 2] - segments[:, 1], n_batches)
+            parts = split_evenly(items, items[:, 2] - items[:, 1], n_batches)
             batches = (self._take(steps_of(part, self.valid.shape[1]), part) for part in parts)
         else:
-            steps = np.flatnonzero(self.valid)
-            if n_batches > 1:
-                steps = rng.permutation(steps)
-            batches = (self._take(part, None) for part in np.array_split(steps, n_batches))
+            batches = (self._take(part, None) for part in np.array_split(items, n_batches))
         for batch in batches:
             if whiten and len(batch.advantages) > 1:
                 std, mean = torch.std_mean(batch.advantages)
@@ -126,16 +124,8 @@ class Rollout:
         masks = None
         if self.masks is not None:
             masks = unpack(self.masks.reshape(-1, self.masks.shape[-1])[steps], self.mask_width, index.device)
-        return Minibatch(
-            self.log.take(index, segments),
-            segments,
-            self.actions.flatten(0, 1)[index],
-            self.log_probs.flatten()[index],
-            self.values.flatten()[index],
-            self.advantages.flatten()[index],
-            self.returns.flatten()[index],
-            masks,
-        )
+        taken = {name: getattr(self, name).flatten(0, 1)[index] for name in NUMBERS}
+        return Minibatch(self.log.take(index, segments), segments, masks=masks, **taken)
 
 
 def split_evenly(items: Ints, sizes: Ints, n: int) -> list[Ints]:

@@ -101,11 +101,3 @@ class DiagonalGaussian(nn.Module):
     def _log_prob(self, mean: Tensor, action: Tensor) -> Tensor:
         z = (action - mean) * (-self.log_std).exp()
         return -(0.5 * z * z + self.log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
-
-
-Distribution = Categorical | DiagonalGaussian
-
-
-def make_distribution(choices: list[int] | None, size: int, log_std_init: float = 0.0) -> Distribution:
-    """A `Categorical` over `choices` if there are any, else a Gaussian of width `size`."""
-    return Categorical(choices) if choices else DiagonalGaussian(size, log_std_init)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ..experience.rollout import Minibatch
-from .actor_critic import ActorCritic
+from .mlp import MLPPolicy
 
 
-class GRUPolicy(ActorCritic):
+class GRUPolicy(MLPPolicy):
     """Actor and critic each have a GRU; the memory is both hidden states side by side (N, 2H).
 
     Training runs over whole segments, as packed sequences.
@@ -20,7 +20,7 @@ class GRUPolicy(ActorCritic):
     by_segments: ClassVar[bool] = True
 
     def add_memory(self, size: int) -> int:
-        """See `ActorCritic.add_memory`."""
+        """See `MLPPolicy.add_memory`."""
         self.grus = nn.ModuleList(nn.GRU(self.encoder.size, size) for _ in ("actor", "critic"))
         for name, weight in self.grus.named_parameters():
             nn.init.orthogonal_(weight) if "weight" in name else nn.init.zeros_(weight)
@@ -32,14 +32,14 @@ class GRUPolicy(ActorCritic):
         return torch.zeros(n, 2 * self.memory_size, device=self.device)
 
     def read(self, observation: tuple[Tensor, ...], memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See `ActorCritic.read`."""
+        """See `MLPPolicy.read`."""
         features = self.encoder(observation)[None]
         halves = zip(self.grus, memory.chunk(2, -1), strict=True)
         for_actor, for_critic = (gru(features, half[None].contiguous())[1][0] for gru, half in halves)
         return for_actor, for_critic, torch.cat([for_actor, for_critic], -1)
 
     def features(self, batch: Minibatch) -> tuple[Tensor, Tensor]:
-        """See `ActorCritic.features`."""
+        """See `MLPPolicy.features`."""
         assert batch.segments is not None
         observations, memory = batch.observations
         lengths = torch.from_numpy(batch.segments[:, 2] - batch.segments[:, 1])

@@ -18,7 +18,7 @@ from ...language.logprobs import at_once, logprobs_and_entropy, read_layers
 from ...language.sampling import draw
 from ..environment.masks import Mask
 from ..environment.spaces import Flags, Ints, Leaves
-from ..experience.rollout import Minibatch
+from ..experience.rollout import NUMBERS, Minibatch
 from .policy import Act, Evaluation
 from .text_critic import TextCritic
 from .text_memory import TextLog, TextMemory, Texts
@@ -121,9 +121,9 @@ class LanguageModelPolicy:
         """Groups of texts of similar length, which limits padding and memory."""
         for texts, places in batch.observations.parts(tokens_at_once(self.lm)):
             steps = torch.from_numpy(places).to(batch.actions.device)
-            numbers = (batch.actions, batch.log_probs, batch.values, batch.advantages, batch.returns)
-            some = (number[steps] if len(number) else number for number in numbers)  # empty for demonstrations
-            part = Minibatch(texts, None, *some, masks=None if batch.masks is None else batch.masks[steps])
+            numbers = {name: getattr(batch, name) for name in NUMBERS}
+            some = {name: x[steps] if len(x) else x for name, x in numbers.items()}  # empty for demonstrations
+            part = Minibatch(texts, None, masks=None if batch.masks is None else batch.masks[steps], **some)
             yield part, len(places) / len(batch.actions)
 
     def new_log(self, memory: TextMemory) -> TextLog:

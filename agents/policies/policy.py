@@ -95,15 +95,21 @@ class Policy(Protocol):
 
     def microbatches(self, batch: Minibatch) -> Iterable[tuple[Minibatch, float]]:
         """Parts of a minibatch that fit into memory, each with its share of the steps, to accumulate gradients."""
+        return ((batch, 1.0),)
 
     def new_log(self, memory: Memory) -> ObservationLog:
         """An empty observation log for a rollout that starts from `memory`."""
 
     def after_update(self, memory: Memory) -> Memory:
-        """The memory to continue with after the weights have changed."""
+        """The memory to continue with after the weights have changed.
+
+        By default unchanged: as usual in recurrent PPO, a hidden state of slightly older weights is kept.
+        """
+        return memory
 
     def update_statistics(self, log: Any, valid: Flags) -> None:
         """Update the observation statistics, if any, with a rollout."""
 
     def export(self, run: Path) -> None:
-        """Write files for other libraries into a run's folder, if any."""
+        """Write files for other libraries into a run's folder; by default none."""
+        return

@@ -77,7 +77,13 @@ class Texts:
     def at_their_ends(cls, tokens: Ints) -> Texts:  # (R, context)
         """The positions of the observations' last tokens."""
         ends = checked_lengths(tokens)
-        return cls([text[:end] for text, end in zip(tokens, ends, strict=True)], np.arange(len(tokens)), ends - 1)
+        return cls.at([text[:end] for text, end in zip(tokens, ends, strict=True)], ends[:, None] - 1)
+
+    @classmethod
+    def at(cls, texts: Sequence[Ints], columns: Sequence[Ints] | Ints) -> Texts:
+        """Several positions in each text."""
+        rows = np.repeat(np.arange(len(texts)), [len(some) for some in columns])
+        return cls(texts, rows, np.concatenate([*columns]))
 
     def states(self, lm: CausalLM) -> Tensor:  # -> (M, d)
         """The hidden states at the positions, from one forward; gradients flow."""
@@ -125,31 +131,25 @@ class TextLog:
     def add(self, observation: Leaves, starts: Flags) -> None:
         """Record the observation of the next step."""
         tokens, t = observation[0], len(self._lengths)
-        began = self._began[-1].copy() if t else np.zeros(len(tokens), np.int64)
-        lengths = growing_lengths(tokens)
-        if lengths is not None and t:
-            anew = self._follow(tokens, lengths, starts)
-            began[anew] = t
+        growing = growing_lengths(tokens)
+        lengths = (tokens >= 0).sum(1) if growing is None else growing
+        before, began = (self._lengths[-1], self._began[-1].copy()) if t else (0 * lengths, 0 * lengths)
+        new = np.zeros(len(tokens), bool)
+        if t:
+            if growing is None:
+                new = starts | ~is_continuation(self._last, tokens)
+            else:
+                new = is_new_text(self._last, before, tokens, lengths, starts)
+            self._keep(np.flatnonzero(new))
+            began[new] = t
+        if growing is not None and self._own:
+            copy_new_tokens(self._last, np.where(new, 0, before), tokens, lengths)
         else:
-            if t:
-                anew = starts | ~is_continuation(self._last, tokens)
-                self._keep(np.flatnonzero(anew))
-                began[anew] = t
-            self._own = lengths is not None
+            self._own = growing is not None
             self._last = np.array(tokens) if self._own else tokens
         self._opens, self._stacked = starts, None
         self._began.append(began)
-        self._lengths.append((tokens >= 0).sum(1) if lengths is None else lengths)
-
-    def _follow(self, tokens: Ints, lengths: Ints, starts: Flags) -> Flags:
-        """Add the new tokens of growing texts; return which texts are new."""
-        if not self._own:
-            self._last, self._own = self._last.copy(), True
-        before = self._lengths[-1]
-        new = is_new_text(self._last, before, tokens, lengths, starts)
-        self._keep(np.flatnonzero(new))
-        copy_new_tokens(self._last, np.where(new, 0, before), tokens, lengths)
-        return new
+        self._lengths.append(lengths)
 
     def take(self, steps: Tensor, segments: Segments | None) -> Texts:
         """The texts of those segments; the last observation of a text contains all earlier ones."""
@@ -165,9 +165,7 @@ class TextLog:
                 ends = lengths[first:stop, slot][of == number]
                 texts.append(self._texts[slot, number][: ends[-1]])
                 columns.append(ends - 1)
-        return Texts(
-            texts, np.repeat(np.arange(len(texts)), [len(steps) for steps in columns]), np.concatenate(columns)
-        )
+        return Texts.at(texts, columns)
 
     @property
     def shape(self) -> tuple[int, int]:

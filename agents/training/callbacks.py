@@ -18,34 +18,28 @@ from .learner import Callback, Learner, Metrics
 class Periodic(Callback):
     """Does something every `every` steps, summed over environments."""
 
+    saved: ClassVar[tuple[str, ...]] = ("next",)  # when it is due next
+
     def __init__(self, every: int) -> None:
         self.every = every
-        self._next: int | None = None
+        self.next: int | None = None
 
     def on_start(self, agent: Learner, run: Path | None) -> None:
         """Schedule the first time."""
-        if self._next is None:
-            self._next = agent.num_timesteps + self.every
+        if self.next is None:
+            self.next = agent.num_timesteps + self.every
 
     def on_update(self, agent: Learner, metrics: Metrics) -> bool:
         """Call `on_due` when it is time."""
-        assert self._next is not None
-        if agent.num_timesteps < self._next:
+        assert self.next is not None
+        if agent.num_timesteps < self.next:
             return True
-        self._next += self.every * ((agent.num_timesteps - self._next) // self.every + 1)
+        self.next += self.every * ((agent.num_timesteps - self.next) // self.every + 1)
         return self.on_due(agent, metrics)
 
     @abstractmethod
     def on_due(self, agent: Learner, metrics: Metrics) -> bool:
         """What is done every `every` steps; False stops training."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """When it is due next."""
-        return {"next": self._next}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict`."""
-        self._next = state["next"]
 
 
 class Evaluate(Periodic):
@@ -61,6 +55,8 @@ class Evaluate(Periodic):
         keep_best: the folder for the best agent; True is `<run>/best`
         stop_at: stop training once an evaluation's mean return reaches this
     """
+
+    saved = ("next", "best", "deterministic")
 
     def __init__(
         self,
@@ -103,14 +99,12 @@ class Evaluate(Periodic):
                 agent.save(self._folder)
         return self.stop_at is None or scores.mean < self.stop_at
 
-    def state_dict(self) -> dict[str, Any]:
-        """The best return so far, and when the next evaluation is due."""
-        return {"best": self.best, "deterministic": self.deterministic, **super().state_dict()}
-
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict`; a best return of greedy actions is not one of sampled ones."""
+        """Restore `state_dict`; the best return of greedy actions is not one to compare sampled ones with."""
+        deterministic = self.deterministic
         super().load_state_dict(state)
-        self.best = state["best"] if state["deterministic"] == self.deterministic else None
+        if self.deterministic != deterministic:
+            self.best, self.deterministic = None, deterministic
 
 
 class Save(Periodic):
@@ -134,43 +128,37 @@ class AdaptiveKL(Callback):
     """
 
     metrics_every_update: ClassVar[bool] = True
+    saved = ("kl_coef", "finished")
 
     def __init__(self, target: float, horizon: int = 10_000) -> None:
         for name, value in (("target", target), ("horizon", horizon)):
             if not value > 0:
                 raise ValueError(f"AdaptiveKL: {name}={value!r}: accepted is a number above 0")
         self.target, self.horizon = target, horizon
-        self._state: dict[str, Any] | None = None
+        self.kl_coef: float | None = None  # β
+        self.finished = 0  # texts that it accounts for
 
     def on_start(self, agent: Learner, run: Path | None) -> None:
         """Check that the environment has a β, and restore that of a resumed run."""
         if not agent.env.has_kl_penalty:
             raise ValueError(f"AdaptiveKL: {agent.env.vector_env} has no kl_coef to adapt: remove the callback")
-        if self._state is None:
-            self._state = {"kl_coef": agent.env.kl_coef, "finished": agent.episodes.finished}
-        if not self._state["kl_coef"] > 0:
-            raise ValueError(f"AdaptiveKL: kl_coef={self._state['kl_coef']}: it multiplies, so start above 0")
-        agent.env.kl_coef = self._state["kl_coef"]
+        if self.kl_coef is None:
+            self.kl_coef, self.finished = agent.env.kl_coef, agent.episodes.finished
+        if not self.kl_coef > 0:
+            raise ValueError(f"AdaptiveKL: kl_coef={self.kl_coef}: it multiplies, so start above 0")
+        agent.env.kl_coef = self.kl_coef
 
     def on_update(self, agent: Learner, metrics: Metrics) -> bool:
         """Adapt β."""
-        assert self._state is not None
-        texts = agent.episodes.finished - self._state["finished"]
+        assert self.kl_coef is not None
+        texts = agent.episodes.finished - self.finished
         if "rollout/kl" in metrics and texts:
             error = min(max(metrics["rollout/kl"] / self.target - 1, -0.2), 0.2)
-            kl_coef = self._state["kl_coef"] * (1 + error * min(texts, self.horizon) / self.horizon)
-            self._state = {"kl_coef": max(kl_coef, sys.float_info.min), "finished": agent.episodes.finished}
-            agent.env.kl_coef = self._state["kl_coef"]
-        metrics["train/kl_coef"] = self._state["kl_coef"]
+            kl_coef = self.kl_coef * (1 + error * min(texts, self.horizon) / self.horizon)
+            self.kl_coef, self.finished = max(kl_coef, sys.float_info.min), agent.episodes.finished
+            agent.env.kl_coef = self.kl_coef
+        metrics["train/kl_coef"] = self.kl_coef
         return True
-
-    def state_dict(self) -> dict[str, Any]:
-        """β, and the number of texts it accounts for."""
-        return dict(self._state or {})
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict`."""
-        self._state = dict(state) or None
 
 
 class StopAtReturn(Callback):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,20 +13,9 @@ from ...records.progress import Stopwatch
 from ..environment.adapter import EnvAdapter, StepResult
 from ..environment.masks import pack
 from ..environment.spaces import Array
-from ..experience.rollout import ObservationLog, Rollout
+from ..experience.rollout import Rollout
 from ..policies import Act, Memory, Policy
 from .episode_statistics import EpisodeStatistics
-
-
-@dataclass(slots=True)
-class _Steps:
-    """The steps of a rollout, as lists over T."""
-
-    acts: list[Act]
-    results: list[StepResult]
-    starts: list[Array]
-    masks: list[Array]
-    final_values: list[tuple[int, Array, Tensor]]  # step, truncated rows, values of their final observations
 
 
 class Collector:
@@ -52,64 +41,58 @@ class Collector:
         5. Returns and lengths of the episodes that ended are recorded.
         """
         env, log = self.env, self.policy.new_log(self.memory)
-        steps = _Steps([], [], [], [], [])
+        acts: list[Act] = []
+        results: list[StepResult] = []
+        starts: list[Array] = []
+        masks: list[Array] = []
+        final_values: list[tuple[int, Array, Tensor]] = []  # step, truncated rows, values of their final observations
         for t in range(n_steps):
-            self._step(t, log, steps, generator, watch)
-        log.add(self.observation, self.starts)
-        values = self.policy.values(log, steps.acts)  # (T+1, N)
-        next_values = values[1:].double().cpu().numpy()
-        for t, rows, final_values in steps.final_values:
-            next_values[t, rows] = final_values.double().cpu().numpy()
-        watch.lap("values")
-        rollout = self._rollout(log, steps, values[:-1], next_values)
-        if env.settles:
-            self._settle(rollout)
+            log.add(self.observation, self.starts)
+            starts.append(self.starts)
+            if env.masks is not None:
+                masks.append(pack(env.masks))
+            act = self.policy.act(self.observation, self.memory, self.starts, masks=env.masks, generator=generator)
+            actions, log_probs = act.on_host()
+            watch.lap("acting")
+            result = env.step(actions, log_probs if env.wants_logprobs else None)
             watch.lap("environment")
-        infos = {
-            (t, slot): info for t, result in enumerate(steps.results) for slot, info in result.episode_info.items()
-        }
-        self.episodes.add(rollout.rewards, rollout.ended, rollout.valid, rollout.kl, infos)
-        return rollout
-
-    def _step(self, t: int, log: ObservationLog, steps: _Steps, generator: torch.Generator, watch: Stopwatch) -> None:
-        env = self.env
+            if result.final is not None:
+                rows = np.flatnonzero(result.truncated)
+                final_values.append((t, rows, self.policy.value(result.final, act.memory, rows)))
+            self.observation, self.starts, self.memory = result.observation, result.starts, act.memory
+            acts.append(act)
+            results.append(replace(result, observation=(), final=None))  # stored in the log
         log.add(self.observation, self.starts)
-        steps.starts.append(self.starts)
-        if env.masks is not None:
-            steps.masks.append(pack(env.masks))
-        act = self.policy.act(self.observation, self.memory, self.starts, masks=env.masks, generator=generator)
-        actions, log_probs = act.on_host()
-        watch.lap("acting")
-        result = env.step(actions, log_probs if env.wants_logprobs else None)
-        watch.lap("environment")
-        if result.final is not None:
-            rows = np.flatnonzero(result.truncated)
-            steps.final_values.append((t, rows, self.policy.value(result.final, act.memory, rows)))
-        self.observation, self.starts, self.memory = result.observation, result.starts, act.memory
-        steps.acts.append(act)
-        steps.results.append(replace(result, observation=(), final=None))  # stored in the log
-
-    def _rollout(self, log: ObservationLog, steps: _Steps, values: Tensor, next_values: Array) -> Rollout:
-        acts, results, masks = steps.acts, steps.results, steps.masks
-        if masks and len(masks) < len(acts):  # the first steps had no masks: all actions were allowed
-            masks = [np.full_like(masks[0], 255)] * (len(acts) - len(masks)) + masks
+        values = self.policy.values(log, acts)  # (T+1, N)
+        next_values = values[1:].double().cpu().numpy()
+        for t, rows, found in final_values:
+            next_values[t, rows] = found.double().cpu().numpy()
+        watch.lap("values")
+        if masks:  # if the first steps had none, all actions were allowed
+            masks = [np.full_like(masks[0], 255)] * (n_steps - len(masks)) + masks
         kl = [result.kl for result in results if result.kl is not None]
-        return Rollout(
+        rollout = Rollout(
             log=log,
             by_segments=self.policy.by_segments,
             actions=torch.stack([act.action for act in acts]),
             log_probs=torch.stack([act.log_prob for act in acts]),
-            values=values,
+            values=values[:-1],
             rewards=np.stack([result.reward for result in results]),
             terminated=np.stack([result.terminated for result in results]),
             truncated=np.stack([result.truncated for result in results]),
             valid=np.stack([result.valid for result in results]),
-            starts=np.stack(steps.starts),
+            starts=np.stack(starts),
             next_values=next_values,
-            kl=np.stack(kl) if len(kl) == len(results) else None,
+            kl=np.stack(kl) if len(kl) == n_steps else None,
             masks=np.stack(masks) if masks else None,
-            mask_width=self.env.masks.shape[-1] if self.env.masks is not None else 0,
+            mask_width=env.masks.shape[-1] if env.masks is not None else 0,
         )
+        if env.settles:
+            self._settle(rollout)
+            watch.lap("environment")
+        infos = {(t, slot): info for t, result in enumerate(results) for slot, info in result.episode_info.items()}
+        self.episodes.add(rollout.rewards, rollout.ended, rollout.valid, rollout.kl, infos)
+        return rollout
 
     def _settle(self, rollout: Rollout) -> None:
         penalties, kl = self.env.settle(rollout.valid.sum(0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,37 +18,32 @@ class UpdateRecord:
 
     def __init__(self, n_updates: int) -> None:
         self.n_updates = n_updates
-        self._losses: list[list[Tensor]] = []  # by minibatch: for each part four numbers times its share
-        self._log_ratios: list[list[Tensor]] = []
+        self._losses: list[Tensor] = []  # (4,) by minibatch
+        self._log_ratios: list[Tensor] = []  # (M,) by minibatch
 
-    def begin(self) -> None:
-        """Start a minibatch."""
-        self._losses.append([])
-        self._log_ratios.append([])
+    def add(self, losses: Sequence[Tensor], log_ratios: Sequence[Tensor]) -> None:
+        """Add a minibatch, by parts.
 
-    def add(
-        self, share: float, loss: Tensor, policy_loss: Tensor, value_loss: Tensor, entropy: Tensor, log_ratio: Tensor
-    ) -> None:
-        """Add a part of the minibatch with that share of its steps."""
-        self._losses[-1].append(torch.stack([loss, policy_loss, value_loss, entropy]).detach() * share)
-        self._log_ratios[-1].append(log_ratio.detach())
+        `losses` are (loss, policy loss, value loss, entropy) of a part times its share of the minibatch's steps.
+        """
+        self._losses.append(sum(losses[1:], losses[0]))
+        self._log_ratios.append(torch.cat([*log_ratios]))
 
     def last_kl(self) -> float:
         """KL from the old to the new policy on the last minibatch (Schulman's k3 estimator)."""
-        return float(_k3(torch.cat(self._log_ratios[-1])).mean())
+        return float(_k3(self._log_ratios[-1]).mean())
 
     def metrics(self, rollout: Rollout, learning_rate: float, clip_range: float | None = None) -> Metrics:
         """Means over the update; DivergedError if a loss was not finite."""
         if not self._losses:  # every step of the rollout was a reset
             return {"train/learning_rate": learning_rate}
-        losses = torch.stack([sum(parts[1:], parts[0]) for parts in self._losses])  # (minibatches, 4)
+        losses = torch.stack(self._losses)  # (minibatches, 4)
         finite = losses[:, 0].isfinite()
         if not finite.all():
             minibatch = int((~finite).nonzero()[0])
             raise DivergedError(f"the loss of minibatch {minibatch} of update {self.n_updates} is not finite")
         _, policy_loss, value_loss, entropy = losses.mean(0).tolist()
-        first = torch.cat(self._log_ratios[0])
-        log_ratio = torch.cat([part for parts in self._log_ratios for part in parts])
+        first, log_ratio = self._log_ratios[0], torch.cat(self._log_ratios)
         metrics = {
             "train/policy_loss": policy_loss,
             "train/value_loss": value_loss,

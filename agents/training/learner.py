@@ -19,9 +19,10 @@ from ...records.references import NotRecordableError, reference_to
 from ..environment.adapter import EnvAdapter
 from ..environment.play import Act
 from ..environment.spaces import describe
-from ..settings.config import Config
+from ..environment.vectorize import Vectorized
+from ..settings.config import Config, make_config
 from ..settings.registry import AGENTS, agent_class
-from ..settings.seeding import Randomness
+from ..settings.seeding import Randomness, Stream, derive_seed, draw_seed
 from .episode_statistics import EpisodeStatistics
 from .optimizer import FlatAdam, load_own_tensors, own_tensors
 from .plan import Plan
@@ -33,17 +34,29 @@ class Learner(ABC):
     """The part of `Agent` that is trained, played and saved."""
 
     name: ClassVar[str]
+    config_class: ClassVar[type[Config]]
     config: Config
-    env: EnvAdapter
-    random: Randomness
-    episodes: EpisodeStatistics
-    seed: int
-    num_timesteps: int
-    n_updates: int
-    plan: Plan | None
-    checkpoint: Path | None  # the folder it was loaded from
-    networks: dict[str, nn.Module]  # saved by name, one file each
-    optimizers: dict[str, FlatAdam]  # also saved by name
+
+    def _setup(self, config: Config, made: Vectorized) -> None:
+        self.seed = draw_seed() if config.seed is None else config.seed
+        self.env = EnvAdapter(made)
+        self.config = make_config(self.config_class, config, n_envs=self.env.n_envs, seed=self.seed)
+        self.device = pick_device(self.config.device, self.env)
+        self.random = Randomness(self.seed, self.device)
+        self.episodes = EpisodeStatistics(self.env.n_envs)
+        self.num_timesteps, self.n_updates = 0, 0
+        self.plan: Plan | None = None
+        self.checkpoint: Path | None = None  # the folder it was loaded from
+        self.networks: dict[str, nn.Module] = {}  # saved by name, one file each
+        self.optimizers: dict[str, FlatAdam] = {}  # also saved by name
+        self.parts: dict[str, Any] = {"random": self.random, "episodes": self.episodes}  # whose states are saved
+        with torch.random.fork_rng(devices=[]), self.threads():  # initial weights depend on the number of threads
+            torch.manual_seed(derive_seed(self.seed, Stream.WEIGHTS))
+            self._build()
+
+    @abstractmethod
+    def _build(self) -> None:
+        """Make networks and optimisers, and add them to `networks` and `optimizers`; torch is seeded."""
 
     @abstractmethod
     def advance(self, remaining: float, watch: Stopwatch) -> Metrics:
@@ -103,17 +116,16 @@ class Learner(ABC):
         return {
             "num_timesteps": self.num_timesteps,
             "n_updates": self.n_updates,
-            "random": self.random.state_dict(),
-            "episodes": self.episodes.state_dict(),
-            "step_info_names": self.env.step_info_names,
+            **{name: part.state_dict() for name, part in self.parts.items()},
+            "step_info_names": sorted(self.env.episode_info.step_names),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`."""
         self.num_timesteps, self.n_updates = int(state["num_timesteps"]), int(state["n_updates"])
-        self.random.load_state_dict(state["random"])
-        self.episodes.load_state_dict(state["episodes"])
-        self.env.step_info_names = state["step_info_names"]
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        self.env.episode_info.step_names.update(state["step_info_names"])
 
     @contextlib.contextmanager
     def threads(self) -> Iterator[None]:
@@ -138,8 +150,20 @@ class Learner(ABC):
         return f"<{self.title}, {self.num_timesteps:,} steps>"
 
 
+def pick_device(device: str, env: EnvAdapter) -> torch.device:
+    """Resolve "auto": CUDA if available and worthwhile. Devices are named as by their tensors, "cuda:0"."""
+    auto = "cuda" if env.is_heavy and torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=auto if device == "auto" else device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={device!r}: accepted is 'auto', 'cpu', or 'cuda' if available") from error
+
+
 class Callback:
     """Called by `learn`; override what you need. What `state_dict` returns is saved in the run's checkpoints."""
+
+    saved: ClassVar[tuple[str, ...]] = ()
+    """The attributes that a resumed run needs."""
 
     metrics_every_update: ClassVar[bool] = False
     """Whether it adds the same metrics in every update. If not, metrics.jsonl gets a row whenever it adds any."""
@@ -155,8 +179,10 @@ class Callback:
         """Training has ended."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs, as plain JSON."""
-        return {}
+        """What a resumed run needs, as plain JSON: by default the attributes named by `saved`."""
+        return {name: getattr(self, name) for name in self.saved}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`."""
+        for name in self.saved:
+            setattr(self, name, state[name])

@@ -14,6 +14,8 @@ from .learner import Callback, Learner, Metrics
 from .plan import Plan
 from .samples import Samples
 
+SAMPLES = 10  # times that sample episodes are played per plan, besides the first and the last
+
 
 def train(
     agent: Learner,
@@ -44,12 +46,13 @@ def train(
             metric_log = run.metrics(agent.num_timesteps)
             stack.callback(draw_curves, run.path, agent.title)
             stack.callback(metric_log.close)
-        samples = stack.enter_context(contextlib.closing(Samples(agent, plan, run, metric_log, bar)))
+        samples = stack.enter_context(contextlib.closing(Samples(agent, run, metric_log, bar)))
         for callback in callbacks:
             callback.on_start(agent, run.path if run else None)
         started, first = time.perf_counter(), agent.num_timesteps
         going = agent.num_timesteps < plan.end
-        samples.take()
+        if agent.num_timesteps == plan.start:
+            samples.take()
         while going:
             before = agent.num_timesteps
             metrics = agent.advance(plan.remaining(before), watch)
@@ -66,7 +69,8 @@ def train(
                 if metric_log:
                     times = {f"time/{name}": share for name, share in watch.shares().items()}
                     metric_log.write(now, metrics | times | {"time/steps_per_second": speed})
-            samples.take(before, last=not going)
+            if plan.crosses(plan.length // SAMPLES, before, now) or not going:
+                samples.take()
             if run and (plan.cut_due(before, now) or not going):
                 env_state = agent.env.get_state()
                 agent.cut(env_state)

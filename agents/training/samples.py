@@ -11,34 +11,26 @@ from ..environment.play import play
 from ..settings.seeding import Stream, derive_seed
 from .evaluation import playing_env
 from .learner import Learner
-from .plan import Plan
 
 N = 4  # episodes
-TIMES = 10  # per plan, besides the first and the last
 
 
 class Samples:
-    """Plays a few episodes at the start, about ten times during training, and at the end.
+    """Plays a few episodes whenever it is asked to.
 
     Only in text environments that can be made again, and if there is a run folder or a progress bar to show them.
     """
 
-    def __init__(
-        self, agent: Learner, plan: Plan, run: Run | None, metric_log: MetricLog | None, bar: ProgressBar
-    ) -> None:
-        self.agent, self.plan, self.metric_log, self.bar = agent, plan, metric_log, bar
+    def __init__(self, agent: Learner, run: Run | None, metric_log: MetricLog | None, bar: ProgressBar) -> None:
+        self.agent, self.metric_log, self.bar = agent, metric_log, bar
         self.log = run.samples(agent.num_timesteps) if run else None
         shown = (run or bar.show) and agent.env.is_text and agent.env.again is not None
         self.env = playing_env(agent, None, N) if shown else None
 
-    def take(self, before: int | None = None, *, last: bool = False) -> None:
-        """Play and record the episodes, if they are due."""
+    def take(self) -> None:
+        """Play and record the episodes, unless that was done at this step."""
         now = self.agent.num_timesteps
-        if before is None:
-            due = now == self.plan.start
-        else:
-            due = last or self.plan.crosses(self.plan.length // TIMES, before, now)
-        if self.env is None or not due or (self.log and self.log.has(now)):
+        if self.env is None or (self.log and self.log.has(now)):
             return
         if self.env.has_kl_penalty and self.agent.env.has_kl_penalty:
             self.env.kl_coef = self.agent.env.kl_coef

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ...language import CausalLM
+from ...records.checks import finite
 from .engine import TextEngine
 from .options import make_options
 from .task import Prompt
@@ -45,12 +46,13 @@ class TextEnvBase:
 
     @kl_coef.setter
     def kl_coef(self, value: float) -> None:
-        self.engine.set_kl_coef(value)
+        self.engine.kl_coef = finite("kl_coef", value)
 
     def get_human_feedback(self, prompt: Prompt, turns: Sequence[str]) -> float | None:
         """Return the reward of the agent's latest turn of a dialogue, or None. Override it, or pass `feedback=`."""
         feedback = self.engine.options.feedback or self.engine.task.feedback
         return feedback(prompt, turns)
 
-    def _action_masks(self) -> Any:
-        raise NotImplementedError
+    def _action_masks(self) -> Any:  # (N, V)
+        """True where a token may be written next."""
+        return self.engine.rules.masks(self.engine.taken)

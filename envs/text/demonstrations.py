@@ -33,7 +33,11 @@ def demonstrations(source: Any, n: int, *, seed: int = 0, split: str = "train") 
     for i in range(n):
         order = order or draws.permutation(len(prompts)).tolist()
         prompt = prompts[order.pop(0)]
-        rows.append({"prompt": prompt.text, **_demonstrated(task, prompt, np.random.default_rng([seed, i]))})
+        rng = np.random.default_rng([seed, i])
+        if task.turns == 1:
+            rows.append({"prompt": prompt.text, "completion": task.demonstrate(prompt, rng)})
+        else:
+            rows.append({"prompt": prompt.text, "turns": task.demonstrate_dialogue(prompt, rng, task.turns)})
     return rows
 
 
@@ -53,22 +57,3 @@ def _find(source: Any, split: str) -> tuple[Task, Sequence[Prompt]]:
         raise TypeError(f"source is {source!r}: expected a task, its name, or a text environment or its id")
     task = make_task(source, own_prompts=False)
     return task, task.prompts(split)
-
-
-def _demonstrated(task: Task, prompt: Prompt, rng: np.random.Generator) -> Row:
-    if task.turns == 1:
-        return {"completion": task.demonstrate(prompt, rng)}
-    demonstrate_turn = getattr(task, "demonstrate_turn", None)
-    if demonstrate_turn is None:
-        raise NotImplementedError(
-            f"the task {task.name!r} is a dialogue without demonstrate_turn(prompt, turns, rng): add one that returns "
-            "a good turn of the agent after its `turns`"
-        )
-    own: list[str] = []  # the agent's
-    turns: list[str] = []  # the agent's and the user's
-    while True:
-        own.append(demonstrate_turn(prompt, own, rng))
-        turns.append(own[-1])
-        if len(own) >= task.turns or task.is_over(prompt, own):
-            return {"turns": turns}
-        turns.append(task.reply(prompt, own, rng))

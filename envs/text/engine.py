@@ -20,7 +20,7 @@ from ...language.causal_lm import pick_device
 from ...records.checks import finite
 from ...records.jsonl import shortened
 from .action_masks import ANY, Rules
-from .kl_penalty import KL_PENALTIES, Step
+from .kl_penalty import KL_PENALTIES
 from .options import Feedback, TextOptions
 from .prompt_order import PromptOrder
 from .prompts import load_split
@@ -55,13 +55,18 @@ class TextEngine:
     def __init__(self, n: int, options: TextOptions, feedback: Feedback) -> None:
         self.n, self.options = n, options
         self.task = make_task(options.task, options.prompts is not None)
-        self.lm = load(_model_name(options, self.task.model), options.device).frozen()
+        model = self.task.model if options.model is None else options.model
+        if not model:
+            raise ValueError(
+                "model is missing: prompts without a task need one; pass a path, a hub id or a "
+                "textrlhf.language.CausalLM"
+            )
+        self.lm = load(model, options.device).frozen()
         if options.device != "auto" and pick_device(options.device) != self.lm.device:
             raise ValueError(
                 f"device is {options.device!r}, but the model {self.lm} is on {self.lm.device}: move it first"
             )
-        self.kl_coef = 0.0
-        self.set_kl_coef(options.kl_coef)
+        self.kl_coef = finite("kl_coef", options.kl_coef)
         self.scorer = Scorer(options.reward_model, self.task, options.device)
         self.budget = options.max_new_tokens or self.task.max_new_tokens
         self.context = _context(self.lm, options.context, self.budget)
@@ -92,11 +97,7 @@ class TextEngine:
         self.orders = [PromptOrder(len(self.prompts)) for _ in range(n)]
         self.rngs = [np.random.default_rng(0)] * n
         self.seeds: list[int | None] = [None] * n
-        self.kl_penalty = KL_PENALTIES[options.kl_penalty](self.lm, self)
-
-    def set_kl_coef(self, value: float) -> None:
-        """Set β."""
-        self.kl_coef = finite("kl_coef", value)
+        self.kl_penalty = KL_PENALTIES[options.kl_penalty](self.lm, self.tokens, self.lengths, self.rules)
 
     def seed(self, rows: Ints, seeds: Sequence[int | None]) -> None:
         """Put each of `rows` into the state of a single environment with its seed; all rows: start over."""
@@ -116,19 +117,17 @@ class TextEngine:
             self.tokens[row] = -1
             self.tokens[row, : len(prompt)] = prompt
             self.lengths[row] = self.prompt_lengths[row] = len(prompt)
+            self.turns.begin(row, len(prompt), first=True)
         self.taken[rows] = self.forbidden[rows] = 0
         self.kl[rows] = self.turn_rewards[rows] = 0
         self.token_kl[rows] = np.nan
-        for row in rows.tolist():
-            self.turns.begin(row, int(self.lengths[row]), first=True)
-        self.kl_penalty.begin(rows)
 
     def step(self, rows: Ints, actions: Ints, logprobs: Floats) -> Outcome:
         """Append one token in each of `rows`; `logprobs` are the agent's, 0 where it set none."""
         rules = self.rules.at(self.taken[rows])
         obeyed = self.rules.table[rules, actions]
         rules = np.where(obeyed, rules, ANY)
-        ref_logprobs = self.kl_penalty.note(Step(rows, actions, logprobs, rules, self.kl_coef))
+        ref_logprobs = self.kl_penalty.note(rows, actions, logprobs, rules, self.kl_coef)
         rewards = np.zeros(len(rows))
         if ref_logprobs is not None:
             kl = logprobs - ref_logprobs
@@ -225,15 +224,6 @@ class TextEngine:
         before, after = self.tokens[row, :prompt], self.tokens[row, prompt:end]
         return self.lm.continuation(before, after, self.prompts.text(self.lm, self.prompt_numbers[row]))
 
-    def observation(self) -> Ints:  # (N, context)
-        """Token ids, right-padded with −1, as a copy."""
-        observation: Ints = self.tokens.copy()
-        return observation
-
-    def masks(self) -> Flags:  # (N, V)
-        """True where a token may be written next."""
-        return self.rules.masks(self.taken)
-
     def shades(self, row: int) -> Floats:  # (context,)
         """Return the KL of each token in the context; NaN where it is not known or not the agent's."""
         shades = np.full(self.context + 1, np.nan)
@@ -259,16 +249,6 @@ class TextEngine:
             )
         self.orders[row], self.rngs[row] = order, rng
         self.seeds[row] = -1  # Gymnasium's value for an unknown seed; None would draw a new one at the next reset
-
-
-def _model_name(options: TextOptions, shipped: str) -> str | CausalLM:
-    if options.model is not None:
-        return options.model
-    if not shipped:
-        raise ValueError(
-            "model is missing: prompts without a task need one; pass a path, a hub id or a textrlhf.language.CausalLM"
-        )
-    return shipped
 
 
 def _context(lm: CausalLM, given: int | None, budget: int) -> int:

@@ -134,7 +134,7 @@ class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
         prompt = self._show.begin(self.engine, 0)
         if self.render_mode == "human":
             self._print(prompt)
-        return self.engine.observation()[0], {"prompt": self.engine.records[0].text, **self._mask()}
+        return self.engine.tokens[0].copy(), {"prompt": self.engine.records[0].text, **self._mask()}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Append one token."""
@@ -154,12 +154,11 @@ class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
         self._show.note(info)
         if self.render_mode == "human":
             self._print(self._show.more(self.engine, 0))
-        return self.engine.observation()[0], float(outcome.rewards[0]), terminated, truncated, info
+        return self.engine.tokens[0].copy(), float(outcome.rewards[0]), terminated, truncated, info
 
-    def _action_masks(self) -> NDArray[np.bool_]:
+    def _action_masks(self) -> Any:  # (V,)
         """True where a token may be written next."""
-        masks: NDArray[np.bool_] = self.engine.masks()[0]
-        return masks
+        return super()._action_masks()[0]
 
     def _mask(self) -> dict[str, Any]:
         return {"action_mask": self._action_masks().astype(np.int8)} if self.engine.rules.active else {}

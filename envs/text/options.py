@@ -112,9 +112,6 @@ def make_options(given: Mapping[str, Any]) -> TextOptions:
 def shows_options(init: Init) -> Init:
     """Give an `__init__(self, …, **options)` the signature that it has with every option spelled out."""
     own = [one for one in inspect.signature(init).parameters.values() if one.kind is not one.VAR_KEYWORD]
-    options = [
-        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
-        for field in fields(TextOptions)
-    ]
+    options = [one.replace(kind=one.KEYWORD_ONLY) for one in inspect.signature(TextOptions).parameters.values()]
     init.__signature__ = inspect.Signature([*own, *options], return_annotation=None)  # type: ignore[attr-defined]
     return init

@@ -19,6 +19,17 @@ RESERVED = {"prompt", "response", "score", "kl", "length", "finish_reason", "for
 RESERVED |= {"ref_logprob", "eos", "action_mask", "unwritten"}
 
 
+@contextlib.contextmanager
+def _own_precision() -> Iterator[None]:
+    """Disable the autocast of the agent that steps this environment."""
+    gpu = torch.accelerator.current_accelerator()
+    with contextlib.ExitStack() as held:
+        for device in ("cpu", gpu.type if gpu else "cuda"):
+            if torch.is_autocast_enabled(device):
+                held.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
 class Scorer:
     """Scores texts and, by name, reports the task's measures and the reward's parts."""
 
@@ -36,15 +47,14 @@ class Scorer:
         else:
             self.reward_function = self._found("reward_model", reward_function)
 
+    @_own_precision()
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> tuple[Scores, dict[str, Scores]]:
         """Return scores (n,) and, by name, the task's measures and the parts of a composite reward."""
-        with _own_precision():
-            return self._scored(prompts, responses)
-
-    def _scored(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> tuple[Scores, dict[str, Scores]]:
         known = self._measures(prompts, responses)
-        texts = [prompt.text for prompt in prompts]
-        gold = {GOLD: _gold(known, responses)} if self.uses_gold else {}
+        texts, gold = [prompt.text for prompt in prompts], {}
+        if self.uses_gold:
+            true_scores = known.get(GOLD, np.full(len(responses), np.nan))
+            gold = {GOLD: checked_scores(true_scores, responses, "the task's gold score")}
         if isinstance(self.reward_function, str | os.PathLike):
             return gold[GOLD], known
         reward_function: object = self.reward_function
@@ -106,17 +116,6 @@ class Scorer:
         return known
 
 
-@contextlib.contextmanager
-def _own_precision() -> Iterator[None]:
-    """Disable the autocast of the agent that steps this environment."""
-    gpu = torch.accelerator.current_accelerator()
-    with contextlib.ExitStack() as held:
-        for device in ("cpu", gpu.type if gpu else "cuda"):
-            if torch.is_autocast_enabled(device):
-                held.enter_context(torch.autocast(device, enabled=False))
-        yield
-
-
 def _check_names(what: str, names: Iterable[str]) -> None:
     if taken := RESERVED & set(names):
         raise ValueError(
@@ -130,7 +129,3 @@ def _check_parts(whose: str, names: Iterable[str]) -> None:
     _check_names(f"a part of {whose}", names)
     if GOLD in names:
         raise ValueError(f'a part of {whose} is named "gold", the name of the true score: rename it')
-
-
-def _gold(known: dict[str, Scores], responses: Sequence[str]) -> Scores:
-    return checked_scores(known.get(GOLD, np.full(len(responses), np.nan)), responses, "the task's gold score")

@@ -58,6 +58,23 @@ class Task(ABC):
             raise NotImplementedError(f"the task {self.name!r} has no reference for {prompt.text!r}")
         return prompt.reference
 
+    def demonstrate_turn(self, prompt: Prompt, turns: Sequence[str], rng: np.random.Generator) -> str:
+        """In a dialogue, return a good turn of the agent after its `turns`."""
+        raise NotImplementedError(
+            f"the task {self.name!r} is a dialogue without demonstrate_turn(prompt, turns, rng): add one that returns "
+            "a good turn of the agent after its `turns`"
+        )
+
+    def demonstrate_dialogue(self, prompt: Prompt, rng: np.random.Generator, limit: int | None = None) -> list[str]:
+        """In a dialogue, return good turns of the agent, at most `limit`, with the user's replies between them."""
+        own = [self.demonstrate_turn(prompt, (), rng)]
+        turns = [own[0]]
+        while len(own) != limit and not self.is_over(prompt, own):
+            turns.append(self.reply(prompt, own, rng))
+            own.append(self.demonstrate_turn(prompt, own, rng))
+            turns.append(own[-1])
+        return turns
+
     def reply(self, prompt: Prompt, turns: Sequence[str], rng: np.random.Generator) -> str:
         """In a dialogue, return the user's answer to the agent's `turns` so far, with the markers between turns."""
         raise NotImplementedError(f"the task {self.name!r} is no dialogue")

@@ -90,7 +90,9 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
             info = self._info(live[~self._ended], outcome)
             if self._ended.any():
                 ended = np.flatnonzero(self._ended)
-                info["final_obs"] = _objects(n, ended, self.engine.tokens[ended])
+                info["final_obs"] = np.full(n, None, object)
+                for row in ended.tolist():
+                    info["final_obs"][row] = self.engine.tokens[row].copy()
                 info["final_info"] = self._info(ended, outcome)
                 info["_final_obs"], info["_final_info"] = self._ended.copy(), self._ended.copy()
                 info = self._begin(ended, None, info)
@@ -102,9 +104,8 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
         return self._observation(), rewards, terminated, truncated, info
 
     def _observation(self) -> Observations:
-        if self.copies_observations:
-            return self.engine.observation()
-        return GrowingTexts.of(self.engine.tokens, self.engine.lengths)
+        tokens = self.engine.tokens
+        return tokens.copy() if self.copies_observations else GrowingTexts.of(tokens, self.engine.lengths)
 
     def settle(self) -> list[NDArray[np.float64]]:
         """Compute and return the pending KL penalties, −β·kl of each token in order, one array per slot."""
@@ -131,10 +132,6 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
         if self.render_mode is None:
             return None
         return tuple(show.whole(self.engine, row) for row, show in enumerate(self._shows))
-
-    def _action_masks(self) -> Flags:  # (N, V)
-        """True where a token may be written next."""
-        return self.engine.masks()
 
     def _require_running(self) -> None:
         if not self._begun:
@@ -181,13 +178,6 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
 
     def _add_masks(self, info: dict[str, Any], rows: Flags) -> None:
         if self.engine.rules.active and rows.any():
-            masks = self.engine.masks().astype(np.int8)
+            masks = self._action_masks().astype(np.int8)
             masks[~rows] = 0
             info["action_mask"], info["_action_mask"] = masks, rows
-
-
-def _objects(n: int, rows: NDArray[np.int64], values: Observations) -> NDArray[np.object_]:
-    array = np.full(n, None, object)
-    for row, value in zip(rows.tolist(), values, strict=True):
-        array[row] = value
-    return array

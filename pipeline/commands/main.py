@@ -6,16 +6,15 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ..console.dispatch import print_overview, run_command
+from ..console.dispatch import run_command
 from ..console.errors import UserError
-from ..console.printing import line
 
 COMMANDS = {
     "demo": ("demo", "train a language model to please a reward model, in three minutes: start here"),
     "train": ("train", "train an agent on an environment"),
     "resume": ("resume", "finish a run that was interrupted"),
-    "evaluate": ("evaluate", "play episodes without training, and print the scores"),
-    "watch": ("watch", "watch an agent play"),
+    "evaluate": ("play", "play episodes without training, and print the scores"),
+    "watch": ("play", "watch an agent play"),
     "write": ("write", "continue a prompt with a trained language model"),
     "reward": ("reward.main", "train, evaluate and use reward models"),
     "envs": ("listing", "list environments with tuned hyperparameters, or all"),
@@ -27,6 +26,8 @@ EXAMPLES = (
     "textrlhf evaluate runs/cartpole",
     "textrlhf reward train prefs.jsonl --model reviews --run runs/my-reward-model",
 )
+ABOUT = "Reinforcement learning on any Gymnasium environment, control or text."
+NOTE = "With TEXTRLHF_TRACEBACK=1 an error shows its traceback."
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -52,10 +53,4 @@ def _run(argv: Sequence[str]) -> None:
 
         print(f"textrlhf {__version__}")
     else:
-        run_command(argv, "textrlhf", __package__ or "", COMMANDS, _overview)
-
-
-def _overview() -> None:
-    about = "Reinforcement learning on any Gymnasium environment, control or text."
-    print_overview("textrlhf", about, COMMANDS, EXAMPLES)
-    line("With TEXTRLHF_TRACEBACK=1 an error shows its traceback.")
+        run_command(argv, "textrlhf", __package__ or "", COMMANDS, about=ABOUT, examples=EXAMPLES, note=NOTE)

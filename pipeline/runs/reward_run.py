@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...reward_models.text.config import MODEL_FOLDER
 from ..console.checks import check_device, existing_file, similar_path
 from ..console.errors import UserError, as_user_error
-from .request import stored_request
+from .run_folder import stored_request
 
 if TYPE_CHECKING:
     from ...reward_models import Ensemble, RewardModel

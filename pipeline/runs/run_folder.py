@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...records.folder import write_file
 from ...reward_models.text.config import MODEL_FOLDER
 from ..console.checks import check_device, existing_folder, folder_to_write, import_module
 from ..console.errors import UserError, as_user_error
-from .request import damaged, save_request, stored_request
 
 if TYPE_CHECKING:
     from ...agents import Agent, Callback
     from ...records.checkpoint import Checkpoint
 
+COMMAND_FILE = "command.json"
 EVALUATION_SEED = 10_000
 """of a run's last evaluation and of `textrlhf evaluate`: not the episodes that chose the best agent"""
 
@@ -34,7 +37,7 @@ class Request:
 
     def save(self, run: Path) -> None:
         """Store it in the run's folder."""
-        save_request(run, self.command, dataclasses.asdict(self))
+        save_request(run, dataclasses.asdict(self))
 
     def callbacks(self) -> list[Callback]:
         """The callbacks it asks for; a checkpoint stores their states by class."""
@@ -44,6 +47,30 @@ class Request:
         if self.evaluate_every:
             return [*adaptive, Evaluate(self.evaluate_every, stop_at=self.stop_at)]
         return adaptive if self.stop_at is None else [*adaptive, StopAtReturn(self.stop_at)]
+
+
+def save_request(run: Path, request: Mapping[str, Any]) -> None:
+    """Store what a command line asked for, its "command" among it, from which `resume` continues."""
+    write_file(run / COMMAND_FILE, json.dumps(request, indent=1))
+
+
+def stored_request(run: Path) -> dict[str, Any] | None:
+    """What `save_request` stored; None for a run that was started from Python."""
+    file = run / COMMAND_FILE
+    if not file.is_file():
+        return None
+    try:
+        stored: dict[str, Any] = {"command": None, **json.loads(file.read_text())}
+    except (ValueError, TypeError) as error:
+        raise damaged(run, error) from error
+    return stored
+
+
+def damaged(run: Path, error: Exception) -> UserError:
+    """The error for a stored request that cannot be used."""
+    return UserError(
+        f"{run / COMMAND_FILE} is damaged or of another version ({error!r}): start a new run in another folder"
+    )
 
 
 def read_request(run: Path) -> Request | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from ...records.plots import LIGHT
 from .metrics import Calibration
@@ -15,170 +16,122 @@ from .results import Histogram, Part, RatedPart
 
 (INK, MUTED, GRID), (BLUE, RED) = LIGHT[:3], LIGHT[4:6]
 ON_PAGE = {INK: "--ink", MUTED: "--muted", GRID: "--grid", BLUE: "--blue", RED: "--red"}
-WIDTH = 4.2  # inches, about a phone's width, so that text stays legible
+WIDTH, HEIGHT, TALL = 4.2, 2.7, 3.6  # inches, about a phone's width, so that text stays legible
+STYLE: Any = {
+    "font.size": 8.5,
+    "svg.fonttype": "none",  # text stays text
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), MUTED),
+    "text.color": INK,
+}
 Draw = Callable[[Any], None]  # draws on a matplotlib figure
 
 
-def svg(name: str, draw: Draw, height: float = 2.7) -> str:
+def svg(name: str, draw: Draw) -> str:
     """A chart as SVG for a page; `name` makes its ids unique in the page."""
-    buffer = io.StringIO()
-    with _style(name):
-        _figure(draw, height).savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r' (?:xmlns(?::\w+)?|version)="[^"]*"', "", text)
-    for name in ("width", "height"):  # the page sets the width, viewBox keeps the aspect ratio
-        text = re.sub(rf'(<svg[^>]*?) {name}="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r' id="[a-z][\w.]*_\d+"', "", text)  # matplotlib's counters, the same in every chart
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    text = _drawn(draw, name, format="svg", transparent=True, metadata=nothing).decode()
+    tag, end, content = text[text.index("<svg") :].partition(">")
+    tag = re.sub(r' (?:xmlns(?::\w+)?|version|width|height)="[^"]*"', "", tag)  # the page sets the width
+    content = re.sub(r' id="[A-Za-z][\w.]*_\d+"', "", content)  # matplotlib's counters, the same in every chart
+    text = tag + end + content
     for colour, variable in ON_PAGE.items():
         text = text.replace(colour, f"var({variable})")
     return text
 
 
-def png(draw: Draw, height: float = 2.7) -> bytes:
+def png(draw: Draw) -> bytes:
     """A chart as PNG."""
-    buffer = io.BytesIO()
-    with _style("png"):
-        _figure(draw, height).savefig(buffer, format="png", dpi=200, facecolor="white")
-    return buffer.getvalue()
+    return _drawn(draw, "png", format="png", dpi=200, facecolor="white")
 
 
-def reliability(of: Calibration, confidence: str, right: str) -> Draw:
+def _drawn(draw: Draw, salt: str, **options: Any) -> bytes:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    image = io.BytesIO()
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):
+        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        draw(figure)
+        figure.savefig(image, **options)
+    return image.getvalue()
+
+
+def reliability(figure: Any, of: Calibration, confidence: str, right: str) -> None:
     """Observed frequency against predicted probability, and the number of cases in each bin."""
-
-    def draw(figure: Any) -> None:
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-        low, high = of.bins[0].low, of.bins[-1].high
-        filled = [b for b in of.bins if b.count]
-        width = of.bins[0].high - low
-        upper.plot([low, high], [low, high], color=MUTED, lw=1, ls=(0, (4, 3)))
-        for b in filled:  # where a true probability would be in two cases of three
-            spread = (max(b.confidence - b.error, 0), min(b.confidence + b.error, 1))
-            upper.plot([b.confidence, b.confidence], spread, color=GRID, lw=7, solid_capstyle="butt")
-        upper.plot([b.confidence for b in filled], [b.right for b in filled], color=BLUE, lw=1.4, marker="o", ms=4.5)
-        upper.set_ylim(min([low, *(b.right for b in filled)]) - 0.04, 1.04)
-        upper.set_ylabel(right)
-        bars = [b.low + width / 2 for b in filled]
-        lower.bar(bars, [b.count for b in filled], width * 0.86, color=BLUE)
-        for x, b in zip(bars, filled, strict=True):
-            lower.annotate(_count(b.count), (x, b.count), (0, 1.5), textcoords="offset points", ha="center", fontsize=7)
-        lower.set_ylim(0, 1.5 * max(b.count for b in filled))
-        lower.set_yticks([])
-        lower.spines["left"].set_visible(False)
-        lower.set_ylabel("cases")
-        lower.set_xlabel(confidence)
-        for axes in (upper, lower):
-            axes.set_xlim(low - 0.01 * (high - low), high + 0.01 * (high - low))
-            axes.xaxis.set_major_formatter(_percent)
-        upper.yaxis.set_major_formatter(_percent)
-
-    return draw
+    figure.set_figheight(TALL)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    low, high, width = of.bins[0].low, of.bins[-1].high, of.bins[0].high - of.bins[0].low
+    filled = [b for b in of.bins if b.count]
+    x, y, error = np.array([(b.confidence, b.right, b.error) for b in filled]).T
+    upper.plot([low, high], [low, high], color=MUTED, lw=1, ls=(0, (4, 3)))
+    # where a true probability would be in two cases of three
+    upper.vlines(x, np.maximum(x - error, 0), np.minimum(x + error, 1), color=GRID, lw=7)
+    upper.plot(x, y, color=BLUE, lw=1.4, marker="o", ms=4.5)
+    upper.set_ylim(min(low, y.min()) - 0.04, 1.04)
+    upper.set_ylabel(right)
+    upper.yaxis.set_major_formatter(_percent)
+    counts = [b.count for b in filled]
+    bars = lower.bar([b.low + width / 2 for b in filled], counts, width * 0.86, color=BLUE)
+    lower.bar_label(bars, map(_count, counts), padding=1.5, fontsize=7)
+    lower.set(ylim=(0, 1.5 * max(counts)), yticks=[], ylabel="cases", xlabel=confidence)
+    lower.spines["left"].set_visible(False)
+    lower.set_xlim(low - 0.01 * (high - low), high + 0.01 * (high - low))
+    lower.xaxis.set_major_formatter(_percent)
 
 
-def accuracy_bars(parts: Sequence[Part], label: str, signed: bool = False) -> Draw:
+def accuracy_bars(figure: Any, parts: Sequence[Part], label: str, signed: bool = False) -> None:
     """The accuracy of each part, with its bounds and size."""
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots()
-        axes.bar(range(len(parts)), [part.accuracy for part in parts], 0.72, color=BLUE)
-        axes.axhline(0.5, color=MUTED, lw=1, ls=(0, (4, 3)))
-        small: Any = {"textcoords": "offset points", "fontsize": 7.5}
-        axes.annotate("chance", (1, 0.5), (3, 0), ("axes fraction", "data"), color=MUTED, va="center", **small)
-        for x, part in enumerate(parts):
-            axes.annotate(_percent(part.accuracy), (x, part.accuracy), (0, 2), ha="center", **small)
-        _name_parts(axes, parts, signed)
-        axes.set_xlim(-0.6, max(len(parts), 3) - 0.4)
-        axes.tick_params(axis="x", length=0)
-        axes.set_ylim(0, 1.12)
-        axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
-        axes.yaxis.set_major_formatter(_percent)
-        axes.set_ylabel("accuracy")
-        axes.set_xlabel(label)
-
-    return draw
+    axes = figure.subplots()
+    bars = axes.bar(range(len(parts)), [part.accuracy for part in parts], 0.72, color=BLUE)
+    axes.bar_label(bars, [_percent(part.accuracy) for part in parts], padding=2, fontsize=7.5)
+    axes.axhline(0.5, color=MUTED, lw=1, ls=(0, (4, 3)))
+    where: Any = {"xytext": (3, 0), "xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    axes.annotate("chance", (1, 0.5), **where, color=MUTED, va="center", fontsize=7.5)
+    _name_parts(axes, parts, signed)
+    axes.set(xlim=(-0.6, max(len(parts), 3) - 0.4), ylim=(0, 1.12), ylabel="accuracy", xlabel=label)
+    axes.tick_params(axis="x", length=0)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    axes.yaxis.set_major_formatter(_percent)
 
 
-def histogram(of: Histogram, better: str, worse: str) -> Draw:
+def histogram(figure: Any, of: Histogram, better: str, worse: str) -> None:
     """Histograms of the scores of the better and of the worse texts."""
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots()
-        for counts, name, colour in ((of.worse, worse, RED), (of.better, better, BLUE)):
-            axes.stairs(counts, of.edges, fill=True, color=colour, alpha=0.28, lw=0)
-            axes.stairs(counts, of.edges, color=colour, lw=1.4, label=name)
-        axes.set_ylim(0, 1.15 * max(1, *of.better, *of.worse))
-        axes.set_ylabel("texts")
-        axes.set_xlabel("score")
-        axes.legend(loc="upper left", frameon=False, ncols=2, fontsize=8, borderaxespad=0)
-
-    return draw
+    figure.set_figheight(TALL)
+    axes = figure.subplots()
+    for counts, name, colour in ((of.worse, worse, RED), (of.better, better, BLUE)):
+        axes.stairs(counts, of.edges, fill=True, color=colour, alpha=0.28, lw=0)
+        axes.stairs(counts, of.edges, color=colour, lw=1.4, label=name)
+    axes.set(ylim=(0, 1.15 * max(1, *of.better, *of.worse)), ylabel="texts", xlabel="score")
+    axes.legend(loc="upper left", frameon=False, ncols=2, fontsize=8, borderaxespad=0)
 
 
-def by_rating(parts: Sequence[RatedPart]) -> Draw:
+def by_rating(figure: Any, parts: Sequence[RatedPart]) -> None:
     """Median and quartiles of the scores of each rating."""
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots()
-        for x, part in enumerate(parts):
-            axes.plot([x, x], part.quartiles[::2], color=BLUE, alpha=0.35, lw=7, solid_capstyle="butt")
-        axes.plot(range(len(parts)), [part.quartiles[1] for part in parts], color=BLUE, lw=1.4, marker="o", ms=4.5)
-        _name_parts(axes, parts)
-        axes.set_xlim(-0.5, len(parts) - 0.5)
-        axes.set_ylabel("score")
-        axes.set_xlabel("rating")
-
-    return draw
+    axes = figure.subplots()
+    x, (lower, median, upper) = range(len(parts)), zip(*(part.quartiles for part in parts), strict=True)
+    axes.vlines(x, lower, upper, color=BLUE, alpha=0.35, lw=7)
+    axes.plot(x, median, color=BLUE, lw=1.4, marker="o", ms=4.5)
+    _name_parts(axes, parts)
+    axes.set(xlim=(-0.5, len(parts) - 0.5), ylabel="score", xlabel="rating")
 
 
-def learning_curve(rows: Sequence[Mapping[str, Any]]) -> Draw:
+def learning_curve(figure: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """The training loss and the held-out loss by step."""
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots()
-        styles = (("loss", "training", BLUE, "-"), ("heldout_loss", "held out", RED, (0, (5, 2))))
-        for name, label, colour, dashes in styles:
-            if points := curve(rows, name):
-                few = "o" if len(points) < 12 else None
-                axes.plot(*zip(*points, strict=True), color=colour, lw=1.2, ls=dashes, marker=few, ms=4, label=label)
-        axes.set_xlabel("step")
-        axes.set_ylabel("loss")
-        axes.legend(loc="upper right", frameon=False, fontsize=8)
-
-    return draw
+    axes = figure.subplots()
+    styles = (("loss", "training", BLUE, "-"), ("heldout_loss", "held out", RED, (0, (5, 2))))
+    for name, label, colour, dashes in styles:
+        if points := curve(rows, name):
+            few = "o" if len(points) < 12 else None
+            axes.plot(*zip(*points, strict=True), color=colour, lw=1.2, ls=dashes, marker=few, ms=4, label=label)
+    axes.set(xlabel="step", ylabel="loss")
+    axes.legend(loc="upper right", frameon=False, fontsize=8)
 
 
 def curve(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
-    """The (step, value) of the rows that have a finite value."""
-    return [(row["step"], row[name]) for row in rows if row.get(name) is not None and math.isfinite(row[name])]
-
-
-def _figure(draw: Draw, height: float) -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    draw(figure)
-    return figure
-
-
-@contextmanager
-def _style(salt: str) -> Iterator[None]:
-    import matplotlib
-
-    settings: Any = {
-        "font.size": 8.5,
-        "svg.fonttype": "none",  # text stays text
-        "svg.hashsalt": salt,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.edgecolor": MUTED,
-        "axes.labelcolor": MUTED,
-        "xtick.color": MUTED,
-        "ytick.color": MUTED,
-        "text.color": INK,
-    }
-    with matplotlib.rc_context(settings):
-        yield
+    """The (step, value) of the rows that have a value."""
+    return [(row["step"], row[name]) for row in rows if row.get(name) is not None]
 
 
 def _name_parts(axes: Any, parts: Sequence[Part | RatedPart], signed: bool = False) -> None:

@@ -77,11 +77,8 @@ def calibration(
         share, confidence, right, error = 0.0, math.nan, math.nan, math.nan
         if inside.any():
             part = w[inside] / w[inside].sum()
-            share, confidence, right = (
-                float(w[inside].sum() / w.sum()),
-                float(p[inside] @ part),
-                float(outcome[inside] @ part),
-            )
+            share = float(w[inside].sum() / w.sum())
+            confidence, right = float(p[inside] @ part), float(outcome[inside] @ part)
             error = math.sqrt(part**2 @ (p[inside] * (1 - p[inside])))
         count = int(inside.sum())
         found.append(Bin(float(edges[i]), float(edges[i + 1]), count, share, confidence, right, error))

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from ...records.jsonl import DataError
-from .annotator import SimulatedAnnotator
-from .formats import described, read_judgements, write_judgements
-from .judgements import Judgement, Labelled, Ranked, Rated
-
-__all__ = [
-    "DataError",
-    "Judgement",
-    "Labelled",
-    "Ranked",
-    "Rated",
-    "SimulatedAnnotator",
-    "described",
-    "read_judgements",
-    "write_judgements",
-]
+from ...records.jsonl import DataError as DataError
+from .annotator import SimulatedAnnotator as SimulatedAnnotator
+from .formats import described as described
+from .formats import read_judgements as read_judgements
+from .formats import write_judgements as write_judgements
+from .judgements import Judgement as Judgement
+from .judgements import Labelled as Labelled
+from .judgements import Ranked as Ranked
+from .judgements import Rated as Rated

@@ -17,14 +17,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ...records.jsonl import DataError, read_jsonl, shortened, write_jsonl
+from ...records.checks import SPLITS
+from ...records.jsonl import DataError, read_jsonl, row_split, shortened, write_jsonl
 from ..reward_function import is_number
 from .judgements import Judgement, Labelled, Ranked, Rated, checked_scale
 
 Rows = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
 Row = Mapping[str, Any]
 
-SPLITS = ("train", "heldout")
 HELD_OUT_EVERY = 10  # where no row names a split, every tenth prompt is held out
 KINDS = {"pair": ("chosen", "rejected"), "ranking": ("ranking",), "label": ("label",), "rating": ("rating",)}
 FORMS = (
@@ -70,7 +70,7 @@ def read_judgements(
     judgements = [_parsed(place, row, kind, scale) for place, row, kind in known]
     if split is None:
         return judgements
-    splits = _splits(judgements, [_declared(place, row) for place, row, _ in known])
+    splits = _splits(judgements, [row_split(place, row) for place, row, _ in known])
     chosen = [judgement for judgement, own in zip(judgements, splits, strict=True) if own == split]
     if not chosen and split == "train":
         raise DataError(f'{named} holds out every row: expected some with "split": "train", or without a split')
@@ -190,13 +190,6 @@ def _found_scale(known: Sequence[tuple[str, Row, str]]) -> tuple[float, float]:
     if low == high:
         raise DataError(f"{place}: every rating is {low}, so the scale is unknown: pass scale=(low, high)")
     return low, high
-
-
-def _declared(place: str, row: Row) -> str | None:
-    split = row.get("split")
-    if split is None or split in SPLITS:
-        return split
-    raise DataError(f"{place}: split is {shortened(split)}: expected one of {list(SPLITS)}")
 
 
 def _splits(judgements: Sequence[Judgement], declared: Sequence[str | None]) -> list[str]:

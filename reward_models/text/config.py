@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+
+from ...records.checks import finite, one_of
 
 HEADS = ("last", "tokens")
 READS = ("text", "pair", "response")
@@ -26,17 +27,15 @@ class RewardModelConfig:
     offset: float = 0.0  # P(good) = sigmoid(raw + offset)
 
     def __post_init__(self) -> None:
-        for name, accepted in (("head", HEADS), ("reads", READS)):
-            if getattr(self, name) not in accepted:
-                raise ValueError(f"{name} is {getattr(self, name)!r}: expected one of {', '.join(map(repr, accepted))}")
+        one_of("head", self.head, HEADS)
+        one_of("reads", self.reads, READS)
         for name in ("end", "normalised"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r}: expected True or False")
         if self.label is not None and type(self.label) is not int:
             raise ValueError(f"label is {self.label!r}: expected the index of a label, or None")
         for name in ("shift", "scale", "lapse", "offset"):
-            if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)!r}: expected a finite number")
+            finite(name, getattr(self, name))
         if self.scale <= 0:
             raise ValueError(f"scale is {self.scale}: expected a number above 0")
         if not 0 <= self.lapse < 0.5:

@@ -11,7 +11,7 @@ import torch
 from ...language.causal_lm import CausalLM, LanguageError, load, no_progress_bars, pick_device, shipped
 from .config import HEADS, RewardModelConfig
 from .heads import TokenValues
-from .network import Parts, RewardNetwork
+from .network import Parts, RewardNetwork, state_width
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -35,7 +35,7 @@ def new_parts(
         if not network.causal and reads == "text":
             raise ValueError('head="tokens" on an encoder needs reads="pair" or "response": the response must be known')
         vocab_size = trunk.get_input_embeddings().weight.shape[0]
-        network = RewardNetwork(trunk, TokenValues(vocab_size, network.width))
+        network = RewardNetwork(trunk, TokenValues(vocab_size, state_width(trunk)))
     else:
         network = RewardNetwork(_classifier(trunk, tokenizer, end, seed))
     network.float().to(pick_device(device))

@@ -34,7 +34,7 @@ class RewardNetwork(nn.Module):
         super().__init__()
         self.model, self.values, self.label = model.eval(), values, label
         self.causal = _is_causal(self.trunk)
-        self.shares = self.causal and not has_window(model.config) and _branches(self.trunk)
+        self.shares = self.causal and not has_window(model.config) and self._branches()
 
     @property
     def trunk(self) -> PreTrainedModel:
@@ -47,11 +47,6 @@ class RewardNetwork(nn.Module):
         """Where the weights are."""
         device: torch.device = self.model.device
         return device
-
-    @property
-    def width(self) -> int:
-        """The size of a hidden state."""
-        return state_width(self.trunk)
 
     def forward(
         self, texts: Sequence[Text], groups: Sequence[Sequence[int]], dropout: Dropout | None = None
@@ -130,6 +125,19 @@ class RewardNetwork(nn.Module):
         states: Tensor = self.trunk(**self._inputs(texts, rows)).last_hidden_state
         return states
 
+    @torch.no_grad()
+    def _branches(self) -> bool:
+        """Whether a branching row gives the same states as its texts one by one, tested on the model."""
+        ids = _some_tokens(self.trunk).cpu().numpy()
+        texts = [Text(ids[:4], 2, 4), Text(ids[[0, 1, 4, 5]], 2, 4)]
+        states = self._states(texts, pack(texts, [[1]], share=False))[0].float()
+        try:
+            branched = self._states(texts, pack(texts, [[0, 1]], share=True))[0, [0, 1, 4, 5]].float()
+        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, NotImplementedError):
+            return False  # a family with masks of another form, or with positions of its own
+        error = (branched - states).abs().max() / states.abs().max()
+        return bool(error <= _TOLERANCE.get(self.trunk.dtype, 5e-2))
+
     def _inputs(self, texts: Sequence[Text], rows: Sequence[Row]) -> dict[str, Any]:
         tokens = torch.from_numpy(padded([row.tokens for row in rows])).to(self.device)  # (R, L)
         if not self.causal:
@@ -172,27 +180,6 @@ def _is_causal(trunk: PreTrainedModel) -> bool:
     ids[1, -1] = ids[0, 0]
     states = trunk(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[:, :-1].float()
     return bool((states[0] - states[1]).abs().max() <= 1e-6 * states.abs().max())
-
-
-@torch.no_grad()
-def _branches(trunk: PreTrainedModel) -> bool:
-    """Whether a branching row gives the same states as its texts one by one, tested on the model."""
-    ids = _some_tokens(trunk)
-    whole = trunk(input_ids=ids[None, [0, 1, 4, 5]], attention_mask=torch.ones(1, 4, device=ids.device).long())
-    branches = torch.tensor([0, 0, 1, 1, 2, 2], device=ids.device)
-    seen = ((branches == 0) | (branches == branches[:, None])) & torch.ones(6, 6, device=ids.device).bool().tril()
-    try:
-        branched = trunk(
-            input_ids=ids[None],
-            attention_mask=attention_mask(trunk, seen[None, None]),
-            position_ids=torch.tensor([[0, 1, 2, 3, 2, 3]], device=ids.device),
-            use_cache=False,
-        )
-    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, NotImplementedError):
-        return False  # a family with masks of another form, or with positions of its own
-    states = whole.last_hidden_state[0].float()
-    error = (branched.last_hidden_state[0, [0, 1, 4, 5]].float() - states).abs().max() / states.abs().max()
-    return bool(error <= _TOLERANCE.get(trunk.dtype, 5e-2))
 
 
 def _some_tokens(trunk: PreTrainedModel) -> Tensor:  # -> (6,)

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...language.causal_lm import pick_device
+from ...language.causal_lm import CausalLM, pick_device
+from ...records.jsonl import shortened
 from ..reward_function import RewardFunctionError, Scores
 from .cache import cached, forget
 from .config import RewardModelConfig
@@ -29,8 +30,6 @@ from .reader import TextReader
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from ...language import CausalLM
 
 log = logging.getLogger("textrlhf")
 AT_ONCE = 4096  # texts that are tokenised and scored at a time
@@ -136,7 +135,7 @@ class RewardModel:
                 raise ValueError(
                     f"{place}the text has {len(text.tokens)} tokens, the reward model {self.context} positions, and "
                     "texts are never truncated: shorten it, or train with overflow='drop' to leave such judgements "
-                    f"out: {_short(prompts[i] + responses[i])}"
+                    f"out: {shortened(prompts[i] + responses[i])}"
                 )
         self._warn_of_unknown_words(texts)
         return texts
@@ -145,7 +144,7 @@ class RewardModel:
         """Warn once per reward model."""
         if not self._warned and (unknown := self.reader.with_unknown_tokens(text.tokens for text in texts)):
             self._warned = True
-            first = _short(str(self.tokenizer.decode(texts[unknown[0]].tokens)))
+            first = shortened(str(self.tokenizer.decode(texts[unknown[0]].tokens)))
             some = f"{len(unknown)} of {len(texts)} texts"
             log.warning(
                 "%s contain words that %s does not know, all the same token to it; the first: %s", some, self, first
@@ -243,7 +242,3 @@ def _context(network: RewardNetwork, tokenizer: PreTrainedTokenizerBase) -> int 
         positions -= config.pad_token_id + 1  # RoBERTa's positions start behind the padding's index
     limits = [limit for limit in (positions, tokenizer.model_max_length) if limit is not None and limit < 1 << 30]
     return min(limits, default=None)
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:57]}…")

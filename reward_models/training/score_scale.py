@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 from collections.abc import Sequence
 
@@ -14,30 +16,36 @@ SAMPLES = 512  # texts: the standard deviation is then known to 3 %
 
 Texts = tuple[list[str], list[str]]  # prompts, responses
 Model = str | os.PathLike[str] | CausalLM
+log = logging.getLogger("textrlhf")
+
+
+def name_of(model: Model) -> str:
+    """A model's name, for messages."""
+    return str(model.name or model) if isinstance(model, CausalLM) else os.fspath(model)
 
 
 def find_reference(named: Model | None, model: Model, reward_model: RewardModel, device: str) -> CausalLM | None:
-    """The model named, else the one the reward model was made from; None where that cannot generate text."""
+    """The model named, else the one the reward model was made from; None, and a warning, where that cannot write."""
     if named is not None:
         try:
             return load(named, device)
         except LanguageError as error:
             raise ValueError(f"reference is {named!r}: {error}") from error
-    if not reward_model.network.causal:
-        return None
-    try:
-        return load(model, device)
-    except LanguageError:  # a classifier, say
-        return None
+    if reward_model.network.causal:
+        with contextlib.suppress(LanguageError):  # a classifier, say
+            return load(model, device)
+    log.warning("the scores stay raw: %s cannot generate text, and no reference is given", name_of(model))
+    return None
 
 
 def reference_texts(
     lm: CausalLM, reward_model: RewardModel, prompts: Sequence[str], max_new_tokens: int, seed: int
 ) -> Texts | None:
-    """Sample texts after the prompts, each prompt equally often; None where no prompt has a token."""
+    """Sample texts after the prompts, each prompt equally often; None, and a warning, where no prompt has a token."""
     distinct = list(dict.fromkeys(prompts))
     tokens = [ids.tolist() for ids in lm.encode_all(distinct)]
     if not any(tokens):
+        log.warning("the scores stay raw: no judgement has a prompt with a token for the reference to continue")
         return None
     room = [0 if not ids else max_new_tokens if lm.context is None else lm.context - len(ids) for ids in tokens]
     fitting = [i for i, free in enumerate(room) if free >= max_new_tokens]

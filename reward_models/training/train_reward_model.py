@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from ...language import CausalLM
+from ...records.checks import count
 from ...records.metrics import read_metrics
 from ...records.run import Run
 from ..ensemble import Ensemble, check_combine
@@ -30,7 +30,7 @@ from ..loading import load_reward_model
 from ..reward_function import RewardFunctionError
 from ..text.config import MODEL_FOLDER
 from ..text.reward_model import RewardModel
-from .score_scale import Model, Texts, find_reference, reference_texts
+from .score_scale import Model, Texts, find_reference, name_of, reference_texts
 from .trainer import TrainConfig, readable, train
 
 SMALL = 20_000_000  # weights of a trunk below which several threads are slower than one
@@ -86,8 +86,8 @@ def train_reward_model(
     """
     config = config or TrainConfig()
     for name, value in (("members", members), ("max_new_tokens", max_new_tokens), ("threads", threads)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}: expected at least 1")
+        if value is not None:
+            count(name, value)
     check_combine(combine)
     folder = None if run is None else Path(run)
     if resume and folder is None:
@@ -105,7 +105,8 @@ def train_reward_model(
         with _threads(threads, member):
             if not trained:
                 prompts = [judgement.prompt for judgement in judgements]
-                texts = _reference_texts(reference, model, member, prompts, max_new_tokens, config.seed, device)
+                lm = find_reference(reference, model, member, device)
+                texts = None if lm is None else reference_texts(lm, member, prompts, max_new_tokens, config.seed)
             result = train(
                 member,
                 judgements,
@@ -118,7 +119,11 @@ def train_reward_model(
             )
             if result.dropped and not trained:
                 log.warning("left out %d judgements with more tokens than %s has positions", result.dropped, model)
-            _normalise(member, texts)
+            try:
+                if texts is not None:
+                    member.normalise(*texts)
+            except RewardFunctionError as error:
+                log.warning("the scores stay raw: %s", error)
         trained.append(member.save(place / MODEL_FOLDER) if place else member)
     reward_model = _combined(trained, folder, places, combine, device)
     first: Any = reward_model.models[0] if isinstance(reward_model, Ensemble) else reward_model
@@ -129,9 +134,9 @@ def train_reward_model(
     with _threads(threads, first):
         evaluation = evaluate(reward_model, heldout)
     if folder is not None:
-        source = f"0 is the mean of the texts of {_name(reference or model)}, 1 a standard deviation above"
+        source = f"0 is the mean of the texts of {name_of(reference or model)}, 1 a standard deviation above"
         about = {
-            "Model": f"{_name(model)}, head: {first.config.head}, reads: {first.config.reads}",
+            "Model": f"{name_of(model)}, head: {first.config.head}, reads: {first.config.reads}",
             "Members": f"{members}, combined: {combine}" if members > 1 else "1",
             "Trained on": described(judgements),
             "Evaluated on": f"{described(heldout)}, held out",
@@ -162,37 +167,6 @@ def _places(folder: Path | None, members: int) -> list[Path | None]:
     if folder is None or members == 1:
         return [folder] * members
     return [folder / f"member-{i}" for i in range(members)]
-
-
-def _name(model: Model) -> str:
-    return str(model.name or model) if isinstance(model, CausalLM) else os.fspath(model)
-
-
-def _reference_texts(
-    reference: Model | None,
-    model: Model,
-    reward_model: RewardModel,
-    prompts: Sequence[str],
-    max_new_tokens: int,
-    seed: int,
-    device: str,
-) -> Texts | None:
-    lm = find_reference(reference, model, reward_model, device)
-    if lm is None:
-        log.warning("the scores stay raw: %s cannot generate text, and no reference is given", _name(model))
-        return None
-    texts = reference_texts(lm, reward_model, prompts, max_new_tokens, seed)
-    if texts is None:
-        log.warning("the scores stay raw: no judgement has a prompt with a token for the reference to continue")
-    return texts
-
-
-def _normalise(reward_model: RewardModel, texts: Texts | None) -> None:
-    if texts is not None:
-        try:
-            reward_model.normalise(*texts)
-        except RewardFunctionError as error:
-            log.warning("the scores stay raw: %s", error)
 
 
 @contextlib.contextmanager

@@ -8,11 +8,11 @@ All randomness comes from the config's seed, so a resumed run ends with the same
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, TypedDict
 
 import numpy as np
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ...language.fit import FitConfig, fit
+from ...records.checks import one_of
 from ..feedback import Judgement, Labelled, Ranked, Rated
 from ..text.heads import Dropout
 from ..text.network import RewardNetwork
@@ -74,9 +75,8 @@ class TrainConfig:
     """of the head, the order of the judgements and dropout"""
 
     def __post_init__(self) -> None:
-        for name, accepted in (("overflow", OVERFLOWS), ("ratings", LINES)):
-            if getattr(self, name) not in accepted:
-                raise ValueError(f"{name} is {getattr(self, name)!r}: expected one of {', '.join(map(repr, accepted))}")
+        one_of("overflow", self.overflow, OVERFLOWS)
+        one_of("ratings", self.ratings, LINES)
         if self.batch_size < 1 or self.seed < 0:
             raise ValueError(f"batch_size is {self.batch_size}, seed {self.seed}: expected at least 1, and at least 0")
         for name in ("epochs", "head_learning_rate", "token_learning_rate"):
@@ -203,10 +203,8 @@ class JudgementDataset:
         responses = [text for one in self.judgements for text in one.responses]
         places = [one.place for one in self.judgements for _ in one.responses]
         self.texts: list[Text] = reward_model.read(prompts, responses, places)
-        ends = np.cumsum([len(one.responses) for one in self.judgements]).tolist()
-        self.groups = [
-            list(range(end - len(one.responses), end)) for end, one in zip(ends, self.judgements, strict=True)
-        ]
+        numbers = itertools.count()
+        self.groups = [[next(numbers) for _ in one.responses] for one in self.judgements]
         shares = self.network.shares
         self.sizes = np.array(
             [sum(len(row.tokens) for row in pack(self.texts, [group], shares)) for group in self.groups], np.int64
@@ -263,7 +261,7 @@ class JudgementDataset:
             return self.network.read_features(self.features[rows], dropout)
         texts = [self.texts[text] for i in which for text in self.groups[i]]
         at = np.cumsum([0, *(len(self.groups[i]) for i in which)]).tolist()
-        scores: Tensor = self.network(texts, [range(*ends) for ends in pairwise(at)], dropout)
+        scores: Tensor = self.network(texts, [range(*ends) for ends in itertools.pairwise(at)], dropout)
         return scores
 
     def _dropout(self, which: Sequence[int]) -> Dropout | None:
@@ -294,6 +292,5 @@ def _on_unit(one: Rated[str]) -> float:
 def readable(reward_model: RewardModel, judgements: Sequence[Judgement]) -> list[Judgement]:
     """The judgements whose texts all fit the reward model's positions."""
     prompts = [one.prompt for one in judgements for _ in one.responses]
-    fits = reward_model.readable(prompts, [text for one in judgements for text in one.responses])
-    ends = np.cumsum([0, *(len(one.responses) for one in judgements)]).tolist()
-    return [one for one, (a, b) in zip(judgements, pairwise(ends), strict=True) if fits[a:b].all()]
+    fits = iter(reward_model.readable(prompts, [text for one in judgements for text in one.responses]))
+    return [one for one in judgements if all(tuple(itertools.islice(fits, len(one.responses))))]

@@ -146,7 +146,7 @@ def test_text_loss_equals_next_token_loss() -> None:
     assert len(agent._training_data().heldout.texts) == 1
     for policy_loss, episodes in (
         (agent.heldout_metrics()["heldout/loss"], agent._training_data().heldout.texts),
-        (agent.advance(1.0, Stopwatch())["train/loss"], agent._training_data().sampler.dataset.texts),
+        (agent.advance(1.0, Stopwatch())["train/loss"], agent._training_data().dataset.texts),
     ):
         whole = [np.append(text.tokens, lm.eos_ids[0]) for ((text),) in episodes]
         starts = [int(text.lengths[0]) for ((text),) in episodes]

@@ -138,7 +138,7 @@ def test_epochs_contain_every_step_once() -> None:
     for _ in range(2):
         seen.append([])
         while len(seen[-1]) < agent.epoch_steps:
-            batch = agent._training_data().sampler.next()
+            batch = agent._training_data().next()
             assert 0 < len(batch.actions) <= 50
             seen[-1] += [row.numpy().tobytes() for row in batch.observations[0]]
     learned = {row.tobytes() for e in agent.demonstrations.episodes for row in e.observations[0]}
@@ -202,7 +202,7 @@ def test_observation_statistics_are_those_of_the_training_data() -> None:
     made = killed_clone.demonstrations()
     agent = Clone("CartPole-v1", demonstrations=made, seed=0, normalize_observation=True, heldout=0.2)
     agent.learn(2000, progress=False)
-    dataset = agent._training_data().sampler.dataset
+    dataset = agent._training_data().dataset
     norm = agent.policy.encoder.parts[0].norm
     torch.testing.assert_close(norm.mean, torch.from_numpy(dataset.leaves[0].astype(np.float64).mean(0)))
     assert int(norm.count) == dataset.n_steps < made.n_steps

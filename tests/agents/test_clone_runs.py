@@ -127,7 +127,7 @@ def test_failed_assignment_keeps_the_demonstrations(tmp_path: Path) -> None:
     back = Clone.load(tmp_path / "agent")
     with pytest.raises(DataError, match="no file"):
         back.demonstrations = tmp_path / "dmeos.npz"
-    assert 0 < back._training_data().sampler.minibatch
+    assert 0 < back._training_data().minibatch
 
 
 def test_loaded_agent_needs_demonstrations_only_to_train(tmp_path: Path) -> None:

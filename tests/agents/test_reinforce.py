@@ -43,6 +43,15 @@ def test_the_gradient_is_that_of_returns_less_their_mean():
     assert metrics["train/first_ratio_error"] < 1e-5
 
 
+def test_the_learning_rate_follows_its_schedule():
+    agent = REINFORCE("CartPole-v1", n_steps=32, seed=0, learning_rate=0.01, lr_schedule="linear")
+    agent.cut(None)
+    rates, step = [], agent.optimizer.step
+    agent.optimizer.step = lambda rate, norm: (rates.append(rate), step(rate, norm))
+    logged = [agent.advance(remaining, Stopwatch())["train/learning_rate"] for remaining in (1.0, 0.1)]
+    assert rates == logged == pytest.approx([0.01, 0.001])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("baseline", ["critic", "mean"])
 def test_it_learns_cartpole(baseline):

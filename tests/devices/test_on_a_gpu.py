@@ -19,7 +19,7 @@ from clone_envs import ROWS, some_episodes
 from pretend_gpu import PretendGPU, pretend_gpu
 from text_learner import batch, learner
 from textrlhf.agents import PPO, Agent, Clone, evaluate, record
-from textrlhf.agents.agent import pick_device as agents_device
+from textrlhf.agents.training.learner import pick_device as agents_device
 from textrlhf.envs.text.scoring import Scorer
 from textrlhf.language import CausalLM, load, make_memory
 from textrlhf.language.causal_lm import pick_device

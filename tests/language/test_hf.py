@@ -4,11 +4,10 @@ import ast
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig
 
 import textrlhf
 from textrlhf.language import CausalLM
-from textrlhf.language.hf import ready_to_run, set_config_entry, with_parameters_of
+from textrlhf.language.hf import ready_to_run, with_parameters_of
 from tiny_models import tiny_model, word_tokenizer
 
 LIBRARY = Path(textrlhf.__file__).parent
@@ -57,10 +56,3 @@ def test_frozen_copies_share_the_weights():
     with torch.no_grad():
         model.lm_head.weight.add_(1)
     assert torch.equal(frozen.lm_head.weight, model.lm_head.weight)
-
-
-def test_a_config_entry_is_saved(tmp_path):
-    model = tiny_model("gpt2")
-    set_config_entry(model.config, "textrlhf", {"format": 1})
-    model.save_pretrained(tmp_path)
-    assert AutoConfig.from_pretrained(tmp_path).textrlhf == {"format": 1}

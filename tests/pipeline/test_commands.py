@@ -16,7 +16,7 @@ import pytest
 
 from textrlhf.agents import PPO, Callback, PPOConfig
 from textrlhf.agents.settings.config import tuned_settings
-from textrlhf.pipeline.commands import watch as watch_module
+from textrlhf.pipeline.commands import play
 from textrlhf.pipeline.commands.main import COMMANDS, main
 from textrlhf.pipeline.commands.train import parse_options
 from textrlhf.pipeline.runs import run_report
@@ -204,7 +204,7 @@ def test_evaluate_the_best_or_any_checkpoint(runs: Path, capsys: pytest.CaptureF
 
 
 def test_watch_as_text(runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch_module, "has_display", lambda: False)
+    monkeypatch.setattr(play, "has_display", lambda: False)
     main(["watch", f"{runs / 'lake'}", "--episodes", "2"])
     said = capsys.readouterr().out
     steps = [int(n) for n in re.findall(r"Episode \d: return [\d.]+ in (\d+) steps", said)]

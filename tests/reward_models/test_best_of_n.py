@@ -140,7 +140,7 @@ class TestKL:
 
     @pytest.mark.parametrize("n", [0, -1, 2.0, True, "4"])
     def test_invalid_n(self, n):
-        with pytest.raises(ValueError, match="n is .*: expected an integer of at least 1"):
+        with pytest.raises(ValueError, match="n is .*: expected a whole number of at least 1"):
             best_of_kl(n)
 
 

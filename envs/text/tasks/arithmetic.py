@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
-from ..task import Prompt, Scores
-from .scores import normalised, score_each
+from ..task import Prompt
+from .scores import normalised
 from .splits import Draws, SeededTask
 
 FORMS = ("{} =", "What is {}?", "Compute {}.")
+
+
+def _exact(prompt: Prompt, response: str) -> float:
+    return float(normalised(response) == str(compute(prompt.text)))
+
+
+def _close(prompt: Prompt, response: str) -> float:
+    number = normalised(response)
+    if not re.fullmatch(r"-?\d{1,18}", number):
+        return 0.0
+    return 1 / (1 + abs(int(number) - compute(prompt.text)))
 
 
 class TextArithmetic(SeededTask):
@@ -25,6 +36,7 @@ class TextArithmetic(SeededTask):
 
     name = "arithmetic"
     max_new_tokens = 6
+    measures: ClassVar = {"gold": _exact, "close": _close}
 
     def make(self, draws: Draws) -> Prompt:
         """Make a calculation and its result."""
@@ -43,10 +55,6 @@ class TextArithmetic(SeededTask):
         except ValueError:
             return False
         return True
-
-    def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
-        """Compare each response with the result of its prompt's calculation: "gold" and "close"."""
-        return {"gold": score_each(_exact, prompts, responses), "close": score_each(_close, prompts, responses)}
 
 
 def compute(text: str) -> int:
@@ -80,14 +88,3 @@ def _calculation(level: int, draws: Draws) -> str:
     if draws.chance():
         return f"{number(10, 99)} * {number(2, 9)}"
     return f"{number(1, 20)} {draws.one('+-')} {number(1, 20)} {draws.one('+-')} {number(1, 20)}"
-
-
-def _exact(prompt: Prompt, response: str) -> float:
-    return float(normalised(response) == str(compute(prompt.text)))
-
-
-def _close(prompt: Prompt, response: str) -> float:
-    number = normalised(response)
-    if not re.fullmatch(r"-?\d{1,18}", number):
-        return 0.0
-    return 1 / (1 + abs(int(number) - compute(prompt.text)))

@@ -7,28 +7,17 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from ..task import Prompt, Scores
-from .scores import score_each, words
-from .splits import Draws, SeededTask
+from ..task import Prompt
+from .scores import words
+from .splits import Draws, SeededTask, data_file
 from .summarize import MEN, WOMEN
 
-SLOTS = {
-    "item": ("shirt", "hat", "coat", "bag", "jacket", "skirt", "dress", "scarf"),
-    "colour": ("red", "blue", "green", "black", "white", "yellow"),
-    "size": ("small", "medium", "large"),
-}
-OPENINGS = (
-    "I want {}.",
-    "I need {}.",
-    "I would like {}.",
-    "Do you have {}?",
-    "Can I have {}?",
-    "Have you got {}?",
-    "Please show me {}.",
-)
-QUESTIONS = (" What {}?", " Which {}?", " What {} please?")
-CONFIRMATIONS = (" Your order is {}.", " You ordered {}.")
-ANSWERS = ("{}.", "{} please.")
+_DATA = data_file("dialogue")
+SLOTS: dict[str, list[str]] = _DATA["slots"]  # with their values
+OPENINGS: list[str] = _DATA["openings"]
+QUESTIONS: list[str] = _DATA["questions"]
+CONFIRMATIONS: list[str] = _DATA["confirmations"]
+ANSWERS: list[str] = _DATA["answers"]
 VALUES = frozenset(value for values in SLOTS.values() for value in values)
 FEEDBACK = {"asks": 1.0, "repeats": -0.5, "confirms": 1.0, "errs": -1.0, "idles": -0.5}
 USER, ASSISTANT = "\nUser:", "\nAssistant:"
@@ -41,6 +30,24 @@ class Turn(NamedTuple):
     act: str  # a key of FEEDBACK
     asked: frozenset[str]  # slots that a question is about
     named: float  # the share of the slots that a confirmation has right
+
+
+def _gold(prompt: Prompt, response: str) -> float:
+    acts = [turn.act for turn in read_turns(prompt, agent_turns(response))]
+    if "confirms" not in acts:
+        return 0.0
+    before = acts[: acts.index("confirms")]
+    more = len(before) - (len(SLOTS) - len(_known(prompt, ())))
+    return max(0.0, 1 - 0.25 * max(0, more) - 0.25 * before.count("errs"))
+
+
+def _n_turns(_: Prompt, response: str) -> float:
+    return float(len(agent_turns(response)))
+
+
+def _slots(prompt: Prompt, response: str) -> float:
+    read = read_turns(prompt, agent_turns(response))
+    return next((turn.named for turn in reversed(read) if turn.act in ("confirms", "errs")), 0.0)
 
 
 class TextDialogue(SeededTask):
@@ -67,6 +74,7 @@ class TextDialogue(SeededTask):
     name = "dialogue"
     max_new_tokens = 24  # of all turns together, each with its end
     turns = 3
+    measures: ClassVar = {"gold": _gold, "slots": _slots, "turns": _n_turns}
     needs: ClassVar[tuple[str, ...]] = tuple(SLOTS)
 
     def make(self, draws: Draws) -> Prompt:
@@ -81,24 +89,9 @@ class TextDialogue(SeededTask):
         asked = [f"{QUESTIONS[0].format(slot)}{_says(_answer({slot: wanted[slot]}, 0))}" for slot in missing]
         return Prompt(text, "".join(asked) + CONFIRMATIONS[0].format(_thing(wanted)), wanted)
 
-    def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
-        """Score each dialogue: "gold", "slots" and "turns"."""
-        return {
-            "gold": score_each(_gold, prompts, responses),
-            "slots": score_each(_slots, prompts, responses),
-            "turns": score_each(lambda _, response: float(len(agent_turns(response))), prompts, responses),
-        }
-
     def demonstrate(self, prompt: Prompt, rng: np.random.Generator) -> str:
         """Return the rest of a good dialogue, with the user's turns and the markers."""
-        text = ""
-        turns: list[str] = []
-        while True:
-            turns.append(self.demonstrate_turn(prompt, turns, rng))
-            text += turns[-1]
-            if self.is_over(prompt, turns):
-                return text
-            text += self.reply(prompt, turns, rng)
+        return "".join(self.demonstrate_dialogue(prompt, rng))
 
     def demonstrate_turn(self, prompt: Prompt, turns: Sequence[str], rng: np.random.Generator) -> str:
         """Return a good turn after `turns`: a question for a missing slot, or the confirmation."""
@@ -168,20 +161,6 @@ def _known(prompt: Prompt, read: Sequence[Turn]) -> set[str]:
     heard = set(words(prompt.text))
     named = {slot for slot, value in _wanted(prompt).items() if heard.issuperset(words(value))}
     return named.union(*(turn.asked for turn in read))
-
-
-def _gold(prompt: Prompt, response: str) -> float:
-    acts = [turn.act for turn in read_turns(prompt, agent_turns(response))]
-    if "confirms" not in acts:
-        return 0.0
-    before = acts[: acts.index("confirms")]
-    more = len(before) - (len(SLOTS) - len(_known(prompt, ())))
-    return max(0.0, 1 - 0.25 * max(0, more) - 0.25 * before.count("errs"))
-
-
-def _slots(prompt: Prompt, response: str) -> float:
-    read = read_turns(prompt, agent_turns(response))
-    return next((turn.named for turn in reversed(read) if turn.act in ("confirms", "errs")), 0.0)
 
 
 def _wanted(prompt: Prompt) -> dict[str, str]:

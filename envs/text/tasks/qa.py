@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from ..task import Prompt, Scores
-from .scores import against_references, exact, overlap_f1
-from .splits import Draws, SeededTask
+from ..task import Prompt
+from .scores import exact, overlap_f1, to_reference
+from .splits import Draws, SeededTask, data_file
 from .summarize import MEN, WOMEN
 
-PEOPLE = WOMEN + MEN
-ROOMS = ("kitchen", "garden", "school", "park", "shop", "station")
-THINGS = ("ball", "book", "bag", "hat", "car", "bike")
-COLOURS = ("red", "blue", "green", "black", "white", "yellow")
-FOODS = ("apples", "bread", "cheese", "fish", "milk", "soup")
+_DATA = data_file("qa")
+ROOMS, THINGS, COLOURS, FOODS = (_DATA[name] for name in ("rooms", "things", "colours", "foods"))
+FACTS = _DATA["facts"]  # by kind: the sentence, and what may be asked about it with the answers
 
 
 class TextQA(SeededTask):
@@ -30,34 +27,21 @@ class TextQA(SeededTask):
     name = "qa"
     max_new_tokens = 8
     needs: ClassVar[tuple[str, ...]] = ("reference",)
+    measures: ClassVar = {"gold": to_reference(exact), "f1": to_reference(overlap_f1)}
 
     def make(self, draws: Draws) -> Prompt:
         """Make facts, a question and its answer."""
-        people = draws.some(PEOPLE, 3)
+        people = draws.some(WOMEN + MEN, 3)
         rooms, things, foods = draws.some(ROOMS, 3), draws.some(THINGS, 3), draws.some(FOODS, 3)
         facts, asked = [], []
         known = draws.some([(i, kind) for i in range(3) for kind in ("room", "thing", "food")], draws.one((3, 4)))
         for i, kind in known:
-            who, room, thing = people[i], rooms[i], things[i]
-            if kind == "room":
-                facts.append(f"{who} is in the {room}.")
-                asked += [(f"Where is {who}?", f"in the {room}"), (f"Who is in the {room}?", who)]
-            elif kind == "food":
-                facts.append(f"{who} likes {foods[i]}.")
-                asked += [(f"What does {who} like?", foods[i]), (f"Who likes {foods[i]}?", who)]
-            else:
-                colour = draws.one(COLOURS)
-                facts.append(f"{who} has a {colour} {thing}.")
-                asked += [(f"What does {who} have?", f"a {colour} {thing}"), (f"Who has the {thing}?", who)]
-                asked += [(f"What colour is the {thing}?", colour)]
-                if (i, "room") in known:
-                    asked += [(f"Where is the {thing}?", f"in the {room}")] * 2
+            words = {"who": people[i], "room": rooms[i], "thing": things[i], "food": foods[i]}
+            if kind == "thing":
+                words["colour"] = draws.one(COLOURS)
+            facts.append(FACTS[kind]["fact"].format_map(words))
+            asked += [[text.format_map(words) for text in pair] for pair in FACTS[kind]["asked"]]
+            if kind == "thing" and (i, "room") in known:
+                asked += [[f"Where is the {things[i]}?", f"in the {rooms[i]}"]] * 2
         question, answer = draws.one(asked)
         return Prompt(f"Facts: {' '.join(facts)}\nQuestion: {question}\nAnswer:", f" {answer}")
-
-    def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
-        """Compare each response with its prompt's reference: "gold" and "f1"."""
-        return {
-            "gold": against_references(exact, prompts, responses),
-            "f1": against_references(overlap_f1, prompts, responses),
-        }

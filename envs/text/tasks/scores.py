@@ -11,19 +11,25 @@ import numpy as np
 
 from ..task import Prompt, Scores
 
+Measure = Callable[[Prompt, str], float]
 
-def score_each(score: Callable[[Prompt, str], float], prompts: Sequence[Prompt], responses: Sequence[str]) -> Scores:
+
+def score_each(score: Measure, prompts: Sequence[Prompt], responses: Sequence[str]) -> Scores:
     """Return `score(prompt, response)` of each pair. # (N,)"""
     if len(prompts) != len(responses):
         raise ValueError(f"{len(responses)} responses to {len(prompts)} prompts: expected one for each")
     return np.array([score(*pair) for pair in zip(prompts, responses, strict=True)], dtype=np.float64)
 
 
-def against_references(
-    score: Callable[[str, str], float], prompts: Sequence[Prompt], responses: Sequence[str]
-) -> Scores:
-    """Return `score(response, reference)` of each. # (N,)"""
-    return score_each(lambda prompt, response: score(response, _reference(prompt)), prompts, responses)
+def to_reference(score: Callable[[str, str], float]) -> Measure:
+    """Return the measure `score(response, reference)`."""
+
+    def measure(prompt: Prompt, response: str) -> float:
+        if prompt.reference is None:
+            raise ValueError(f"prompt {prompt.text!r} has no reference: expected one, a good response")
+        return score(response, prompt.reference)
+
+    return measure
 
 
 def words(text: str) -> list[str]:
@@ -75,12 +81,6 @@ def bleu(response: str, reference: str, order: int = 4) -> float:
         return 0.0
     brevity = min(0.0, 1 - len(theirs) / len(ours))
     return math.exp(brevity + sum(logs) / len(logs))
-
-
-def _reference(prompt: Prompt) -> str:
-    if prompt.reference is None:
-        raise ValueError(f"prompt {prompt.text!r} has no reference: expected one, a good response")
-    return prompt.reference
 
 
 def _f1(common: int, ours: int, theirs: int) -> float:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from random import Random
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from ....records.checks import SPLITS, one_of
-from ..task import Prompt, Task
+from ..task import Prompt, Scores, Task
+from .scores import Measure, score_each
 
 T = TypeVar("T")
 SIZES = {"train": 3150, "heldout": 350}
 MOST_REPEATS = 10_000  # in a row, before the task counts as having too few prompts
+
+
+def data_file(name: str) -> dict[str, Any]:
+    """Return the words of a task, from the JSON file beside this module or in a folder there."""
+    data: dict[str, Any] = json.loads((Path(__file__).parent / f"{name}.json").read_text(encoding="utf-8"))
+    return data
 
 
 class Draws:
@@ -47,6 +56,7 @@ class SeededTask(Task):
     """
 
     sizes: ClassVar[dict[str, int]] = SIZES
+    measures: ClassVar[Mapping[str, Measure]]  # by name: (prompt, response) -> score
 
     def __init__(self, seed: int = 0):
         self.seed = seed
@@ -63,6 +73,10 @@ class SeededTask(Task):
         """Return the prompts of "train" or "heldout", generated at the first call."""
         one_of("split", split, SPLITS)
         return _made(type(self), self.seed)[split]
+
+    def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
+        """Score each response by each of `measures`."""
+        return {name: score_each(score, prompts, responses) for name, score in self.measures.items()}
 
     def words(self) -> list[str]:
         """Texts that together have every word of this task's data, whatever the seed."""

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
-from ..task import Prompt, Scores
-from .scores import against_references, bleu, exact
-from .splits import Draws, SeededTask
+from ..task import Prompt
+from .scores import bleu, exact, to_reference
+from .splits import Draws, SeededTask, data_file
 
 
 class Noun(NamedTuple):
     """A noun in both languages."""
 
-    english: tuple[str, str]  # singular, plural
-    german: tuple[str, str, str]  # singular, plural, plural in the dative
+    english: Sequence[str]  # singular, plural
+    german: Sequence[str]  # singular, plural, plural in the dative
     gender: int  # 0 masculine, 1 feminine, 2 neuter
 
 
 class Verb(NamedTuple):
-    """A verb, its possible subjects and objects, and the case of the object in German."""
+    """A verb, its possible subjects and objects (kinds of nouns), and the case of the object in German."""
 
-    english: tuple[str, str]  # sees, see
-    german: tuple[str, str]  # sieht, sehen: the plural is the infinitive too
-    subjects: tuple[Noun, ...]
-    objects: tuple[Noun, ...]
+    english: Sequence[str]  # sees, see
+    german: Sequence[str]  # sieht, sehen: the plural is the infinitive too
+    subjects: Sequence[str]
+    objects: Sequence[str]
     case: str = "accusative"
-    link: tuple[str, str] = ("", "")  # a preposition before the object
+    link: Sequence[str] = ("", "")  # a preposition before the object
+    to_whom: bool = False  # a person in the dative comes before the object
 
 
 class Phrase(NamedTuple):
@@ -38,58 +39,14 @@ class Phrase(NamedTuple):
     plural: bool = False
 
 
-MAN = Noun(("man", "men"), ("Mann", "Männer", "Männern"), 0)
-TEACHER = Noun(("teacher", "teachers"), ("Lehrer", "Lehrer", "Lehrern"), 0)
-WOMAN = Noun(("woman", "women"), ("Frau", "Frauen", "Frauen"), 1)
-CHILD = Noun(("child", "children"), ("Kind", "Kinder", "Kindern"), 2)
-DOG = Noun(("dog", "dogs"), ("Hund", "Hunde", "Hunden"), 0)
-CAT = Noun(("cat", "cats"), ("Katze", "Katzen", "Katzen"), 1)
-HORSE = Noun(("horse", "horses"), ("Pferd", "Pferde", "Pferden"), 2)
-BALL = Noun(("ball", "balls"), ("Ball", "Bälle", "Bällen"), 0)
-BAG = Noun(("bag", "bags"), ("Tasche", "Taschen", "Taschen"), 1)
-BOOK = Noun(("book", "books"), ("Buch", "Bücher", "Büchern"), 2)
-
-PERSONS = (MAN, TEACHER, WOMAN, CHILD)
-ANIMALS = (DOG, CAT, HORSE)
-THINGS = (BALL, BAG, BOOK)
-ALIVE = PERSONS + ANIMALS
-
-GIVE = Verb(("gives", "give"), ("gibt", "geben"), PERSONS, THINGS)  # and a person in the dative
-VERBS = (
-    Verb(("sees", "see"), ("sieht", "sehen"), ALIVE, ALIVE + THINGS),
-    Verb(("finds", "find"), ("findet", "finden"), ALIVE, ALIVE + THINGS),
-    Verb(("loves", "love"), ("liebt", "lieben"), ALIVE, ALIVE),
-    Verb(("buys", "buy"), ("kauft", "kaufen"), PERSONS, ANIMALS + THINGS),
-    Verb(("helps", "help"), ("hilft", "helfen"), PERSONS, ALIVE, "dative"),
-    Verb(("follows", "follow"), ("folgt", "folgen"), ALIVE, ALIVE, "dative"),
-    Verb(("plays", "play"), ("spielt", "spielen"), ALIVE, ALIVE, "dative", ("with ", "mit ")),
-    GIVE,
-)
-MODALS = {"can": ("kann", "können"), "must": ("muss", "müssen")}
-TIMES = {"Today": "Heute", "Now": "Jetzt", "Often": "Oft"}
-ADJECTIVES = {"old": "alt", "small": "klein", "big": "groß", "new": "neu", "beautiful": "schön", "good": "gut"}
-
-# masculine, feminine, neuter, plural
-DEFINITE = {
-    "nominative": ("der", "die", "das", "die"),
-    "accusative": ("den", "die", "das", "die"),
-    "dative": ("dem", "der", "dem", "den"),
-}
-INDEFINITE = {  # the endings of ein and mein
-    "nominative": ("", "e", "", "e"),
-    "accusative": ("en", "e", "", "e"),
-    "dative": ("em", "er", "em", "en"),
-}
-WEAK = {  # the endings of an adjective after der
-    "nominative": ("e", "e", "e", "en"),
-    "accusative": ("en", "e", "e", "en"),
-    "dative": ("en", "en", "en", "en"),
-}
-MIXED = {  # and after ein and mein
-    "nominative": ("er", "e", "es", "en"),
-    "accusative": ("en", "e", "es", "en"),
-    "dative": ("en", "en", "en", "en"),
-}
+_DATA = data_file("translate")
+NOUNS = {kind: [Noun(**noun) for noun in nouns] for kind, nouns in _DATA["nouns"].items()}
+VERBS = [Verb(**verb) for verb in _DATA["verbs"]]
+MODALS, TIMES, ADJECTIVES = _DATA["modals"], _DATA["times"], _DATA["adjectives"]
+# by case, each for masculine, feminine, neuter, plural
+DEFINITE = _DATA["definite articles"]
+INDEFINITE = _DATA["indefinite endings"]  # of ein and mein
+WEAK, MIXED = _DATA["weak endings"], _DATA["mixed endings"]  # of an adjective after der; after ein and mein
 
 
 class TextTranslate(SeededTask):
@@ -106,25 +63,17 @@ class TextTranslate(SeededTask):
     name = "translate"
     max_new_tokens = 18
     needs: ClassVar[tuple[str, ...]] = ("reference",)
+    measures: ClassVar = {"gold": to_reference(bleu), "exact": to_reference(exact)}
 
     def make(self, draws: Draws) -> Prompt:
         """Make a sentence and its translation."""
         verb = draws.one(VERBS)
         subject = _phrase(verb.subjects, draws)
-        others = tuple(noun for noun in PERSONS if noun is not subject.noun)
-        receiver = _phrase(others, draws) if verb is GIVE else None
-        things = tuple(noun for noun in verb.objects if noun is not subject.noun)
+        receiver = _phrase(["persons"], draws, subject.noun) if verb.to_whom else None
         modal = draws.one(tuple(MODALS)) if draws.chance(0.3) else ""
         time = draws.one(tuple(TIMES)) if draws.chance(0.3) else ""
-        source, target = sentence(subject, verb, _phrase(things, draws), receiver, modal, time)
+        source, target = sentence(subject, verb, _phrase(verb.objects, draws, subject.noun), receiver, modal, time)
         return Prompt(f"English: {source}\nGerman:", f" {target}")
-
-    def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
-        """Compare each response with its prompt's reference: "gold" and "exact"."""
-        return {
-            "gold": against_references(bleu, prompts, responses),
-            "exact": against_references(exact, prompts, responses),
-        }
 
 
 def sentence(
@@ -161,7 +110,8 @@ def german(phrase: Phrase, case: str) -> str:
     return " ".join(filter(None, (article, adjective, noun)))
 
 
-def _phrase(nouns: Sequence[Noun], draws: Draws) -> Phrase:
+def _phrase(kinds: Sequence[str], draws: Draws, other_than: Noun | None = None) -> Phrase:
+    nouns = [noun for kind in kinds for noun in NOUNS[kind] if noun is not other_than]
     plural = draws.chance(0.3)
     article = draws.one(("the", "my") if plural else ("the", "a", "my"))
     return Phrase(article, draws.one(tuple(ADJECTIVES)) if draws.chance() else "", draws.one(nouns), plural)

@@ -14,8 +14,8 @@ from ...console.arguments import parse
 from ...console.checks import existing_file, folder_to_write
 from ...console.errors import UserError, as_user_error
 from ...console.printing import key_values, line
-from ...runs.request import stored_request
 from ...runs.reward_run import digest, is_reward_run, open_reward_model
+from ...runs.run_folder import stored_request
 
 if TYPE_CHECKING:
     from ....reward_models.evaluation.results import Evaluation

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...console.dispatch import print_overview, run_command
-from ...console.printing import line
+from ...console.dispatch import run_command
 
 COMMANDS = {
     "train": ("train", "train a reward model on human preferences, labels or ratings"),
@@ -20,12 +19,10 @@ EXAMPLES = (
 )
 
 
+ABOUT = "Reward models score texts. A learned one can be the reward of a text environment."
+NOTE = "In Python: gym.make('TextRLHF-v0', reward_model='runs/my-reward-model')."
+
+
 def reward(argv: Sequence[str]) -> None:
     """Run `textrlhf reward`."""
-    run_command(argv, "textrlhf reward", __package__ or "", COMMANDS, _overview)
-
-
-def _overview() -> None:
-    about = "Reward models score texts. A learned one can be the reward of a text environment."
-    print_overview("textrlhf reward", about, COMMANDS, EXAMPLES)
-    line("In Python: gym.make('TextRLHF-v0', reward_model='runs/my-reward-model').")
+    run_command(argv, "textrlhf reward", __package__ or "", COMMANDS, about=ABOUT, examples=EXAMPLES, note=NOTE)

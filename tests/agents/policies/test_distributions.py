@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from gymnasium import spaces
 from torch import Tensor
 from torch import distributions as reference
 
-from textrlhf.agents.policies.distributions import Categorical, DiagonalGaussian, make_distribution
+from textrlhf.agents.policies.distributions import Categorical, DiagonalGaussian
+from textrlhf.agents.policies.mlp import MLPPolicy
 
 CHOICES = {
     "Discrete": [5],
@@ -265,7 +267,9 @@ def test_gaussian_samples_have_its_mean_and_deviation() -> None:
 
 
 def test_distribution_follows_the_space() -> None:
-    one, other = make_distribution([3, 2], 2), make_distribution(None, 4, log_std_init=-1.0)
+    box = spaces.Box(-1, 1, (4,))
+    one = MLPPolicy(box, spaces.MultiDiscrete([3, 2])).distribution
+    other = MLPPolicy(box, box, log_std_init=-1.0).distribution
     assert isinstance(one, Categorical)
     assert one.n_outputs == 5
     assert isinstance(other, DiagonalGaussian)

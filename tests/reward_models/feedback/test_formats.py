@@ -194,7 +194,7 @@ class TestSplits:
     def test_unknown_split(self) -> None:
         with pytest.raises(ValueError, match=r"split is 'test': expected one of \['train', 'heldout'\], or None"):
             read_judgements([self.row("p")], "test")
-        with pytest.raises(DataError, match=r"judgements\[0\]: split is 'dev'"):
+        with pytest.raises(DataError, match=r"judgements\[0\]: the split is 'dev'"):
             read_judgements([self.row("p", split="dev")])
 
 

@@ -6,28 +6,26 @@ state after it. States are made when first visited, so the unused part of a larg
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import accumulate
 from math import exp
 
 MOODS = (-2.0, -1.0, 1.0, 2.0)  # from very bad to very good
 NO_MOOD = len(MOODS)  # the index of a mood of 0
+_PIECES = re.compile(r"[A-Za-z']+|[^A-Za-z' ]")
 Edge = tuple[str, float, float, "State"]  # text, share, tilt, what comes after
 
 
 class Node:
     """A part of a grammar. Nodes are compared by identity: use one object wherever the same part is meant."""
 
-    __slots__ = ()
+    __slots__ = ("parts",)
 
-    def expand(self, rest: State, share: float, tilt: float, edges: list[Edge]) -> None:
-        """Append the words this part can begin with, followed by `rest`; its `share` is split among them."""
-        raise NotImplementedError
-
-    def parts(self) -> tuple[Node, ...]:
-        """Return the nodes directly inside."""
-        return ()
+    def __init__(self, *parts: Node) -> None:
+        self.parts = parts
 
 
 class Word(Node):
@@ -36,28 +34,14 @@ class Word(Node):
     __slots__ = ("text", "tilt")
 
     def __init__(self, word: str, tilt: float = 0.0) -> None:
+        super().__init__()
         self.text, self.tilt = (" " + word if word[0].isalpha() else word), tilt
-
-    def expand(self, rest: State, share: float, tilt: float, edges: list[Edge]) -> None:
-        """Append the one word."""
-        edges.append((self.text, share, self.tilt + tilt, rest))
 
 
 class Then(Node):
     """One part after another."""
 
-    __slots__ = ("first", "second")
-
-    def __init__(self, first: Node, second: Node) -> None:
-        self.first, self.second = first, second
-
-    def expand(self, rest: State, share: float, tilt: float, edges: list[Edge]) -> None:
-        """Append what the first part can begin with, followed by the second and `rest`."""
-        self.first.expand(rest.before(self.second), share, tilt, edges)
-
-    def parts(self) -> tuple[Node, ...]:
-        """Return both parts."""
-        return self.first, self.second
+    __slots__ = ()
 
 
 class Choice(Node):
@@ -66,27 +50,12 @@ class Choice(Node):
     __slots__ = ("options",)
 
     def __init__(self, *options: tuple[float, float, Node]) -> None:
+        super().__init__(*(part for _, _, part in options))
         total = sum(share for share, _, _ in options)
         self.options = tuple((share / total, tilt, part) for share, tilt, part in options)
 
-    def expand(self, rest: State, share: float, tilt: float, edges: list[Edge]) -> None:
-        """Append what each part can begin with."""
-        for part_share, part_tilt, part in self.options:
-            part.expand(rest, share * part_share, tilt + part_tilt, edges)
 
-    def parts(self) -> tuple[Node, ...]:
-        """Return all the parts."""
-        return tuple(part for _, _, part in self.options)
-
-
-class _Empty(Node):
-    __slots__ = ()
-
-    def expand(self, rest: State, share: float, tilt: float, edges: list[Edge]) -> None:
-        edges += [(text, share * own, tilt + own_tilt, after) for text, own, own_tilt, after in rest.edges]
-
-
-EMPTY = _Empty()
+EMPTY = Node()
 Table = tuple[list[float], tuple[str, ...], tuple["State", ...]]  # cumulative probability, word, state after it
 
 
@@ -107,7 +76,7 @@ class State:
         if self._edges is None:
             self._edges = []
             if self.node is not None and self.rest is not None:
-                self.node.expand(self.rest, 1.0, 0.0, self._edges)
+                _expand(self.node, self.rest, 1.0, 0.0, self._edges)
         return self._edges
 
     def before(self, node: Node) -> State:
@@ -129,6 +98,20 @@ class State:
             total = reached[-1]
             table = self.tables[mood] = ([share / total for share in reached], texts, after)
         return table
+
+
+def _expand(node: Node, rest: State, share: float, tilt: float, edges: list[Edge]) -> None:
+    """Append the words that a part can begin with, followed by `rest`; its `share` is split among them."""
+    if isinstance(node, Word):
+        edges.append((node.text, share, node.tilt + tilt, rest))
+    elif isinstance(node, Then):
+        first, second = node.parts
+        _expand(first, rest.before(second), share, tilt, edges)
+    elif isinstance(node, Choice):
+        for part_share, part_tilt, part in node.options:
+            _expand(part, rest, share * part_share, tilt + part_tilt, edges)
+    else:
+        edges += [(text, share * own, tilt + own_tilt, after) for text, own, own_tilt, after in rest.edges]
 
 
 def write(state: State, mood: int, draws: Iterator[float], limit: int, last: str = "") -> tuple[list[str], State]:
@@ -158,3 +141,23 @@ def read(start: State, pieces: list[str], mood: int) -> dict[State, float]:
                     ahead[after[i]] = ahead.get(after[i], 0.0) + belief * share
         beliefs = ahead
     return beliefs
+
+
+def pieces_of(text: str) -> list[str] | None:
+    """Cut a text into words, each with the space before it, and marks; None where a space is missing or too many."""
+    pieces = [" " + piece if piece[0].isalpha() else piece for piece in _PIECES.findall(text)]
+    return pieces if "".join(pieces) == " " + text else None
+
+
+def accepts(start: State, text: str) -> bool:
+    """Whether exactly this text can be written from `start` on."""
+    states = frozenset([start])
+    for piece in pieces_of(text) or ("",):
+        states = _after(states, piece)
+    return any(state.node is None for state in states)
+
+
+@lru_cache(maxsize=1 << 16)
+def _after(states: frozenset[State], piece: str) -> frozenset[State]:
+    """The automaton, made deterministic as far as texts have led into it."""
+    return frozenset(after for state in states for text, _, _, after in state.edges if text == piece)

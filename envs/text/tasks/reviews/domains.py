@@ -5,14 +5,13 @@ In the file, a noun's adjectives may begin with the name of a group, in capitals
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from ..splits import data_file
 from .lexicon import worth
 
-_DATA: dict[str, Any] = json.loads(Path(__file__).with_name("domains.json").read_text(encoding="utf-8"))
+_DATA = data_file("reviews/domains")
 
 
 @dataclass(frozen=True, eq=False)

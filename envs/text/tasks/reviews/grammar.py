@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from .automaton import Choice, Node, State, Word
+from .automaton import Choice, Node, State, Word, accepts
 from .clauses import evaluative, feels, felt_like, is_one, sort_of, verb_phrase
 from .domains import DOMAINS, Domain
 from .phrases import LEAN, in_mood, maybe, mostly, one_of, say
@@ -189,18 +189,19 @@ def start() -> State:
     return State(one_of(*(review(domain) for domain in DOMAINS.values())), State())
 
 
+def grammatical(text: str) -> bool:
+    """Whether the grammar can write exactly this review."""
+    return accepts(start(), text)
+
+
 @cache
 def words() -> tuple[str, ...]:
     """Every word form and mark that the grammar can write, sorted."""
-    found: set[str] = set()
     seen: set[Node] = set()
-    ahead: list[Node | None] = [start().node]
+    ahead: list[Node] = [review(domain) for domain in DOMAINS.values()]
     while ahead:
         node = ahead.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        ahead += node.parts()
-        if isinstance(node, Word):
-            found.add(node.text.strip())
-    return tuple(sorted(found))
+        if node not in seen:
+            seen.add(node)
+            ahead += node.parts
+    return tuple(sorted({node.text.strip() for node in seen if isinstance(node, Word)}))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+from ..splits import data_file
 
-_TABLES: dict[str, Any] = json.loads(Path(__file__).with_name("lexicon.json").read_text(encoding="utf-8"))
+_TABLES = data_file("reviews/lexicon")
 
 Verb = tuple[str, str, float]  # past, base form, value
 FELT: tuple[Verb, ...] = tuple(map(tuple, _TABLES["felt"]))
@@ -27,14 +25,11 @@ EXCEPT: dict[tuple[str, str], float] = {
 }
 """The value of an adjective for one noun: a cold beer is good, a cold soup is not."""
 
-STRENGTHEN: dict[str, float] = _TABLES["strengthen"]
-"""The share by which a value moves towards ±1."""
-
-SOFTEN: dict[str, float] = _TABLES["soften"]
-"""The share that is left of a value."""
-
-NEGATE: dict[str, float] = _TABLES["negate"]
-"""Words that reverse a value, and the share that is left of it ("have": "could have been better")."""
+MODIFIERS: dict[str, tuple[str, float]] = {
+    word: (kind, share) for kind in ("strengthen", "soften", "negate") for word, share in _TABLES[kind].items()
+} | {"too": ("too", 0.0)}
+"""The words before an evaluative word that strengthen its value (by the share by which it moves towards ±1), soften it
+(the share that is left of it) or reverse it (likewise; "have": "could have been better")."""
 ANYTHING_BUT, FAR_FROM = 0.95, 0.9  # two that are two words
 
 

@@ -6,7 +6,7 @@ import re
 from math import copysign, tanh
 
 from .domains import THINGS
-from .lexicon import ANYTHING_BUT, EXCEPT, FAR_FROM, NEGATE, SOFTEN, STRENGTHEN, WORTH
+from .lexicon import ANYTHING_BUT, FAR_FROM, MODIFIERS, WORTH, worth
 
 SCALE = 0.75
 BUT, ALTHOUGH = 1.3, 0.5  # weight of the clause after "but", and of an "although" clause
@@ -65,23 +65,17 @@ def sentiment(prompt: str, response: str) -> float:
     modifiers: list[Modifier] = []
     used: list[Modifier] = []
     thing, weight, aside = "", 1.0, 1.0
-    for i, word in enumerate(words):
+    for i, word in enumerate([*words, "\n"]):
         if word in WORTH:
-            value = _modified(EXCEPT.get((word, thing), WORTH[word]), modifiers)
+            value = _modified(worth(word, thing), modifiers)
             if i >= first and (word, value > 0) not in said:
                 said.add((word, value > 0))
                 clause.append(value)
             used, modifiers = modifiers, []
-        elif word in STRENGTHEN:
-            modifiers.append(("strengthen", STRENGTHEN[word]))
-        elif word in NEGATE:
-            modifiers.append(("negate", NEGATE[word]))
-        elif word in SOFTEN:
-            modifiers.append(("soften", SOFTEN[word]))
+        elif word in MODIFIERS:
+            modifiers.append(MODIFIERS[word])
         elif word in THINGS:
             thing = word
-        elif word == "too":
-            modifiers.append(("too", 0.0))
         elif word == "or":
             modifiers = list(used)
         elif word == "only" and i and words[i - 1] == "not":
@@ -108,6 +102,4 @@ def sentiment(prompt: str, response: str) -> float:
                 aside = 1.0
             elif word in ("still", "however"):
                 weight = BUT
-    if clause:
-        sentence += weight * aside * sum(clause) / len(clause)
-    return tanh(SCALE * (total + sentence))
+    return tanh(SCALE * total)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 
 import numpy as np
 
 from .....records.checks import SPLITS, one_of
 from ...task import Prompt, Scores, Task
 from . import writer
-from .grammar import start
-from .recogniser import Recogniser
+from .grammar import grammatical
 from .sentiment import sentiment
 
 
@@ -30,7 +28,7 @@ class Reviews(Task):
     def prompts(self, split: str) -> Sequence[Prompt]:
         """All prompts of a split ("train" or "heldout"), always in the same order; no prompt is in both."""
         one_of("split", split, SPLITS)
-        return _prompts(split)
+        return writer.prompts()[split]
 
     def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
         """Score each response: "gold" is its sentiment, "grammatical" whether it completes a review."""
@@ -42,18 +40,3 @@ class Reviews(Task):
     def demonstrate(self, prompt: Prompt, rng: np.random.Generator) -> str:
         """Return a response drawn from the grammar, positive or negative."""
         return writer.continue_review(prompt.text, rng)
-
-
-def grammatical(text: str) -> bool:
-    """Whether the grammar can write exactly this review."""
-    return _recogniser().accepts(text)
-
-
-@cache
-def _recogniser() -> Recogniser:
-    return Recogniser(start())
-
-
-@cache
-def _prompts(split: str) -> tuple[Prompt, ...]:
-    return tuple(Prompt(text) for text in writer.prompts(split))

@@ -9,11 +9,11 @@ from itertools import accumulate
 
 import numpy as np
 
-from .automaton import MOODS, NO_MOOD, read, write
+from ...task import Prompt
+from .automaton import MOODS, NO_MOOD, pieces_of, read, write
 from .domains import DOMAINS
 from .grammar import start
 from .lexicon import WORTH
-from .recogniser import pieces_of
 
 PROMPT_WORDS = (3, 14)  # the shortest and the longest prompt, in words and marks
 RESPONSE_WORDS = (4, 28)
@@ -64,8 +64,8 @@ def continue_review(prompt: str, rng: np.random.Generator) -> str:
 
 
 @cache
-def prompts(split: str) -> tuple[str, ...]:
-    """Return the prompts of "train" or "heldout", all different, in their fixed order."""
+def prompts() -> dict[str, tuple[Prompt, ...]]:
+    """Return the prompts by split, all different, in their fixed order."""
     rng = np.random.default_rng(_SEED)
     found: dict[str, None] = {}
     while len(found) < TRAIN + HELDOUT:
@@ -81,8 +81,8 @@ def prompts(split: str) -> tuple[str, ...]:
                 found["".join(words)[1:]] = None
     texts = list(found)
     order = np.argsort(rng.random(len(texts)), kind="stable").tolist()
-    shuffled = [texts[i] for i in order]
-    return tuple(shuffled[:TRAIN] if split == "train" else shuffled[TRAIN : TRAIN + HELDOUT])
+    shuffled = tuple(Prompt(texts[i]) for i in order)
+    return {"train": shuffled[:TRAIN], "heldout": shuffled[TRAIN : TRAIN + HELDOUT]}
 
 
 def _plan(where: float, how_far: float) -> tuple[int, int]:

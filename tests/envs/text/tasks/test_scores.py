@@ -11,7 +11,7 @@ from textrlhf.envs.text.task import Prompt
 from textrlhf.envs.text.tasks.arithmetic import TextArithmetic
 from textrlhf.envs.text.tasks.dialogue import TextDialogue
 from textrlhf.envs.text.tasks.qa import TextQA
-from textrlhf.envs.text.tasks.scores import against_references, bleu, exact, normalised, overlap_f1, rouge_l, score_each
+from textrlhf.envs.text.tasks.scores import bleu, exact, normalised, overlap_f1, rouge_l, score_each, to_reference
 from textrlhf.envs.text.tasks.splits import SeededTask
 from textrlhf.envs.text.tasks.summarize import TextSummarize
 from textrlhf.envs.text.tasks.translate import TextTranslate
@@ -108,7 +108,7 @@ def test_lengths_and_references_are_checked():
     with pytest.raises(ValueError, match="2 responses to 1 prompts"):
         score_each(lambda prompt, response: 0.0, [Prompt("a")], ["b", "c"])
     with pytest.raises(ValueError, match="has no reference"):
-        against_references(exact, [Prompt("a")], ["b"])
+        score_each(to_reference(exact), [Prompt("a")], ["b"])
 
 
 @pytest.mark.parametrize("kind", TASKS)

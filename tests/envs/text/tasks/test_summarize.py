@@ -3,8 +3,9 @@ import re
 import pytest
 
 from textrlhf.envs.text.task import Prompt
-from textrlhf.envs.text.tasks.summarize import DAYS, PLACES, TextSummarize
+from textrlhf.envs.text.tasks.summarize import WORDS, TextSummarize
 
+DAYS, PLACES = WORDS["day"], WORDS["place"]
 PROMPTS = TextSummarize().prompts("train")
 
 

@@ -1,25 +1,11 @@
 import pytest
 
 from textrlhf.envs.text.task import Prompt
-from textrlhf.envs.text.tasks.translate import (
-    BAG,
-    BALL,
-    BOOK,
-    CAT,
-    CHILD,
-    DOG,
-    GIVE,
-    HORSE,
-    MAN,
-    TEACHER,
-    VERBS,
-    WOMAN,
-    Phrase,
-    TextTranslate,
-    german,
-    sentence,
-)
+from textrlhf.envs.text.tasks.translate import NOUNS, VERBS, Phrase, TextTranslate, german, sentence
 
+MAN, TEACHER, WOMAN, CHILD = NOUNS["persons"]
+DOG, CAT, HORSE = NOUNS["animals"]
+BALL, BAG, BOOK = NOUNS["things"]
 BY_NAME = {verb.english[1]: verb for verb in VERBS}
 
 
@@ -103,7 +89,6 @@ def test_sentences(parts, source, target):
 def test_each_sentence_has_one_translation():
     prompts = TextTranslate().prompts("train")
     assert len({prompt.text for prompt in prompts}) == len({prompt.reference for prompt in prompts})
-    assert BY_NAME["give"] is GIVE
 
 
 def test_a_wrong_inflection_lowers_the_score():

@@ -1,7 +1,9 @@
-"""`textrlhf watch`: watch an agent play."""
+"""`textrlhf evaluate` and `textrlhf watch`: play episodes without training."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -14,20 +16,17 @@ from ...records.progress import rounded
 from ..console.arguments import parse
 from ..console.checks import at_least_one
 from ..console.errors import UserError, as_user_error
-from ..console.printing import heading, line
-from ..runs.run_folder import find_checkpoint, load_agent
+from ..console.printing import heading, key_values, line
+from ..runs.run_folder import EVALUATION_SEED, find_checkpoint, load_agent, outcome
 
 if TYPE_CHECKING:
     from ...agents import Agent
+    from ...records.checkpoint import Checkpoint
 
 
 @dataclass
-class Options:
-    """Watch an agent play: in a window if there is a display, else as text if the environment supports it.
-
-    Example:
-      textrlhf watch runs/cartpole --episodes 3
-    """
+class PlayOptions:
+    """What both commands ask for."""
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """a run's folder (its last checkpoint is used), or a checkpoint's"""
@@ -36,7 +35,7 @@ class Options:
     stochastic: bool = False
     """sample actions as in training, instead of taking the most likely"""
     seed: int = 0
-    """which episodes"""
+    """which episodes: the same seed gives the same ones"""
     best: bool = False
     """use the best agent of the run (train --evaluate-every), not the last"""
     module: str | None = None
@@ -44,13 +43,70 @@ class Options:
     device: str | None = None
     """where the policy runs: auto, cpu or cuda; by default where it was trained"""
 
+    def load(self) -> tuple[Checkpoint, Agent]:
+        """The checkpoint and its agent."""
+        at_least_one("--episodes", self.episodes)
+        checkpoint = find_checkpoint(self.run, best=self.best)
+        return checkpoint, load_agent(checkpoint, self.module, self.device)
+
+
+@dataclass
+class EvaluateOptions(PlayOptions):
+    """Play episodes without training, and print mean, standard deviation, worst and best of their returns.
+
+    Example:
+      textrlhf evaluate runs/cartpole --episodes 20
+    """
+
+    episodes: int = 100
+    """how many to play"""
+    seed: int = EVALUATION_SEED
+    """which episodes: the same seed gives the same scores"""
+    json: bool = False
+    """print one line of JSON"""
+
+
+@dataclass
+class WatchOptions(PlayOptions):
+    """Watch an agent play: in a window if there is a display, else as text if the environment supports it.
+
+    Example:
+      textrlhf watch runs/cartpole --episodes 3
+    """
+
+
+def evaluate(argv: Sequence[str]) -> None:
+    """Run `textrlhf evaluate`."""
+    options = parse(EvaluateOptions, argv, "evaluate")
+    checkpoint, agent = options.load()
+
+    from ... import agents
+
+    scores = agents.evaluate(
+        agent, n_episodes=options.episodes, deterministic=not options.stochastic, seed=options.seed
+    )
+    agent.close()
+    if options.json:
+        result = outcome(agent, scores, deterministic=not options.stochastic, seed=options.seed)
+        print(json.dumps({**result, "checkpoint": str(checkpoint.path)}))
+        return
+    how = "sampled" if options.stochastic else "the most likely"
+    key_values(
+        [
+            ("Agent", f"{agent!r}"),
+            ("Checkpoint", str(checkpoint.path)),
+            ("Return", str(scores)),
+            ("Length", f"{sum(scores.lengths) / len(scores.lengths):.1f} steps"),
+            ("Actions", f"{how}, seed {options.seed}"),
+        ]
+    )
+
 
 def watch(argv: Sequence[str]) -> None:
     """Run `textrlhf watch`."""
-    options = parse(Options, argv, "watch")
-    at_least_one("--episodes", options.episodes)
+    options = parse(WatchOptions, argv, "watch")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    agent = load_agent(find_checkpoint(options.run, best=options.best), options.module, options.device)
+    _, agent = options.load()
 
     import gymnasium as gym
 
@@ -82,11 +138,8 @@ def render_modes(agent: Agent) -> list[str]:
     recipe = agent.env.recipe
     if recipe is None:
         raise UserError("this agent's environment cannot be made by an id, so it cannot be watched")
-    env = gym.make(recipe["id"], **{**recipe["kwargs"], "render_mode": None})
-    try:
+    with contextlib.closing(gym.make(recipe["id"], **{**recipe["kwargs"], "render_mode": None})) as env:
         return list(env.metadata.get("render_modes", []))
-    finally:
-        env.close()
 
 
 def pick_mode(modes: Sequence[str], display: bool) -> str:
@@ -106,31 +159,24 @@ def pick_mode(modes: Sequence[str], display: bool) -> str:
     )
 
 
-def play(agent: Agent, mode: str, options: Options) -> None:
+def play(agent: Agent, mode: str, options: WatchOptions) -> None:
     """Play episodes and show every step."""
-    import gymnasium as gym
     from gymnasium.vector import AutoresetMode
 
     from ...agents.environment import play as playing
-    from ...agents.environment.adapter import EnvAdapter
-    from ...agents.environment.vectorize import Vectorized
+    from ...agents.training.evaluation import playing_env
 
-    recipe: Any = agent.env.recipe
-    env: Any = gym.make_vec(
-        recipe["id"],
-        num_envs=1,
-        vectorization_mode="sync",
-        vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},  # else the last frame of an episode is never shown
-        **{**recipe["kwargs"], "render_mode": mode},
-    )
-    adapter = EnvAdapter(Vectorized(env, recipe, owned=True))
+    shown = {"autoreset_mode": AutoresetMode.NEXT_STEP}  # else the last frame of an episode is never shown
+    changes = {"render_mode": mode, "vectorization_mode": "sync", "vector_kwargs": shown}
+    adapter = playing_env(agent, None, 1, changes)
+    env: Any = adapter.vector_env
     act = agent.player(1, options.seed, not options.stochastic)
 
     def show() -> None:
         if mode == "ansi":  # a window draws itself
             print(env.render()[0])  # with colours even in a file: in FrozenLake they mark the player
 
-    try:
+    with contextlib.closing(adapter):
         episode, total, length = 1, 0.0, 0
         for step in playing.play(adapter, act, options.episodes, options.seed, on_reset=show):
             show()
@@ -138,5 +184,3 @@ def play(agent: Agent, mode: str, options: Options) -> None:
             if step.ended:
                 line(f"Episode {episode}: return {rounded(total)} in {length:,} steps")
                 episode, total, length = episode + 1, 0.0, 0
-    finally:
-        adapter.close()
