@@ -35,6 +35,7 @@ class Checkpoint:
     path: Path
     state: dict[str, Any]
     tensors: dict[str, dict[str, Tensor]]
+    before: str = ""  # the folder it was written to, which may have moved since
 
 
 def save_checkpoint(
@@ -60,7 +61,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     try:
         state = json.loads((folder / "state.json").read_text())
         files = dict(state.pop("files"))
-        version = state.pop("format")
+        version, before = state.pop("format"), str(state.pop("folder", ""))
     except FileNotFoundError:
         raise CheckpointError(
             f"{folder} has no state.json, so it is not a checkpoint: pass a folder written by agent.save()"
@@ -83,7 +84,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             tensors[file.stem] = load_file(file)
         except SafetensorError as error:
             raise CheckpointError(f"{file} is not a safetensors file ({error})") from None
-    return Checkpoint(folder, state, tensors)
+    return Checkpoint(folder, state, tensors, before)
 
 
 def _fingerprint(file: Path) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def absolute_paths(kwargs: Mapping[str, Any], names: Iterable[str]) -> dict[str,
 
 
 def moved_paths(kwargs: Mapping[str, Any], before: str, now: str) -> dict[str, Any]:
-    """Arguments of which absolute paths that are gone are looked for where their folder has moved, `before` to `now`."""
+    """Arguments with absolute paths that are gone looked for beside a folder that has moved from `before` to `now`."""
 
     def moved(value: Any) -> Any:
         if isinstance(value, Mapping):

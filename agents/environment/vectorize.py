@@ -215,7 +215,8 @@ def _given_env(env: AnyEnv, n_envs: int, exactly: bool) -> Vectorized:
     except CannotRemakeError as error:
         if n_envs > 1 and exactly:
             raise ValueError(
-                f"n_envs={n_envs}, but no more of {env} can be made: {error}. Pass a function that makes one, or n_envs=1"
+                f"n_envs={n_envs}, but no more of {env} can be made: {error}. Pass a function that makes one, or "
+                "n_envs=1"
             ) from None
         single = SyncVectorEnv([lambda: env], autoreset_mode=AutoresetMode.SAME_STEP)
         return Vectorized(single, None, False, limit, lambda n, changes: _copies(env, n, changes), str(error))

@@ -170,9 +170,10 @@ def _environment(checkpoint: Checkpoint, env: EnvLike | None, n_envs: int, trust
             f"{checkpoint.path}: its environment is not stored, as it could not be made again from an id or a "
             "function of a module: pass env=…"
         )
-    if before := checkpoint.state.get("folder"):
-        recipe = {**recipe, "kwargs": moved_paths(recipe["kwargs"], before, os.path.abspath(checkpoint.path))}
     try:
+        if checkpoint.before:
+            kwargs = moved_paths(recipe["kwargs"], checkpoint.before, os.path.abspath(checkpoint.path))
+            recipe = {**recipe, "kwargs": kwargs}
         return remake(recipe, n_envs, trust=trust)
-    except ValueError as error:
+    except (ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{checkpoint.path}: {error}") from None
