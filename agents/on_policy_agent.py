@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from ..records.progress import Stopwatch
 from .experience.normalize import RewardNorm
-from .experience.rollout import Minibatch, Rollout
-from .policies import Evaluation
+from .experience.rollout import Rollout
 from .policy_agent import PolicyAgent, PolicyConfig
 from .settings.config import Schedule, scheduled
 from .settings.seeding import Stream, derive_seed
 from .training.collect import Collector
-from .training.diagnostics import UpdateRecord
 from .training.learner import Metrics
 from .training.optimizer import FlatAdam
 
@@ -82,28 +76,6 @@ class OnPolicyAgent(PolicyAgent):
     @abstractmethod
     def update(self, rollout: Rollout, remaining: float) -> Metrics:
         """Update the networks with a rollout that has advantages."""
-
-    def value_loss(self, value: Tensor, batch: Minibatch) -> Tensor:
-        """The critic's loss: by default the squared error."""
-        return F.mse_loss(value, batch.returns)
-
-    def add_gradient(
-        self, minibatch: Minibatch, policy_loss: Callable[[Evaluation, Minibatch], Tensor], record: UpdateRecord
-    ) -> None:
-        """Set the gradient to that of policy loss, value loss and entropy bonus, accumulated over microbatches."""
-        c = self.config
-        self.optimizer.zero()
-        losses, log_ratios = [], []
-        for batch, share in self.policy.microbatches(minibatch):
-            new = self.policy.evaluate(batch)
-            actor, critic, entropy = policy_loss(new, batch), self.value_loss(new.value, batch), new.entropy.mean()
-            loss = actor + c.vf_coef * critic
-            if c.ent_coef:
-                loss = loss - c.ent_coef * entropy
-            losses.append(torch.stack([loss, actor, critic, entropy]).detach() * share)
-            log_ratios.append((new.log_prob - batch.log_probs).detach())
-            self.optimizer.add(loss, share)
-        record.add(losses, log_ratios)
 
     def learning_rate(self, remaining: float) -> float:
         """The scheduled learning rate."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .environment.vectorize import EnvLike
 from .experience.rollout import Minibatch, Rollout
 from .on_policy_agent import OnPolicyAgent, OnPolicyConfig
-from .policies import Evaluation
 from .settings.config import Config, Schedule, scheduled
 from .settings.keywords import PPOKeywords
 from .training.diagnostics import UpdateRecord
@@ -67,15 +67,23 @@ class PPO(OnPolicyAgent):
         c = self.config
         clip = scheduled(c.clip_range, c.clip_schedule, remaining)
         learning_rate, record = self.learning_rate(remaining), UpdateRecord(self.n_updates)
-
-        def policy_loss(new: Evaluation, batch: Minibatch) -> Tensor:
-            ratio = (new.log_prob - batch.log_probs).exp()
-            clipped = ratio.clamp(1 - clip, 1 + clip)
-            return -torch.min(ratio * batch.advantages, clipped * batch.advantages).mean()
-
         for _ in range(c.n_epochs):
             for minibatch in rollout.minibatches(c.batch_size, self.random.order, whiten=c.normalize_advantage):
-                self.add_gradient(minibatch, policy_loss, record)
+                self.optimizer.zero()
+                record.begin()
+                for batch, share in self.policy.microbatches(minibatch):  # gradient accumulation
+                    new = self.policy.evaluate(batch)
+                    log_ratio = new.log_prob - batch.log_probs
+                    ratio = log_ratio.exp()
+                    clipped = ratio.clamp(1 - clip, 1 + clip)
+                    policy_loss = -torch.min(ratio * batch.advantages, clipped * batch.advantages).mean()
+                    value_loss = self.value_loss(new.value, batch)
+                    entropy = new.entropy.mean()
+                    loss = policy_loss + c.vf_coef * value_loss
+                    if c.ent_coef:
+                        loss = loss - c.ent_coef * entropy
+                    record.add(share, loss, policy_loss, value_loss, entropy, log_ratio)
+                    self.optimizer.add(loss, share)
                 if c.target_kl and record.last_kl() > 1.5 * c.target_kl:
                     return record.metrics(rollout, learning_rate, clip)
                 self.optimizer.step(learning_rate, c.max_grad_norm)
@@ -85,6 +93,6 @@ class PPO(OnPolicyAgent):
         """The squared error; with `clip_range_vf` the larger of the clipped and the unclipped one."""
         limit = self.config.clip_range_vf
         if limit is None:
-            return super().value_loss(value, batch)
+            return F.mse_loss(value, batch.returns)
         near = batch.values + (value - batch.values).clamp(-limit, limit)
         return torch.max((value - batch.returns) ** 2, (near - batch.returns) ** 2).mean()

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack
 
-from torch import Tensor
+import torch.nn.functional as F
 
 from .environment.vectorize import EnvLike
 from .experience.returns import lambda_returns
-from .experience.rollout import Minibatch, Rollout
+from .experience.rollout import Rollout
 from .on_policy_agent import OnPolicyAgent, OnPolicyConfig
 from .settings.config import Config
 from .settings.keywords import REINFORCEKeywords
@@ -60,13 +60,20 @@ class REINFORCE(OnPolicyAgent):
 
     def update(self, rollout: Rollout, remaining: float) -> Metrics:
         """Take one gradient step on the whole rollout."""
+        c = self.config
         learning_rate, record = self.learning_rate(remaining), UpdateRecord(self.n_updates)
-        whole, whiten = rollout.valid.size, self.config.normalize_advantage
-        for minibatch in rollout.minibatches(whole, self.random.order, whiten=whiten):
-            self.add_gradient(minibatch, lambda new, batch: -(new.log_prob * batch.advantages).mean(), record)
-            self.optimizer.step(learning_rate, self.config.max_grad_norm)
+        for minibatch in rollout.minibatches(rollout.valid.size, self.random.order, whiten=c.normalize_advantage):
+            self.optimizer.zero()
+            record.begin()
+            for batch, share in self.policy.microbatches(minibatch):  # gradient accumulation
+                new = self.policy.evaluate(batch)
+                policy_loss = -(new.log_prob * batch.advantages).mean()
+                value = new.value if c.baseline == "critic" else new.value.detach()
+                value_loss, entropy = F.mse_loss(value, batch.returns), new.entropy.mean()
+                loss = policy_loss + c.vf_coef * value_loss
+                if c.ent_coef:
+                    loss = loss - c.ent_coef * entropy
+                record.add(share, loss, policy_loss, value_loss, entropy, new.log_prob - batch.log_probs)
+                self.optimizer.add(loss, share)
+            self.optimizer.step(learning_rate, c.max_grad_norm)
         return record.metrics(rollout, learning_rate)
-
-    def value_loss(self, value: Tensor, batch: Minibatch) -> Tensor:
-        """The squared error; without gradient if the critic is not the baseline."""
-        return super().value_loss(value if self.config.baseline == "critic" else value.detach(), batch)

@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from ...records.references import NotRecordableError, decode, encode, load_reference, reference_to
 from .attributes import EnvAttributes
-from .changed import changed_attributes
+from .changed_attributes import changed_attributes
 from .recipe import Recipe, absolute_paths, imports
 
 AnyEnv = gym.Env[Any, Any]

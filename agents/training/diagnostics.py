@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,32 +16,37 @@ class UpdateRecord:
 
     def __init__(self, n_updates: int) -> None:
         self.n_updates = n_updates
-        self._losses: list[Tensor] = []  # (4,) by minibatch
-        self._log_ratios: list[Tensor] = []  # (M,) by minibatch
+        self._losses: list[list[Tensor]] = []  # (4,) by minibatch and part
+        self._log_ratios: list[list[Tensor]] = []  # (M,) by minibatch and part
 
-    def add(self, losses: Sequence[Tensor], log_ratios: Sequence[Tensor]) -> None:
-        """Add a minibatch, by parts.
+    def begin(self) -> None:
+        """Start a minibatch."""
+        self._losses.append([])
+        self._log_ratios.append([])
 
-        `losses` are (loss, policy loss, value loss, entropy) of a part times its share of the minibatch's steps.
-        """
-        self._losses.append(sum(losses[1:], losses[0]))
-        self._log_ratios.append(torch.cat([*log_ratios]))
+    def add(
+        self, share: float, loss: Tensor, policy_loss: Tensor, value_loss: Tensor, entropy: Tensor, log_ratio: Tensor
+    ) -> None:
+        """Add a part of the minibatch with that share of its steps."""
+        self._losses[-1].append(torch.stack([loss, policy_loss, value_loss, entropy]).detach() * share)
+        self._log_ratios[-1].append(log_ratio.detach())
 
     def last_kl(self) -> float:
         """KL from the old to the new policy on the last minibatch (Schulman's k3 estimator)."""
-        return float(_k3(self._log_ratios[-1]).mean())
+        return float(_k3(torch.cat(self._log_ratios[-1])).mean())
 
     def metrics(self, rollout: Rollout, learning_rate: float, clip_range: float | None = None) -> Metrics:
         """Means over the update; DivergedError if a loss was not finite."""
         if not self._losses:  # every step of the rollout was a reset
             return {"train/learning_rate": learning_rate}
-        losses = torch.stack(self._losses)  # (minibatches, 4)
+        losses = torch.stack([sum(parts[1:], parts[0]) for parts in self._losses])  # (minibatches, 4)
         finite = losses[:, 0].isfinite()
         if not finite.all():
             minibatch = int((~finite).nonzero()[0])
             raise DivergedError(f"the loss of minibatch {minibatch} of update {self.n_updates} is not finite")
         _, policy_loss, value_loss, entropy = losses.mean(0).tolist()
-        first, log_ratio = self._log_ratios[0], torch.cat(self._log_ratios)
+        by_minibatch = [torch.cat(parts) for parts in self._log_ratios]
+        first, log_ratio = by_minibatch[0], torch.cat(by_minibatch)
         metrics = {
             "train/policy_loss": policy_loss,
             "train/value_loss": value_loss,
