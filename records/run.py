@@ -105,6 +105,10 @@ class Run:
                     "folder, or delete it"
                 )
 
+    def has_checkpoints(self) -> bool:
+        """Whether there are checkpoints in it, or in the folders of an ensemble's members."""
+        return bool(self.steps()) or any(self.path.glob("member-*/checkpoints/step-*"))
+
     def refuse_checkpoints(self) -> None:
         """Raise FileExistsError if the folder has checkpoints."""
         if steps := self.steps():
