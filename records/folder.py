@@ -28,7 +28,7 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
-        with _naming(target):
+        with file_named(target):
             yield draft
             for file in draft.iterdir():
                 _sync(file)
@@ -46,8 +46,8 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _naming(target: Path) -> Iterator[None]:
-    """Name the file in errors of writing, which do not."""
+def file_named(target: Path) -> Iterator[None]:
+    """Name the file in errors of writing, which do not do so themselves; those of safetensors become OSErrors."""
     try:
         yield
     except OSError as error:
@@ -99,7 +99,7 @@ def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.draft")
     try:
-        with _naming(target):
+        with file_named(target):
             draft.write_bytes(content.encode() if isinstance(content, str) else content)
             _sync(draft)
         draft.replace(target)

@@ -31,6 +31,7 @@ from .metrics import MetricLog
 from .samples import SampleLog
 
 log = logging.getLogger("textrlhf")
+LOCK = ".lock"
 KEEP = 2  # scheduled checkpoints on disk
 MODEL = {"trains": "model"}  # in the config of a run that trains no agent
 IDENTITY = ("trains", "agent", "class", "env")  # entries of a config that are the same for the whole run
@@ -75,7 +76,7 @@ class Run:
         if self.path.exists() and not self.path.is_dir():
             raise FileExistsError(f"run={str(self.path)!r} is a file: name a folder")
         self.path.mkdir(parents=True, exist_ok=True)
-        with locked(self.path / ".lock", f"run={str(self.path)!r}"):
+        with locked(self.path / LOCK, f"run={str(self.path)!r}"):
             self._locked = True
             try:
                 yield self

@@ -23,11 +23,11 @@ def check_run(agent: Learner, run: Run) -> None:
     counters = [(learning[name], getattr(agent, name)) for name in ("num_timesteps", "n_updates")]
     if all(there == here for there, here in counters) and _same_weights(agent, checkpoint.tensors):
         return
-    here, path = f"at step {agent.num_timesteps:,}", str(run.path)
+    path, kind = str(run.path), type(agent).__name__
     raise FileExistsError(
-        f"run={path!r} already holds a run at step {learning['num_timesteps']:,}, of another agent than this one "
-        f"({here}): continue it with {type(agent).__name__}.resume({path!r}) or .load({path!r}), choose another folder, "
-        "or delete it"
+        f"run={path!r} already holds a run at step {learning['num_timesteps']:,}, of another agent than this one (step "
+        f"{agent.num_timesteps:,}): continue it with {kind}.resume({path!r}) or {kind}.load({path!r}), choose another "
+        "folder, or delete it"
     )
 
 

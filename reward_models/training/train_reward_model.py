@@ -115,7 +115,9 @@ def train_reward_model(
     if root:
         root.refuse_another(MODEL)
         if not resume and (root.has_checkpoints() or (root.path / MODEL_FOLDER).exists()):
-            raise FileExistsError(f"run={str(root.path)!r} already holds a run: pass resume=True, or name another folder")
+            raise FileExistsError(
+                f"run={str(root.path)!r} already holds a run: pass resume=True, or name another folder"
+            )
         if members > 1:
             root.write_config({**MODEL, "members": members, **dataclasses.asdict(config)})
     trained: list[RewardModel] = []  # by this call
