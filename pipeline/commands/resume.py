@@ -54,7 +54,7 @@ class Options:
 def resume(argv: Sequence[str]) -> None:
     """Run `textrlhf resume`."""
     options, changes = _parse(argv)
-    run = existing_folder(options.run)
+    run = _existing_run(options.run)
     if is_reward_run(run):
         from .reward.train import resume_run
 
@@ -62,8 +62,6 @@ def resume(argv: Sequence[str]) -> None:
             raise UserError("--steps is for agents: a reward model is trained for the epochs it was started with")
         resume_run(run, quiet=options.quiet)
         return
-    if not holds_run(run):
-        raise UserError(f"no checkpoint in {run}: name a run's folder, as given to `textrlhf train --run`")
     checkpoint = find_checkpoint(options.run)
     request = read_request(run)
     step, planned = _progress(checkpoint)
@@ -102,11 +100,20 @@ def resume(argv: Sequence[str]) -> None:
     agent.close()
 
 
+def _existing_run(name: str) -> Path:
+    run = existing_folder(name)
+    if not (is_reward_run(run) or holds_run(run)):
+        raise UserError(f"no checkpoint in {run}: name a run's folder, as given to `textrlhf train --run`")
+    return run
+
+
 def _parse(argv: Sequence[str]) -> tuple[Options, dict[str, Any]]:
     """Parse a command line whose options depend on the run, and the hyperparameters that it changes."""
     run = next((Path(word) for word in argv if holds_run(Path(word)) and not is_reward_run(Path(word))), None)
     begin = _hyperparameters(run) if run else None
     if begin is None:
+        if argv and not argv[0].startswith("-"):
+            _existing_run(argv[0])  # before its options, which are not known without it
         return parse(Options, argv, "resume"), {}
 
     from ...agents.training.resume import FIXED
