@@ -85,9 +85,7 @@ def test_interrupted_at_a_scheduled_checkpoint_stays_bit_identical(
 
 def test_second_signal_stops_at_once(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt, match="at once"):
-        agent().learn(
-            16 * ROLLOUT, run=tmp_path, progress=False, callbacks=Signal(10, signal.SIGTERM, signal.SIGINT)
-        )
+        agent().learn(16 * ROLLOUT, run=tmp_path, progress=False, callbacks=Signal(10, signal.SIGTERM, signal.SIGINT))
     assert Run(tmp_path).steps() == [4 * ROLLOUT, 8 * ROLLOUT]
 
 
