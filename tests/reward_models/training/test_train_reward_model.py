@@ -152,6 +152,9 @@ def test_resumed_run_has_the_same_bits(owner, name, call, trained, whole, tmp_pa
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         interrupt(patch, owner, name, call)
         train(run, members=2)
+    if trained:
+        with pytest.raises(ValueError, match="has no reward model yet"):
+            load_reward_model(run)
     trainings = interrupt(monkeypatch, module, "train", 0)
     train(run, members=2, resume=True)
     assert len(trainings) == trained  # finished members are not trained again
