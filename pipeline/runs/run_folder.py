@@ -162,7 +162,7 @@ def outcome(agent: Agent, scores: Any, *, deterministic: bool, seed: int) -> dic
     recipe = agent.env.recipe
     return {
         "agent": agent.name,
-        "env": recipe["id"] if recipe else None,
+        "env": recipe.get("id", recipe.get("factory")) if recipe else None,
         "step": agent.num_timesteps,
         "episodes": len(scores.returns),
         "deterministic": deterministic,
