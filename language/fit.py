@@ -164,10 +164,10 @@ def fit(
                 row["heldout_loss"] = metrics["heldout_loss"] = mean_loss(heldout, config.batch_size)
             if log and row:
                 log.write(step, row)
-            scheduled = step % every == 0
-            if folder is not None and (scheduled or stopped):
+            scheduled, interrupted = step % every == 0, bool(stopped) and step < config.steps
+            if folder is not None and (scheduled or interrupted):
                 trainer.save(folder, interrupted=not scheduled)
-            if stopped and step < config.steps:
+            if interrupted:
                 saved = f", saved in {folder.checkpoint_path(step)}: continue with resume=True" if folder else ""
                 stopped.end(f"interrupted at step {step:,} of {config.steps:,}{saved}")
         if heldout is not None and "heldout_loss" not in metrics:  # resumed at the last step

@@ -74,8 +74,8 @@ def train(
                     metric_log.write(now, metrics | times | {"time/steps_per_second": speed})
             if plan.crosses(plan.length // SAMPLES, before, now) or not going:
                 samples.take()
-            scheduled = plan.cut_due(before, now) or not going
-            if run and (scheduled or stopped):
+            scheduled, interrupted = plan.cut_due(before, now) or not going, bool(stopped) and going
+            if run and (scheduled or interrupted):
                 env_state = agent.env.get_state()
                 agent.cut(env_state)
                 states = [[type(callback).__name__, callback.state_dict()] for callback in callbacks]
@@ -84,7 +84,7 @@ def train(
                 run.save(now, state, agent.tensors())
                 agent.export(run.path)
             watch.lap("other")
-            if stopped and going:
+            if interrupted:
                 stopped.end(_interrupted(agent, run))
         for callback in callbacks:
             callback.on_end(agent)
