@@ -21,7 +21,7 @@ from ..console.checks import at_least_one, check_device, find_environment
 from ..console.errors import UserError, as_user_error, did_you_mean
 from ..console.printing import heading
 from ..runs.run_folder import Request, new_run
-from ..runs.run_report import learning, report
+from ..runs.run_report import report, train_new
 
 STEPS = 100_000  # without tuned hyperparameters
 
@@ -73,7 +73,7 @@ def train(argv: Sequence[str]) -> None:
     check_device(config.device)
     env = options.env.rpartition(":")[2].replace("/", "-").lower()
     which = time.strftime("%Y%m%d-%H%M%S") if config.seed is None else config.seed
-    run = new_run(options.run or f"runs/{env}-{options.agent}-{which}")
+    run = new_run(options.run or f"runs/{env}-{options.agent}-{which}", "train")
     about = options.env + (f" with --env-kwargs {options.env_kwargs}" if given else "")
     with as_user_error(gym.error.Error, ValueError, TypeError, KeyError, about=about):
         begin, _ = starting_point(options.agent, options.env, given, tuned=options.tuned)
@@ -83,14 +83,12 @@ def train(argv: Sequence[str]) -> None:
         agent: Agent = kind(options.env, begin if known else None, env_kwargs=env_kwargs, **changed)
     names = ("env", "steps", "evaluate_every", "evaluation_episodes", "stop_at", "kl_target")
     request = Request(command="train", **{name: getattr(options, name) for name in names})
-    request.save(run)
     if not options.quiet:
         which = ("tuned" if known else "default") + " hyperparameters"
         if changed.keys() - {"seed"}:
             which += f" except {', '.join(f'{name}={value}' for name, value in changed.items() if name != 'seed')}"
         heading(f"{kind.__name__} on {options.env}: {options.steps:,} steps, seed {agent.seed}, {which}")
-    with learning(run):
-        agent.learn(options.steps, callbacks=request.callbacks(), run=run, progress=not options.quiet)
+    train_new(agent, run, request, quiet=options.quiet)
     report(agent, run, request, quiet=options.quiet)
     agent.close()
 

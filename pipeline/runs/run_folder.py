@@ -90,10 +90,13 @@ def holds_run(folder: Path) -> bool:
     return any((folder / "checkpoints").glob("step-*"))
 
 
-def new_run(name: str) -> Path:
-    """The path of a folder for a run, which must not have one yet."""
+def new_run(name: str, command: str) -> Path:
+    """The path of a folder for a run of `textrlhf <command>`, which must not have another yet."""
+    from ...records.run import Run
+
     run = folder_to_write("--run", name)
-    if any(holds_run(place) or (place / MODEL_FOLDER).exists() for place in (run, *run.glob("member-*"))):
+    started = stored_request(run)
+    if Run(run).has_checkpoints() or (run / MODEL_FOLDER).exists() or (started and started["command"] != command):
         raise UserError(f"{run} already holds a run: finish it with `textrlhf resume {run}`, or name another --run")
     return run
 
@@ -127,14 +130,16 @@ def load_agent(checkpoint: Checkpoint, module: str | None, device: str | None, t
     from ...agents.training.resume import restore
     from ...records.checkpoint import CheckpointError
 
-    check_checkpoint(checkpoint, module, device)
+    check_checkpoint(checkpoint, module, device, trust=trust)
     with as_user_error(CheckpointError, gym.error.Error):
         base: Any = Agent  # mypy wants a concrete class
         agent: Agent = restore(base, checkpoint, trust=trust, changes={"device": device} if device else None)
         return agent
 
 
-def check_checkpoint(checkpoint: Checkpoint, module: str | None, device: str | None = None) -> None:
+def check_checkpoint(
+    checkpoint: Checkpoint, module: str | None, device: str | None = None, *, trust: bool = False
+) -> None:
     """Refuse a checkpoint whose environment is not registered or whose device (or the one given) is not available.
 
     The module a run was trained with is never imported automatically: a run's folder may be from someone else.
@@ -144,7 +149,7 @@ def check_checkpoint(checkpoint: Checkpoint, module: str | None, device: str | N
     if module:
         import_module(module)
     recipe, config = checkpoint.state.get("env"), checkpoint.state.get("config")
-    if isinstance(recipe, dict) and recipe.get("id") not in gym.registry:
+    if not trust and isinstance(recipe, dict) and "id" in recipe and recipe["id"] not in gym.registry:
         request = read_request(checkpoint.path.parent.parent) or read_request(checkpoint.path.parent)
         known = request.env.rpartition(":")[0] if request else ""
         remedy = f"name the module that registers it, --module {known or 'MODULE'}"
@@ -157,7 +162,7 @@ def outcome(agent: Agent, scores: Any, *, deterministic: bool, seed: int) -> dic
     recipe = agent.env.recipe
     return {
         "agent": agent.name,
-        "env": recipe["id"] if recipe else None,
+        "env": recipe.get("id", recipe.get("factory")) if recipe else None,
         "step": agent.num_timesteps,
         "episodes": len(scores.returns),
         "deterministic": deterministic,
