@@ -201,7 +201,9 @@ class Clone(PolicyAgent):
                     self.env.codec.to_env(chosen.cpu().numpy()).reshape(len(chosen), -1)
                     for chosen in (heldout.most_likely_actions(items), batch.actions)
                 )
-                wrong = (actions != expert).any(1) if discrete else np.square(actions - expert, dtype=np.float64).mean(1)
+                wrong = (
+                    (actions != expert).any(1) if discrete else np.square(actions - expert, dtype=np.float64).mean(1)
+                )
                 error += float(wrong.sum())
         error /= heldout.n_steps
         match = {"heldout/accuracy": 1 - error} if discrete else {"heldout/error": math.sqrt(error)}

@@ -58,6 +58,31 @@ def stack_leaves(rows: Sequence[Leaves]) -> Leaves:
     return tuple(np.stack(column) for column in zip(*rows, strict=True))
 
 
+def observed(space: spaces.Space[Any], observation: Any) -> tuple[Leaves, bool]:
+    """An observation or a batch as leaves (n, ...), and whether it was a single one; ValueError if it is neither."""
+    if not isinstance(space, spaces.Tuple) and isinstance(observation, tuple) and isinstance(observation[-1], dict):
+        raise ValueError("observation is a tuple with a dict, as reset() returns it: observation, info = env.reset()")
+    try:
+        leaves, kinds = leaves_of(space, observation), leaf_spaces(space)
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise ValueError(
+            f"observation is {type(observation).__name__} {observation!r:.80}: accepted is {space}"
+        ) from error
+    checked = []
+    for leaf, kind in zip(leaves, kinds, strict=True):
+        if not np.can_cast(leaf.dtype, kind.dtype or leaf.dtype, "same_kind"):
+            raise ValueError(f"observation of dtype {leaf.dtype}: accepted is {kind.dtype}, for {kind}")
+        shape = kind.shape or ()
+        if leaf.shape[leaf.ndim - len(shape) :] != shape or leaf.ndim > len(shape) + 1:
+            raise ValueError(f"observation of shape {leaf.shape}: accepted is {shape}, or a batch of that")
+        batch = leaf if leaf.ndim > len(shape) else leaf[None]
+        if (broken := broken_rows(kind, batch)) is not None:
+            row = batch[np.flatnonzero(broken)[0]]
+            raise ValueError(f"observation {row.tolist()}: accepted are finite numbers of {kind}")
+        checked.append(batch)
+    return tuple(checked), leaves[0].ndim == len(kinds[0].shape or ())
+
+
 def broken_rows(space: spaces.Space[Any], leaf: Array) -> Flags | None:
     """(n,) rows of a batch that no policy can read: numbers that are not finite, choices that do not exist."""
     if isinstance(space, spaces.Box):

@@ -29,9 +29,9 @@ class Encoder(nn.Module):
         parts = [_leaf_encoder(leaf, normalize) for leaf in leaf_spaces(space)]
         if (width := sum(part.size for part in parts if not isinstance(part, ImageEncoder))) > MANY_NUMBERS:
             log.warning(
-                "an observation of %s numbers goes into linear layers as it is. Convolutions read images: uint8 from 0 to "
-                "255 of shape (H, W), (H, W, C) or (C, H, W), or stacks of these; gymnasium.wrappers.ResizeObservation makes "
-                "them smaller", f"{width:,}",
+                "an observation of %s numbers goes into linear layers as it is. Convolutions read images: uint8 from 0 "
+                "to 255 of shape (H, W), (H, W, C) or (C, H, W), or stacks of these; gymnasium.wrappers."
+                "ResizeObservation makes them smaller", f"{width:,}",
             )  # fmt: skip
         self.parts = nn.ModuleList(parts)
         self.size = sum(part.size for part in parts)
