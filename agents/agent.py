@@ -27,7 +27,7 @@ class Agent(Learner):
     """An agent for any Gymnasium environment.
 
     Args:
-        env: an environment's id, a `gymnasium.Env`, or a `gymnasium.vector.VectorEnv`
+        env: an environment's id, a `gymnasium.Env`, a `gymnasium.vector.VectorEnv`, or a function that makes an Env
         config: a complete set of hyperparameters; keywords override single ones
         env_kwargs: arguments for `gymnasium.make_vec`, if `env` is an id
     """

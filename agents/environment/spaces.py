@@ -85,6 +85,7 @@ def observed(space: spaces.Space[Any], observation: Any) -> tuple[Leaves, bool]:
 
 def broken_rows(space: spaces.Space[Any], leaf: Array) -> Flags | None:
     """(n,) rows of a batch that no policy can read: numbers that are not finite, choices that do not exist."""
+    fine: Any
     if isinstance(space, spaces.Box):
         fine = np.isfinite(leaf) if leaf.dtype.kind == "f" else None
     elif isinstance(space, spaces.MultiBinary):
