@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ...records.jsonl import shortened
 from ..environment.adapter import EnvAdapter
 from ..environment.masks import Mask, pack
 from ..environment.play import Act, play
@@ -113,14 +114,23 @@ def _player(expert: Any, adapter: EnvAdapter, deterministic: bool) -> Act:
     def act(observation: Leaves, starts: Flags, masks: Mask | None) -> tuple[Array, None]:
         space, n = adapter.observation_space, adapter.n_envs
         single = [structured(space, (leaf[i] for leaf in observation)) for i in range(n)]
-        return _numbers(np.stack([np.asarray(_action(expert(one))) for one in single]), adapter), None
+        return _numbers(np.stack([_action(expert(one), adapter) for one in single]), adapter), None
 
     return act
 
 
-def _action(found: Any) -> Any:
-    """The action of what a function returned; `predict` has no state to return with it, but does."""
-    return found[0] if isinstance(found, tuple) and len(found) == 2 and found[1] is None else found
+def _action(found: Any, adapter: EnvAdapter) -> Array:
+    """The action that a function returned, also with the state None behind it, as `predict` returns it."""
+    alone = found[0] if isinstance(found, tuple) and len(found) == 2 and found[1] is None else found
+    try:
+        action = np.asarray(alone)
+    except ValueError:  # an action and a state side by side
+        action = np.empty(0)
+    if action.shape != adapter.codec.shape:
+        raise ValueError(
+            f"the expert returned {shortened(found)}: expected an action of {adapter.action_space}, without a state"
+        )
+    return action
 
 
 def _numbers(actions: Array, adapter: EnvAdapter) -> Array:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import gymnasium as gym
+from gymnasium.vector import VectorEnv
+
 POLICIES = {  # of Stable-Baselines3; what reads the observations is chosen by their space here
     "MlpPolicy": "auto",
     "CnnPolicy": "auto",
@@ -37,18 +40,18 @@ RENAMED = {
 }
 _ADVANTAGES = "override collect or estimate_advantages in a subclass"
 _EVALUATION = "learn(…, callbacks=Evaluate(every, n_episodes, env=…)) evaluates during training"
-_LEARN = "it is an argument of learn, not of the agent"
 _LOGGING = 'learn(…, run="runs/name") writes TensorBoard events, metrics.jsonl and checkpoints there'
 _SDE = "state-dependent exploration is not implemented; log_std_init and ent_coef set how much is explored"
 _VIDEO = "wrap an environment in gymnasium.wrappers.RecordVideo, or `textrlhf watch` the run"
 ANSWERS = {
     "_init_setup_model": "networks are made at once: leave it out",
     "anneal_lr": 'lr_schedule="linear" lowers the learning rate to 0 over training',
-    "callback": f"{_LEARN}: learn(…, callbacks=…)",
-    "callbacks": f"{_LEARN}: learn(…, callbacks=…)",
+    "callback": "learn and resume take callbacks=…",
+    "callbacks": "learn and resume take it",
     "capture_video": _VIDEO,
     "clip_vloss": "clip_range_vf=0.2 clips the value function",
     "create_eval_env": _EVALUATION,
+    "custom_objects": "load(…, learning_rate=…) changes hyperparameters",
     "cuda": 'device="cuda" puts the networks there',
     "env_id": "the environment is the first argument",
     "eval_env": _EVALUATION,
@@ -61,20 +64,20 @@ ANSWERS = {
     "num_minibatches": "batch_size is n_envs * n_steps / num_minibatches",
     "optimizer_class": "Adam is the only optimizer",
     "policy_kwargs": "its entries are hyperparameters here, such as net_arch=(64, 64) and activation='relu'",
-    "progress": f"{_LEARN}: learn(…, progress=…)",
-    "progress_bar": f"{_LEARN}: learn(…, progress=…)",
+    "progress": "learn and resume take it",
+    "progress_bar": "learn and resume take progress=…",
     "report_to": _LOGGING,
-    "reset_num_timesteps": f"{_LEARN}, which always goes on counting",
+    "reset_num_timesteps": "learn always goes on counting: leave it out",
     "rollout_buffer_class": _ADVANTAGES,
     "rollout_buffer_kwargs": _ADVANTAGES,
-    "run": f"{_LEARN}: learn(…, run=…)",
+    "run": "learn takes it",
     "sde_sample_freq": _SDE,
     "stats_window_size": "rollout/… metrics are means over the last 100 episodes: leave it out",
     "steps_per_epoch": "a rollout has n_envs * n_steps steps",
     "support_multi_env": "every agent trains in n_envs environments: leave it out",
     "tensorboard_log": _LOGGING,
     "torch_deterministic": "runs on a CPU are repeated bit for bit by seed=…: leave it out",
-    "total_timesteps": f"{_LEARN}: learn(total_timesteps)",
+    "total_timesteps": "learn takes it",
     "track": _LOGGING,
     "train_batch_size": "a rollout has n_envs * n_steps steps, and a minibatch batch_size",
     "use_rms_prop": "Adam is the only optimizer",
@@ -123,6 +126,8 @@ def arguments(env: Any, config: Any, given: Mapping[str, Any]) -> tuple[Any, Any
         if config is None:
             raise TypeError(f"env is {env!r}, a policy: the environment is missing")
         env, config, hyperparameters = config, None, {"policy": env, **hyperparameters}
+    if isinstance(config, gym.Env | VectorEnv):
+        raise TypeError(f"the first argument is {env!r}: the environment comes first, then policy=…")
     if isinstance(policy := hyperparameters.get("policy"), str):
         hyperparameters["policy"] = POLICIES.get(policy, policy)
     if "policy_kwargs" in hyperparameters:

@@ -420,7 +420,8 @@ def test_texts_of_another_tokenizer_are_refused() -> None:
     ("answer", "said"),
     [
         (lambda seen: 2, r"the expert returned action 2 .*Discrete\(2\)"),
-        (lambda seen: [0], "the expert returned actions of shape"),
+        (lambda seen: [0], r"the expert returned \[0\]: expected an action of Discrete\(2\), without a state"),
+        (lambda seen: (0, (seen, seen)), r"the expert returned \(0, .*without a state"),
     ],
 )
 def test_invalid_expert_actions_are_refused(answer: Callable[[Any], Any], said: str) -> None:

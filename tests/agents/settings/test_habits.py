@@ -28,6 +28,8 @@ def test_the_policy_without_an_environment_is_answered() -> None:
         PPO("MlpPolicy")
     with pytest.raises(TypeError, match=r"write PPO\(env, policy='MlpPolicy'\)"):
         PPO("MlpPolicy", env="CartPole-v1")
+    with pytest.raises(TypeError, match="the environment comes first, then policy="):
+        PPO(nn.Identity, gym.make("CartPole-v1"))
     with pytest.raises(TypeError, match="config='MlpPolicy': accepted is a PPOConfig; policy='MlpPolicy' chooses"):
         PPO("CartPole-v1", "MlpPolicy")
 
