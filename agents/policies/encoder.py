@@ -18,6 +18,7 @@ from ..experience.normalize import ObservationNorm
 EMBED_ABOVE = 512  # a Discrete with more values than this is embedded, not one-hot
 EMBEDDING = 64
 MANY_NUMBERS = 4096  # of an observation that convolutions do not read
+MANY_FEATURES = 16384  # of an image after the convolutions; an image of 84 x 84 has 3,136
 log = logging.getLogger("textrlhf")
 
 
@@ -114,6 +115,9 @@ class ImageEncoder(nn.Module):
         with torch.no_grad():
             flat = self.convolutions(torch.zeros(1, channels, height, width)).shape[1]
         self.size = 512 if min(height, width) >= 36 else 128
+        if flat > MANY_FEATURES:
+            log.warning("images of shape %s need a layer of %s weights: gymnasium.wrappers.ResizeObservation makes "
+                        "them smaller, to 84 x 84 for example", shape, f"{flat * self.size:,}")  # fmt: skip
         self.head = nn.Sequential(nn.Linear(flat, self.size), nn.ReLU())
         for layer in [*layers, self.head[0]]:
             if isinstance(layer, nn.Conv2d | nn.Linear):
