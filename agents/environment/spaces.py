@@ -78,7 +78,7 @@ def observed(space: spaces.Space[Any], observation: Any) -> tuple[Leaves, bool]:
         batch = leaf if leaf.ndim > len(shape) else leaf[None]
         if (broken := broken_rows(kind, batch)) is not None:
             row = batch[np.flatnonzero(broken)[0]]
-            raise ValueError(f"observation {row.tolist()}: accepted are finite numbers of {kind}")
+            raise ValueError(f"observation {row.tolist()!r:.80}: accepted are finite numbers of {kind}")
         checked.append(batch)
     return tuple(checked), leaves[0].ndim == len(kinds[0].shape or ())
 
