@@ -70,7 +70,8 @@ def agent(recipe: Any = None) -> Any:
         steps=lambda env: False,
         again=(lambda n, changes: remake(recipe, n, changes)) if recipe else None,
     )
-    return SimpleNamespace(env=env, player=player, threads=contextlib.nullcontext)
+    episodes = SimpleNamespace(recent=[])
+    return SimpleNamespace(env=env, player=player, threads=contextlib.nullcontext, episodes=episodes)
 
 
 def batch(*lengths: int, mode: AutoresetMode = AutoresetMode.SAME_STEP, grow: int = 0) -> SyncVectorEnv:
