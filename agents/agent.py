@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
+from gymnasium.vector import VectorEnv
+
 from ..records.run import Run
+from .environment.adapter import EnvAdapter
 from .environment.attributes import EnvAttributes
-from .environment.spaces import Array, Flags, Leaves, leaves_of
+from .environment.spaces import Array, Flags, Leaves, describe, observed
 from .environment.vectorize import EnvLike, log, vectorize
+from .settings import habits
 from .settings.config import LANGUAGE_MODEL, Config, language_model_settings, make_config, tuned_for, tuned_settings
 from .settings.signature import show_hyperparameters
-from .training.learner import Callback, Learner
+from .training.learner import CallbackLike, Learner, as_callbacks
 from .training.loop import train
 from .training.plan import Plan
 from .training.resume import load, resume
@@ -25,7 +29,7 @@ class Agent(Learner):
     """An agent for any Gymnasium environment.
 
     Args:
-        env: an environment's id, a `gymnasium.Env`, or a `gymnasium.vector.VectorEnv`
+        env: an environment's id, a `gymnasium.Env`, a `gymnasium.vector.VectorEnv`, or a function that makes an Env
         config: a complete set of hyperparameters; keywords override single ones
         env_kwargs: arguments for `gymnasium.make_vec`, if `env` is an id
     """
@@ -33,6 +37,12 @@ class Agent(Learner):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         show_hyperparameters(cls, getattr(cls, "config_class", Config))
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Answer what Python would call two values for `env`."""
+        if args and "env" in kwargs and args[0] in list(habits.POLICIES):
+            raise TypeError(f"write {cls.__name__}(env, policy={args[0]!r}): the environment is the first argument")
+        return super().__new__(cls)
 
     def __init__(
         self,
@@ -42,6 +52,7 @@ class Agent(Learner):
         env_kwargs: Mapping[str, Any] | None = None,
         **hyperparameters: Any,
     ) -> None:
+        env, config, hyperparameters = habits.arguments(env, config, hyperparameters)
         chosen = make_config(self.config_class, config, **hyperparameters)
         exactly = "n_envs" in chosen.given
         made = vectorize(env, chosen.n_envs, env_kwargs, exactly=exactly)
@@ -100,10 +111,11 @@ class Agent(Learner):
     def learn(
         self,
         total_timesteps: int,
+        callbacks: CallbackLike | Sequence[CallbackLike] = (),
         *,
-        callbacks: Callback | Sequence[Callback] = (),
         run: str | os.PathLike[str] | None = None,
         progress: bool = True,
+        **others: Any,
     ) -> Self:
         """Train for that many further steps, summed over environments.
 
@@ -112,12 +124,17 @@ class Agent(Learner):
 
         Args:
             total_timesteps: number of steps
-            callbacks: called after each update, see `Callback`
+            callbacks: called during training: `Callback` objects, or functions of the agent and the metrics, which are
+                called after each update; one or a list
             run: a folder for `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/` and `curves.png`. One
                 that holds a run is accepted only if its last checkpoint is this agent, whose run then goes on; only its
                 last two checkpoints are kept
             progress: show a progress bar
+            others: `callback` and `progress_bar`, as Stable-Baselines3 calls these
         """
+        total_timesteps = Plan.whole(total_timesteps)
+        callbacks, progress = habits.learn_arguments(callbacks, progress, others)
+        callbacks = as_callbacks(callbacks)
         c, two_episodes = self.config, self.env.n_envs * self.env.horizon
         every = c.checkpoint_every or max(
             -(-total_timesteps // c.checkpoints), min(two_episodes, -(-total_timesteps // 2))
@@ -139,17 +156,37 @@ class Agent(Learner):
             train(self, plan, callbacks, folder, progress)
         return self
 
+    def get_env(self) -> VectorEnv[Any, Any, Any]:
+        """The vector environment that the agent trains in."""
+        return self.env.vector_env
+
+    def set_env(self, env: EnvLike, *, env_kwargs: Mapping[str, Any] | None = None) -> None:
+        """Train in another environment from the next `learn` on; spaces and number of environments stay the same."""
+        new = EnvAdapter(vectorize(env, self.env.n_envs, env_kwargs))
+        for what, seen, accepted in self._compared(new):
+            if seen != accepted:
+                new.close()
+                raise ValueError(f"env has {what} {seen}: accepted is {accepted}, as this agent was made for")
+        if not new.steps(self.env.vector_env):
+            self.env.close()
+        self.env = new
+
+    def _compared(self, new: EnvAdapter) -> Iterator[tuple[str, Any, Any]]:
+        """What another environment must have in common with this agent's, with both values."""
+        yield "num_envs", new.n_envs, self.env.n_envs
+        for space in ("observation_space", "action_space"):
+            yield space, describe(getattr(new, space)), describe(getattr(self.env, space))
+        seen, accepted = new.reference_model, self.env.reference_model
+        fingerprints = [model and model.fingerprint() for model in (seen, accepted)]
+        same = seen is accepted or fingerprints[0] == fingerprints[1]
+        yield "the reference model", accepted if same else seen, accepted
+
     def prepare(self, run: Run | None) -> None:
         """Called by `learn` before training; `run` is its folder, if any."""
 
     def _batch(self, observation: Any) -> tuple[Leaves, bool]:
         """An observation or a batch as leaves (n, ...), and whether it was a single one."""
-        leaves = leaves_of(self.env.observation_space, observation)
-        for leaf, space in zip(leaves, self.env.leaf_spaces, strict=True):
-            if leaf.shape[leaf.ndim - len(space.shape or ()) :] != space.shape or leaf.ndim > len(space.shape) + 1:
-                raise ValueError(f"observation of shape {leaf.shape}: accepted is {space.shape}, or a batch of that")
-        single = leaves[0].ndim == len(self.env.leaf_spaces[0].shape or ())
-        return (tuple(leaf[None] for leaf in leaves) if single else leaves), single
+        return observed(self.env.observation_space, observation)
 
     @classmethod
     def load(
@@ -179,7 +216,7 @@ class Agent(Learner):
         run: str | os.PathLike[str],
         env: EnvLike | None = None,
         *,
-        callbacks: Callback | Sequence[Callback] = (),
+        callbacks: CallbackLike | Sequence[CallbackLike] = (),
         progress: bool = True,
         trust: bool = False,
         more_timesteps: int = 0,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Unpack
 
+import numpy as np
 import torch
 
 from ..records.progress import Stopwatch
@@ -196,8 +197,13 @@ class Clone(PolicyAgent):
                 batch = heldout.take(items)
                 for part, _ in self.policy.microbatches(batch):
                     loss -= float(self.policy.evaluate(part).log_prob.double().sum())
-                actions, expert = (t.reshape(len(t), -1) for t in (heldout.most_likely_actions(items), batch.actions))
-                wrong = (actions != expert).any(1) if discrete else (actions - expert).double().square().mean(1)
+                actions, expert = (
+                    self.env.codec.to_env(chosen.cpu().numpy()).reshape(len(chosen), -1)
+                    for chosen in (heldout.most_likely_actions(items), batch.actions)
+                )
+                wrong = (
+                    (actions != expert).any(1) if discrete else np.square(actions - expert, dtype=np.float64).mean(1)
+                )
                 error += float(wrong.sum())
         error /= heldout.n_steps
         match = {"heldout/accuracy": 1 - error} if discrete else {"heldout/error": math.sqrt(error)}

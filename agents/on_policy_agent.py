@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from ..records.progress import Stopwatch
+from .environment.vectorize import EnvLike
 from .experience.normalize import RewardNorm
 from .experience.rollout import Rollout
 from .policy_agent import PolicyAgent, PolicyConfig
@@ -105,12 +106,18 @@ class OnPolicyAgent(PolicyAgent):
 
     def collect(self, watch: Stopwatch) -> Rollout:
         """Take `n_steps` in every environment; call it within `precision`."""
-        rollout = self.collector.collect(self.config.n_steps, self.random.actions, watch)
+        rollout = self.collector.collect(self.config.n_steps, self.random.actions, watch, self.on_step)
         self.num_timesteps += rollout.valid.size
         self.relabel(rollout)
         if self.reward_norm:
             rollout.rewards = self.reward_norm(rollout.rewards, rollout.ended, rollout.valid)
         return rollout
+
+    def set_env(self, env: EnvLike, *, env_kwargs: Mapping[str, Any] | None = None) -> None:
+        """See `Agent.set_env`."""
+        super().set_env(env, env_kwargs=env_kwargs)
+        self.env.share_observations(not getattr(self.policy, "keeps_observations", True))
+        self.collector.env = self.env
 
     def cut(self, env_state: list[Any] | None) -> None:
         """See `Agent.cut`."""

@@ -45,7 +45,13 @@ class PPOConfig(OnPolicyConfig):
 
 
 class PPO(OnPolicyAgent):
-    """PPO with a clipped surrogate objective, for discrete and continuous actions, recurrent policies and text."""
+    """PPO with a clipped surrogate objective, for discrete and continuous actions, recurrent policies and text.
+
+    Args:
+        env: an environment's id, an environment, a vector environment, or a function that makes an environment
+        config: a complete set of hyperparameters; keywords override single ones
+        env_kwargs: arguments for `gymnasium.make_vec`, if `env` is an id
+    """
 
     name: ClassVar[str] = "ppo"
     config_class: ClassVar[type[Config]] = PPOConfig

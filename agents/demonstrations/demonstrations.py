@@ -66,6 +66,13 @@ class Episode:
     masks: NDArray[np.uint8] | None = None  # (T, bytes) action masks, packed by `agents.environment.masks.pack`
     reward: float = np.nan  # the return, if known
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.observations, tuple | list | Prefixes):
+            raise DataError(
+                f"observations is {shortened(self.observations)}: expected a tuple with one array per leaf of the "
+                "observation space, Episode((observations,), actions)"
+            )
+
     def __len__(self) -> int:
         return len(self.actions)
 

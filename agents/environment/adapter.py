@@ -14,13 +14,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 
 from ...language.growing_texts import growing_lengths
 from .attributes import EnvAttributes
 from .episode_info import EpisodeInfo, EpisodeInfoReader
 from .masks import Mask, MaskSource, require_an_action
-from .spaces import ActionCodec, Array, Flags, Floats, Ints, Leaves, is_image, leaf_spaces, leaves_of, stack_leaves
+from .spaces import (
+    ActionCodec,
+    Array,
+    Flags,
+    Floats,
+    Ints,
+    Leaves,
+    broken_rows,
+    is_image,
+    leaf_spaces,
+    leaves_of,
+    stack_leaves,
+)
 from .vectorize import Vectorized, log
 
 
@@ -57,7 +70,10 @@ class EnvAdapter:
         if "autoreset_mode" not in self.vector_env.metadata:
             log.warning("%s does not say its autoreset_mode in its metadata: assuming NEXT_STEP", self.vector_env)
         self.autoreset = AutoresetMode(self.vector_env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
-        self._floats = [i for i, leaf in enumerate(self.leaf_spaces) if np.issubdtype(leaf.dtype, np.floating)]
+        integers = [isinstance(leaf, Box) and np.issubdtype(leaf.dtype, np.integer) for leaf in self.leaf_spaces]
+        self._checked = [i for i, sound in enumerate(integers) if not sound]
+        self._steps = 0  # since the last reset
+        self._began = np.zeros(self.n_envs, np.int64)  # the step after which each slot's episode began
         self._spent = np.zeros(self.n_envs, bool)  # NEXT_STEP: rows whose next step resets them
         self.masks: Mask | None = None
         attributes = self._attributes = EnvAttributes(self.vector_env)
@@ -99,6 +115,7 @@ class EnvAdapter:
             if state is not None and self._stateful and self._attributes.call_each("set_state", state):
                 observation, info = self.vector_env.reset()
         self._spent[:] = False
+        self._steps, self._began[:] = 0, 0
         self._read_masks(info)
         self._check_masks()
         return self._leaves(observation)
@@ -109,9 +126,10 @@ class EnvAdapter:
             self._attributes.set("policy_logprob", logprobs)
         with self._sharing():
             observation, reward, terminated, truncated, info = self.vector_env.step(self.codec.to_env(actions))
-        reward = np.asarray(reward, np.float64)
+        reward, self._steps = np.asarray(reward, np.float64), self._steps + 1
         if not np.isfinite(reward).all():
-            raise EnvError(_not_finite("reward", np.flatnonzero(~np.isfinite(reward))))
+            slot = int(np.flatnonzero(~np.isfinite(reward))[0])
+            raise EnvError(f"{self._place(slot)} has the reward {reward[slot]}: every reward must be finite")
         leaves = self._leaves(observation)
         valid, ended = ~self._spent, terminated | truncated
         same_step = self.autoreset is AutoresetMode.SAME_STEP
@@ -129,6 +147,8 @@ class EnvAdapter:
             leaves = self._leaves(observation)
             self._read_masks(info, ended)
         self._check_masks()
+        if starts.any():
+            self._began[starts] = self._steps
         return StepResult(leaves, starts, reward, terminated, truncated, valid, kl, episode_info, final)
 
     def announce_settling(self) -> None:
@@ -217,20 +237,34 @@ class EnvAdapter:
     def _final(self, leaves: Leaves, info: dict[str, Any], rows: Flags) -> Leaves:
         if self.autoreset is not AutoresetMode.SAME_STEP:
             return tuple(leaf[rows] for leaf in leaves)
-        final = info["final_obs"]
+        final = info.get("final_obs")
         if isinstance(final, dict | tuple):  # native vector environments may return them as one batch
             last = tuple(leaf[rows] for leaf in leaves_of(self.observation_space, final))
+        elif final is None or any(observation is None for observation in final[rows]):
+            raise EnvError(
+                f"{self._place(int(np.flatnonzero(rows)[0]))} was truncated, but info has no final_obs for it: with "
+                "autoreset_mode SAME_STEP that is the last observation of the episode, which the critic evaluates"
+            )
         else:
             last = stack_leaves([leaves_of(self.observation_space, observation) for observation in final[rows]])
         self._check(last, np.flatnonzero(rows))
         return last
 
     def _check(self, leaves: Leaves, slots: Ints) -> None:
-        for i in self._floats:
-            finite = np.isfinite(leaves[i])
-            if not finite.all():
-                broken = ~finite.reshape(len(slots), -1).all(1)
-                raise EnvError(_not_finite("observation", slots[broken]))
+        for i in self._checked:
+            if (broken := broken_rows(self.leaf_spaces[i], leaves[i])) is not None:
+                row = int(np.flatnonzero(broken)[0])
+                space = self.leaf_spaces[i]
+                what = (
+                    "a NaN or infinite observation"
+                    if isinstance(space, Box)
+                    else f"the observation {leaves[i][row].tolist()}"
+                )
+                raise EnvError(f"{self._place(int(slots[row]))} has {what}: accepted is {space}")
+
+    def _place(self, slot: int) -> str:
+        """The slot and the step of its episode, for errors."""
+        return f"the environment in slot {slot}, at step {self._steps - self._began[slot]} of its episode,"
 
     def _kl(self, info: dict[str, Any], logprobs: Array, valid: Flags) -> Floats | None:
         """log π − log π_ref of the actions just taken, from `ref_logprob` in the infos."""
@@ -254,10 +288,3 @@ class EnvAdapter:
 def _innermost(env: Any) -> set[int]:
     """The identities of the environments below all wrappers, and inside a SyncVectorEnv."""
     return {id(one.unwrapped) for one in (env, *getattr(env.unwrapped, "envs", ()))}
-
-
-def _not_finite(what: str, slots: Ints) -> str:
-    return (
-        f"the environment returned a NaN or infinite {what} in slot {int(slots[0])}: every {what} must be finite; "
-        "training stopped before learning from it. Find the step with gymnasium.utils.env_checker"
-    )

@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Leaves = tuple[Array, ...]  # a batch of observations: one array a leaf, each (N, *leaf shape)
 LEAF_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+SMALLEST_GREY = 8  # fewer rows or columns of bytes are numbers, not a grey image
 
 
 class UnsupportedSpaceError(TypeError):
@@ -57,10 +58,53 @@ def stack_leaves(rows: Sequence[Leaves]) -> Leaves:
     return tuple(np.stack(column) for column in zip(*rows, strict=True))
 
 
+def observed(space: spaces.Space[Any], observation: Any) -> tuple[Leaves, bool]:
+    """An observation or a batch as leaves (n, ...), and whether it was a single one; ValueError if it is neither."""
+    if not isinstance(space, spaces.Tuple) and isinstance(observation, tuple) and isinstance(observation[-1], dict):
+        raise ValueError("observation is a tuple with a dict, as reset() returns it: observation, info = env.reset()")
+    try:
+        leaves, kinds = leaves_of(space, observation), leaf_spaces(space)
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise ValueError(
+            f"observation is {type(observation).__name__} {observation!r:.80}: accepted is {space}"
+        ) from error
+    checked = []
+    for leaf, kind in zip(leaves, kinds, strict=True):
+        if not np.can_cast(leaf.dtype, kind.dtype or leaf.dtype, "same_kind"):
+            raise ValueError(f"observation of dtype {leaf.dtype}: accepted is {kind.dtype}, for {kind}")
+        shape = kind.shape or ()
+        if leaf.shape[leaf.ndim - len(shape) :] != shape or leaf.ndim > len(shape) + 1:
+            raise ValueError(f"observation of shape {leaf.shape}: accepted is {shape}, or a batch of that")
+        batch = leaf if leaf.ndim > len(shape) else leaf[None]
+        if (broken := broken_rows(kind, batch)) is not None:
+            row = batch[np.flatnonzero(broken)[0]]
+            raise ValueError(f"observation {row.tolist()!r:.80}: accepted are finite numbers of {kind}")
+        checked.append(batch)
+    return tuple(checked), leaves[0].ndim == len(kinds[0].shape or ())
+
+
+def broken_rows(space: spaces.Space[Any], leaf: Array) -> Flags | None:
+    """(n,) rows of a batch that no policy can read: numbers that are not finite, choices that do not exist."""
+    fine: Any
+    if isinstance(space, spaces.Box):
+        fine = np.isfinite(leaf) if leaf.dtype.kind == "f" else None
+    elif isinstance(space, spaces.MultiBinary):
+        fine = (leaf == 0) | (leaf == 1)
+    else:
+        assert isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
+        size = space.n if isinstance(space, spaces.Discrete) else space.nvec
+        fine = (leaf >= space.start) & (leaf < space.start + size)
+    if fine is None or fine.all():
+        return None
+    broken: Flags = ~fine.reshape(len(leaf), -1).all(1)
+    return broken
+
+
 class ActionCodec:
     """Converts between the numbers a policy works with and the environment's actions.
 
-    Discrete choices are int64 from 0, (N,) for one and (N, K) for several; a Box is float32 (N, D), unclipped.
+    Discrete choices are int64 from 0, (N,) for one and (N, K) for several. A Box is float32 (N, D), unclipped; where a
+    dimension has two finite bounds, they are −1 and 1 for the policy.
     """
 
     def __init__(self, space: spaces.Space[Any]) -> None:
@@ -77,6 +121,11 @@ class ActionCodec:
             self.choices = [2] * int(np.prod(space.shape))
         elif isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
             self._bounded = bool(np.isfinite(space.low).any() or np.isfinite(space.high).any())
+            low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+            finite = np.maximum(np.abs(low), np.abs(high)) < np.finfo(space.dtype).max  # that is no bound either
+            low, high = np.where(finite, low, -1.0), np.where(finite, high, 1.0)
+            self._centre, self._half = (low + high) / 2, (high - low) / 2
+            self._scaled = bool((low != -1).any() or (high != 1).any())
         else:
             raise UnsupportedSpaceError(
                 f"action_space is {space}: accepted are Discrete, MultiDiscrete, MultiBinary and a Box of floats. "
@@ -90,10 +139,12 @@ class ActionCodec:
         return len(self.choices) if self.choices else int(np.prod(self.shape))
 
     def to_env(self, actions: Array) -> Array:
-        """Reshape, shift and clip a batch of the policy's actions (N, ...) to the environment's."""
+        """Reshape and shift, or scale and clip, a batch of the policy's actions (N, ...) to the environment's."""
         actions = actions.reshape(len(actions), *self.shape)
         if self.choices is None:
             assert isinstance(self.space, spaces.Box)
+            if self._scaled:
+                actions = self._centre + self._half * actions
             if self._bounded:
                 actions = np.clip(actions, self.space.low, self.space.high)
             return actions.astype(self.space.dtype, copy=False)
@@ -111,7 +162,11 @@ class ActionCodec:
             assert isinstance(self.space, spaces.Box)
             rounded = flat.astype(self.space.dtype)  # a bound of .7 is stored as float32
             outside = ~((rounded >= self.space.low.reshape(-1)) & (rounded <= self.space.high.reshape(-1))).all(1)
-            numbers, remedy = flat.astype(np.float32), "; np.clip them to its bounds"
+            remedy = "; np.clip them to its bounds"
+            if self._scaled:
+                centre, half = self._centre.reshape(-1), self._half.reshape(-1)
+                flat = (flat - centre) / np.where(half > 0, half, 1.0)
+            numbers = flat.astype(np.float32)
         else:
             first = np.reshape(self._start, -1)
             numbers = flat.astype(np.int64) - first
@@ -124,7 +179,12 @@ class ActionCodec:
 
 
 def is_image(space: spaces.Space[Any]) -> bool:
-    """Whether a leaf is an image: bytes from 0 to 255 in three dimensions."""
-    if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or len(space.shape) != 3:
+    """Whether a leaf is an image or a stack of them.
+
+    That is bytes from 0 to 255 of shape (H, W), (H, W, C), (C, H, W), (K, H, W, C) or (K, C, H, W).
+    """
+    if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or not 2 <= len(space.shape) <= 4:
+        return False
+    if len(space.shape) == 2 and min(space.shape) < SMALLEST_GREY:
         return False
     return bool((space.low == 0).all() and (space.high == 255).all())

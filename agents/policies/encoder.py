@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ from ..experience.normalize import ObservationNorm
 
 EMBED_ABOVE = 512  # a Discrete with more values than this is embedded, not one-hot
 EMBEDDING = 64
+MANY_NUMBERS = 4096  # of an observation that convolutions do not read
+MANY_FEATURES = 16384  # of an image after the convolutions; an image of 84 x 84 has 3,136
+log = logging.getLogger("textrlhf")
 
 
 class Encoder(nn.Module):
@@ -24,6 +28,12 @@ class Encoder(nn.Module):
     def __init__(self, space: spaces.Space[Any], normalize: bool = False) -> None:
         super().__init__()
         parts = [_leaf_encoder(leaf, normalize) for leaf in leaf_spaces(space)]
+        if (width := sum(part.size for part in parts if not isinstance(part, ImageEncoder))) > MANY_NUMBERS:
+            log.warning(
+                "an observation of %s numbers goes into linear layers as it is. Convolutions read images: uint8 from 0 "
+                "to 255 of shape (H, W), (H, W, C) or (C, H, W), or stacks of these; gymnasium.wrappers."
+                "ResizeObservation makes them smaller", f"{width:,}",
+            )  # fmt: skip
         self.parts = nn.ModuleList(parts)
         self.size = sum(part.size for part in parts)
 
@@ -89,8 +99,11 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.channels_last = shape[-1] <= shape[0]
-        channels, height, width = (shape[-1], *shape[:2]) if self.channels_last else shape
+        self.grey = len(shape) == 2
+        image = (1, *shape) if self.grey else shape[-3:]
+        self.channels_last = image[-1] <= image[0]
+        channels, height, width = (image[-1], *image[:2]) if self.channels_last else image
+        channels *= int(np.prod(shape[:-3]))  # of all images of a stack
         if min(height, width) >= 36:
             sizes = [(channels, 32, 8, 4, 0), (32, 64, 4, 2, 0), (64, 64, 3, 1, 0)]
         else:
@@ -102,6 +115,9 @@ class ImageEncoder(nn.Module):
         with torch.no_grad():
             flat = self.convolutions(torch.zeros(1, channels, height, width)).shape[1]
         self.size = 512 if min(height, width) >= 36 else 128
+        if flat > MANY_FEATURES:
+            log.warning("images of shape %s need a layer of %s weights: gymnasium.wrappers.ResizeObservation makes "
+                        "them smaller, to 84 x 84 for example", shape, f"{flat * self.size:,}")  # fmt: skip
         self.head = nn.Sequential(nn.Linear(flat, self.size), nn.ReLU())
         for layer in [*layers, self.head[0]]:
             if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -109,9 +125,9 @@ class ImageEncoder(nn.Module):
                 nn.init.constant_(layer.bias, 0.0)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(M, H, W, C) or (M, C, H, W) bytes -> (M, size)."""
-        x = x.permute(0, 3, 1, 2) if self.channels_last else x
-        features: Tensor = self.head(self.convolutions(x.float() / 255))
+        """(M, H, W), (M, [K,] H, W, C) or (M, [K,] C, H, W) bytes -> (M, size)."""
+        x = x[:, None] if self.grey else x.movedim(-1, -3) if self.channels_last else x
+        features: Tensor = self.head(self.convolutions(x.flatten(1, -3).float() / 255))
         return features
 
 

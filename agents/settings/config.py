@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin, 
 import numpy as np
 
 from ...records.references import NotRecordableError, encode
+from .habits import SCHEDULES, answer
 
 Schedule = Literal["constant", "linear", "cosine"]
 LANGUAGE_MODEL = "any language model"  # the key of the settings for environments with a reference model
@@ -45,9 +46,14 @@ class Config:
     """the fields that were set by name; an agent may choose other defaults for the rest, as on text"""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Record which fields are given."""
+        """Record which fields are given; TypeError for an unknown one, with what to write instead."""
         config = super().__new__(cls)
         names = [field.name for field in dataclasses.fields(cls)]
+        for name in kwargs:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
+                guess = f"did you mean {near[0]!r}?" if near else f"accepted are {', '.join(names)}"
+                raise TypeError(f"{cls.__name__} has no hyperparameter {name!r}: {answer(name, names) or guess}")
         object.__setattr__(config, "given", frozenset([*names[: len(args)], *kwargs]))
         return config
 
@@ -74,6 +80,12 @@ class Config:
             elif isinstance(value, np.generic):
                 object.__setattr__(self, field.name, value.item())
             value = getattr(self, field.name)
+            if callable(value) and field.name in SCHEDULES:
+                schedule = SCHEDULES[field.name]
+                raise TypeError(
+                    f'{field.name}={value!r}: accepted is a number, which {schedule}="linear" or "cosine" lowers to 0 '
+                    "over training"
+                )
             if not _fits(value, hints[field.name]):
                 raise TypeError(f"{field.name}={value!r}: accepted is {_words(hints[field.name])}")
             if isinstance(value, float) and not math.isfinite(value):
@@ -110,21 +122,15 @@ class Config:
 
 
 def make_config(kind: type[C], config: C | None = None, **hyperparameters: Any) -> C:
-    """Build a config, or replace some fields of one; TypeError for an unknown name, with the closest known one."""
-    names = [field.name for field in dataclasses.fields(kind)]
-    for name in hyperparameters:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"accepted are {', '.join(names)}"
-            raise TypeError(f"{kind.__name__} has no hyperparameter {name!r}: {hint}")
+    """Build a config, or replace some fields of one."""
     if config is None:
         return kind(**hyperparameters)
     if isinstance(config, str):
-        raise TypeError(
-            f"config={config!r}: unlike Stable-Baselines3 the first argument is the environment; use policy=…"
-        )
+        raise TypeError(f"config={config!r}: accepted is a {kind.__name__}; policy={config!r} chooses a network")
     if not isinstance(config, kind):
-        raise TypeError(f"config is a {type(config).__name__}: accepted is a {kind.__name__}")
+        raise TypeError(
+            f"config is a {type(config).__name__}: accepted is a {kind.__name__}; hyperparameters are keywords"
+        )
     return config.replace(**hyperparameters)
 
 

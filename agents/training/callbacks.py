@@ -29,7 +29,7 @@ class Periodic(Callback):
         if self.next is None:
             self.next = agent.num_timesteps + self.every
 
-    def on_update(self, agent: Learner, metrics: Metrics) -> bool:
+    def on_update(self, agent: Learner, metrics: Metrics) -> bool | None:
         """Call `on_due` when it is time."""
         assert self.next is not None
         if agent.num_timesteps < self.next:
@@ -38,8 +38,8 @@ class Periodic(Callback):
         return self.on_due(agent, metrics)
 
     @abstractmethod
-    def on_due(self, agent: Learner, metrics: Metrics) -> bool:
-        """What is done every `every` steps; False stops training."""
+    def on_due(self, agent: Learner, metrics: Metrics) -> bool | None:
+        """What is done every `every` steps; False stops training, None does not."""
 
 
 class Evaluate(Periodic):

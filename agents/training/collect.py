@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -31,8 +32,14 @@ class Collector:
         self.starts = np.ones(self.env.n_envs, bool)
         self.memory: Memory = self.policy.initial_memory(self.env.n_envs)
 
-    def collect(self, n_steps: int, generator: torch.Generator, watch: Stopwatch) -> Rollout:
-        """Take `n_steps` in every slot.
+    def collect(
+        self,
+        n_steps: int,
+        generator: torch.Generator,
+        watch: Stopwatch,
+        on_step: Callable[[StepResult], None] | None = None,
+    ) -> Rollout:
+        """Take `n_steps` in every slot; `on_step` is called after each.
 
         1. The policy acts on the observations; the log stores what training will need of them.
         2. The environments step. For a truncated episode the critic evaluates the final observation at once.
@@ -56,6 +63,8 @@ class Collector:
             watch.lap("acting")
             result = env.step(actions, log_probs if env.wants_logprobs else None)
             watch.lap("environment")
+            if on_step is not None:
+                on_step(result)
             if result.final is not None:
                 rows = np.flatnonzero(result.truncated)
                 final_values.append((t, rows, self.policy.value(result.final, act.memory, rows)))

@@ -27,6 +27,7 @@ class Scores:
     infos: list[dict[str, Any]] = field(default_factory=list)  # reported at each episode's end
     deterministic: bool = True
     split: str | None = None  # of text: "heldout" or "train"
+    hint: str = ""  # shown with the scores
 
     def means(self) -> dict[str, float]:
         """The mean of each number in the infos."""
@@ -45,7 +46,7 @@ class Scores:
     def __str__(self) -> str:
         spread = f"{rounded(self.mean)} ± {rounded(self.std)}"
         extremes = f"worst {rounded(min(self.returns))}, best {rounded(max(self.returns))}"
-        return f"{spread} over {len(self.returns)} episodes ({extremes})"
+        return f"{spread} over {len(self.returns)} episodes ({extremes})" + (f"; {self.hint}" if self.hint else "")
 
 
 def evaluate(
@@ -87,7 +88,18 @@ def evaluate(
                 scores.lengths.append(int(lengths[slot]))
                 scores.infos.append(step.result.episode_info.get(slot, {}))
                 returns[slot], lengths[slot] = 0.0, 0
+    if deterministic and env is None and not env_kwargs:
+        scores.hint = _hint(agent, scores)
     return scores
+
+
+def _hint(agent: Learner, scores: Scores) -> str:
+    """What to try where the most likely actions score far less than sampled ones did in training."""
+    recent = [episode["return"] for episode in agent.episodes.recent]
+    if len(recent) < 10 or np.mean(recent) - scores.mean <= np.std(recent) + scores.std:
+        return ""
+    sampled = rounded(float(np.mean(recent)))
+    return f"sampled actions scored {sampled} in training: evaluate with deterministic=False (--stochastic)"
 
 
 def _evaluation_env(

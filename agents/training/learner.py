@@ -6,17 +6,18 @@ import contextlib
 import dataclasses
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ...records.checkpoint import save_checkpoint
 from ...records.progress import Stopwatch
 from ...records.references import NotRecordableError, reference_to
-from ..environment.adapter import EnvAdapter
+from ..environment.adapter import EnvAdapter, StepResult
 from ..environment.play import Act
 from ..environment.spaces import describe
 from ..environment.vectorize import Vectorized
@@ -28,6 +29,7 @@ from .optimizer import FlatAdam, load_own_tensors, own_tensors
 from .plan import Plan
 
 Metrics = dict[str, float]
+OnStep = Callable[[StepResult], None]
 
 
 class Learner(ABC):
@@ -47,6 +49,7 @@ class Learner(ABC):
         self.num_timesteps, self.n_updates = 0, 0
         self.plan: Plan | None = None
         self.checkpoint: Path | None = None  # the folder it was loaded from
+        self.on_step: OnStep | None = None  # set while callbacks want every step
         self.networks: dict[str, nn.Module] = {}  # saved by name, one file each
         self.optimizers: dict[str, FlatAdam] = {}  # also saved by name
         self.parts: dict[str, Any] = {"random": self.random, "episodes": self.episodes}  # whose states are saved
@@ -162,7 +165,10 @@ def pick_device(device: str, env: EnvAdapter) -> torch.device:
 
 
 class Callback:
-    """Called by `learn`; override what you need. What `state_dict` returns is saved in the run's checkpoints."""
+    """Called by `learn`; override what you need. What `state_dict` returns is saved in the run's checkpoints.
+
+    Training stops after the running update once `on_update` or `on_step` returns False; None goes on.
+    """
 
     saved: ClassVar[tuple[str, ...]] = ()
     """The attributes that a resumed run needs."""
@@ -173,9 +179,14 @@ class Callback:
     def on_start(self, agent: Any, run: Path | None) -> None:
         """Training starts or resumes; `run` is its folder, if any."""
 
-    def on_update(self, agent: Any, metrics: Metrics) -> bool:
-        """After each update: may add to its metrics; return False to stop training."""
-        return True
+    def on_update(self, agent: Any, metrics: Metrics) -> bool | None:
+        """After each update, before its `metrics` are logged: it may add to them."""
+
+    def on_step(self, agent: Any, result: StepResult) -> bool | None:
+        """After each step of all environments.
+
+        `agent.num_timesteps` counts whole rollouts only. On text, `result.observation` is valid until the next step.
+        """
 
     def on_end(self, agent: Any) -> None:
         """Training has ended."""
@@ -188,3 +199,36 @@ class Callback:
         """Restore `state_dict`."""
         for name in self.saved:
             setattr(self, name, state[name])
+
+
+class FunctionCallback(Callback):
+    """A function of the agent and the metrics, called after each update."""
+
+    def __init__(self, function: Callable[[Any, Metrics], bool | None]) -> None:
+        self.function = function
+
+    def on_update(self, agent: Any, metrics: Metrics) -> bool | None:
+        """Call the function."""
+        return self.function(agent, metrics)
+
+
+CallbackLike = Callback | Callable[[Any, Metrics], bool | None]
+
+
+def as_callbacks(given: CallbackLike | Iterable[CallbackLike] | None) -> list[Callback]:
+    """Callbacks from one or several of them, or functions."""
+    every = [] if given is None else list(given) if isinstance(given, Iterable) else [given]
+    found: list[Callback] = []
+    for one in every:
+        if isinstance(one, type) or not (isinstance(one, Callback) or callable(one)):
+            raise TypeError(
+                f"callbacks has {one!r}: accepted are textrlhf.agents.Callback objects and functions of (agent, "
+                "metrics), or a list of these (docs/agents/callbacks.md)"
+            )
+        found.append(one if isinstance(one, Callback) else FunctionCallback(one))
+    return found
+
+
+def stops(result: Any) -> bool:
+    """Whether a callback's result ends training: False does, None does not."""
+    return isinstance(result, bool | np.bool_) and not result

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...records.curves import draw_curves
 from ...records.interruption import interruptible
 from ...records.progress import ProgressBar, Stopwatch, rounded, shares_text
 from ...records.run import Run
-from .learner import Callback, Learner, Metrics
+from ..environment.adapter import StepResult
+from .learner import Callback, CallbackLike, Learner, Metrics, as_callbacks, stops
 from .plan import Plan
 from .samples import Samples
 
@@ -21,7 +22,7 @@ SAMPLES = 10  # times that sample episodes are played per plan, besides the firs
 def train(
     agent: Learner,
     plan: Plan,
-    callbacks: Callback | Sequence[Callback],
+    callbacks: CallbackLike | Iterable[CallbackLike],
     run: Run | None,
     progress: bool,
     callback_states: Sequence[tuple[str, dict[str, Any]]] = (),
@@ -31,7 +32,7 @@ def train(
     Ctrl-C and SIGTERM end the running update, and save a checkpoint in the run, from which training can be resumed.
     Each callback takes the first of the `callback_states` saved by its class; new ones start from scratch.
     """
-    callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+    callbacks = as_callbacks(callbacks)
     saved = list(callback_states)
     for callback in callbacks:
         mine = next((entry for entry in saved if entry[0] == type(callback).__name__), None)
@@ -52,6 +53,7 @@ def train(
         for callback in callbacks:
             callback.on_start(agent, run.path if run else None)
         stopped = stack.enter_context(interruptible("finishing this update" + (", then saving" if run else "")))
+        steps = stack.enter_context(_Steps(agent, callbacks))
         started, first = time.perf_counter(), agent.num_timesteps
         going = agent.num_timesteps < plan.end
         if agent.num_timesteps == plan.start:
@@ -61,10 +63,10 @@ def train(
             metrics = agent.advance(plan.remaining(before), watch)
             now = agent.num_timesteps
             metrics |= agent.episodes.metrics()
-            going, notable = now < plan.end, False
+            going, notable = now < plan.end and not steps.stopped, False
             for callback in callbacks:  # all are called, even if one stops training
                 known = len(metrics)
-                going &= bool(callback.on_update(agent, metrics))
+                going &= not stops(callback.on_update(agent, metrics))
                 notable |= len(metrics) > known and not callback.metrics_every_update
             speed = (now - first) / (time.perf_counter() - started)
             if plan.crosses(plan.row_every, before, now) or notable or not going:
@@ -102,6 +104,22 @@ def _interrupted(agent: Learner, run: Run | None) -> str:
         return f"{at}, after a whole update"
     again = f"`textrlhf resume {run.path}` or {type(agent).__name__}.resume({str(run.path)!r})"
     return f"{at}, saved in {run.checkpoint_path(agent.num_timesteps)}: continue with {again}"
+
+
+class _Steps(contextlib.AbstractContextManager["_Steps"]):
+    """Calls `on_step` of the callbacks that have one; if none has, the agent's steps cost nothing more."""
+
+    def __init__(self, agent: Learner, callbacks: Sequence[Callback]) -> None:
+        self.agent, self.stopped = agent, False
+        self.callbacks = [callback for callback in callbacks if type(callback).on_step is not Callback.on_step]
+        agent.on_step = self if self.callbacks else None
+
+    def __call__(self, result: StepResult) -> None:
+        for callback in self.callbacks:
+            self.stopped |= stops(callback.on_step(self.agent, result))
+
+    def __exit__(self, *error: object) -> None:
+        self.agent.on_step = None
 
 
 def _note(metrics: Metrics, speed: float) -> str:

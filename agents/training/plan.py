@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 ROWS = 500  # maximum number of rows in metrics.jsonl per plan
 
@@ -22,9 +25,18 @@ class Plan:
     @classmethod
     def of(cls, start: int, total: int, every: int) -> Plan:
         """Plan `total` further steps."""
+        return cls(start, start + cls.whole(total), every)
+
+    @staticmethod
+    def whole(total: Any) -> int:
+        """A number of steps as an int, of 1e5 too."""
+        if isinstance(total, float | np.floating) and float(total).is_integer():
+            total = int(total)
+        if not isinstance(total, int | np.integer) or isinstance(total, bool):
+            raise TypeError(f"total_timesteps={total!r}: accepted is a whole number of at least 1")
         if total < 1:
             raise ValueError(f"total_timesteps={total}: accepted is at least 1")
-        return cls(start, start + total, every)
+        return int(total)
 
     def remaining(self, step: int) -> float:
         """The remaining share of the plan, 1 to 0."""

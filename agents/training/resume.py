@@ -21,7 +21,7 @@ from ..environment.spaces import describe
 from ..environment.vectorize import EnvLike, Vectorized, remake, vectorize
 from ..settings.config import Config, make_config
 from ..settings.registry import agent_class
-from .learner import Callback, Learner
+from .learner import CallbackLike, Learner
 from .loop import train
 from .plan import Plan
 
@@ -48,7 +48,7 @@ def resume(
     cls: type[L],
     path: str | os.PathLike[str],
     env: EnvLike | None,
-    callbacks: Callback | Sequence[Callback],
+    callbacks: CallbackLike | Sequence[CallbackLike],
     progress: bool,
     trust: bool = False,
     more_timesteps: int = 0,
@@ -172,7 +172,7 @@ def _config(kind: Any, checkpoint: Checkpoint, trust: bool, changes: Mapping[str
         raise
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: its config does not fit this version ({error})") from None
-    return config.replace(**changes) if changes else config
+    return make_config(kind.config_class, config, **changes) if changes else config
 
 
 def _environment(checkpoint: Checkpoint, env: EnvLike | None, n_envs: int, trust: bool) -> Vectorized:

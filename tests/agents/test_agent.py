@@ -6,13 +6,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import SyncVectorEnv
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from textrlhf.agents import PPO, Evaluate, Save, StopAfter, StopAtReturn, evaluate
+from textrlhf.agents.environment.adapter import EnvError
 from textrlhf.agents.settings.config import LANGUAGE_MODEL, tuned_settings
 
 
@@ -64,9 +67,72 @@ def test_evaluate_callback_is_checked_before_training() -> None:
     assert agent.num_timesteps == 0
 
 
-def test_sb3_argument_order_is_explained() -> None:
-    with pytest.raises(TypeError, match="policy=…"):
-        PPO("MlpPolicy", "CartPole-v1")
+@pytest.mark.parametrize(
+    ("space", "observation", "message"),
+    [
+        (Box(-9, 9, (2,)), np.array([0, np.nan]), r"observation \[0.0, nan\]: accepted are finite numbers"),
+        (Box(-9, 9, (2,)), (np.zeros(2), {}), "observation, info = env.reset"),
+        (Box(-9, 9, (2,)), None, "observation of dtype object: accepted is float32"),
+        (Box(-9, 9, (2,)), "ab", "observation of dtype <U2"),
+        (Box(0, 255, (9, 9, 3), np.uint8), np.ones((9, 9, 3)), "observation of dtype float64: accepted is uint8"),
+        (Discrete(3, start=1), 0, r"observation \[?0\]?: accepted are .*Discrete\(3, start=1\)"),
+        (Discrete(3), np.array([0, 3]), "observation 3: accepted are"),
+        (MultiDiscrete([2, 3]), np.array([1, 3]), r"observation \[1, 3\]: accepted are"),
+        (Dict(a=Discrete(2)), {"b": 0}, r"observation is dict \{'b': 0\}: accepted is Dict"),
+    ],
+)
+def test_predict_refuses_what_no_policy_can_read(space: Any, observation: Any, message: str) -> None:
+    class Own(gym.Env[Any, Any]):
+        observation_space, action_space = space, Discrete(2)
+
+    with pytest.raises(ValueError, match=message):
+        PPO(Own, n_envs=1).predict(observation)
+
+
+def test_an_observation_that_is_no_choice_names_slot_and_step() -> None:
+    class Counter(gym.Env[Any, Any]):
+        observation_space, action_space = Discrete(5), Discrete(2)
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[int, dict[str, Any]]:
+            self.seen = 0
+            return 0, {}
+
+        def step(self, action: Any) -> tuple[int, float, bool, bool, dict[str, Any]]:
+            self.seen += 1
+            return self.seen, 0.0, False, False, {}
+
+    with pytest.raises(
+        EnvError, match=r"slot 0, at step 5 of its episode, has the observation 5: accepted is Discrete\(5\)"
+    ):
+        PPO(Counter, n_envs=2, n_steps=8).learn(64, progress=False)
+
+
+def test_set_env_trains_in_another_environment() -> None:
+    class Slow(gym.RewardWrapper[Any, Any]):
+        def reward(self, reward: Any) -> float:
+            return 0.5
+
+    agent = PPO("CartPole-v1", n_envs=2, n_steps=16, n_epochs=1, seed=0).learn(32, progress=False)
+    other = SyncVectorEnv([lambda: Slow(gym.make("CartPole-v1"))] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    agent.set_env(other)
+    assert agent.get_env() is other
+    agent.learn(200, progress=False)
+    assert agent.num_timesteps == 256  # it goes on counting
+    last = agent.episodes.recent[-1]
+    assert last["return"] == 0.5 * last["length"]
+
+
+@pytest.mark.parametrize(
+    ("env", "what"), [("Pendulum-v1", "observation_space"), ("MountainCar-v0", "observation_space")]
+)
+def test_set_env_refuses_other_spaces_and_numbers(env: str, what: str) -> None:
+    agent = PPO("CartPole-v1", n_envs=2, seed=0)
+    before = agent.get_env()
+    with pytest.raises(ValueError, match=f"env has {what} "):
+        agent.set_env(env)
+    with pytest.raises(ValueError, match="env has num_envs 3: accepted is 2"):
+        agent.set_env(gym.make_vec("CartPole-v1", num_envs=3))
+    assert agent.get_env() is before
 
 
 def test_predict_does_not_affect_training() -> None:

@@ -105,7 +105,7 @@ def test_gaussian_loss_and_gradients_equal_the_density(monkeypatch: pytest.Monke
     double = copy.deepcopy(agent.policy).double()
     seen, actions = flat(made)
     normal = torch.distributions.Normal(layers(double.actor, seen), double.distribution.log_std.exp())
-    loss = -normal.log_prob(actions.double()).sum(-1).mean()
+    loss = -normal.log_prob(actions.double() / 2).sum(-1).mean()  # of Box(-2, 2): the policy acts in [-1, 1]
     loss.backward()
     found, grads = gradients(agent, monkeypatch)
     assert found == pytest.approx(float(loss.detach()), abs=1e-6)

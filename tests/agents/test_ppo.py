@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -243,3 +245,29 @@ def test_schedules_are_applied() -> None:
     early, late = agent.advance(1.0, Stopwatch()), agent.advance(0.1, Stopwatch())
     assert late["train/learning_rate"] == pytest.approx(0.1 * early["train/learning_rate"])
     assert late["train/clip_range"] == pytest.approx(0.1 * early["train/clip_range"])
+
+
+def test_the_range_of_a_box_does_not_matter() -> None:
+    """Unscaled, a policy of width 1 hardly moved in Box(-100, 100)."""
+
+    class Aim(gym.Env[Any, Any]):
+        observation_space = gym.spaces.Box(-1, 1, (1,))
+
+        def __init__(self, limit: float) -> None:
+            self.limit, self.action_space = limit, gym.spaces.Box(-limit, limit, (1,))
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+            super().reset(seed=seed)
+            return np.zeros(1, np.float32), {}
+
+        def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+            return np.zeros(1, np.float32), -abs(float(action[0]) / self.limit - 0.5), True, False, {}
+
+    found = []
+    for limit in (1.0, 100.0):
+        agent = PPO(lambda limit=limit: Aim(limit), n_envs=4, n_steps=64, learning_rate=3e-3, seed=0)
+        agent.learn(2048, progress=False)
+        action, _ = agent.predict(np.zeros(1, np.float32), deterministic=True)
+        found.append([agent.episodes.metrics()["rollout/return"], action[0] / limit])
+    assert found[0][1] > 0.3
+    assert found[0] == pytest.approx(found[1], abs=1e-3)

@@ -276,3 +276,22 @@ def test_invalid_policy_settings_are_refused() -> None:
         PPO("CartPole-v1", policy="lm")
     with pytest.raises(ValueError, match="bf16=True is for language models"):
         PPO("CartPole-v1", bf16=True)
+
+
+def test_an_agent_without_tuned_settings_learns_text() -> None:
+    """There is no settings/tuned/<name>.json for an agent of one's own."""
+
+    class OwnPPO(PPO):
+        name = "own_ppo"
+
+    agent = OwnPPO("TextRLHF-v0", n_envs=2, n_steps=8, n_epochs=1, env_kwargs=text_env(kl_penalty="none"), seed=0)
+    assert isinstance(agent.policy, LanguageModelPolicy)
+    assert agent.learn(32, progress=False).num_timesteps == 32
+
+
+def test_set_env_keeps_the_reference_model() -> None:
+    agent = PPO("TextRLHF-v0", n_envs=2, n_steps=8, n_epochs=1, env_kwargs=text_env(), seed=0)
+    agent.set_env("TextRLHF-v0", env_kwargs=text_env(kl_coef=0.3))
+    assert agent.learn(32, progress=False).env.kl_coef == 0.3
+    with pytest.raises(ValueError, match="env has the reference model "):
+        agent.set_env("TextRLHF-v0", env_kwargs=text_env(family="llama"))

@@ -22,7 +22,9 @@ def namespace():
 
 def test_each_example_runs(namespace):
     assert namespace["VanillaPG"]("CartPole-v1", seed=1).config.n_steps == 256
-    assert [layer.out_features for layer in namespace["LinearPPO"]("CartPole-v1", seed=1).policy.actor.layers] == [2]
+    agent = namespace["PPO"]("CartPole-v1", policy=namespace["SharedPolicy"], seed=1)
+    assert agent.policy.actor.layers[0].in_features == agent.policy.shared.out_features == 32
+    assert namespace["BonusPPO"]("CartPole-v1", seed=1).config.bonus == 0.1
     assert namespace["agent"].episodes.metrics()["rollout/return"] > 0.6  # half of the signs by chance
     assert namespace["Shout"]().measure([None], ["a!b!"]) == {"gold": [2.0]}
     assert namespace["env"].num_envs == 8

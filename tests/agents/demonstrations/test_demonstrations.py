@@ -420,7 +420,8 @@ def test_texts_of_another_tokenizer_are_refused() -> None:
     ("answer", "said"),
     [
         (lambda seen: 2, r"the expert returned action 2 .*Discrete\(2\)"),
-        (lambda seen: [0], "the expert returned actions of shape"),
+        (lambda seen: [0], r"the expert returned \[0\]: expected an action of Discrete\(2\), without a state"),
+        (lambda seen: (0, (seen, seen)), r"the expert returned \(0, .*without a state"),
     ],
 )
 def test_invalid_expert_actions_are_refused(answer: Callable[[Any], Any], said: str) -> None:
@@ -433,3 +434,51 @@ def test_record_arguments_are_checked() -> None:
         record(lambda seen: 0)
     with pytest.raises(ValueError, match="n_episodes=0: accepted is at least 1"):
         record(lambda seen: 0, "CartPole-v1", 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
+def test_models_of_stable_baselines3_are_experts(env_id: str) -> None:
+    from stable_baselines3 import PPO as SB3
+
+    model = SB3("MlpPolicy", env_id, n_steps=64, device="cpu", seed=0)
+    found = [
+        record(e, env_id, 2, n_envs=1)
+        for e in (model, model.predict, lambda seen: model.predict(seen, deterministic=True)[0])
+    ]
+    for other in found[1:]:
+        for one, same in zip(found[0].episodes, other.episodes, strict=True):
+            np.testing.assert_allclose(one.actions, same.actions, atol=1e-5)
+    seen, first = found[0].episodes[0].observations[0], found[0].episodes[0].actions
+    np.testing.assert_allclose(model.predict(seen, deterministic=True)[0], first, atol=1e-5)
+
+
+def test_a_recurrent_model_keeps_its_state() -> None:
+    class Odd:
+        """Chooses its action by the number of steps it has seen."""
+
+        def predict(self, observation, state=None, episode_start=None, deterministic=False):
+            state = np.zeros(len(observation), np.int64) if state is None else state
+            state = np.where(episode_start, 1, state + 1)
+            return state % 2, state
+
+    found = record(Odd(), "CartPole-v1", 4, n_envs=2)
+    for episode in found.episodes:
+        assert episode.actions.tolist() == [(t + 1) % 2 for t in range(len(episode))]
+
+
+def test_the_predict_of_an_agent_is_the_agent() -> None:
+    agent = PPO("CartPole-v1", n_envs=1, seed=0)
+    assert record(agent.predict, n_episodes=2).fingerprint() == record(agent, n_episodes=2).fingerprint()
+
+
+def test_a_state_returned_with_an_action_is_left_out() -> None:
+    agent = PPO("CartPole-v1", n_envs=1, seed=0)
+    given = record(lambda seen: agent.predict(seen, deterministic=True), "CartPole-v1", n_episodes=2)
+    assert given.fingerprint() == record(agent, n_episodes=2).fingerprint()
+
+
+def test_observations_without_a_tuple_are_refused() -> None:
+    """The 4 numbers of an observation were counted as 4 observations."""
+    with pytest.raises(DataError, match=r"expected a tuple with one array .*Episode\(\(observations,\), actions\)"):
+        Episode(np.zeros((100, 4), np.float32), np.zeros(100, np.int64))

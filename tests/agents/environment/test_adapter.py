@@ -203,7 +203,7 @@ def test_nan_from_an_environment_raises(where: str) -> None:
     env = SyncVectorEnv([Counting, lambda: Broken(where)], autoreset_mode=AutoresetMode.SAME_STEP)
     agent = PPO(env, n_steps=8, seed=0)
     before = {name: value.clone() for name, value in agent.policy.state_dict().items()}
-    with pytest.raises(EnvError, match=f"NaN or infinite {where} in slot 1"):
+    with pytest.raises(EnvError, match=f"slot 1, at step 5 of its episode, has .*{where}"):
         agent.learn(100, progress=False)
     assert all((before[name] == value).all() for name, value in agent.policy.state_dict().items())
 
@@ -216,7 +216,7 @@ def test_infinite_observations_raise_before_the_update(tmp_path) -> None:
             return super()._observe() if self.t < 5 else np.array([0, np.inf], np.float32)
 
     agent = PPO(Infinite(((100, "terminated"),)), n_envs=1, n_steps=4, normalize_observation=True, seed=0)
-    with pytest.raises(EnvError, match="infinite observation in slot 0"):
+    with pytest.raises(EnvError, match="slot 0, at step 5 of its episode, has a NaN or infinite observation"):
         agent.learn(64, run=tmp_path, progress=False)
 
 
@@ -229,8 +229,19 @@ def test_nan_final_observation_raises() -> None:
         adapter = EnvAdapter(vectorize(SyncVectorEnv([lambda: BrokenEnd(((2, "truncated"),))], autoreset_mode=mode), 1))
         adapter.reset(0)
         adapter.step(np.zeros(1, np.int64))
-        with pytest.raises(EnvError, match="NaN or infinite observation in slot 0"):
+        with pytest.raises(EnvError, match="slot 0, at step 2 of its episode, has a NaN or infinite observation"):
             adapter.step(np.zeros(1, np.int64))
+
+
+def test_same_step_without_final_obs_is_answered() -> None:
+    class Forgetful(SyncVectorEnv):
+        def step(self, actions):
+            *rest, info = super().step(actions)
+            return *rest, {name: value for name, value in info.items() if "final" not in name}
+
+    env = Forgetful([lambda: Counting(((3, "truncated"),))], autoreset_mode=AutoresetMode.SAME_STEP)
+    with pytest.raises(EnvError, match="slot 0, at step 3 of its episode, was truncated, but info has no final_obs"):
+        PPO(env, n_steps=8, seed=0).learn(64, progress=False)
 
 
 def test_evaluation_includes_deferred_penalties() -> None:

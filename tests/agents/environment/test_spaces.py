@@ -192,13 +192,23 @@ def test_only_dimensions_with_two_bounds_are_scaled() -> None:
     low = np.array([-100, 0, 5, -np.inf, -top], np.float32)
     high = np.array([100, 10, 5, 3, top], np.float32)
     codec = ActionCodec(spaces.Box(low, high))
-    assert codec.to_env(np.array([[0.5] * 5, [9.0] * 5], np.float32)).tolist() == [[50, 7.5, 5, 0.5, 0.5], [100, 10, 5, 3, 9]]
+    assert codec.to_env(np.array([[0.5] * 5, [9.0] * 5], np.float32)).tolist() == [
+        [50, 7.5, 5, 0.5, 0.5],
+        [100, 10, 5, 3, 9],
+    ]
     assert codec.from_env(np.array([[50, 7.5, 5, 0.5, 0.5]], np.float32)).tolist() == [[0.5, 0.5, 0, 0.5, 0.5]]
 
 
 @pytest.mark.parametrize(
     ("shape", "image"),
-    [((84, 84), True), ((4, 84, 84), True), ((4, 96, 96, 3), True), ((7, 7, 3), True), ((3, 7), False), ((128,), False)],
+    [
+        ((84, 84), True),
+        ((4, 84, 84), True),
+        ((4, 96, 96, 3), True),
+        ((7, 7, 3), True),
+        ((3, 7), False),
+        ((128,), False),
+    ],
 )
 def test_images_and_stacks_of_them(shape: tuple[int, ...], image: bool) -> None:
     assert is_image(spaces.Box(0, 255, shape, np.uint8)) is image

@@ -131,6 +131,8 @@ def test_a_wide_observation_without_convolutions_warns(caplog: pytest.LogCapture
     assert not caplog.records
     Encoder(spaces.Box(0, 1, (48, 48, 3), np.float32))
     assert "an observation of 6,912 numbers goes into linear layers" in caplog.text
+    Encoder(spaces.Box(0, 255, (210, 160, 3), np.uint8))
+    assert "images of shape (210, 160, 3) need a layer of 11,534,336 weights" in caplog.text
 
 
 def test_pixels_are_scaled_to_one() -> None:

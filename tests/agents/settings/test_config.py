@@ -18,7 +18,7 @@ from textrlhf.agents.settings.config import Config, make_config, scheduled
 
 @pytest.mark.parametrize(
     ("wrong", "right"),
-    [("learning_rte", "learning_rate"), ("n_step", "n_steps"), ("entropy_coef", "ent_coef"), ("lambda", "gae_lambda")],
+    [("learning_rte", "learning_rate"), ("n_step", "n_steps"), ("entropi_coef", "ent_coef"), ("lambda", "gae_lambda")],
 )
 def test_misspelt_name_suggests_the_closest(wrong: str, right: str) -> None:
     with pytest.raises(TypeError, match=f"PPOConfig has no hyperparameter '{wrong}': did you mean '{right}'"):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from slot_policy import SlotPolicy
@@ -64,6 +66,58 @@ class Sometimes(Callback):
         if agent.n_updates % 100 == 1:
             metrics["own"] = 1.0
         return True
+
+
+def small() -> PPO:
+    return PPO("CartPole-v1", n_envs=2, n_steps=16, n_epochs=1, seed=0)
+
+
+@pytest.mark.parametrize(("result", "updates"), [(None, 3), (True, 3), (0, 3), (False, 1), (np.False_, 1)])
+def test_only_false_stops(result: Any, updates: int) -> None:
+    class Own(Callback):
+        def on_update(self, agent, metrics):
+            return result
+
+    assert small().learn(96, callbacks=Own(), progress=False).n_updates == updates
+    assert small().learn(96, callbacks=[lambda agent, metrics: result, Own()], progress=False).n_updates == updates
+
+
+def test_functions_add_metrics(tmp_path: Path) -> None:
+    def half(agent, metrics):
+        metrics["own/half"] = agent.num_timesteps / 2
+
+    small().learn(96, callbacks=half, run=tmp_path, progress=False)
+    assert [row["own/half"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [16, 32, 48]
+
+
+@pytest.mark.parametrize("given", [Sometimes, "callback", [3]])
+def test_what_is_no_callback_is_refused(given: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"callbacks has .*: accepted are textrlhf.agents.Callback objects and functions"
+    ):
+        small().learn(96, callbacks=given, progress=False)
+
+
+def test_every_step_is_seen_and_may_stop() -> None:
+    class Steps(Callback):
+        calls = missing = 0
+
+        def on_step(self, agent, result):
+            self.calls += 1
+            self.missing += int((result.valid != result.reward).sum())
+            return None if self.calls < 20 else False
+
+    steps, agent = Steps(), small()
+    agent.learn(960, callbacks=[Sometimes(), steps], progress=False)
+    assert (steps.calls, steps.missing) == (32, 0)  # the running update is finished
+    assert agent.n_updates == 2
+    assert agent.on_step is None
+
+
+def test_steps_cost_nothing_without_a_hook() -> None:
+    called: list[Any] = []
+    small().learn(32, callbacks=lambda agent, metrics: called.append(agent.on_step), progress=False)
+    assert called == [None]
 
 
 @pytest.mark.slow

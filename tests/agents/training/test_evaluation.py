@@ -70,7 +70,8 @@ def agent(recipe: Any = None) -> Any:
         steps=lambda env: False,
         again=(lambda n, changes: remake(recipe, n, changes)) if recipe else None,
     )
-    return SimpleNamespace(env=env, player=player, threads=contextlib.nullcontext)
+    episodes = SimpleNamespace(recent=[])
+    return SimpleNamespace(env=env, player=player, threads=contextlib.nullcontext, episodes=episodes)
 
 
 def batch(*lengths: int, mode: AutoresetMode = AutoresetMode.SAME_STEP, grow: int = 0) -> SyncVectorEnv:
@@ -203,3 +204,14 @@ def test_text_is_evaluated_on_heldout_prompts_with_sampled_tokens() -> None:
     assert greedy.best is None  # a sampled return is not one to compare with
     greedy.on_due(agent, metrics)
     assert "evaluation/deterministic_return" in metrics
+
+
+@pytest.mark.parametrize("sampled", [500.0, 20.0])
+def test_scores_far_below_those_of_sampled_actions_say_so(sampled: float) -> None:
+    """In a maze the most likely actions may walk into a wall for ever, where sampled ones find the exit."""
+    agent = PPO("CartPole-v1", n_envs=2, seed=0)
+    agent.episodes.recent.extend({"return": sampled, "length": sampled} for _ in range(20))
+    greedy, drawn = (str(evaluate(agent, n_episodes=10, deterministic=choice)) for choice in (True, False))
+    hint = "; sampled actions scored 500.0 in training: evaluate with deterministic=False (--stochastic)"
+    assert (hint in greedy) is (sampled == 500)
+    assert "sampled" not in drawn
