@@ -63,7 +63,7 @@ def _resume(
     cls: type[L],
     run: Run,
     env: EnvLike | None,
-    callbacks: Callback | Sequence[Callback],
+    callbacks: CallbackLike | Sequence[CallbackLike],
     progress: bool,
     trust: bool,
     more_timesteps: int,
