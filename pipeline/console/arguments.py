@@ -55,10 +55,16 @@ def peek(argv: Sequence[str], flag: str, default: str | None = None) -> str | No
     return default
 
 
+def named_fields(kind: Any, argv: Sequence[str]) -> set[str]:
+    """The fields of a dataclass that a command line sets."""
+    words = {_flag(word) for word in argv}
+    return {field.name for field in dataclasses.fields(kind) if not words.isdisjoint(_flags_of(field.name))}
+
+
 def _refuse_unknown_flags(kind: Any, argv: Sequence[str], command: str) -> None:
     known = set(_flags(kind))
     for word in argv:
-        flag = word.partition("=")[0].replace("_", "-")
+        flag = _flag(word)
         if flag.startswith("--") and flag not in known:
             hint = did_you_mean(flag, known, f"textrlhf {command} --help lists the options")
             raise UserError(f"{command} has no option {word.partition('=')[0]}: {hint}")
@@ -71,8 +77,16 @@ def _flags(kind: Any) -> Iterator[str]:
         if dataclasses.is_dataclass(hints[field.name]):
             yield from _flags(hints[field.name])
         else:
-            name = field.name.replace("_", "-")
-            yield from (f"--{name}", f"--no-{name}")
+            yield from _flags_of(field.name)
+
+
+def _flag(word: str) -> str:
+    return word.partition("=")[0].replace("_", "-")
+
+
+def _flags_of(field: str) -> tuple[str, str]:
+    name = field.replace("_", "-")
+    return f"--{name}", f"--no-{name}"
 
 
 def _plain(printed: str) -> str:

@@ -17,8 +17,8 @@ import pytest
 from textrlhf.pipeline.commands.main import main
 from textrlhf.pipeline.commands.reward.evaluate import _trained_on
 from textrlhf.pipeline.commands.reward.main import COMMANDS
-from textrlhf.pipeline.runs.reward_run import COMMAND, digest, read_data
-from textrlhf.pipeline.runs.run_folder import save_request
+from textrlhf.pipeline.runs.reward_run import digest, read_data
+from textrlhf.pipeline.runs.run_folder import REWARD_COMMAND, save_request
 from textrlhf.records.metrics import read_metrics
 from textrlhf.reward_models import RewardModel, TrainConfig, load_reward_model
 from textrlhf.reward_models.training import score_scale
@@ -170,7 +170,7 @@ def test_output_of_evaluate(made: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_trained_on(tmp_path: Path) -> None:
     data, other = (write_rows(tmp_path / name, pairs(n)) for name, n in (("data.jsonl", 3), ("other.jsonl", 2)))
-    stored = {"command": COMMAND, "data": data, "sha256": {file: digest(file) for file in (data, other)}}
+    stored = {"command": REWARD_COMMAND, "data": data, "sha256": {file: digest(file) for file in (data, other)}}
     save_request(tmp_path / "run", stored)
     assert [_trained_on(f"{tmp_path / 'run'}", file) for file in (data, other)] == [True, False]
 

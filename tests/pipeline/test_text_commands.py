@@ -12,6 +12,7 @@ import gymnasium as gym
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from textrlhf.agents import PPO
 from textrlhf.agents.settings.config import LANGUAGE_MODEL, tuned_settings
 from textrlhf.envs.registration import TEXT_ENVS
 from textrlhf.language import load
@@ -79,6 +80,65 @@ def test_write(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert first == second
 
 
+def test_evaluate_says_what_train_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It took the most likely tokens after training prompts, where train had sampled after held-out ones."""
+    stored = json.loads((run / "evaluation.json").read_text())
+    assert stored["split"] == "heldout"
+    main(["evaluate", f"{run}", "--episodes", "16", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    del found["checkpoint"]
+    assert found == stored
+    main(["evaluate", f"{run}", "--episodes", "16"])
+    said = capsys.readouterr().out
+    assert re.search(r"Evaluation +score .*, KL .* \(means of 16 sampled texts, held-out prompts\)", said)
+    main(["evaluate", f"{run}", "--episodes", "8", "--deterministic", "--split", "train"])
+    said = capsys.readouterr().out
+    assert "(means of 8 greedy texts, training prompts)" in said
+    assert "KL" not in said
+
+
+REWARDS = """
+def brevity(prompts, responses):
+    return [-0.1 * len(response.split()) for response in responses]
+"""
+
+
+def test_a_reward_function_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such a run lost its environment: no samples, no frontier, no evaluation, no resuming."""
+    (tmp_path / "my_rewards.py").write_text(REWARDS)
+    rows = [
+        {"prompt": f"{the} {noun} was"} for the in ("The", "This") for noun in ("film", "plot", "cast", "hero", "inn")
+    ]
+    (tmp_path / "mine.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = shlex.split("--model reviews --prompts mine.jsonl --reward-model my_rewards:brevity --kl-coef 0.1")
+    main(["train", *QUICK, *own, "--steps", "512", "--run", "run"])
+    said = capsys.readouterr().out
+    assert "defaults for language models except n_envs=16, n_epochs=1, n_steps=32" in said
+    assert "held-out prompts" in said
+    recipe = json.loads(Path("run/config.json").read_text())["env"]
+    assert recipe["kwargs"]["reward_model"] == {"import": "my_rewards:brevity"}
+    assert (recipe["kwargs"]["kl_coef"], recipe["kwargs"]["prompts"]) == (0.1, str(tmp_path / "mine.jsonl"))
+    assert read_samples("run/samples.jsonl")
+    assert Path("run/frontier.png").exists()
+    with pytest.raises(SystemExit):
+        main(["evaluate", "run"])
+    assert "imports my_rewards:brevity" in capsys.readouterr().err
+    main(["evaluate", "run", "--trust", "--episodes", "16", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    del found["checkpoint"]
+    assert found == json.loads(Path("run/evaluation.json").read_text())
+    PPO.resume("run", trust=True, more_timesteps=256, progress=False).close()
+    assert read_metrics("run/metrics.jsonl")[-1]["step"] == 1024
+    main(["watch", "run", "--trust"])
+    assert re.search(r"Episode 1: return -\d", capsys.readouterr().out)
+    main(["write", "The film was", "--run", "run", "--reward-model", "my_rewards:brevity"])
+    assert re.search(r"\[-\d", capsys.readouterr().out)
+
+
 @pytest.mark.parametrize(
     ("line", "remedy"),
     [
@@ -111,8 +171,9 @@ def test_hyperparameters_of_other_models() -> None:
     _, config = parse_options(["--env", "TextRLHF-v0"])
     assert config.learning_rate == shipped  # type: ignore[attr-defined]
     for env in TEXT_ENVS:
-        _, config = parse_options(["--env", env, "--env-kwargs", '{"model": "gpt2"}'])
-        assert config.learning_rate == careful  # type: ignore[attr-defined]
+        for model in (["--model", "gpt2"], ["--env-kwargs", '{"model": "gpt2"}']):
+            _, config = parse_options(["--env", env, *model])
+            assert config.learning_rate == careful  # type: ignore[attr-defined]
     _, config = parse_options(["--env", "TextQA-v0", "--agent", "clone", "--demonstrations", "some.jsonl"])
     assert config.learning_rate == tuned_settings("clone")[LANGUAGE_MODEL].hyperparameters["learning_rate"]  # type: ignore[attr-defined]
 

@@ -17,8 +17,8 @@ from ...console.arguments import parse
 from ...console.checks import at_least_one, check_device
 from ...console.errors import UserError, as_user_error
 from ...console.printing import heading, key_values, line, try_next
-from ...runs.reward_run import COMMAND, digest, existing_reward_run, read_data
-from ...runs.run_folder import damaged, new_run, save_request, stored_request
+from ...runs.reward_run import digest, existing_reward_run, read_data
+from ...runs.run_folder import REWARD_COMMAND, damaged, new_run, save_request, stored_request
 from .evaluate import print_figures
 
 KEY_FIGURES = ("accuracy", "accuracy_if_longer_wins", "log_loss", "ece", "auroc", "label_accuracy", "spearman")
@@ -129,7 +129,7 @@ def _train(options: Options, run: Path, sha256: Mapping[str, str], *, resume: bo
         heading(f"{'Resuming' if resume else 'Training'} {run}")
         line(f"{described(judgements)} to train on, {described(heldout)} held out, from {files}")
     if not resume:
-        save_request(run, {"command": COMMAND, **dataclasses.asdict(options), "sha256": sha256})
+        save_request(run, {"command": REWARD_COMMAND, **dataclasses.asdict(options), "sha256": sha256})
     names = ("members", "combine", "reference", "max_new_tokens", "head", "reads", "device", "threads")
     given = {name: getattr(options, name) for name in names}
     given |= {"run": run, "resume": resume, "config": options.hyperparameters, "show": not options.quiet}
