@@ -30,8 +30,8 @@ from ..loading import load_reward_model
 from ..reward_function import RewardFunctionError
 from ..text.config import MODEL_FOLDER
 from ..text.reward_model import RewardModel
-from .score_scale import Model, Texts, find_reference, name_of, reference_texts
-from .trainer import TrainConfig, readable, train
+from .score_scale import Model, Texts, find_reference, name_of, sample_texts
+from .trainer import TrainConfig, chosen_for, readable, train
 
 SMALL = 20_000_000  # weights of a trunk below which several threads are slower than one
 log = logging.getLogger("textrlhf")
@@ -53,6 +53,7 @@ def train_reward_model(
     members: int = 1,
     combine: str = "mean",
     reference: Model | None = None,
+    reference_texts: int = 512,
     max_new_tokens: int = 32,
     config: TrainConfig | None = None,
     head: str = "auto",
@@ -74,7 +75,8 @@ def train_reward_model(
         combine: how an ensemble combines scores: "mean", "worst" or "cautious".
         reference: the language model whose texts get scores of mean 0 and standard deviation 1; by default `model`,
             where it can generate text. Without any, scores stay raw (`reward_model.normalised` is False).
-        max_new_tokens: length of the reference's texts.
+        reference_texts: number of these texts; of 512 the standard deviation is known to 3 %, of 128 to 6 %.
+        max_new_tokens: their maximum length.
         config: hyperparameters of `train`.
         head, reads: see `RewardModel.new`.
         run: a folder to save everything in; `load_reward_model(run)` loads the result.
@@ -88,6 +90,7 @@ def train_reward_model(
     for name, value in (("members", members), ("max_new_tokens", max_new_tokens), ("threads", threads)):
         if value is not None:
             count(name, value)
+    count("reference_texts", reference_texts, least=2)
     check_combine(combine)
     folder = None if run is None else Path(run)
     if resume and folder is None:
@@ -106,7 +109,9 @@ def train_reward_model(
             if not trained:
                 prompts = [judgement.prompt for judgement in judgements]
                 lm = find_reference(reference, model, member, device)
-                texts = None if lm is None else reference_texts(lm, member, prompts, max_new_tokens, config.seed)
+                if lm is not None:
+                    of = (prompts, reference_texts, max_new_tokens, config.seed)
+                    texts = sample_texts(lm, member, *of, show=show)
             result = train(
                 member,
                 judgements,
@@ -134,13 +139,15 @@ def train_reward_model(
     with _threads(threads, first):
         evaluation = evaluate(reward_model, heldout)
     if folder is not None:
+        chosen = chosen_for(config, first.network, len(judgements))
         source = f"0 is the mean of the texts of {name_of(reference or model)}, 1 a standard deviation above"
         about = {
             "Model": f"{name_of(model)}, head: {first.config.head}, reads: {first.config.reads}",
             "Members": f"{members}, combined: {combine}" if members > 1 else "1",
             "Trained on": described(judgements),
             "Evaluated on": f"{described(heldout)}, held out",
-            "Training": f"{config.epochs:g} epochs, {config.batch_size} judgements per step, seed {config.seed}",
+            "Training": f"{chosen.epochs:g} epochs, {chosen.batch_size} judgements per step, learning rate "
+            f"{chosen.learning_rate:.2g}, seed {chosen.seed}",
             "Score": source if first.normalised else "raw, in log-odds",
             **(facts or {}),
         }

@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,6 @@ from textrlhf.pipeline.runs.reward_run import digest, read_data
 from textrlhf.pipeline.runs.run_folder import REWARD_COMMAND, save_request
 from textrlhf.records.metrics import read_metrics
 from textrlhf.reward_models import RewardModel, TrainConfig, load_reward_model
-from textrlhf.reward_models.training import score_scale
 from textrlhf.reward_models.training import train_reward_model as training
 
 pytestmark = pytest.mark.slow
@@ -29,7 +28,7 @@ pytestmark = pytest.mark.slow
 GOOD, BAD = " wonderful.", " dull."
 NOUNS = ["film", "plot", "cast", "ending", "music", "hero", "book", "story", "inn", "room"]
 PROMPTS = [f"{the} {noun} {was}" for the in ("The", "This") for was in ("was", "is", "seemed") for noun in NOUNS]
-TRAIN = shlex.split("--model reviews --epochs 4 --batch-size 8 --max-new-tokens 8 --checkpoints 2")
+TRAIN = shlex.split("--model reviews --epochs 4 --batch-size 8 --max-new-tokens 8 --reference-texts 48 --checkpoints 2")
 
 
 def write_rows(file: Path, rows: list[dict[str, object]]) -> str:
@@ -44,13 +43,6 @@ def pairs(n: int = 60) -> list[dict[str, object]]:
 def quick_report(folder: Path, evaluation: object, **options: object) -> None:
     """A report without its charts, which take a second."""
     (folder / "report.html").touch()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def few_samples() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score_scale, "SAMPLES", 48)
-        yield
 
 
 @pytest.fixture(scope="module")
