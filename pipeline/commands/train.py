@@ -24,6 +24,7 @@ from ...agents.settings.config import (
 )
 from ...agents.settings.registry import AGENTS, agent_class
 from ...envs.registration import TEXT_ENVS
+from ...reward_models import RewardFunctionError
 from ..console.arguments import named_fields, parse, peek, wants_help
 from ..console.checks import at_least_one, check_device, find_environment, function_named, takes_arguments
 from ..console.errors import UserError, as_user_error, did_you_mean
@@ -102,7 +103,7 @@ def train(argv: Sequence[str]) -> None:
     if not options.quiet:
         which = hyperparameters_in_words(agent, config, named_fields(kind.config_class, argv), tuned=known)
         heading(f"{kind.__name__} on {options.env}: {options.steps:,} steps, seed {agent.seed}, {which}")
-    with learning(run):
+    with learning(run), as_user_error(RewardFunctionError):
         agent.learn(options.steps, callbacks=request.callbacks(), run=run, progress=not options.quiet)
     report(agent, run, request, quiet=options.quiet)
     agent.close()
@@ -177,8 +178,9 @@ def env_arguments(options: Options) -> dict[str, Any]:
         flags = ", ".join(map(_flag, own))
         raise UserError(f"{flags}: {options.env} has no such argument; text environments do (`textrlhf envs`)")
     found |= own
-    if isinstance(name := found.get("reward_model"), str):
-        found["reward_model"] = function_named(name) or name
+    reward_model = found.get("reward_model")
+    if isinstance(reward_model, str):
+        found["reward_model"] = function_named(reward_model) or reward_model
     return found
 
 

@@ -145,12 +145,10 @@ def check_checkpoint(checkpoint: Checkpoint, module: str | None, device: str | N
     if module:
         import_module(module)
     recipe, config = checkpoint.state.get("env"), checkpoint.state.get("config")
-    unknown = isinstance(recipe, dict) and recipe.keys().isdisjoint({"factory", "entry_point", "module"})
-    if unknown and recipe.get("id") not in gym.registry:
-        raise UserError(
-            f"the environment {recipe.get('id')!r} is not registered: name the module that registers it, "
-            "--module MODULE"
-        )
+    plain = isinstance(recipe, dict) and recipe.keys().isdisjoint({"factory", "entry_point", "module"})
+    env_id = recipe.get("id") if isinstance(recipe, dict) else None
+    if plain and env_id not in gym.registry:
+        raise UserError(f"the environment {env_id!r} is not registered: name the module that does it, --module MODULE")
     check_device(device or (str(config.get("device", "auto")) if isinstance(config, dict) else "auto"))
 
 

@@ -233,8 +233,8 @@ class JudgementDataset:
 
     def check(self) -> None:
         """Raise a ValueError for judgements that nothing can be learned from."""
-        n, size = len(self.judgements), self.config.batch_size
-        if size is None or n < size:
+        n, size = len(self.judgements), self.config.batch_size or 1
+        if n < size:
             dropped = f" ({self.dropped} were too long and dropped)" if self.dropped else ""
             raise ValueError(
                 f"there are {n} judgements{dropped}, fewer than a batch of {size}: collect more, or lower batch_size"
@@ -250,7 +250,7 @@ class JudgementDataset:
     @torch.no_grad()
     def cache_features(self) -> None:
         """Compute the states of a frozen trunk once."""
-        parts, batch = [], 4 * self.config.batch_size
+        parts, batch = [], 4 * (self.config.batch_size or 1)
         for at in range(0, len(self.texts), batch):
             texts = self.texts[at : at + batch]
             rows = pack(texts, [[i] for i in range(len(texts))], share=False)

@@ -96,6 +96,8 @@ def test_output_of_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     printed = capsys.readouterr().out
     assert f"27 pairs and 2 labels to train on, 3 pairs held out, from {data}" in printed
     assert re.search(r"accuracy +\d+\.\d %  how often the reward model prefers", printed)
+    assert "48/48  of reviews" in printed
+    assert "learning rate 0.001, 8 judgements per step" in printed
     assert f"textrlhf reward evaluate {run} {data} --split heldout" in printed
     assert f'gym.make("TextRLHF-v0", reward_model="{run}")' in printed
     main(["resume", f"{run}"])  # textrlhf resume accepts a reward model's run, too
@@ -104,10 +106,14 @@ def test_output_of_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.usefixtures("no_charts")
 def test_interrupted_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]) -> None:
-    def interrupted(*arguments: object) -> None:
+    def interrupted(*arguments: object, **named: object) -> None:
         raise KeyboardInterrupt
 
     data, run = write_rows(tmp_path / "prefs.jsonl", pairs(20)), f"{tmp_path / 'a'}"
+    with monkeypatch.context() as patch:
+        patch.setattr(RewardModel, "new", interrupted)
+        refused("train", data, *TRAIN, "--run", run, "--quiet", status=130)
+    assert Path(run, "command.json").exists()  # before any model is loaded
     with monkeypatch.context() as patch:
         patch.setattr(RewardModel, "save", interrupted)
         assert f"`textrlhf reward resume {run}`" in refused("train", data, *TRAIN, "--run", run, "--quiet", status=130)

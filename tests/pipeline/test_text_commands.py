@@ -98,6 +98,10 @@ def test_evaluate_says_what_train_said(run: Path, capsys: pytest.CaptureFixture[
 
 
 REWARDS = """
+def broken(prompts, responses):
+    return [1 / 0]
+
+
 def brevity(prompts, responses):
     return [-0.1 * len(response.split()) for response in responses]
 """
@@ -114,7 +118,12 @@ def test_a_reward_function_by_name(
     (tmp_path / "mine.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    own = shlex.split("--model reviews --prompts mine.jsonl --reward-model my_rewards:brevity --kl-coef 0.1")
+    own = shlex.split("--model reviews --prompts mine.jsonl --kl-coef 0.1 --reward-model")
+    with pytest.raises(SystemExit):
+        main(["train", *QUICK, *own, "my_rewards:broken", "--steps", "512", "--run", "broken"])
+    assert "ZeroDivisionError" in (said := capsys.readouterr().err)
+    assert said.count("\n") == 1
+    own.append("my_rewards:brevity")
     main(["train", *QUICK, *own, "--steps", "512", "--run", "run"])
     said = capsys.readouterr().out
     assert "defaults for language models except n_envs=16, n_epochs=1, n_steps=32" in said

@@ -71,7 +71,7 @@ def evaluate(argv: Sequence[str]) -> None:
     if options.json:
         print(json.dumps(evaluation.numbers()))
     else:
-        key_values([("Reward model", f"{reward_model!r}"), ("Judgements", data)])
+        key_values([("Reward model", options.reward_model), ("Judgements", data)])
         line()
         print_figures(evaluation)
         if options.split != "heldout" and _trained_on(options.reward_model, options.data):
