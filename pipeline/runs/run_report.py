@@ -60,7 +60,7 @@ def scores_of(agent: Agent, episodes: int, **changes: Any) -> Scores:
 def in_words(agent: Agent, scores: Scores) -> str:
     """An evaluation in a line: of texts the means of what is known of each, else the return."""
     if not agent.env.is_text:
-        return f"{scores}, {'most likely' if scores.deterministic else 'sampled'} actions"
+        return f"{scores}{'' if scores.deterministic else ', sampled actions'}"
     names = (
         {**_NAMES, "kl": "log π/π_ref"} if scores.deterministic else _NAMES
     )  # no KL: the tokens are not drawn from π
