@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from .training.learner import Callback, Learner
 from .training.loop import train
 from .training.plan import Plan
 from .training.resume import load, resume
+from .training.run_check import check_run
 
 
 class Agent(Learner):
@@ -105,29 +107,36 @@ class Agent(Learner):
     ) -> Self:
         """Train for that many further steps, summed over environments.
 
+        Ctrl-C (or SIGTERM) ends the running update, saves a checkpoint in the run and raises KeyboardInterrupt; a
+        second one stops at once.
+
         Args:
             total_timesteps: number of steps
             callbacks: called after each update, see `Callback`
-            run: a folder for `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/` and `curves.png`
+            run: a folder for `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/` and `curves.png`. One
+                that holds a run is accepted only if its last checkpoint is this agent, whose run then goes on; only its
+                last two checkpoints are kept
             progress: show a progress bar
         """
-        folder = Run(run) if run else None
-        if folder:
-            folder.refuse_beyond(self.num_timesteps)
-        if folder and self.env.recipe is None:
-            log.warning(
-                "%s cannot be made again from what the run stores (%s): loading and resuming will need env=…",
-                self.env.name,
-                self.env.why_no_recipe,
-            )
-        self.prepare(folder)
         c, two_episodes = self.config, self.env.n_envs * self.env.horizon
         every = c.checkpoint_every or max(
             -(-total_timesteps // c.checkpoints), min(two_episodes, -(-total_timesteps // 2))
         )
-        self.plan = Plan.of(self.num_timesteps, total_timesteps, every)
-        self.cut(self.env.get_state() if self.num_timesteps else None)
-        train(self, self.plan, callbacks, folder, progress)
+        plan = Plan.of(self.num_timesteps, total_timesteps, every)
+        folder = Run.of(run) if run else None
+        with folder.writing() if folder else contextlib.nullcontext():
+            if folder:
+                check_run(self, folder)
+            if folder and self.env.recipe is None:
+                log.warning(
+                    "%s cannot be made again from what the run stores (%s): loading and resuming will need env=…",
+                    self.env.name,
+                    self.env.why_no_recipe,
+                )
+            self.prepare(folder)
+            self.plan = plan
+            self.cut(self.env.get_state() if self.num_timesteps else None)
+            train(self, plan, callbacks, folder, progress)
         return self
 
     def prepare(self, run: Run | None) -> None:

@@ -26,8 +26,9 @@ from torch import Tensor, nn
 
 from ..records.checkpoint import Checkpoint, CheckpointError
 from ..records.checks import count
+from ..records.interruption import interruptible
 from ..records.progress import ProgressBar
-from ..records.run import DivergedError, Run
+from ..records.run import MODEL, DivergedError, Run
 from .causal_lm import CausalLM
 from .logprobs import read_whole, token_logprobs
 from .memory import Ints, padded
@@ -118,32 +119,38 @@ def fit(
 ) -> dict[str, float]:
     """Train `module` on `examples` in place; return the final losses.
 
+    Ctrl-C and SIGTERM end the running step, and save a checkpoint in the run. A run resumed from it ends with the
+    same bits, too.
+
     Args:
         module: what is trained
         examples: the training data
         config: hyperparameters
         heldout: examples whose loss is reported at each checkpoint and at the end
-        run: a folder for metrics and checkpoints
+        run: a folder for metrics and checkpoints, which has no run yet
         resume: continue from the last checkpoint in `run`
         title: title of the progress bar
         rates: learning-rate multipliers by parameter-name prefix (the longest applies); 0 freezes parameters
         about: further entries of the run's config.json; a run resumes only with the same ones
         show: show a progress bar
     """
-    folder = None if run is None else Run(run)
+    folder = None if run is None else Run.of(run)
     with _flags_kept(module), contextlib.ExitStack() as open_files:
         trainer = _Trainer(module, examples, config, rates or {}, about or {})
-        if resume:
-            if folder is None:
-                raise ValueError("resume=True needs run=…, the folder of the run to resume")
-            trainer.load(folder.last_checkpoint())
-        elif folder is not None:
-            folder.refuse_beyond(0)
+        if resume and folder is None:
+            raise ValueError("resume=True needs run=…, the folder of the run to resume")
         log = None
         if folder is not None:
-            folder.write_config(trainer.settings)
+            open_files.enter_context(folder.writing(existing=resume))
+            if resume:
+                trainer.load(folder.last_checkpoint())
+            else:
+                folder.refuse_another(MODEL)
+                folder.refuse_checkpoints()
+            folder.write_config({**MODEL, **trainer.settings})
             log = open_files.enter_context(contextlib.closing(folder.metrics(trainer.step)))
         bar = open_files.enter_context(ProgressBar(config.steps, title, show=show))
+        stopped = open_files.enter_context(interruptible("finishing this step" + (", then saving" if folder else "")))
         began, metrics = time.perf_counter(), {"loss": math.nan}
         every = max(config.steps // max(config.checkpoints, 1), 1)
         for batch in trainer.batches():
@@ -157,8 +164,12 @@ def fit(
                 row["heldout_loss"] = metrics["heldout_loss"] = mean_loss(heldout, config.batch_size)
             if log and row:
                 log.write(step, row)
-            if folder is not None and step % every == 0:
-                trainer.save(folder)
+            scheduled = step % every == 0
+            if folder is not None and (scheduled or stopped):
+                trainer.save(folder, interrupted=not scheduled)
+            if stopped and step < config.steps:
+                saved = f", saved in {folder.checkpoint_path(step)}: continue with resume=True" if folder else ""
+                stopped.end(f"interrupted at step {step:,} of {config.steps:,}{saved}")
         if heldout is not None and "heldout_loss" not in metrics:  # resumed at the last step
             metrics["heldout_loss"] = mean_loss(heldout, config.batch_size)
     return metrics
@@ -251,7 +262,7 @@ class _Trainer:
         if not math.isfinite(value):
             raise DivergedError(f"the {what} is {value} at step {self.step} (examples {batch[:4]}…)")
 
-    def save(self, run: Run) -> None:
+    def save(self, run: Run, *, interrupted: bool = False) -> None:
         """Write a checkpoint."""
         moments = {
             f"{kind}.{name}": self.optimizer.state[parameter][kind]
@@ -260,6 +271,7 @@ class _Trainer:
             if parameter in self.optimizer.state
         }
         state = {"fit": self.settings, "step": self.step, "examples": len(self.examples.sizes)}
+        state |= {"interrupted": True} if interrupted else {}
         run.save(self.step, state, {"model": self.names, "optimizer": moments})
 
     def load(self, checkpoint: Checkpoint) -> None:

@@ -188,12 +188,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true", help="resume training that was interrupted")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)  # faster for models this small, and the same weights every time
-    for name in [given.only] if given.only else [*RECIPES, MODEL_FOLDER]:
-        if name == MODEL_FOLDER:
-            about = make_reward_model((given.to or REWARD_MODEL_ASSETS) / "reviews", given.run / name, given.resume)
-        else:
-            about = make_language_model(name, (given.to or ASSETS) / name, given.run / name, given.resume)
-        print(json.dumps(about))
+    with Run(given.run).writing():
+        for name in [given.only] if given.only else [*RECIPES, MODEL_FOLDER]:
+            if name == MODEL_FOLDER:
+                about = make_reward_model((given.to or REWARD_MODEL_ASSETS) / "reviews", given.run / name, given.resume)
+            else:
+                about = make_language_model(name, (given.to or ASSETS) / name, given.run / name, given.resume)
+            print(json.dumps(about))
 
 
 if __name__ == "__main__":

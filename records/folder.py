@@ -8,34 +8,55 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 
 @contextlib.contextmanager
 def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield an empty folder to fill; it becomes `path` when the block ends without an error."""
+    """Yield an empty folder to fill; it becomes `path` when the block ends without an error.
+
+    A full disk is an OSError with `path` as its filename, also if safetensors finds it.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.draft")
+    draft, aside = target.with_name(f".{target.name}.draft"), _aside(target)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
-        yield draft
+        with file_named(target):
+            yield draft
+            for file in draft.iterdir():
+                _sync(file)
+            _sync(draft)
+        if target.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            target.rename(aside)
+        draft.rename(target)
     except BaseException:
+        recovered(target)
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    for file in draft.iterdir():
-        _sync(file)
-    _sync(draft)
-    aside = _aside(target)
-    if target.exists():
-        shutil.rmtree(aside, ignore_errors=True)
-        target.rename(aside)
-    draft.rename(target)
     _sync(target.parent)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def file_named(target: Path) -> Iterator[None]:
+    """Name the file in errors of writing, which do not do so themselves; those of safetensors become OSErrors."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(target)
+        raise
+    except SafetensorError as error:
+        if code := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(target)) from error
+        raise
 
 
 def check_replaceable(path: str | os.PathLike[str], mark: str, others: str = "*", subfolders: str = "") -> None:
@@ -46,11 +67,15 @@ def check_replaceable(path: str | os.PathLike[str], mark: str, others: str = "*"
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file: name a folder")
-    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    inside = sorted(folder.iterdir(), key=_shown_first) if folder.is_dir() else []
     foreign = [file for file in inside if not _belongs(file, mark, others, subfolders)]
     if inside and (foreign or not (folder / mark).is_file()):
         name = (foreign or inside)[0].name
         raise FileExistsError(f"{folder} exists and contains {name}: name a new folder, for example one inside it")
+
+
+def _shown_first(file: Path) -> tuple[bool, str]:
+    return file.name.startswith("."), file.name
 
 
 def _belongs(file: Path, mark: str, others: str, subfolders: str) -> bool:
@@ -73,9 +98,14 @@ def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.draft")
-    draft.write_bytes(content.encode() if isinstance(content, str) else content)
-    _sync(draft)
-    draft.replace(target)
+    try:
+        with file_named(target):
+            draft.write_bytes(content.encode() if isinstance(content, str) else content)
+            _sync(draft)
+        draft.replace(target)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def _aside(target: Path) -> Path:

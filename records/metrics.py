@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from .folder import write_file
+from .folder import file_named, write_file
 
 Row = dict[str, float]
 
@@ -36,8 +37,9 @@ class MetricLog:
             value = float(value)  # also of NumPy's types
             row[name] = value if math.isfinite(value) else None
             self._board.add_scalar(name, value, step)
-        self._stream.write(json.dumps(row) + "\n")
-        self._stream.flush()
+        with file_named(self.path):
+            self._stream.write(json.dumps(row) + "\n")
+            self._stream.flush()
 
     def write_text(self, step: int, name: str, markdown: str) -> None:
         """Show a text in TensorBoard."""
@@ -45,8 +47,8 @@ class MetricLog:
 
     def close(self) -> None:
         """Flush and close both files."""
-        self._stream.close()
-        self._board.close()
+        with file_named(self.path), contextlib.closing(self._board):
+            self._stream.close()
 
 
 def read_metrics(path: str | Path) -> list[Row]:

@@ -5,27 +5,36 @@ metrics.jsonl    metrics by step, beside TensorBoard's event files
 samples.jsonl    sample texts on the same prompts over time
 checkpoints/     step-…, the last two; training resumes from the last intact one
 curves.png       the learning curves
+.lock            held by the process that trains there
+
+A folder belongs to one run: nothing of another one is overwritten.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 
 from .checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from .folder import write_file
+from .jsonl import shortened
+from .lock import locked
 from .metrics import MetricLog
 from .samples import SampleLog
 
 log = logging.getLogger("textrlhf")
-KEEP = 2  # checkpoints on disk
+LOCK = ".lock"
+KEEP = 2  # scheduled checkpoints on disk
+MODEL = {"trains": "model"}  # in the config of a run that trains no agent
+IDENTITY = ("trains", "agent", "class", "env")  # entries of a config that are the same for the whole run
 
 
 class DivergedError(FloatingPointError):
@@ -43,15 +52,71 @@ class Run:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._locked = False
 
-    def refuse_beyond(self, step: int) -> None:
-        """Raise FileExistsError if the folder has checkpoints of later steps, that is of another run."""
-        for there in self.steps():
-            if there > step:
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> Run:
+        """The run at a path, or the run itself."""
+        return path if isinstance(path, Run) else cls(path)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    @contextlib.contextmanager
+    def writing(self, *, existing: bool = False) -> Iterator[Self]:
+        """Make the folder and keep all others from training there; FileExistsError if one does already.
+
+        With `existing` it must have checkpoints. May be nested on the same object.
+        """
+        if self._locked:
+            yield self
+            return
+        if existing and not self.steps():
+            raise self._no_checkpoint()
+        if self.path.exists() and not self.path.is_dir():
+            raise FileExistsError(f"run={str(self.path)!r} is a file: name a folder")
+        self.path.mkdir(parents=True, exist_ok=True)
+        with locked(self.path / LOCK, f"run={str(self.path)!r}"):
+            self._locked = True
+            try:
+                yield self
+            finally:
+                self._locked = False
+
+    def refuse_another(self, config: Mapping[str, Any], there: Mapping[str, Any] | None = None) -> None:
+        """Raise FileExistsError if the folder holds something other than a run with this config.
+
+        What it holds is read from its `config.json`, if it is not given as `there`.
+        """
+        file, where = self.path / "config.json", f"run={str(self.path)!r}"
+        if (self.path / "state.json").is_file():
+            raise FileExistsError(f"{where} is a saved agent, not a run: choose another folder")
+        if there is None:
+            if not file.is_file():
+                return
+            try:
+                there = dict(json.loads(file.read_text()))
+            except (ValueError, TypeError):
+                raise FileExistsError(f"{where} has a config.json that is no run's: choose another folder") from None
+        for name in IDENTITY:
+            if there.get(name) != config.get(name):
+                one, other = (shortened(some.get(name)) for some in (there, config))
                 raise FileExistsError(
-                    f"run={str(self.path)!r} already holds a run at step {there:,}: resume it, choose another folder, "
-                    "or delete it"
+                    f"{where} already holds a run of something else ({name}: {one}, here {other}): choose another "
+                    "folder, or delete it"
                 )
+
+    def has_checkpoints(self) -> bool:
+        """Whether there are checkpoints in it, or in the folders of an ensemble's members."""
+        return bool(self.steps()) or any(self.path.glob("member-*/checkpoints/step-*"))
+
+    def refuse_checkpoints(self) -> None:
+        """Raise FileExistsError if the folder has checkpoints."""
+        if steps := self.steps():
+            raise FileExistsError(
+                f"run={str(self.path)!r} already holds a run at step {steps[-1]:,}: resume it, choose another folder, "
+                "or delete it"
+            )
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write `config.json`."""
@@ -74,19 +139,29 @@ class Run:
         return sorted(int(path.name.removeprefix("step-")) for path in (self.path / "checkpoints").glob("step-*"))
 
     def save(self, step: int, state: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Write a checkpoint, and delete all but the last two."""
+        """Write a checkpoint, and delete all others but the last two, not counting "interrupted" ones."""
         save_checkpoint(self.checkpoint_path(step), state, tensors)
-        for old in self.steps()[:-KEEP]:
+        scheduled = [there for there in self.steps() if not self._interrupted(there)]
+        for old in set(self.steps()) - {step, *scheduled[-KEEP:]}:
             shutil.rmtree(self.checkpoint_path(old))
+
+    def _interrupted(self, step: int) -> bool:
+        try:
+            return bool(json.loads((self.checkpoint_path(step) / "state.json").read_text()).get("interrupted"))
+        except (OSError, ValueError, AttributeError):  # damaged
+            return False
 
     def last_checkpoint(self) -> Checkpoint:
         """Read the last intact checkpoint."""
         steps = self.steps()
         if not steps:
-            raise CheckpointError(f"no checkpoint in {self.path}: expected the folder of a run")
+            raise self._no_checkpoint()
         for step in reversed(steps[1:]):
             try:
                 return load_checkpoint(self.checkpoint_path(step))
             except CheckpointError as error:
                 log.warning("%s; falling back to the previous one", error)
         return load_checkpoint(self.checkpoint_path(steps[0]))
+
+    def _no_checkpoint(self) -> CheckpointError:
+        return CheckpointError(f"no checkpoint in {self.path}: expected the folder of a run")

@@ -92,15 +92,17 @@ class Learner(ABC):
     def checkpoint_state(self) -> dict[str, Any]:
         """The JSON part of a checkpoint."""
         return {
-            "agent": self.name,
-            **self._own_class(),
+            **self.identity(),
             "config": self.config.to_json(),
-            "env": self.env.recipe,
             "observation_space": describe(self.env.observation_space),
             "action_space": describe(self.env.action_space),
             "plan": dataclasses.asdict(self.plan) if self.plan else None,
             "learning": self.state_dict(),
         }
+
+    def identity(self) -> dict[str, Any]:
+        """What stays the same over a run: agent and environment."""
+        return {"agent": self.name, **self._own_class(), "env": self.env.recipe}
 
     def _own_class(self) -> dict[str, str]:
         """What a checkpoint says about the class, if it is not one of this package's."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...records.curves import draw_curves
+from ...records.interruption import interruptible
 from ...records.progress import ProgressBar, Stopwatch, rounded, shares_text
 from ...records.run import Run
 from .learner import Callback, Learner, Metrics
@@ -27,6 +28,7 @@ def train(
 ) -> None:
     """Train until the end of the plan or until a callback returns False; call `agent.cut` before.
 
+    Ctrl-C and SIGTERM end the running update, and save a checkpoint in the run, from which training can be resumed.
     Each callback takes the first of the `callback_states` saved by its class; new ones start from scratch.
     """
     callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
@@ -42,13 +44,14 @@ def train(
         bar = stack.enter_context(ProgressBar(plan.length, agent.title, show=progress))
         metric_log = None
         if run:
-            run.write_config({"agent": agent.name, "env": agent.env.recipe, "config": agent.config.to_json()})
+            run.write_config({**agent.identity(), "config": agent.config.to_json()})
             metric_log = run.metrics(agent.num_timesteps)
             stack.callback(draw_curves, run.path, agent.title)
             stack.callback(metric_log.close)
         samples = stack.enter_context(contextlib.closing(Samples(agent, run, metric_log, bar)))
         for callback in callbacks:
             callback.on_start(agent, run.path if run else None)
+        stopped = stack.enter_context(interruptible("finishing this update" + (", then saving" if run else "")))
         started, first = time.perf_counter(), agent.num_timesteps
         going = agent.num_timesteps < plan.end
         if agent.num_timesteps == plan.start:
@@ -71,16 +74,28 @@ def train(
                     metric_log.write(now, metrics | times | {"time/steps_per_second": speed})
             if plan.crosses(plan.length // SAMPLES, before, now) or not going:
                 samples.take()
-            if run and (plan.cut_due(before, now) or not going):
+            scheduled = plan.cut_due(before, now) or not going
+            if run and (scheduled or stopped):
                 env_state = agent.env.get_state()
                 agent.cut(env_state)
                 states = [[type(callback).__name__, callback.state_dict()] for callback in callbacks]
                 state = {**agent.checkpoint_state(), "env_state": env_state, "callbacks": states}
+                state |= {} if scheduled else {"interrupted": True}
                 run.save(now, state, agent.tensors())
                 agent.export(run.path)
             watch.lap("other")
+            if stopped and going:
+                stopped.end(_interrupted(agent, run))
         for callback in callbacks:
             callback.on_end(agent)
+
+
+def _interrupted(agent: Learner, run: Run | None) -> str:
+    at = f"interrupted at step {agent.num_timesteps:,}"
+    if run is None:
+        return f"{at}, after a whole update"
+    again = f"`textrlhf resume {run.path}` or {type(agent).__name__}.resume({str(run.path)!r})"
+    return f"{at}, saved in {run.checkpoint_path(agent.num_timesteps)}: continue with {again}"
 
 
 def _note(metrics: Metrics, speed: float) -> str:

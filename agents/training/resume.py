@@ -55,7 +55,20 @@ def resume(
     changes: Mapping[str, Any] | None = None,
 ) -> L:
     """Finish a run from its last checkpoint, for `more_timesteps` than planned and with other hyperparameters."""
-    run = Run(path)
+    with Run.of(path).writing(existing=True) as run:
+        return _resume(cls, run, env, callbacks, progress, trust, more_timesteps, changes or {})
+
+
+def _resume(
+    cls: type[L],
+    run: Run,
+    env: EnvLike | None,
+    callbacks: Callback | Sequence[Callback],
+    progress: bool,
+    trust: bool,
+    more_timesteps: int,
+    changes: Mapping[str, Any],
+) -> L:
     checkpoint = run.last_checkpoint()
     agent = restore(cls, checkpoint, env, trust, changes)
     if agent.plan is None or "callbacks" not in checkpoint.state:
@@ -65,11 +78,11 @@ def resume(
     if more_timesteps < 0:
         raise ValueError(f"more_timesteps={more_timesteps}: accepted is at least 0")
     agent.plan = dataclasses.replace(agent.plan, end=agent.plan.end + more_timesteps)
-    differs = [f"{name}={value!r}" for name, value in (changes or {}).items()]
+    differs = [f"{name}={value!r}" for name, value in changes.items()]
     differs += [f"{more_timesteps:,} more steps"] if more_timesteps else []
     differs += ["it was interrupted between scheduled checkpoints"] if checkpoint.state.get("interrupted") else []
     if differs:
-        log.warning("%s resumes at step %s, not bit-identical to an uninterrupted run: %s", path,
+        log.warning("%s resumes at step %s, not bit-identical to an uninterrupted run: %s", run.path,
                     f"{agent.num_timesteps:,}", ", ".join(differs))  # fmt: skip
     agent.cut(checkpoint.state["env_state"])
     train(agent, agent.plan, callbacks, run, progress, checkpoint.state["callbacks"])
@@ -118,6 +131,8 @@ def restore(
 
 def _agent_class(cls: type[L], checkpoint: Checkpoint, trust: bool) -> Any:
     path, stored = checkpoint.path, checkpoint.state.get("class")
+    if "agent" not in checkpoint.state:
+        raise CheckpointError(f"{path} holds no agent, but what another training saved, of a reward model for example")
     if stored is None:
         try:
             kind = agent_class(checkpoint.state["agent"])
@@ -171,9 +186,14 @@ def _environment(checkpoint: Checkpoint, env: EnvLike | None, n_envs: int, trust
             "function of a module: pass env=…"
         )
     try:
-        if checkpoint.before:
-            kwargs = moved_paths(recipe["kwargs"], checkpoint.before, os.path.abspath(checkpoint.path))
-            recipe = {**recipe, "kwargs": kwargs}
-        return remake(recipe, n_envs, trust=trust)
+        return remake(stored_recipe(checkpoint), n_envs, trust=trust)
     except (ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{checkpoint.path}: {error}") from None
+
+
+def stored_recipe(checkpoint: Checkpoint) -> Any:
+    """A checkpoint's environment, with the paths as they are if the checkpoint has moved."""
+    recipe = checkpoint.state.get("env")
+    if not (checkpoint.before and recipe):
+        return recipe
+    return {**recipe, "kwargs": moved_paths(recipe["kwargs"], checkpoint.before, os.path.abspath(checkpoint.path))}

@@ -12,7 +12,7 @@ import tyro
 
 from ..console.arguments import parse
 from ..console.checks import at_least_one
-from ..console.errors import UserError
+from ..console.errors import UserError, as_user_error
 from ..console.printing import heading, key_values, line, side_by_side, try_next
 from ..runs.run_folder import Request, read_request
 
@@ -48,7 +48,7 @@ def demo(argv: Sequence[str]) -> None:
     from ...agents import PPO
     from ...agents.settings.config import tuned_settings
     from ...records.curves import draw_frontier
-    from ..runs.run_report import evaluated, in_words, learning, places, scores_of
+    from ..runs.run_report import evaluated, in_words, places, scores_of, train_new
 
     steps = options.steps or tuned_settings(PPO.name)[ENV].total_timesteps
     agent = PPO.tuned(ENV, seed=SEED)
@@ -65,9 +65,7 @@ def demo(argv: Sequence[str]) -> None:
             ("Before", in_words(agent, scores_of(agent, 200))),
         ]
     )
-    Request(command="demo", env=ENV, steps=steps, evaluation_episodes=400).save(run)
-    with learning(run):
-        agent.learn(steps, run=run)
+    train_new(agent, run, Request(command="demo", env=ENV, steps=steps, evaluation_episodes=400))
     draw_frontier(run, "The demo's score against its KL")
     line()
     side_by_side(("before", "after"), pairs(reference, agent.policy.lm))  # type: ignore[attr-defined]
@@ -103,9 +101,17 @@ def pairs(before: CausalLM, after: CausalLM) -> list[tuple[str, str]]:
 
 def _clear(run: Path) -> None:
     """Delete an earlier demo; refuse to delete anything else."""
-    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+    from ...records.run import LOCK, Run
+
+    inside = [path for path in run.iterdir() if path.name != LOCK] if run.is_dir() else []
+    if not run.exists() or (run.is_dir() and not inside):
         return
     request = read_request(run) if run.is_dir() else None
     if request is None or request.command != "demo":
         raise UserError(f"{run} is not a demo's folder and will not be deleted: name another --run")
-    shutil.rmtree(run)
+    with as_user_error(FileExistsError), Run(run).writing():  # refused while another demo runs there
+        for path in inside:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()

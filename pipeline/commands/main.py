@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from ..console.dispatch import run_command
-from ..console.errors import UserError
+from ..console.errors import UserError, files_as_user_errors
 
 COMMANDS = {
     "demo": ("demo", "train a language model to please a reward model, in three minutes: start here"),
@@ -27,13 +27,14 @@ EXAMPLES = (
     "textrlhf reward train prefs.jsonl --model reviews --run runs/my-reward-model",
 )
 ABOUT = "Reinforcement learning on any Gymnasium environment, control or text."
-NOTE = "With TEXTRLHF_TRACEBACK=1 an error shows its traceback."
+NOTE = "What you can correct is reported in one line; with TEXTRLHF_TRACEBACK=1 it shows where it was raised, too."
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command line; a mistake of the user ends it with one line and status 2."""
     try:
-        _run(list(sys.argv[1:] if argv is None else argv))
+        with files_as_user_errors():
+            _run(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         if os.environ.get("TEXTRLHF_TRACEBACK"):
             raise

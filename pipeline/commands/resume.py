@@ -1,13 +1,14 @@
-"""`textrlhf resume`: finish a run that was interrupted."""
+"""`textrlhf resume`: finish a run that was interrupted, or train it further."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -20,43 +21,54 @@ from ..runs.reward_run import is_reward_run
 from ..runs.run_folder import Request, check_checkpoint, find_checkpoint, holds_run, read_request
 
 if TYPE_CHECKING:
+    from ...agents.settings.config import Config
     from ...records.checkpoint import Checkpoint
 
 
 @dataclass
 class Options:
-    """Finish a run that was interrupted, as if it had never stopped.
+    """Finish a run that was interrupted, as if it had never stopped; or train it further, also with other settings.
 
     Example:
       textrlhf resume runs/cartpole
+      textrlhf resume runs/cartpole --steps +100000 --learning-rate 1e-5
+
+    Hyperparameters of the run are options too; textrlhf resume DIR --help lists them. With other ones, or with other
+    steps, the run no longer ends with the same bits as an uninterrupted one.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """the run's folder, as given to train --run"""
+    steps: Annotated[str | None, tyro.conf.arg(metavar="N|+N")] = None
+    """train up to step N, or for N more steps than planned"""
     ignore_stop_at: bool = False
     """train for all steps, although the run has reached its --stop-at"""
     module: str | None = None
     """a module to import first, which registers the environment"""
+    trust: bool = False
+    """import the code that the run names (environments, wrappers, reward functions, agents): only if you trust it"""
     quiet: bool = False
     """print nothing but the result"""
 
 
 def resume(argv: Sequence[str]) -> None:
     """Run `textrlhf resume`."""
-    options = parse(Options, argv, "resume")
-    run = existing_folder(options.run)
+    options, changes = _parse(argv)
+    run = _existing_run(options.run)
     if is_reward_run(run):
         from .reward.train import resume_run
 
+        if options.steps:
+            raise UserError("--steps is for agents: a reward model is trained for the epochs it was started with")
         resume_run(run, quiet=options.quiet)
         return
-    if not holds_run(run):
-        raise UserError(f"no checkpoint in {run}: name a run's folder, as given to `textrlhf train --run`")
     checkpoint = find_checkpoint(options.run)
     request = read_request(run)
-    if _is_over(checkpoint, run, request, options):
+    step, planned = _progress(checkpoint)
+    more = _more_steps(options.steps, planned)
+    if _is_over(run, request, options, step, planned + more):
         return
-    check_checkpoint(checkpoint, options.module)
+    check_checkpoint(checkpoint, options.module, changes.get("device"), trust=options.trust)
 
     import gymnasium as gym
 
@@ -64,30 +76,101 @@ def resume(argv: Sequence[str]) -> None:
     from ...records.checkpoint import CheckpointError
     from ..runs.run_report import learning, report
 
-    step, end = _progress(checkpoint)
     if request is None:  # started by agent.learn(run=…)
         if checkpoint.state.get("callbacks"):
             line("This run was started from Python with callbacks, which a command cannot recreate: resuming without.")
-        request = Request(command="learn", env=str((checkpoint.state.get("env") or {}).get("id")), steps=end)
-    if options.ignore_stop_at:
-        request = dataclasses.replace(request, stop_at=None)
-        request.save(run)  # so that resuming again does not bring it back
+        request = Request(command="learn", env=str((checkpoint.state.get("env") or {}).get("id")), steps=planned)
+    elif more or options.ignore_stop_at:
+        stop_at = None if options.ignore_stop_at else request.stop_at
+        request = dataclasses.replace(request, steps=planned + more, stop_at=stop_at)
     if not options.quiet:
-        heading(f"{run} resumes from step {step:,} of {end:,}")
-    with learning(run), as_user_error(CheckpointError, gym.error.Error):
-        agent: Agent = Agent.resume(run, callbacks=request.callbacks(), progress=not options.quiet)
+        heading(f"{run} resumes from step {step:,} of {planned + more:,}")
+    with learning(run) as folder, as_user_error(CheckpointError, gym.error.Error):
+        if request.command != "learn":
+            request.save(run)  # so that resuming again does not bring back what was changed
+        agent: Agent = Agent.resume(
+            folder,
+            callbacks=request.callbacks(),
+            progress=not options.quiet,
+            trust=options.trust,
+            more_timesteps=more,
+            **changes,
+        )
     report(agent, run, request, quiet=options.quiet)
     agent.close()
 
 
-def _is_over(checkpoint: Checkpoint, run: Path, request: Request | None, options: Options) -> bool:
+def _existing_run(name: str) -> Path:
+    run = existing_folder(name)
+    if not (is_reward_run(run) or holds_run(run)):
+        raise UserError(f"no checkpoint in {run}: name a run's folder, as given to `textrlhf train --run`")
+    return run
+
+
+def _parse(argv: Sequence[str]) -> tuple[Options, dict[str, Any]]:
+    """Parse a command line whose options depend on the run, and the hyperparameters that it changes."""
+    run = next((Path(word) for word in argv if holds_run(Path(word)) and not is_reward_run(Path(word))), None)
+    begin = _hyperparameters(run) if run else None
+    if begin is None:
+        if argv and not argv[0].startswith("-"):
+            _existing_run(argv[0])  # before its options, which are not known without it
+        return parse(Options, argv, "resume"), {}
+
+    from ...agents.training.resume import FIXED
+
+    both = dataclasses.make_dataclass(
+        "Resume",
+        [("hyperparameters", type(begin))],
+        bases=(Options,),
+        namespace={"__doc__": Options.__doc__},
+        kw_only=True,
+    )
+    options: Any = parse(both, argv, "resume", both(run=tyro.MISSING, hyperparameters=begin))
+    chosen = {field.name: getattr(options.hyperparameters, field.name) for field in dataclasses.fields(begin)}
+    changes = {name: value for name, value in chosen.items() if value != getattr(begin, name)}
+    if fixed := sorted(FIXED & changes.keys()):
+        raise UserError(f"--{fixed[0].replace('_', '-')} cannot be changed on resume: start a new run")
+    return options, changes
+
+
+def _hyperparameters(run: Path) -> Config | None:
+    """Those of a run's last checkpoint, without what would have to be imported; None where its agent is unknown."""
+    from ...agents.settings.config import make_config
+    from ...agents.settings.registry import AGENTS, agent_class
+    from ...records.references import references
+
+    state = find_checkpoint(str(run)).state
+    name, stored = state.get("agent"), state.get("config")
+    if name not in AGENTS or not isinstance(stored, dict):
+        return None
+    plain = {key: value for key, value in stored.items() if not list(references(value))}
+    with as_user_error(TypeError, ValueError, about=str(run)):
+        config: Config = make_config(agent_class(name).config_class, **plain)
+    return config
+
+
+def _more_steps(given: str | None, planned: int) -> int:
+    """The steps that are trained beyond the plan."""
+    if given is None:
+        return 0
+    if not re.fullmatch(r"\+?[\d_]+", given):
+        raise UserError(
+            f"--steps {given}: accepted is a step to train to, or +N for N more than the planned {planned:,}"
+        )
+    more = int(given) if given.startswith("+") else int(given) - planned
+    if more < 0:
+        raise UserError(f"--steps {given}: the run is planned to step {planned:,}; accepted is at least that, or +N")
+    return more
+
+
+def _is_over(run: Path, request: Request | None, options: Options, step: int, end: int) -> bool:
     """Whether the run is finished; if so, print why."""
     from ..runs.run_report import places
 
-    step, end = _progress(checkpoint)
     stop_at = request.stop_at if request else None
     if step >= end:
         heading(f"{run} is finished: all of its {end:,} steps are done.")
+        line("To train it further, add --steps +N.")
     # A run that stopped by itself was evaluated at its last step; one that was killed was not.
     elif stop_at is not None and _evaluated_at(run) == step and not options.ignore_stop_at:
         heading(f"{run} is finished: it reached --stop-at {rounded(stop_at)} at step {step:,} of {end:,}.")

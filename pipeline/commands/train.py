@@ -24,13 +24,12 @@ from ...agents.settings.config import (
 )
 from ...agents.settings.registry import AGENTS, agent_class
 from ...envs.registration import TEXT_ENVS
-from ...reward_models import RewardFunctionError
 from ..console.arguments import named_fields, parse, peek, wants_help
 from ..console.checks import at_least_one, check_device, find_environment, function_named, takes_arguments
 from ..console.errors import UserError, as_user_error, did_you_mean
 from ..console.printing import heading
 from ..runs.run_folder import Request, new_run
-from ..runs.run_report import learning, report
+from ..runs.run_report import report, train_new
 
 STEPS = 100_000  # without tuned hyperparameters
 TEXT_OPTIONS = ("model", "prompts", "reward_model", "kl_coef")  # arguments of text environments
@@ -90,7 +89,7 @@ def train(argv: Sequence[str]) -> None:
     check_device(config.device)
     env = options.env.rpartition(":")[2].replace("/", "-").lower()
     which = time.strftime("%Y%m%d-%H%M%S") if config.seed is None else config.seed
-    run = new_run(options.run or f"runs/{env}-{options.agent}-{which}")
+    run = new_run(options.run or f"runs/{env}-{options.agent}-{which}", "train")
     kind = agent_class(options.agent)
     about = options.env + (f" with --env-kwargs {options.env_kwargs}" if options.env_kwargs != "{}" else "")
     with as_user_error(gym.error.Error, ValueError, TypeError, KeyError, about=about):
@@ -99,12 +98,10 @@ def train(argv: Sequence[str]) -> None:
         agent: Agent = kind(options.env, env_kwargs={**(known.env_kwargs if known else {}), **env_kwargs}, **given)
     names = ("env", "steps", "evaluate_every", "evaluation_episodes", "stop_at", "kl_target")
     request = Request(command="train", **{name: getattr(options, name) for name in names})
-    request.save(run)
     if not options.quiet:
         which = hyperparameters_in_words(agent, config, named_fields(kind.config_class, argv), tuned=known)
         heading(f"{kind.__name__} on {options.env}: {options.steps:,} steps, seed {agent.seed}, {which}")
-    with learning(run), as_user_error(RewardFunctionError):
-        agent.learn(options.steps, callbacks=request.callbacks(), run=run, progress=not options.quiet)
+    train_new(agent, run, request, quiet=options.quiet)
     report(agent, run, request, quiet=options.quiet)
     agent.close()
 

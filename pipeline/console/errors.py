@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 from collections.abc import Iterable, Iterator
 
 
@@ -28,6 +29,31 @@ def as_user_error(*kinds: type[Exception], about: str = "") -> Iterator[None]:
         if isinstance(error, KeyError):  # its text is the repr of a message, or of a bare key
             message = str(error.args[0]) if " " in message else f"KeyError {message}"
         raise UserError(f"{about}: {message}" if about else message) from error
+
+
+_REMEDIES = (
+    (
+        {errno.ENOSPC, errno.EDQUOT, errno.EFBIG},
+        "free some space (a run that had begun then continues with `textrlhf resume DIR`), or name a folder elsewhere",
+    ),
+    ({errno.EACCES, errno.EPERM, errno.EROFS}, "change its permissions, or name another folder"),
+    ({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}, "name another folder"),
+)
+
+
+@contextlib.contextmanager
+def files_as_user_errors() -> Iterator[None]:
+    """Turn errors of files that a user can correct (a full disk, a read-only folder) into a UserError."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FileExistsError) and error.errno is None:  # of ours, with the remedy
+            raise UserError(str(error)) from error
+        for numbers, remedy in _REMEDIES:
+            if error.errno in numbers:
+                where = f"{error.filename}: " if error.filename else ""
+                raise UserError(f"{where}{error.strerror}: {remedy}") from error
+        raise
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -91,10 +91,13 @@ def holds_run(folder: Path) -> bool:
     return any((folder / "checkpoints").glob("step-*"))
 
 
-def new_run(name: str) -> Path:
-    """The path of a folder for a run, which must not have one yet."""
+def new_run(name: str, command: str) -> Path:
+    """The path of a folder for a run of `textrlhf <command>`, which must not have another yet."""
+    from ...records.run import Run
+
     run = folder_to_write("--run", name)
-    if any(holds_run(place) or (place / MODEL_FOLDER).exists() for place in (run, *run.glob("member-*"))):
+    started = stored_request(run)
+    if Run(run).has_checkpoints() or (run / MODEL_FOLDER).exists() or (started and started["command"] != command):
         raise UserError(f"{run} already holds a run: finish it with `textrlhf resume {run}`, or name another --run")
     return run
 
@@ -128,19 +131,23 @@ def load_agent(checkpoint: Checkpoint, module: str | None, device: str | None, t
     from ...agents.training.resume import restore
     from ...records.checkpoint import CheckpointError
 
-    check_checkpoint(checkpoint, module, device)
+    check_checkpoint(checkpoint, module, device, trust=trust)
     with as_user_error(CheckpointError, gym.error.Error):
         base: Any = Agent  # mypy wants a concrete class
         agent: Agent = restore(base, checkpoint, trust=trust, changes={"device": device} if device else None)
         return agent
 
 
-def check_checkpoint(checkpoint: Checkpoint, module: str | None, device: str | None = None) -> None:
+def check_checkpoint(
+    checkpoint: Checkpoint, module: str | None, device: str | None = None, *, trust: bool = False
+) -> None:
     """Refuse a checkpoint whose environment nothing can make, or whose device (or the one given) is not available.
 
     The module that the user names is imported; what the checkpoint names is not, as it may be from someone else.
     """
     import gymnasium as gym
+
+    from ...agents.environment.recipe import imports
 
     if module:
         import_module(module)
@@ -149,6 +156,8 @@ def check_checkpoint(checkpoint: Checkpoint, module: str | None, device: str | N
     env_id = recipe.get("id") if isinstance(recipe, dict) else None
     if plain and env_id not in gym.registry:
         raise UserError(f"the environment {env_id!r} is not registered: name the module that does it, --module MODULE")
+    if isinstance(recipe, dict) and not trust and (named := imports(recipe)):
+        raise UserError(f"{checkpoint.path} imports {', '.join(named)}: if you trust that code, add --trust")
     check_device(device or (str(config.get("device", "auto")) if isinstance(config, dict) else "auto"))
 
 

@@ -20,24 +20,39 @@ from .run_folder import EVALUATION_SEED, Request, holds_run, outcome
 
 if TYPE_CHECKING:
     from ...agents import Agent, Scores
+    from ...records.run import Run
 
 _NAMES = {"kl": "KL", "eos": "ended by itself"}
 
 
 @contextlib.contextmanager
-def learning(run: Path) -> Iterator[None]:
-    """Wrap training: report an interruption, an error of the environment or a diverged loss with the remedy."""
+def learning(run: Path) -> Iterator[Run]:
+    """Wrap training in a run's folder, which nobody else may write to meanwhile.
+
+    An interruption, an error of the environment and a diverged loss are reported with the remedy.
+    """
     from ...agents.environment.adapter import EnvError
-    from ...records.run import DivergedError
+    from ...records.run import DivergedError, Run
 
     try:
-        with as_user_error(DivergedError, EnvError, FileExistsError):
-            yield
-    except KeyboardInterrupt:
+        with as_user_error(DivergedError, EnvError, FileExistsError), Run(run).writing() as folder:
+            yield folder
+    except KeyboardInterrupt as stop:
         remedy = f"resume with `textrlhf resume {run}` from the last checkpoint"
         if not holds_run(run):
-            remedy = "there was no checkpoint yet (--checkpoint-every N saves them more often)"
-        raise UserError(f"interrupted: {remedy}", status=130) from None
+            remedy = "there was no checkpoint yet"
+        said = str(stop)
+        raise UserError(said if "resume" in said else f"interrupted: {remedy}", status=130) from None
+
+
+def train_new(agent: Agent, run: Path, request: Request, *, quiet: bool = False) -> None:
+    """Train an agent as requested in a folder of its own."""
+    from ...agents.training.run_check import check_run
+
+    with learning(run) as folder:
+        check_run(agent, folder)
+        request.save(run)
+        agent.learn(request.steps, callbacks=request.callbacks(), run=folder, progress=not quiet)
 
 
 def evaluated(agent: Agent, run: Path, episodes: int) -> Scores:
@@ -61,9 +76,9 @@ def in_words(agent: Agent, scores: Scores) -> str:
     """An evaluation in a line: of texts the means of what is known of each, else the return."""
     if not agent.env.is_text:
         return f"{scores}{'' if scores.deterministic else ', sampled actions'}"
-    names = (
-        {**_NAMES, "kl": "log π/π_ref"} if scores.deterministic else _NAMES
-    )  # no KL: the tokens are not drawn from π
+    names = dict(_NAMES)
+    if scores.deterministic:  # no KL, as the tokens are not drawn from π
+        names["kl"] = "log π/π_ref"
     means = {name: mean for name, mean in scores.means().items() if name != "length"}
     parts = [f"{names.get(name, name)} {rounded(mean)}" for name, mean in means.items()]
     texts = f"{len(scores.lengths)} {'greedy' if scores.deterministic else 'sampled'} texts"

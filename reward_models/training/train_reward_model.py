@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
 from ...records.checks import count
 from ...records.metrics import read_metrics
-from ...records.run import Run
+from ...records.run import MODEL, Run
 from ..ensemble import Ensemble, check_combine
 from ..evaluation.evaluate import evaluate
 from ..evaluation.report import write_report
@@ -35,6 +36,8 @@ from .trainer import TrainConfig, chosen_for, readable, train
 
 SMALL = 20_000_000  # weights of a trunk below which several threads are slower than one
 log = logging.getLogger("textrlhf")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass
@@ -45,6 +48,21 @@ class TrainedRewardModel:
     evaluation: Evaluation | None  # None without held-out judgements
 
 
+def _holding_run(function: Callable[P, T]) -> Callable[P, T]:
+    """Keep all others from writing to the folder `run` meanwhile."""
+
+    @functools.wraps(function)
+    def held(*args: P.args, **kwargs: P.kwargs) -> T:
+        run: Any = kwargs.get("run")
+        if run is None:
+            return function(*args, **kwargs)
+        with Run.of(run).writing() as kwargs["run"]:
+            return function(*args, **kwargs)
+
+    return held
+
+
+@_holding_run
 def train_reward_model(
     judgements: Sequence[Judgement],
     model: Model,
@@ -79,7 +97,7 @@ def train_reward_model(
         max_new_tokens: their maximum length.
         config: hyperparameters of `train`.
         head, reads: see `RewardModel.new`.
-        run: a folder to save everything in; `load_reward_model(run)` loads the result.
+        run: a folder without a run, to save everything in; `load_reward_model(run)` loads the result.
         resume: finish the run in that folder, which was started with the same arguments.
         device: "auto", "cpu" or "cuda".
         threads: of torch; by default one for trunks below 20 million weights, where more are slower.
@@ -92,16 +110,23 @@ def train_reward_model(
             count(name, value)
     count("reference_texts", reference_texts, least=2)
     check_combine(combine)
-    folder = None if run is None else Path(run)
+    root = None if run is None else Run.of(run)
+    folder = None if root is None else root.path
     if resume and folder is None:
         raise ValueError("resume=True needs run=…, the folder of the run to resume")
-    places = _places(folder, members)
-    if not resume and any(place and ((place / MODEL_FOLDER).exists() or Run(place).steps()) for place in places):
-        raise FileExistsError(f"run={str(run)!r} already holds a run: pass resume=True, or name another folder")
+    places = _places(root, members)
+    if root:
+        root.refuse_another(MODEL)
+        if not resume and (root.has_checkpoints() or (root.path / MODEL_FOLDER).exists()):
+            raise FileExistsError(
+                f"run={str(root.path)!r} already holds a run: pass resume=True, or name another folder"
+            )
+        if members > 1:
+            root.write_config({**MODEL, "members": members, **dataclasses.asdict(config)})
     trained: list[RewardModel] = []  # by this call
     texts: Texts | None = None
     for i, place in enumerate(places):
-        if place and (place / MODEL_FOLDER).is_dir():
+        if place and (place.path / MODEL_FOLDER).is_dir():
             continue
         seed = config.seed + i
         member = RewardModel.new(model, head, reads=reads, seed=seed, device=device)
@@ -118,7 +143,7 @@ def train_reward_model(
                 dataclasses.replace(config, seed=seed),
                 heldout=heldout,
                 run=place,
-                resume=place is not None and bool(Run(place).steps()),
+                resume=place is not None and bool(place.steps()),
                 title="reward model" if members == 1 else f"reward model {i + 1} of {members}",
                 show=show,
             )
@@ -129,7 +154,7 @@ def train_reward_model(
                     member.normalise(*texts)
             except RewardFunctionError as error:
                 log.warning("the scores stay raw: %s", error)
-        trained.append(member.save(place / MODEL_FOLDER) if place else member)
+        trained.append(member.save(place.path / MODEL_FOLDER) if place else member)
     reward_model = _combined(trained, folder, places, combine, device)
     first: Any = reward_model.models[0] if isinstance(reward_model, Ensemble) else reward_model
     if config.overflow == "drop":
@@ -158,22 +183,22 @@ def train_reward_model(
 
 
 def _combined(
-    trained: list[RewardModel], folder: Path | None, places: list[Path | None], combine: str, device: str
+    trained: list[RewardModel], folder: Path | None, places: Sequence[Run | None], combine: str, device: str
 ) -> RewardModel | Ensemble:
     """The reward model or ensemble, saved and loaded by its name where there is a folder."""
     if folder is None:
         return trained[0] if len(places) == 1 else Ensemble(trained, combine)
     if len(places) > 1 and not (folder / MODEL_FOLDER).is_dir():
-        saved = [RewardModel.load(place / MODEL_FOLDER, device=device) for place in places if place]
+        saved = [RewardModel.load(place.path / MODEL_FOLDER, device=device) for place in places if place]
         Ensemble(saved, combine).save(folder / MODEL_FOLDER)
     return load_reward_model(folder / MODEL_FOLDER, device)
 
 
-def _places(folder: Path | None, members: int) -> list[Path | None]:
+def _places(root: Run | None, members: int) -> Sequence[Run | None]:
     """Where each member is trained and saved."""
-    if folder is None or members == 1:
-        return [folder] * members
-    return [folder / f"member-{i}" for i in range(members)]
+    if root is None or members == 1:
+        return [root] * members
+    return [Run(root.path / f"member-{i}") for i in range(members)]
 
 
 @contextlib.contextmanager
@@ -190,7 +215,7 @@ def _threads(threads: int | None, reward_model: RewardModel) -> Iterator[None]:
 
 def _curves(folder: Path, members: int) -> list[dict[str, float]]:
     """The losses over the run; of several members their mean."""
-    runs = [read_metrics(place / "metrics.jsonl") for place in _places(folder, members) if place]
+    runs = [read_metrics(place.path / "metrics.jsonl") for place in _places(Run(folder), members) if place]
     return [
         {
             name: sum(row[name] for row in rows) / len(rows)

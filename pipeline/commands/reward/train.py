@@ -10,12 +10,13 @@ from typing import Annotated, Literal
 
 import tyro
 
+from ....records.run import MODEL, Run
 from ....reward_models import RewardFunctionError, TrainConfig, train_reward_model
 from ....reward_models.feedback import described
 from ....reward_models.text.config import MODEL_FOLDER
 from ...console.arguments import parse
 from ...console.checks import at_least_one, check_device
-from ...console.errors import UserError, as_user_error
+from ...console.errors import UserError, as_user_error, files_as_user_errors
 from ...console.printing import heading, key_values, line, try_next
 from ...runs.reward_run import digest, existing_reward_run, read_data
 from ...runs.run_folder import REWARD_COMMAND, damaged, new_run, save_request, stored_request
@@ -96,7 +97,9 @@ def train(argv: Sequence[str]) -> None:
     for flag in ("members", "max_new_tokens", "threads"):
         at_least_one(f"--{flag.replace('_', '-')}", getattr(options, flag))
     check_device(options.device)
-    run = new_run(options.run or f"runs/{Path(options.data).stem}-reward-model-{options.hyperparameters.seed}")
+    run = new_run(
+        options.run or f"runs/{Path(options.data).stem}-reward-model-{options.hyperparameters.seed}", REWARD_COMMAND
+    )
     files = [options.data] if options.heldout is None else [options.data, options.heldout]
     _train(options, run, {file: digest(file) for file in files}, resume=False)
 
@@ -132,8 +135,6 @@ def _train(options: Options, run: Path, sha256: Mapping[str, str], *, resume: bo
     if not options.quiet:
         heading(f"{'Resuming' if resume else 'Training'} {run}")
         line(f"{described(judgements)} to train on, {described(heldout)} held out, from {files}")
-    if not resume:
-        save_request(run, {"command": REWARD_COMMAND, **dataclasses.asdict(options), "sha256": sha256})
     names = (
         "members",
         "combine",
@@ -145,11 +146,17 @@ def _train(options: Options, run: Path, sha256: Mapping[str, str], *, resume: bo
         "device",
         "threads",
     )
-    given = {name: getattr(options, name) for name in names}
-    given |= {"end": True} if options.end else {}
-    given |= {"run": run, "resume": resume, "config": options.hyperparameters, "show": not options.quiet}
+    given = {name: getattr(options, name) for name in names} | ({"end": True} if options.end else {})
+    given |= {"resume": resume, "config": options.hyperparameters, "show": not options.quiet}
     try:
-        with as_user_error(ValueError, OSError, FloatingPointError, RewardFunctionError):
+        with (
+            as_user_error(ValueError, OSError, FloatingPointError, RewardFunctionError),
+            files_as_user_errors(),
+            Run(run).writing() as given["run"],
+        ):
+            if not resume:
+                Run(new_run(str(run), REWARD_COMMAND)).refuse_another(MODEL)  # again: now nobody else can start one
+                save_request(run, {"command": REWARD_COMMAND, **dataclasses.asdict(options), "sha256": sha256})
             trained = train_reward_model(judgements, options.model, heldout=heldout, facts={"Data": files}, **given)
     except KeyboardInterrupt:
         raise UserError(f"interrupted: resume with `textrlhf reward resume {run}`", status=130) from None

@@ -93,7 +93,8 @@ def test_members(tmp_path):
 def contents(run):
     """Everything that must be the same, however often a run was interrupted."""
     files = [path for path in run.rglob("*") if path.is_file() and "tfevents" not in path.name]
-    return {str(path.relative_to(run)): path.read_bytes() for path in files if path.name != "metrics.jsonl"}
+    read = {str(path.relative_to(run)): path.read_bytes() for path in files if path.name != "metrics.jsonl"}
+    return {name: content.replace(str(run).encode(), b"RUN") for name, content in read.items()}
 
 
 def losses(run):
