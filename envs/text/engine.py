@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from ...language import CausalLM, load
 from ...language.causal_lm import pick_device
-from ...records.checks import finite
 from ...records.jsonl import shortened
 from .action_masks import ANY, Rules
 from .kl_penalty import KL_PENALTIES
@@ -66,7 +65,7 @@ class TextEngine:
             raise ValueError(
                 f"device is {options.device!r}, but the model {self.lm} is on {self.lm.device}: move it first"
             )
-        self.kl_coef = finite("kl_coef", options.kl_coef)
+        self.kl_coef = float(options.kl_coef)
         self.scorer = Scorer(options.reward_model, self.task, options.device)
         self.budget = options.max_new_tokens or self.task.max_new_tokens
         self.context = _context(self.lm, options.context, self.budget)

@@ -39,6 +39,7 @@ WRONG = {  # by argument: a value, the error, and what it must say
     "min": ({"min_new_tokens": -1}, ValueError, "min_new_tokens is -1: expected a whole number of at least 0"),
     "turns": ({"turns": 0}, ValueError, "turns is 0: expected a whole number of at least 1"),
     "beta": ({"kl_coef": float("nan")}, ValueError, "kl_coef is nan: expected a finite number"),
+    "negative beta": ({"kl_coef": -1.0}, ValueError, "kl_coef is -1.0: expected a finite number of at least 0"),
     "beta of words": ({"kl_coef": "much"}, ValueError, "kl_coef is 'much': expected a finite number"),
     "penalty": ({"missing_eos_penalty": float("inf")}, ValueError, "missing_eos_penalty is inf: expected a finite"),
     "wide context": ({"context": 129}, ValueError, "context is 129: .* has 128 positions"),
@@ -64,6 +65,20 @@ def test_arguments(text, which):
     for num_envs in (None, 2):
         with pytest.raises(error, match=f"(?s){message}"):
             text(num_envs, **changes)
+
+
+@pytest.mark.parametrize("beta", [-0.1, float("nan"), float("inf"), None, True])
+def test_no_way_leads_to_a_negative_beta(text, beta):
+    """Guards against a KL penalty that pays for leaving the reference, set later or through a vector environment."""
+    several = gym.vector.SyncVectorEnv([lambda: text()])
+    ways = [
+        lambda: setattr(text().unwrapped, "kl_coef", beta),
+        lambda: setattr(text(2), "kl_coef", beta),
+        lambda: several.set_attr("kl_coef", [beta]),
+    ]
+    for way in ways:
+        with pytest.raises(ValueError, match=f"kl_coef is {beta}: expected a finite number of at least 0"):
+            way()
 
 
 def test_own_prompts_need_a_model_and_a_reward():
