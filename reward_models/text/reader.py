@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...language.tokenization import Codec
+from ...language.tokenization import Codec, check_texts
 from .packing import Text
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ class TextReader(Codec):
     def _pairs(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Text]:
         if not responses:
             return []
-        encoded: Any = self.tokenizer(list(prompts), list(responses))
+        check_texts([*prompts, *responses])
+        bos = self.tokenizer.bos_token if self.adds_bos else ""
+        encoded: Any = self.tokenizer([prompt.removeprefix(bos) for prompt in prompts], list(responses))
         kinds = encoded.get("token_type_ids") or [None] * len(responses)
         texts = []
         for i, (ids, kind) in enumerate(zip(encoded["input_ids"], kinds, strict=True)):

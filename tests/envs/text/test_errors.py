@@ -185,6 +185,13 @@ def test_unknown_words_are_logged(text, caplog):
     assert "hello a4" in caplog.text
 
 
+def test_prompts_that_end_in_a_space_are_logged(caplog):
+    """Guards against a model whose words bring their space, and which would have to begin without one."""
+    with caplog.at_level(logging.WARNING, logger="textrlhf"):
+        gym.make("TextRLHF-v0", prompts=["The film was", "The plot was "], task="reviews")
+    assert "1 of 2 prompts end in a space, the first 'The plot was '" in caplog.text
+
+
 def raises(prompts, responses):
     raise KeyError("lost")
 
