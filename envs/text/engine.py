@@ -7,11 +7,13 @@ _finish  score the texts that ended, and report them in `info`
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
@@ -34,6 +36,7 @@ Flags = NDArray[np.bool_]
 
 TRUNCATED = ("context", "time_limit")  # finish reasons of texts that are not scored
 WIDEST = 512  # the widest default context
+_PROCESS = os.getpid()  # the one that imported torch
 
 
 @dataclass
@@ -52,6 +55,8 @@ class TextEngine:
     """N texts with their prompts, their reward and their KL penalty."""
 
     def __init__(self, n: int, options: TextOptions, feedback: Feedback) -> None:
+        if os.getpid() != _PROCESS:  # forked: torch's other threads are not there, and it would wait for them
+            torch.set_num_threads(1)
         self.n, self.options = n, options
         self.task = make_task(options.task, options.prompts is not None)
         model = self.task.model if options.model is None else options.model
