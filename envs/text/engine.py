@@ -207,7 +207,8 @@ class TextEngine:
             if outcome.terminated[i]:
                 score = scores[k] - (self.options.missing_eos_penalty if reasons[i] == "length" else 0.0)
                 outcome.rewards[i] += score
-                info["score"] = float(score + self.turn_rewards[row])
+                if self.scorer.scores or self.turns.many:
+                    info["score"] = float(score + self.turn_rewards[row])
                 measured = {name: float(values[whole.index(k)]) for name, values in known.items()}
                 info.update({name: value for name, value in measured.items() if not np.isnan(value)})
             elif self.turns.many:

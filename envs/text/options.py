@@ -32,8 +32,8 @@ class TextOptions:
     model: str | CausalLM | None = None
     """the reference model: a path, hub id, shipped model or `CausalLM`; None: the one shipped for the task"""
     reward_model: RewardFunction | Named | None = None
-    """a callable (prompts, responses) -> scores, a saved reward model by name, or "gold", the task's true score;
-    None: the task's own choice"""
+    """a callable (prompts, responses) -> scores, a saved reward model by name, "gold", the task's true score, or
+    "none", where nothing is to be scored; None: the task's own choice"""
     prompts: Rows | None = None
     """a JSONL file or a list of rows in place of the task's prompts, or a mapping with one of these per split"""
     split: Split = "train"

@@ -20,6 +20,7 @@ from ..console.arguments import parse, peek, wants_help
 from ..console.checks import at_least_one, check_device, find_environment
 from ..console.errors import UserError, as_user_error, did_you_mean
 from ..console.printing import heading
+from ..runs.fine_tuning import fine_tuning
 from ..runs.run_folder import Request, new_run
 from ..runs.run_report import learning, report
 
@@ -67,6 +68,7 @@ def train(argv: Sequence[str]) -> None:
     given = _json_object(options.env_kwargs)
     known = tuned_for(options.agent, options.env, given) if options.tuned else None
     env_kwargs = {**(known.env_kwargs if known else {}), **given}
+    env_kwargs = fine_tuning(options.agent, options.env, env_kwargs, getattr(config, "demonstrations", None))
     for flag in ("steps", "evaluate_every", "evaluation_episodes"):
         at_least_one(f"--{flag.replace('_', '-')}", getattr(options, flag))
     find_environment(options.env)

@@ -28,9 +28,10 @@ def learning(run: Path) -> Iterator[None]:
     """Wrap training: report an interruption, an error of the environment or a diverged loss with the remedy."""
     from ...agents.environment.adapter import EnvError
     from ...records.run import DivergedError
+    from ...reward_models import RewardFunctionError
 
     try:
-        with as_user_error(DivergedError, EnvError, FileExistsError):
+        with as_user_error(DivergedError, EnvError, RewardFunctionError, FileExistsError):
             yield
     except KeyboardInterrupt:
         remedy = f"resume with `textrlhf resume {run}` from the last checkpoint"
