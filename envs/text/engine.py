@@ -25,6 +25,7 @@ from .kl_penalty import KL_PENALTIES
 from .options import Feedback, TextOptions
 from .prompt_order import PromptOrder
 from .prompts import load_split
+from .reward_checks import check_reward_models
 from .scoring import Scorer
 from .task import Prompt
 from .tasks import make_task
@@ -85,6 +86,7 @@ class TextEngine:
             )
         measured = self.scorer.uses_gold or self.turns.many
         self.prompts = load_split(self.task, self.lm, options, measured, self.context - self.budget)
+        check_reward_models(self.scorer.reward_function, self.lm, self.prompts, self.budget)
         self.rules = Rules(self.lm.vocab_size, self.lm.eos_ids, options.allowed_tokens, options.min_new_tokens)
         self._eos = np.array(self.lm.eos_ids)
         self.tokens: Ints = np.full((n, self.context), -1, np.int64)
