@@ -20,6 +20,7 @@ from ...language.growing_texts import growing_lengths
 from .attributes import EnvAttributes
 from .episode_info import EpisodeInfo, EpisodeInfoReader
 from .masks import Mask, MaskSource, require_an_action
+from .reward_wrappers import changing_wrapper
 from .spaces import ActionCodec, Array, Flags, Floats, Ints, Leaves, is_image, leaf_spaces, leaves_of, stack_leaves
 from .vectorize import Vectorized, log
 
@@ -133,8 +134,16 @@ class EnvAdapter:
 
     def announce_settling(self) -> None:
         """Announce that `settle` will collect the deferred KL penalties: no reward includes them from now on."""
-        if self.settles:
-            self._attributes.call("settle")
+        if not self.settles:
+            return
+        attributes = self._attributes
+        deferred = not attributes.has("kl_penalty") or attributes.get("kl_penalty") == "deferred"
+        if deferred and (name := changing_wrapper(self.vector_env)):
+            raise EnvError(
+                f"the wrapper {name} may change rewards, and penalties that are settled later do not pass through it: "
+                'make the environment with kl_penalty="token", or say changes_rewards = False in the wrapper\'s class'
+            )
+        attributes.call("settle")
 
     def settle(self, counts: Ints) -> tuple[list[Floats], list[Floats] | None]:
         """The pending KL penalties by slot, to be added to its rewards in order: none, or `counts` of them.

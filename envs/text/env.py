@@ -83,7 +83,7 @@ class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
     | --- | --- | --- | --- |
     | `task` | str, Task | None | built-in task by name, or your own; None: "reviews", or just your `prompts` |
     | `model` | str, CausalLM | None | reference: path, hub id or shipped model; None: the one shipped for the task |
-    | `reward_model` | callable, str | None | (prompts, responses) -> scores, a saved one, or "gold"; None: the task's |
+    | `reward_model` | callable, str | None | (prompts, responses) -> scores, a saved one, "gold" or "none"; None: the task's |
     | `prompts` | path, list, dict | None | your rows: a JSONL file, a list, or one of these per split |
     | `split` | str | "train" | which prompts: "train" or "heldout" |
     | `max_new_tokens` | int | None | token budget of a text; None: the task's |

@@ -28,6 +28,7 @@ from ..console.arguments import named_fields, parse, peek, wants_help
 from ..console.checks import at_least_one, check_device, find_environment, function_named, takes_arguments
 from ..console.errors import UserError, as_user_error, did_you_mean
 from ..console.printing import heading
+from ..runs.fine_tuning import fine_tuning
 from ..runs.run_folder import Request, new_run
 from ..runs.run_report import report, train_new
 
@@ -85,7 +86,8 @@ def train(argv: Sequence[str]) -> None:
     for flag in ("steps", "evaluate_every", "evaluation_episodes"):
         at_least_one(f"--{flag.replace('_', '-')}", getattr(options, flag))
     find_environment(options.env)
-    env_kwargs = env_arguments(options)
+    demonstrations = getattr(config, "demonstrations", None)
+    env_kwargs = fine_tuning(options.agent, options.env, env_arguments(options), demonstrations)
     check_device(config.device)
     env = options.env.rpartition(":")[2].replace("/", "-").lower()
     which = time.strftime("%Y%m%d-%H%M%S") if config.seed is None else config.seed

@@ -33,9 +33,11 @@ def learning(run: Path) -> Iterator[Run]:
     """
     from ...agents.environment.adapter import EnvError
     from ...records.run import DivergedError, Run
+    from ...reward_models import RewardFunctionError
 
+    mistakes = (DivergedError, EnvError, RewardFunctionError, FileExistsError)
     try:
-        with as_user_error(DivergedError, EnvError, FileExistsError), Run(run).writing() as folder:
+        with as_user_error(*mistakes), Run(run).writing() as folder:
             yield folder
     except KeyboardInterrupt as stop:
         remedy = f"resume with `textrlhf resume {run}` from the last checkpoint"

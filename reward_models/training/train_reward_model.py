@@ -76,6 +76,7 @@ def train_reward_model(
     config: TrainConfig | None = None,
     head: str = "auto",
     reads: str | None = None,
+    end: bool = False,
     run: str | os.PathLike[str] | None = None,
     resume: bool = False,
     device: str = "auto",
@@ -97,6 +98,8 @@ def train_reward_model(
         max_new_tokens: their maximum length.
         config: hyperparameters of `train`.
         head, reads: see `RewardModel.new`.
+        end: read an end-of-text token after every response. What the responses end in themselves, such tokens or white
+            space, is never read, as an environment's responses end in neither.
         run: a folder without a run, to save everything in; `load_reward_model(run)` loads the result.
         resume: finish the run in that folder, which was started with the same arguments.
         device: "auto", "cpu" or "cuda".
@@ -129,7 +132,7 @@ def train_reward_model(
         if place and (place.path / MODEL_FOLDER).is_dir():
             continue
         seed = config.seed + i
-        member = RewardModel.new(model, head, reads=reads, seed=seed, device=device)
+        member = RewardModel.new(model, head, reads=reads, end=end, seed=seed, device=device)
         with _threads(threads, member):
             if not trained:
                 prompts = [judgement.prompt for judgement in judgements]

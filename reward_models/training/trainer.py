@@ -26,6 +26,7 @@ from ..feedback import Judgement, Labelled, Ranked, Rated
 from ..text.heads import Dropout
 from ..text.network import RewardNetwork
 from ..text.packing import Text, pack
+from ..text.reader import joined
 from ..text.reward_model import RewardModel
 from .losses import centring, logistic, plackett_luce, regression
 
@@ -156,8 +157,14 @@ def train(
         about=dataclasses.asdict(config),
         show=show,
     )
-    raw = dataclasses.replace(reward_model.config, normalised=False, shift=0.0, scale=1.0)
-    reward_model.config = dataclasses.replace(raw, lapse=config.lapse, offset=float(learner.offset.detach()))
+    found = {"lapse": config.lapse, "offset": float(learner.offset.detach()), "joined": learned.joined}
+    reward_model.config = dataclasses.replace(
+        reward_model.config,
+        normalised=False,
+        shift=0.0,
+        scale=1.0,
+        **found,  # type: ignore[arg-type]
+    )
     return Trained(reward_model, metrics, learned.dropped)
 
 
@@ -222,6 +229,8 @@ class JudgementDataset:
         prompts = [one.prompt for one in self.judgements for _ in one.responses]
         responses = [text for one in self.judgements for text in one.responses]
         places = [one.place for one in self.judgements for _ in one.responses]
+        words, together = joined(prompts, responses)
+        self.joined = together / words if words else None
         self.texts: list[Text] = reward_model.read(prompts, responses, places)
         numbers = itertools.count()
         self.groups = [[next(numbers) for _ in one.responses] for one in self.judgements]

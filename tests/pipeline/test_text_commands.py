@@ -18,8 +18,12 @@ from textrlhf.envs.registration import TEXT_ENVS
 from textrlhf.language import load
 from textrlhf.pipeline.commands.main import main
 from textrlhf.pipeline.commands.train import parse_options
+from textrlhf.pipeline.console.errors import UserError
+from textrlhf.pipeline.runs.fine_tuning import fine_tuning
+from textrlhf.pipeline.runs.run_report import learning
 from textrlhf.records.metrics import read_metrics
 from textrlhf.records.samples import read_samples
+from textrlhf.reward_models import RewardFunctionError
 
 pytestmark = pytest.mark.slow
 
@@ -197,3 +201,33 @@ def test_hyperparameters_of_an_environment_without_tuned_ones(tmp_path: Path, mo
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
     assert config["learning_rate"] == tuned_settings("ppo")[LANGUAGE_MODEL].hyperparameters["learning_rate"]
     assert (config["n_envs"], config["n_steps"], config["seed"]) == (4, 8, 1)
+
+
+def test_supervised_fine_tuning_needs_no_reward_model(tmp_path: Path) -> None:
+    """Guards against samples of the built-in reviews, with their score, for the user's own model and texts."""
+    demos, run = tmp_path / "demos.jsonl", tmp_path / "run"
+    rows = [{"prompt": f"The {noun} was", "completion": " good."} for noun in ("soup", "tea")]
+    demos.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    mine = str(load("reviews").save(tmp_path / "mine").name)
+    line = (
+        f"--agent clone --env TextRLHF-v0 --demonstrations {demos} --steps 8 --seed 0 --evaluation-episodes 4 --quiet"
+    )
+    main(["train", *shlex.split(line), "--model", mine, "--run", str(run)])
+    samples = read_samples(run / "samples.jsonl")
+    assert {sample["prompt"] for sample in samples} == {row["prompt"] for row in rows}
+    assert not any("score" in sample for sample in samples)
+    assert "mean_score" not in json.loads((run / "evaluation.json").read_text())
+
+
+def test_arguments_of_the_user_are_kept_in_fine_tuning() -> None:
+    for given in ({}, {"task": "qa", "model": "m"}, {"model": "m", "reward_model": "gold"}):
+        assert fine_tuning("clone", "TextRLHF-v0", given, "demos.jsonl") == given
+    assert fine_tuning("ppo", "TextRLHF-v0", {"model": "m"}, None) == {"model": "m"}
+    found = fine_tuning("clone", "TextRLHF-v0", {"model": "m", "prompts": "mine.jsonl"}, "demos.jsonl")
+    assert found == {"model": "m", "prompts": "mine.jsonl", "reward_model": "none"}
+
+
+def test_a_failing_reward_model_is_one_line(tmp_path: Path) -> None:
+    """Guards against a traceback for a text that the reward model cannot read."""
+    with pytest.raises(UserError, match="^reward_model raised ValueError: too long"), learning(tmp_path):
+        raise RewardFunctionError("reward_model raised ValueError: too long")

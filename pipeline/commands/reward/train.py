@@ -61,7 +61,7 @@ class Options:
     reads: Literal["text", "pair", "response"] | None = None
     """what is read: the response after the prompt, as a pair with it, or alone; by default text, for encoders pair"""
     end: bool = False
-    """append the end-of-text token to each response, where the environment's responses end with it too"""
+    """read an end-of-text token after every response; what responses end in themselves is never read"""
     reference: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
     """language model whose texts get scores of mean 0 and standard deviation 1; by default MODEL, if it can write"""
     reference_texts: Annotated[int, tyro.conf.arg(metavar="N")] = 512
@@ -135,18 +135,8 @@ def _train(options: Options, run: Path, sha256: Mapping[str, str], *, resume: bo
     if not options.quiet:
         heading(f"{'Resuming' if resume else 'Training'} {run}")
         line(f"{described(judgements)} to train on, {described(heldout)} held out, from {files}")
-    names = (
-        "members",
-        "combine",
-        "reference",
-        "reference_texts",
-        "max_new_tokens",
-        "head",
-        "reads",
-        "device",
-        "threads",
-    )
-    given = {name: getattr(options, name) for name in names} | ({"end": True} if options.end else {})
+    names = ("members", "combine", "reference", "reference_texts", "max_new_tokens", "head", "reads", "end")
+    given = {name: getattr(options, name) for name in (*names, "device", "threads")}
     given |= {"resume": resume, "config": options.hyperparameters, "show": not options.quiet}
     try:
         with (

@@ -39,6 +39,7 @@ WRONG = {  # by argument: a value, the error, and what it must say
     "min": ({"min_new_tokens": -1}, ValueError, "min_new_tokens is -1: expected a whole number of at least 0"),
     "turns": ({"turns": 0}, ValueError, "turns is 0: expected a whole number of at least 1"),
     "beta": ({"kl_coef": float("nan")}, ValueError, "kl_coef is nan: expected a finite number"),
+    "negative beta": ({"kl_coef": -1.0}, ValueError, "kl_coef is -1.0: expected a finite number of at least 0"),
     "beta of words": ({"kl_coef": "much"}, ValueError, "kl_coef is 'much': expected a finite number"),
     "penalty": ({"missing_eos_penalty": float("inf")}, ValueError, "missing_eos_penalty is inf: expected a finite"),
     "wide context": ({"context": 129}, ValueError, "context is 129: .* has 128 positions"),
@@ -66,6 +67,20 @@ def test_arguments(text, which):
             text(num_envs, **changes)
 
 
+@pytest.mark.parametrize("beta", [-0.1, float("nan"), float("inf"), None, True])
+def test_no_way_leads_to_a_negative_beta(text, beta):
+    """Guards against a KL penalty that pays for leaving the reference, set later or through a vector environment."""
+    several = gym.vector.SyncVectorEnv([lambda: text()])
+    ways = [
+        lambda: setattr(text().unwrapped, "kl_coef", beta),
+        lambda: setattr(text(2), "kl_coef", beta),
+        lambda: several.set_attr("kl_coef", [beta]),
+    ]
+    for way in ways:
+        with pytest.raises(ValueError, match=f"kl_coef is {beta}: expected a finite number of at least 0"):
+            way()
+
+
 def test_own_prompts_need_a_model_and_a_reward():
     with pytest.raises(ValueError, match="model is missing"):
         gym.make("TextRLHF-v0", prompts=["a3"])
@@ -87,7 +102,8 @@ def test_num_envs(text):
         ("{'prompt': 'a3'}", 'line 3: not JSON .*expected one object a line with a "prompt"'),
         ('{"prompt": "a3"', "line 3: not JSON"),
         ('{"text": "a3"}', r'line 3: expected an object with a string "prompt", saw \{\'text\': \'a3\'\}'),
-        ("[1, 2]", r'line 3: expected an object with a string "prompt", saw \[1, 2\]'),
+        ("[1, 2]", r"line 3: \[1, 2\] are token ids: expected text"),
+        ("[]", r'line 3: expected an object with a string "prompt", saw \[\]'),
         ("null", "line 3: expected an object"),
         ('{"prompt": 7}', "line 3: expected an object with a string"),
         ('{"prompt": "  "}', "line 3: the prompt is empty"),
@@ -168,6 +184,13 @@ def test_unknown_words_are_logged(text, caplog):
         text(prompts=["a3 a4", "hello a4"])
     assert "1 of 2 prompts have words unknown to" in caplog.text
     assert "hello a4" in caplog.text
+
+
+def test_prompts_that_end_in_a_space_are_logged(caplog):
+    """Guards against a model whose words bring their space, and which would have to begin without one."""
+    with caplog.at_level(logging.WARNING, logger="textrlhf"):
+        gym.make("TextRLHF-v0", prompts=["The film was", "The plot was "], task="reviews")
+    assert "1 of 2 prompts end in a space, the first 'The plot was '" in caplog.text
 
 
 def raises(prompts, responses):

@@ -56,6 +56,14 @@ def test_in_memory(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_end_of_texts_is_read():
+    """Guards against accuracy 1 with the ends that the file has and .75 as an environment asks."""
+    ends = [Ranked(pair.prompt, tuple(f"{text}<eos>\n" for text in pair.responses)) for pair in PAIRS]
+    plain, ended = train(end=True).reward_model, train(judgements=ends, end=True).reward_model
+    assert ended.config.end
+    np.testing.assert_array_equal(plain(*GOOD_BAD), ended(*GOOD_BAD))
+
+
 def test_scores_of_the_reference_are_normalised():
     reward_model = train().reward_model
     texts = score_scale.sample_texts(tiny_lm(), reward_model, [pair.prompt for pair in PAIRS], 48, 8, CONFIG.seed)
