@@ -124,14 +124,16 @@ def watch(argv: Sequence[str]) -> None:
 
     import gymnasium as gym
 
-    mode = pick_mode(render_modes(agent), has_display())
+    with as_user_error(gym.error.Error):
+        modes = render_modes(agent)
+    mode = pick_mode(modes, has_display())
     heading(f"{agent!r} plays")
     with agent.threads():
         try:
             with as_user_error(gym.error.DependencyNotInstalled):
                 play(agent, mode, options)
         except UserError as error:
-            if "ansi" not in render_modes(agent):
+            if "ansi" not in modes:
                 raise
             line(f"No window ({error}): showing text instead.")
             play(agent, "ansi", options)

@@ -106,11 +106,13 @@ def function_named(name: str) -> Any:
         return None
     module, _, path = name.partition(":")
     found: Any = import_module(module)
-    names = dir(found)
+    names = [one for one in dir(found) if callable(getattr(found, one))]
     for part in path.split("."):
         found = getattr(found, part, None)
     if not callable(found):
-        raise UserError(f"{module} has no function {path!r}: {did_you_mean(path, names, 'define it there with def')}")
+        raise UserError(
+            f"{module} has no function or class {path!r}: {did_you_mean(path, names, 'define it there with def')}"
+        )
     return found
 
 

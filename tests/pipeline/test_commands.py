@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from textrlhf.agents import PPO, Callback, PPOConfig
+from textrlhf.agents.policies import MLPPolicy
 from textrlhf.agents.settings.config import tuned_settings
 from textrlhf.pipeline.commands import play
 from textrlhf.pipeline.commands.main import COMMANDS, main
@@ -97,6 +98,13 @@ def test_tuned_hyperparameters_are_the_defaults(tmp_path: Path, monkeypatch: pyt
     _, plain = parse_options([*few, "--no-tuned"])
     assert plain == PPOConfig(n_envs=2, seed=7)
     assert parse_options(["--env", "CartPole-v1"])[0].steps == tuned_settings("ppo")["CartPole-v1"].total_timesteps
+
+
+def test_policy_by_its_name() -> None:
+    """Since it may also be a class, --policy accepted nothing but "auto"."""
+    for given in ("gru", "textrlhf.agents.policies:MLPPolicy"):
+        _, config = parse_options(["--env", "CartPole-v1", "--policy", given])
+        assert config.policy == (MLPPolicy if ":" in given else "gru")  # type: ignore[attr-defined]
 
 
 def test_env_kwargs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -295,6 +303,8 @@ def test_demo(
         ("train --env CartPole-v1 --n-stps 3", "did you mean --n-steps?"),
         ("train --env CartPole-v1 --n-steps 0", "n_steps=0: accepted is at least 1"),
         ("train --env CartPole-v1 --n-steps many", "--n-steps: invalid literal for int() with base 10: 'many'"),
+        ("train --env CartPole-v1 --policy grru", "accepted are auto, mlp, gru, lm and module:name"),
+        ("train --env CartPole-v1 --policy json:Decoder", "did you mean JSONDecoder?"),
         ("train --env CartPole-v1 --activation sine", "Expected one of ('tanh', 'relu', 'silu')"),
         ("train --env CartPole-v1 --steps 0", "--steps 0: accepted is at least 1"),
         ("train --env CartPole-v1 --device abacus", "accepted is --device auto, cpu"),
@@ -315,7 +325,7 @@ def test_demo(
         ("train --env CartPole-v1 --model gpt2 --kl-coef 1", "--model, --kl-coef: CartPole-v1 has no such argument"),
         ('train --env TextRLHF-v0 --model a --env-kwargs {"model":"b"}', "give one of them"),
         ("train --env TextRLHF-v0 --prompts RUNS/none.jsonl --model reviews --reward-model reviews", "no file"),
-        ("train --env TextRLHF-v0 --reward-model json:dmps", "json has no function 'dmps': did you mean dumps?"),
+        ("train --env TextRLHF-v0 --reward-model json:dmps", "no function or class 'dmps': did you mean dumps?"),
         ("train --env TextRLHF-v0 --reward-model no_such_module:f", "install the package that has it"),
         ("watch RUNS/pole/checkpoints", "neither a run nor a checkpoint"),
     ],

@@ -12,7 +12,6 @@ import gymnasium as gym
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from textrlhf.agents import PPO
 from textrlhf.agents.settings.config import LANGUAGE_MODEL, tuned_settings
 from textrlhf.envs.registration import TEXT_ENVS
 from textrlhf.language import load
@@ -144,7 +143,7 @@ def test_a_reward_function_by_name(
     found = json.loads(capsys.readouterr().out)
     del found["checkpoint"]
     assert found == json.loads(Path("run/evaluation.json").read_text())
-    PPO.resume("run", trust=True, more_timesteps=256, progress=False).close()
+    main(["resume", "run", "--trust", "--steps", "+256", "--quiet"])
     assert read_metrics("run/metrics.jsonl")[-1]["step"] == 1024
     main(["watch", "run", "--trust"])
     assert re.search(r"Episode 1: return -\d", capsys.readouterr().out)
