@@ -33,14 +33,13 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             for file in draft.iterdir():
                 _sync(file)
             _sync(draft)
-        if target.exists():
-            shutil.rmtree(aside, ignore_errors=True)
-            target.rename(aside)
-        draft.rename(target)
     except BaseException:
-        recovered(target)
         shutil.rmtree(draft, ignore_errors=True)
         raise
+    if target.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        target.rename(aside)
+    draft.rename(target)
     _sync(target.parent)
     shutil.rmtree(aside, ignore_errors=True)
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)  # a handler of the user's own is left alone
+DEFAULTS: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 
 class Interruption:
     """Whether training is to end; true after the first signal."""
 
     def __init__(self, then: str) -> None:
-        self.then = then
+        self.then, self.process = then, os.getpid()
         self.signal = 0
 
     def __bool__(self) -> bool:
@@ -32,6 +33,10 @@ class Interruption:
         raise SystemExit(128 + number)
 
     def _handle(self, number: int, frame: Any) -> None:
+        if os.getpid() != self.process:  # an environment's, forked from this one, which may be ended as ever
+            signal.signal(number, DEFAULTS[number])
+            signal.raise_signal(number)
+            return
         if self:
             self.signal = number
             self.end("stopped at once")
@@ -42,20 +47,20 @@ class Interruption:
 
 @contextlib.contextmanager
 def interruptible(then: str) -> Iterator[Interruption]:
-    """Take SIGINT and SIGTERM while the block runs, if it runs in the main thread.
+    """Take SIGINT and SIGTERM while the block runs, in the main thread and if they have no handlers of the user's own.
 
     The block looks at what is yielded and calls its `end`. `then` says what it does until then.
     """
-    interruption, before = Interruption(then), {}
+    interruption, taken = Interruption(then), []
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) in DEFAULTS:
-                before[number] = signal.signal(number, interruption._handle)
+        taken = [number for number, handler in DEFAULTS.items() if signal.getsignal(number) == handler]
+    for number in taken:
+        signal.signal(number, interruption._handle)
     try:
         yield interruption
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in taken:
+            signal.signal(number, DEFAULTS[number])
     if interruption:  # too late for the block to notice
         interruption.end()
 

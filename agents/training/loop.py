@@ -46,7 +46,7 @@ def train(
         if run:
             run.write_config({**agent.identity(), "config": agent.config.to_json()})
             metric_log = run.metrics(agent.num_timesteps)
-            stack.callback(draw_curves, run.path, agent.title)
+            stack.push(lambda kind, *_: _draw_curves(run, agent.title, kind))
             stack.callback(metric_log.close)
         samples = stack.enter_context(contextlib.closing(Samples(agent, run, metric_log, bar)))
         for callback in callbacks:
@@ -88,6 +88,12 @@ def train(
                 stopped.end(_interrupted(agent, run))
         for callback in callbacks:
             callback.on_end(agent)
+
+
+def _draw_curves(run: Run, title: str, error: type[BaseException] | None) -> None:
+    """Also of an interrupted run, but not on a full disk, whose error it would replace."""
+    if error is None or not issubclass(error, OSError):
+        draw_curves(run.path, title)
 
 
 def _interrupted(agent: Learner, run: Run | None) -> str:

@@ -53,7 +53,7 @@ class Options:
 
 def resume(argv: Sequence[str]) -> None:
     """Run `textrlhf resume`."""
-    options, changes = _parse(argv)
+    options, changes, checkpoint = _parse(argv)
     run = _existing_run(options.run)
     if is_reward_run(run):
         from .reward.train import resume_run
@@ -62,7 +62,7 @@ def resume(argv: Sequence[str]) -> None:
             raise UserError("--steps is for agents: a reward model is trained for the epochs it was started with")
         resume_run(run, quiet=options.quiet)
         return
-    checkpoint = find_checkpoint(options.run)
+    checkpoint = checkpoint or find_checkpoint(options.run)
     request = read_request(run)
     step, planned = _progress(checkpoint)
     more = _more_steps(options.steps, planned)
@@ -107,14 +107,18 @@ def _existing_run(name: str) -> Path:
     return run
 
 
-def _parse(argv: Sequence[str]) -> tuple[Options, dict[str, Any]]:
-    """Parse a command line whose options depend on the run, and the hyperparameters that it changes."""
-    run = next((Path(word) for word in argv if holds_run(Path(word)) and not is_reward_run(Path(word))), None)
-    begin = _hyperparameters(run) if run else None
+def _parse(argv: Sequence[str]) -> tuple[Options, dict[str, Any], Checkpoint | None]:
+    """Parse a command line whose options depend on the run.
+
+    Returns them, the hyperparameters that it changes, and the run's last checkpoint, if it was needed.
+    """
+    run = next((word for word in argv if holds_run(Path(word)) and not is_reward_run(Path(word))), None)
+    checkpoint = find_checkpoint(run) if run else None
+    begin = _hyperparameters(checkpoint) if checkpoint else None
     if begin is None:
         if argv and not argv[0].startswith("-"):
             _existing_run(argv[0])  # before its options, which are not known without it
-        return parse(Options, argv, "resume"), {}
+        return parse(Options, argv, "resume"), {}, checkpoint
 
     from ...agents.training.resume import FIXED
 
@@ -130,21 +134,20 @@ def _parse(argv: Sequence[str]) -> tuple[Options, dict[str, Any]]:
     changes = {name: value for name, value in chosen.items() if value != getattr(begin, name)}
     if fixed := sorted(FIXED & changes.keys()):
         raise UserError(f"--{fixed[0].replace('_', '-')} cannot be changed on resume: start a new run")
-    return options, changes
+    return options, changes, checkpoint
 
 
-def _hyperparameters(run: Path) -> Config | None:
-    """Those of a run's last checkpoint, without what would have to be imported; None where its agent is unknown."""
+def _hyperparameters(checkpoint: Checkpoint) -> Config | None:
+    """Those of a checkpoint, without what would have to be imported; None where its agent is unknown."""
     from ...agents.settings.config import make_config
     from ...agents.settings.registry import AGENTS, agent_class
     from ...records.references import references
 
-    state = find_checkpoint(str(run)).state
-    name, stored = state.get("agent"), state.get("config")
+    name, stored = checkpoint.state.get("agent"), checkpoint.state.get("config")
     if name not in AGENTS or not isinstance(stored, dict):
         return None
     plain = {key: value for key, value in stored.items() if not list(references(value))}
-    with as_user_error(TypeError, ValueError, about=str(run)):
+    with as_user_error(TypeError, ValueError, about=str(checkpoint.path)):
         config: Config = make_config(agent_class(name).config_class, **plain)
     return config
 

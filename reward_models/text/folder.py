@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from ...language.causal_lm import no_progress_bars, pick_device
 from ...records.folder import check_replaceable, recovered, whole_folder
+from ...records.run import LOCK
 from .config import ENSEMBLE_FILE, MODEL_FOLDER, RewardModelConfig
 from .heads import TokenValues
 from .network import Parts, RewardNetwork, state_width
@@ -40,7 +41,7 @@ def find_reward_model(name: str | os.PathLike[str]) -> str:
     if given in shipped_reward_models():
         return str(ASSETS / given)
     place = Path(os.path.abspath(os.path.expanduser(given)))
-    if (place / "checkpoints").is_dir() and not (place / MODEL_FOLDER).is_dir():
+    if ((place / "checkpoints").is_dir() or (place / LOCK).is_file()) and not (place / MODEL_FOLDER).is_dir():
         if '"agent"' in _text(place / "config.json"):
             raise RewardModelFolderError(
                 f"{given} is an agent's run, which has no reward model: name the run of `textrlhf reward train`, or a "

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -77,6 +79,35 @@ def test_resumed_equals_never_interrupted(tmp_path, monkeypatch):
         assert torch.equal(tensor, weights(again)[name]), name
     rows = [[row["loss"] for row in read_metrics(tmp_path / run / "metrics.jsonl")] for run in ("whole", "run")]
     assert rows[0] == rows[1]
+
+
+def test_interrupted_run_is_saved_and_resumed_to_the_same_bits(tmp_path):
+    """Ctrl-C lost everything since the last scheduled checkpoint."""
+
+    def run(name, examples=NextTokens, **kwargs):
+        lm, config = handle(), FitConfig(steps=8, batch_size=8, checkpoints=2)
+        fit(lm.model, examples(lm, counting_texts(16)), config, run=tmp_path / name, show=False, **kwargs)
+        return lm.model.state_dict()
+
+    class Interrupted(NextTokens):
+        batches = 0
+
+        def loss(self, which):
+            self.batches += 1
+            if self.batches == 6:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().loss(which)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="interrupted at step 6 of 8, saved in .* with resume=True"):
+            run("cut", Interrupted)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert Run(tmp_path / "cut").steps() == [4, 6]
+    whole, resumed = run("whole"), run("cut", resume=True)
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
+    assert Run(tmp_path / "cut").steps() == [4, 8]
 
 
 def test_an_epoch_has_every_example_and_batches_similar_sizes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -21,9 +22,10 @@ from textrlhf.pipeline.commands import play
 from textrlhf.pipeline.commands.main import COMMANDS, main
 from textrlhf.pipeline.commands.train import parse_options
 from textrlhf.pipeline.runs import run_report
-from textrlhf.pipeline.runs.run_folder import Request
+from textrlhf.pipeline.runs.run_folder import Request, read_request
 from textrlhf.pipeline.runs.run_report import evaluated, scores_of
 from textrlhf.records.metrics import read_metrics
+from textrlhf.records.run import Run
 
 pytestmark = pytest.mark.slow
 
@@ -156,6 +158,50 @@ def test_resumed_run_equals_an_uninterrupted_one(
 def test_resume_a_finished_run(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["resume", f"{runs / 'pole'}"])
     assert "is finished: all of its 1,024 steps are done." in capsys.readouterr().out
+
+
+def test_resume_with_other_settings(runs: Path, tmp_path: Path, refused: Callable[..., str], caplog) -> None:
+    """`resume has no option --learning-rate`: the only way lost the optimiser's state."""
+    run = tmp_path / "pole"
+    shutil.copytree(runs / "pole", run)
+    assert "planned to step 1,024; accepted is at least that" in refused("resume", f"{run}", "--steps", "1000")
+    assert "accepted is a step to train to, or +N" in refused("resume", f"{run}", "--steps", "many")
+    assert "--net-arch cannot be changed on resume" in refused("resume", f"{run}", "--net-arch", "8")
+    assert "did you mean --learning-rate?" in refused("resume", f"{run}", "--learning-rat", "1e-5")
+    assert "there is no folder" in refused("resume", f"{run}x", "--learning-rate", "1e-5")
+    main(["resume", "--quiet", f"{run}", "--steps", "+128", "--learning-rate", "1e-5"])
+    main(["resume", f"{run}", "--steps", "1280", "--quiet"])
+    config = json.loads((run / "config.json").read_text())["config"]
+    assert (config["learning_rate"], config["n_steps"]) == (1e-5, 32)
+    assert json.loads((run / "evaluation.json").read_text())["step"] == 1280
+    assert read_request(run).steps == 1280
+    assert "not bit-identical to an uninterrupted run: learning_rate=1e-05, 128 more steps" in caplog.text
+
+
+def test_places_that_cannot_be_written_are_one_line(
+    runs: Path, tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tracebacks from the command: read-only folder, full disk, two starts at once."""
+    train = ["train", *QUICK, "--steps", "128", "--quiet", "--run"]
+    (tmp_path / "file").touch()
+    assert "Not a directory: name another folder" in refused(*train, f"{tmp_path / 'file' / 'run'}")
+    with Run(tmp_path / "taken").writing():
+        assert "is in use: process" in refused(*train, f"{tmp_path / 'taken'}")
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == [".lock"]
+    for number, remedy in ((errno.ENOSPC, "free some space"), (errno.EROFS, "or name another folder")):
+
+        def fails(descriptor: int, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fails)
+            run = tmp_path / str(number)
+            said = refused(*train, f"{run}")
+        assert f"{run / 'command.json'}: {os.strerror(number)}: " in said
+        assert remedy in said
+        assert [path.name for path in run.iterdir()] == [".lock"]
+    Request(command="reward train", env="", steps=1).save(tmp_path / "reward")
+    assert "already holds a run" in refused(*train, f"{tmp_path / 'reward'}")
 
 
 def test_stop_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

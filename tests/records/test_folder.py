@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from textrlhf.records.checkpoint import load_checkpoint, save_checkpoint
 from textrlhf.records.folder import recovered, whole_folder, write_file
 
 OLD = {"a.txt": "old", "b.txt": "old too"}
@@ -65,6 +68,29 @@ def test_error_leaves_the_old_folder_and_no_draft(tmp_path: Path) -> None:
         _ = 1 / 0
     assert read(path) == OLD
     assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limits")
+def test_full_disk_leaves_the_old_content_and_is_named(tmp_path: Path) -> None:
+    """Files are limited in size, which fails as a full disk does; safetensors hid it in an error of its own."""
+    import resource
+
+    path = tmp_path / "checkpoint"
+    save_checkpoint(path, {"step": 1}, {})
+    write_file(tmp_path / "file", "old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        for state, tensors in (({"step": 2}, {"model": {"weight": torch.zeros(100)}}), ({"text": "long" * 100}, {})):
+            with pytest.raises(OSError, match="File too large: .*/checkpoint'"):
+                save_checkpoint(path, state, tensors)
+        with pytest.raises(OSError, match="File too large: .*/file'"):
+            write_file(tmp_path / "file", "new" * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert load_checkpoint(path).state == {"step": 1}
+    assert (tmp_path / "file").read_text() == "old"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["checkpoint", "file"]
 
 
 @pytest.mark.parametrize("predecessor", [True, False], ids=["over an old folder", "first of its name"])

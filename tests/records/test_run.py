@@ -31,9 +31,9 @@ def test_lock_ends_with_the_process_that_holds_it(tmp_path: Path) -> None:
             Run(tmp_path).writing().__enter__()
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
-    with Run(tmp_path).writing() as run, run.writing():  # nested
-        with pytest.raises(FileExistsError, match=f"process {os.getpid()}, this one"):
-            Run(tmp_path).writing().__enter__()
+    nested = pytest.raises(FileExistsError, match=f"process {os.getpid()}, this one")
+    with Run(tmp_path).writing() as run, run.writing(), nested:
+        Run(tmp_path).writing().__enter__()
     with Run(tmp_path).writing():
         pass
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from interrupted import final_bytes, learned_rows
 from textrlhf.agents import PPO, Callback
+from textrlhf.records.interruption import interruptible
 from textrlhf.records.metrics import read_metrics
 from textrlhf.records.run import Run
 
@@ -103,6 +105,21 @@ def test_interruption_is_not_swallowed_in_the_last_update() -> None:
     with pytest.raises(KeyboardInterrupt):
         one.learn(2 * ROLLOUT, progress=False, callbacks=Signal(2, signal.SIGINT))
     assert one.num_timesteps == 2 * ROLLOUT
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="spawns")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_forked_processes_can_be_ended() -> None:
+    """Those of an AsyncVectorEnv inherit the handlers, and would ignore their parent's terminate()."""
+    with interruptible("finishing"):
+        child = os.fork()
+        if not child:
+            signal.pause()
+            os._exit(0)
+        time.sleep(0.05)
+        os.kill(child, signal.SIGTERM)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM
 
 
 def test_own_handler_is_left_alone(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import pickle
+import sys
 from pathlib import Path
 
 import gymnasium as gym
@@ -15,9 +16,10 @@ import pytest
 from gymnasium import spaces
 from gymnasium.wrappers import TransformObservation, TransformReward
 
-from textrlhf.agents import PPO, Agent
+from textrlhf.agents import PPO, REINFORCE, Agent, Callback
 from textrlhf.agents.policies.mlp import MLPPolicy
 from textrlhf.records.checkpoint import CheckpointError
+from textrlhf.records.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -222,13 +224,75 @@ def test_new_run_keeps_other_files_in_its_folder(tmp_path: Path) -> None:
     assert '"step": 999,' not in (tmp_path / "metrics.jsonl").read_text()
 
 
-def test_earlier_agent_does_not_overwrite_a_later_run(saved: Path, tmp_path: Path) -> None:
-    """Its checkpoints would be pruned as the older ones, and the run's later metrics dropped."""
-    PPO.load(saved).learn(2000, run=tmp_path, progress=False)
-    rows = (tmp_path / "metrics.jsonl").read_text()
-    with pytest.raises(FileExistsError, match="already holds a run at step "):
-        PPO.load(saved).learn(300, run=tmp_path, progress=False)
-    assert (tmp_path / "metrics.jsonl").read_text() == rows
+def test_run_belongs_to_one_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with more steps was accepted in the run of any other, whose checkpoints were then deleted."""
+    monkeypatch.setattr("textrlhf.agents.training.loop.draw_curves", lambda *args: None)
+    small = {"n_envs": 2, "n_steps": 16, "batch_size": 16, "n_epochs": 1}
+    run, kept = tmp_path / "run", tmp_path / "kept"
+
+    def new(seed: int = 0, env: str = "CartPole-v1", kind: type[Agent] = PPO, **changes) -> Agent:
+        return kind(env, seed=seed, **small | changes)
+
+    def trained(agent: Agent, steps: int = 64) -> Agent:
+        return agent.learn(steps, progress=False)
+
+    mine = new().learn(64, run=run, progress=False)
+    mine.save(kept)
+    before = contents(run)
+    others = [
+        new(),  # from the beginning
+        trained(new(seed=1)),  # as many steps
+        trained(new(seed=1), 256),
+        trained(new(env="Acrobot-v1"), 256),
+        trained(REINFORCE("CartPole-v1", seed=0, n_envs=2, n_steps=16), 256),
+        trained(MyPPO("CartPole-v1", seed=0, **small), 64),
+        trained(PPO.load(kept), 32),  # that went on elsewhere
+        PPO.load(kept, env=gym.make("CartPole-v1", max_episode_steps=9)),
+    ]
+    for other in others:
+        with pytest.raises(FileExistsError, match="already holds a run (at step 64|of something else)"):
+            other.learn(32, run=run, progress=False)
+        assert contents(run) == before
+    PPO.load(kept, learning_rate=1e-5).learn(32, run=run, progress=False)
+    assert mine.learn(32, progress=False).num_timesteps == PPO.load(run).num_timesteps == 96
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_run_without_a_checkpoint_belongs_to_its_agent_too(tmp_path: Path) -> None:
+    Run(tmp_path).write_config(PPO("CartPole-v1").identity())
+    with pytest.raises(FileExistsError, match="already holds a run of something else .*Acrobot"):
+        PPO("Acrobot-v1").learn(32, run=tmp_path, progress=False)
+    PPO("CartPole-v1", n_envs=1, n_steps=16).learn(16, run=tmp_path, progress=False)
+
+
+def test_two_trainings_in_one_folder_are_refused(tmp_path: Path) -> None:
+    with Run(tmp_path).writing(), pytest.raises(FileExistsError, match="is in use: process"):
+        PPO("CartPole-v1", n_steps=16).learn(32, run=tmp_path, progress=False)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limits")
+def test_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
+    """Files are limited to less than a checkpoint's size, which fails as a full disk does."""
+    import resource
+
+    class Full(Callback):
+        def on_update(self, agent: Agent, metrics: dict[str, float]) -> bool:
+            if agent.n_updates == 3:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, hard))
+            return True
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    agent = PPO("CartPole-v1", n_envs=1, n_steps=16, batch_size=16, seed=0, checkpoint_every=32)
+    try:
+        with pytest.raises(OSError, match="File too large: .*step-0000000064"):
+            agent.learn(96, run=tmp_path, progress=False, callbacks=Full())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-0000000032"]
+    assert PPO.resume(tmp_path, progress=False).num_timesteps == 96
 
 
 def test_checkpoint_from_another_device_type_loads(saved: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from transformers import BertConfig, BertModel
 
 from textrlhf.records import run as run_module
 from textrlhf.records.metrics import read_metrics
+from textrlhf.records.run import Run
 from textrlhf.reward_models import Ensemble, Ranked, RewardModel, TrainConfig, load_reward_model, train_reward_model
 from textrlhf.reward_models.training import score_scale
 from textrlhf.reward_models.training import train_reward_model as module
@@ -84,9 +85,22 @@ def test_run_folder(tmp_path):
         train(run)
 
 
+@pytest.mark.parametrize("members", [1, 2])
+def test_folder_of_another_run_is_refused(members, tmp_path):
+    """Members would have been trained inside it, and its config replaced."""
+    Run(tmp_path).write_config({"agent": "ppo"})
+    with pytest.raises(FileExistsError, match="already holds a run of something else"):
+        train(tmp_path, members=members)
+    with Run(tmp_path).writing(), pytest.raises(FileExistsError, match="is in use"):
+        train(tmp_path, members=members)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "config.json"]
+
+
 def test_members(tmp_path):
     run = tmp_path / "run"
     ensemble = train(run, members=2, combine="worst").reward_model
+    with pytest.raises(FileExistsError, match="already holds a run"):
+        train(run)  # one reward model in the folder of several
     assert isinstance(ensemble, Ensemble)
     one, two = ensemble.parts(*GOOD_BAD).values()
     assert np.abs(one - two).min() > 1e-5
@@ -151,6 +165,9 @@ def test_resumed_run_has_the_same_bits(owner, name, call, trained, whole, tmp_pa
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         interrupt(patch, owner, name, call)
         train(run, members=2)
+    if trained:
+        with pytest.raises(ValueError, match="has no reward model yet"):
+            load_reward_model(run)
     trainings = interrupt(monkeypatch, module, "train", 0)
     train(run, members=2, resume=True)
     assert len(trainings) == trained  # finished members are not trained again
