@@ -31,7 +31,7 @@ def learning(run: Path) -> Iterator[None]:
     from ...reward_models import RewardFunctionError
 
     try:
-        with as_user_error(DivergedError, EnvError, RewardFunctionError, FileExistsError):
+        with as_user_error(DivergedError, EnvError, RewardFunctionError, FloatingPointError, FileExistsError):
             yield
     except KeyboardInterrupt:
         remedy = f"resume with `textrlhf resume {run}` from the last checkpoint"

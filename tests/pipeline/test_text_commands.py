@@ -139,7 +139,9 @@ def test_supervised_fine_tuning_needs_no_reward_model(tmp_path: Path) -> None:
     rows = [{"prompt": f"The {noun} was", "completion": " good."} for noun in ("soup", "tea")]
     demos.write_text("".join(json.dumps(row) + "\n" for row in rows))
     given = json.dumps({"model": load("reviews").save(tmp_path / "mine").name})
-    line = f"--agent clone --env TextRLHF-v0 --demonstrations {demos} --steps 8 --seed 0 --evaluation-episodes 4 --quiet"
+    line = (
+        f"--agent clone --env TextRLHF-v0 --demonstrations {demos} --steps 8 --seed 0 --evaluation-episodes 4 --quiet"
+    )
     main(["train", *shlex.split(line), "--env-kwargs", given, "--run", str(run)])
     samples = read_samples(run / "samples.jsonl")
     assert {sample["prompt"] for sample in samples} == {row["prompt"] for row in rows}
