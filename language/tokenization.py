@@ -104,12 +104,12 @@ class Codec:
             return []
         return [i for i, text in enumerate(texts) if text.endswith(" ")]
 
-    def decode(self, ids: Ids) -> str:
-        """Text, without special tokens and with every space preserved."""
+    def decode(self, ids: Ids, *, special: bool = False) -> str:
+        """Text, with every space preserved, and without special tokens unless they are asked for."""
         backend: Any = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is not None:  # five times faster than through transformers
-            return str(backend.decode([int(i) for i in ids], skip_special_tokens=True))
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+            return str(backend.decode([int(i) for i in ids], skip_special_tokens=not special))
+        return str(self.tokenizer.decode(ids, skip_special_tokens=not special, clean_up_tokenization_spaces=False))
 
     def continuation(self, before: Ids, after: Ids, known: str | None = None) -> str:
         """What `after` adds to the text of `before`, such that prompt + response is the whole text.

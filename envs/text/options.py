@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, TypedDict, TypeVar, get_args
 
 from ...language import CausalLM
-from ...records.checks import count, finite, not_negative, one_of
+from ...records.checks import count, not_negative, one_of
 from ...reward_models import RewardFunction
 from ...reward_models.reward_function import Named
 from .data import Rows
@@ -75,7 +75,7 @@ class TextOptions:
                 count(name, getattr(self, name))
         count("min_new_tokens", self.min_new_tokens, least=0)
         not_negative("kl_coef", self.kl_coef)
-        finite("missing_eos_penalty", self.missing_eos_penalty)
+        not_negative("missing_eos_penalty", self.missing_eos_penalty)
 
 
 class TextKeywords(TypedDict, total=False):

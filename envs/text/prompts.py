@@ -107,6 +107,7 @@ def _fitted(prompts: Prompts, lm: CausalLM, overflow: str, room: int) -> Prompts
     log.warning("%s: truncated on the left", what)
     records, tokens = list(prompts.records), list(prompts.tokens)
     for i in long:
-        tokens[i] = tokens[i][-room:]
-        records[i] = replace(records[i], text=lm.decode(tokens[i]))
+        first = tokens[i][: int(lm.adds_bos)]  # a model needs the token that begins every text
+        rest = tokens[i][len(first) - room :]
+        tokens[i], records[i] = np.concatenate([first, rest]), replace(records[i], text=lm.decode(rest, special=True))
     return Prompts(records, tokens)

@@ -95,8 +95,8 @@ class Scorer:
     def _accepted(self) -> str:
         gold = ', or "gold" for the task\'s own true score' if self.task.has_gold else ""
         return (
-            "a callable (prompts, responses) -> scores, a textrlhf.reward_models.Composite of named ones, the name of a "
-            f'saved reward model, or "none" to score nothing{gold}'
+            "a callable (prompts, responses) -> scores, a textrlhf.reward_models.Composite of named ones, the name of "
+            f'a saved reward model, or "none" to score nothing{gold}'
         )
 
     def _measures(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> dict[str, Scores]:

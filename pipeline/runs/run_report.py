@@ -32,10 +32,10 @@ def learning(run: Path) -> Iterator[Run]:
     An interruption, an error of the environment and a diverged loss are reported with the remedy.
     """
     from ...agents.environment.adapter import EnvError
-    from ...records.run import DivergedError, Run
+    from ...records.run import Run
     from ...reward_models import RewardFunctionError
 
-    mistakes = (DivergedError, EnvError, RewardFunctionError, FileExistsError)
+    mistakes = (EnvError, RewardFunctionError, FloatingPointError, FileExistsError)
     try:
         with as_user_error(*mistakes), Run(run).writing() as folder:
             yield folder

@@ -21,8 +21,9 @@ ENDS = ("<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|end|>
 class TextReader(Codec):
     """Tokenises prompts and responses for a reward model, those it is trained on and those it is asked about alike.
 
-    What a response ends in is not read: tokens that end a text or a turn, and white space. `reads` is "text" (the response continues the prompt), "pair" (two segments, as encoders are often trained) or
-    "response" (that alone). `end` appends the end-of-text token. With `apart` no token spans prompt and response.
+    What a response ends in is not read: tokens that end a text or a turn, and white space. `reads` is "text" (the
+    response continues the prompt), "pair" (two segments, as encoders are often trained) or "response" (that alone).
+    `end` appends the end-of-text token. With `apart` no token spans prompt and response.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, reads: str, end: bool, apart: bool) -> None:

@@ -12,7 +12,7 @@ from textrlhf.language.sft_examples import read_sft_examples
 from textrlhf.language.tokenization import Codec
 from textrlhf.language.word_tokenizer import word_tokenizer
 from textrlhf.reward_models.text.reader import TextReader
-from tiny_models import V, tiny_lm, tiny_model
+from tiny_models import V, beginning, tiny_lm, tiny_model
 from tiny_models import word_tokenizer as split_words
 
 LETTERS = sorted(set("the cat, sat.")) + ["▁"]
@@ -43,16 +43,6 @@ def signs_apart():
     tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece(cleanup=False)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, sep_token="[SEP]", unk_token="[UNK]")
-
-
-def beginning():
-    """As Llama's: a token begins every text, and of a pair each."""
-    tokenizer = split_words()
-    tokenizer.add_special_tokens({"bos_token": "<s>"})
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        "<s> $A", "<s> $A <s> $B:1", special_tokens=[("<s>", V)]
-    )
-    return tokenizer
 
 
 def codec(tokenizer):

@@ -14,14 +14,7 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textrlhf.agents.environment.spaces import (
-    ActionCodec,
-    UnsupportedSpaceError,
-    is_image,
-    leaf_spaces,
-    leaves_of,
-    stack_leaves,
-)
+from textrlhf.agents.environment.spaces import ActionCodec, UnsupportedSpaceError, leaf_spaces, leaves_of, stack_leaves
 
 BOX = spaces.Box(-1, 1, (2, 3), np.float32)
 LEAVES = [
@@ -163,7 +156,7 @@ def test_shaped_actions_keep_their_order() -> None:
 
 
 @pytest.mark.parametrize("name", BOXES)
-def test_box_actions_are_scaled_and_clipped(name: str) -> None:
+def test_box_actions_are_clipped(name: str) -> None:
     space = BOXES[name]
     codec = ActionCodec(space)
     assert codec.choices is None
@@ -172,46 +165,9 @@ def test_box_actions_are_scaled_and_clipped(name: str) -> None:
     actions = codec.to_env(raw)
     assert all(space.contains(np.asarray(action)) for action in actions)
     assert actions.dtype == space.dtype
-    expected = raw.reshape(actions.shape).astype(np.float64)
-    if name.startswith("bounded"):
-        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-        expected = low + (expected + 1) / 2 * (high - low)
-    np.testing.assert_allclose(actions, np.clip(expected, space.low, space.high), rtol=1e-6, atol=1e-7)
+    expected = np.minimum(np.maximum(raw.reshape(actions.shape), space.low), space.high)
+    np.testing.assert_array_equal(actions, expected.astype(space.dtype))
     np.testing.assert_array_equal(raw, kept)  # the policy's own action, whose probability is known, is not clipped
-
-
-def test_a_box_from_minus_one_to_one_keeps_every_bit() -> None:
-    codec = ActionCodec(spaces.Box(-1, 1, (3,), np.float32))
-    raw = np.random.default_rng(0).normal(0, 1, (200, 3)).astype(np.float32)
-    assert codec.to_env(raw).tobytes() == np.clip(raw, np.float32(-1), np.float32(1)).tobytes()
-
-
-def test_only_dimensions_with_two_bounds_are_scaled() -> None:
-    """The largest float is as good as no bound: half of its range would overflow."""
-    top = np.finfo(np.float32).max
-    low = np.array([-100, 0, 5, -np.inf, -top], np.float32)
-    high = np.array([100, 10, 5, 3, top], np.float32)
-    codec = ActionCodec(spaces.Box(low, high))
-    assert codec.to_env(np.array([[0.5] * 5, [9.0] * 5], np.float32)).tolist() == [
-        [50, 7.5, 5, 0.5, 0.5],
-        [100, 10, 5, 3, 9],
-    ]
-    assert codec.from_env(np.array([[50, 7.5, 5, 0.5, 0.5]], np.float32)).tolist() == [[0.5, 0.5, 0, 0.5, 0.5]]
-
-
-@pytest.mark.parametrize(
-    ("shape", "image"),
-    [
-        ((84, 84), True),
-        ((4, 84, 84), True),
-        ((4, 96, 96, 3), True),
-        ((7, 7, 3), True),
-        ((3, 7), False),
-        ((128,), False),
-    ],
-)
-def test_images_and_stacks_of_them(shape: tuple[int, ...], image: bool) -> None:
-    assert is_image(spaces.Box(0, 255, shape, np.uint8)) is image
 
 
 @pytest.mark.parametrize(
@@ -236,15 +192,12 @@ def test_from_env_inverts_to_env(name: str) -> None:
     if codec.choices:
         assert (numbers >= 0).all()
         assert (numbers < (codec.choices[0] if codec.size == 1 else codec.choices)).all()
-    if name in BOXES:
-        np.testing.assert_allclose(codec.to_env(numbers), sent, rtol=1e-5, atol=1e-6)
-    else:
-        np.testing.assert_array_equal(codec.to_env(numbers), sent)
+    np.testing.assert_array_equal(codec.to_env(numbers), sent.astype(np.float32) if name in BOXES else sent)
 
 
 def test_float64_at_a_float32_bound_is_inside() -> None:
     codec = ActionCodec(spaces.Box(-0.7, 0.7, (1,), np.float32))
-    np.testing.assert_allclose(codec.from_env(np.array([[0.7], [-0.7]])), [[1.0], [-1.0]], rtol=1e-6)
+    np.testing.assert_array_equal(codec.from_env(np.array([[0.7], [-0.7]])), np.array([[0.7], [-0.7]], np.float32))
     for wrong in (0.71, np.nan):
         with pytest.raises(ValueError, match="at step 1"):
             codec.from_env(np.array([[0.0], [wrong]]))

@@ -108,56 +108,6 @@ def test_image_encoding_ignores_channel_order(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(first([pictures.permute(0, 3, 1, 2)]), features, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(3, 9, 12, 2), (3, 2, 9, 12)], ids=str)
-def test_stacked_images_are_channels(shape: tuple[int, ...]) -> None:
-    """A stack (K, H, W, C) or (K, C, H, W) is an image of K · C channels, not an MLP's row of bytes."""
-    stack = Encoder(spaces.Box(0, 255, shape, np.uint8))
-    flat = Encoder(spaces.Box(0, 255, (6, 9, 12), np.uint8))
-    flat.load_state_dict(stack.state_dict())
-    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, *shape), np.uint8))
-    channels = (frames.permute(0, 1, 4, 2, 3) if shape[-1] == 2 else frames).reshape(5, 6, 9, 12)
-    torch.testing.assert_close(stack([frames]), flat([channels]))
-
-
-def test_grey_images_have_one_channel() -> None:
-    grey, flat = (Encoder(spaces.Box(0, 255, shape, np.uint8)) for shape in ((36, 40), (36, 40, 1)))
-    flat.load_state_dict(grey.state_dict())
-    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 36, 40), np.uint8))
-    torch.testing.assert_close(grey([frames]), flat([frames[..., None]]))
-
-
-def test_a_wide_observation_without_convolutions_warns(caplog: pytest.LogCaptureFixture) -> None:
-    Encoder(spaces.Tuple((spaces.Box(0, 255, (96, 96, 3), np.uint8), spaces.Box(0, 1, (64, 64), np.float32))))
-    assert not caplog.records
-    Encoder(spaces.Box(0, 1, (48, 48, 3), np.float32))
-    assert "an observation of 6,912 numbers goes into linear layers" in caplog.text
-
-
-@pytest.mark.parametrize("shape", [(3, 9, 12, 2), (3, 2, 9, 12)], ids=str)
-def test_stacked_images_are_channels(shape: tuple[int, ...]) -> None:
-    """A stack (K, H, W, C) or (K, C, H, W) is an image of K · C channels, not an MLP's row of bytes."""
-    stack = Encoder(spaces.Box(0, 255, shape, np.uint8))
-    flat = Encoder(spaces.Box(0, 255, (6, 9, 12), np.uint8))
-    flat.load_state_dict(stack.state_dict())
-    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, *shape), np.uint8))
-    channels = (frames.permute(0, 1, 4, 2, 3) if shape[-1] == 2 else frames).reshape(5, 6, 9, 12)
-    torch.testing.assert_close(stack([frames]), flat([channels]))
-
-
-def test_grey_images_have_one_channel() -> None:
-    grey, flat = (Encoder(spaces.Box(0, 255, shape, np.uint8)) for shape in ((36, 40), (36, 40, 1)))
-    flat.load_state_dict(grey.state_dict())
-    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 36, 40), np.uint8))
-    torch.testing.assert_close(grey([frames]), flat([frames[..., None]]))
-
-
-def test_a_wide_observation_without_convolutions_warns(caplog: pytest.LogCaptureFixture) -> None:
-    Encoder(spaces.Tuple((spaces.Box(0, 255, (96, 96, 3), np.uint8), spaces.Box(0, 1, (64, 64), np.float32))))
-    assert not caplog.records
-    Encoder(spaces.Box(0, 1, (48, 48, 3), np.float32))
-    assert "an observation of 6,912 numbers goes into linear layers" in caplog.text
-
-
 def test_pixels_are_scaled_to_one() -> None:
     encoder = Encoder(IMAGE)
     (part,) = encoder.parts

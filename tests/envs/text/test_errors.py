@@ -8,14 +8,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
-from tokenizers import normalizers
+from tokenizers import AddedToken, normalizers
 
 from textrlhf.envs.text import Prompt, TextVectorEnv
 from textrlhf.envs.text.data import DataError
 from textrlhf.language import CausalLM, LanguageError
 from textrlhf.reward_models import Composite, RewardFunctionError
 from tiny_envs import Counting, text_env
-from tiny_models import V, tiny_lm, tiny_model, word_tokenizer
+from tiny_models import V, beginning, tiny_lm, tiny_model, word_tokenizer
 
 EOS = 1
 
@@ -42,6 +42,7 @@ WRONG = {  # by argument: a value, the error, and what it must say
     "negative beta": ({"kl_coef": -1.0}, ValueError, "kl_coef is -1.0: expected a finite number of at least 0"),
     "beta of words": ({"kl_coef": "much"}, ValueError, "kl_coef is 'much': expected a finite number"),
     "penalty": ({"missing_eos_penalty": float("inf")}, ValueError, "missing_eos_penalty is inf: expected a finite"),
+    "negative penalty": ({"missing_eos_penalty": -1.0}, ValueError, "missing_eos_penalty is -1.0: expected .* least 0"),
     "wide context": ({"context": 129}, ValueError, "context is 129: .* has 128 positions"),
     "narrow context": ({"context": 8}, ValueError, "max_new_tokens is 8, which leaves no room .* raise context"),
     "task": ({"task": "review"}, ValueError, "task is 'review': expected one of 'reviews', .* or a .*Task"),
@@ -172,6 +173,19 @@ def test_prompts_too_long_for_their_budget(text, caplog, overflow):
         return
     assert "truncated on the left" in record.getMessage()
     assert shown == {"a3 a4", "a7 a8 a9", "a2", "a8 a7 a6"}  # as the reward model sees them
+
+
+def test_truncated_prompts_keep_their_beginning_and_their_template(text):
+    """Guards against a text without its first token, and a reward model that is asked about a bare prompt."""
+    tokenizer = beginning()
+    tokenizer.add_tokens([AddedToken("<turn>", special=True)], special_tokens=True)
+    lm = CausalLM(tiny_model("gpt2", vocab_size=V + 2), tokenizer)
+    env = text(
+        model=lm, prompts=["<s>a3 a4 <turn> a5"], context=11, max_new_tokens=8, prompt_overflow="truncate"
+    ).unwrapped
+    assert env.engine.prompts.tokens[0].tolist() == [V, V + 1, 5]
+    assert "<turn>" in env.prompts[0].text
+    assert lm.encode(env.prompts[0].text).tolist() == [V, V + 1, 5]
 
 
 def test_prompts_that_are_all_too_long(text):

@@ -232,7 +232,9 @@ class TestExplain:
         }.items():
             for response in responses:
                 shown = one.explain(prompt, response)
-                assert "".join(text for text, _ in shown) == (response.rstrip() if reads == "text" else response.strip() or " ")
+                assert "".join(text for text, _ in shown) == (
+                    response.rstrip() if reads == "text" else response.strip() or " "
+                )
                 raw = float(one.raw([prompt], [response])[0])
                 assert sum(added for _, added in shown) == pytest.approx(raw, abs=1e-5)
 
@@ -326,7 +328,8 @@ class TestBadInput:
         fitting = " a5" * 124
         assert np.isfinite(one.raw(["a9 a10 a11 a12"], [fitting])).all()
         with pytest.raises(
-            ValueError, match=r"the text has 129 tokens, the reward model 128 positions.*a reward model with more positions"
+            ValueError,
+            match=r"the text has 129 tokens, the reward model 128 positions.*a reward model with more positions",
         ):
             one.raw(["a5", "a9 a10 a11 a12"], [" a6", fitting + " a7"])
         with pytest.raises(ValueError, match="^file, line 3: the text has 132 tokens.*overflow='drop'"):
