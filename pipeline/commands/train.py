@@ -159,8 +159,8 @@ def hyperparameters_in_words(agent: Agent, config: Config, named: Collection[str
     else:
         what, usual = "default hyperparameters", {}
     begin = make_config(type(config), **usual)
-    changed = {name: value for name in sorted(named) if (value := getattr(config, name)) != getattr(begin, name)}
-    changed.pop("seed", None)
+    own = sorted(set(named) - {"seed", "demonstrations"})
+    changed = {name: value for name in own if (value := getattr(config, name)) != getattr(begin, name)}
     return what + (f" except {', '.join(f'{name}={value}' for name, value in changed.items())}" if changed else "")
 
 

@@ -14,6 +14,7 @@ from ...agents.environment.recipe import imports
 from ...records.curves import draw_frontier
 from ...records.folder import write_file
 from ...records.progress import rounded
+from ...records.references import references
 from ..console.errors import UserError, as_user_error
 from ..console.printing import key_values, line, try_next
 from .run_folder import EVALUATION_SEED, Request, holds_run, outcome
@@ -100,8 +101,9 @@ def report(agent: Agent, run: Path, request: Request, *, quiet: bool) -> None:
         step, stop_at = f"{agent.num_timesteps:,} of {agent.plan.end:,}", rounded(request.stop_at)
         line(f"Stopped at step {step}: --stop-at {stop_at} was reached.")
     key_values([("Evaluation", in_words(agent, scores)), *places(run)])
-    recipe = agent.env.recipe or {}
-    trust = " --trust" if recipe and (imports(recipe) or {"module", "entry_point"} & recipe.keys()) else ""
+    recipe = agent.env.recipe
+    named = recipe and (imports(recipe) or {"module", "entry_point"} & recipe.keys())
+    trust = " --trust" if named or list(references(agent.config.to_json())) else ""
     commands = [(f'textrlhf write "PROMPT" --run {run}', "continue a prompt")]
     if not agent.env.is_text:
         commands = [(f"textrlhf watch {run}{trust}", "watch it play")]

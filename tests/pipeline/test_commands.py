@@ -109,6 +109,16 @@ def test_policy_by_its_name() -> None:
         assert config.policy == (MLPPolicy if ":" in given else "gru")  # type: ignore[attr-defined]
 
 
+def test_a_policy_of_ones_own_needs_trust(
+    own_module: Callable[[], None], capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
+) -> None:
+    main(["train", *QUICK, "--policy", "my_worlds:Policy", "--steps", "128", "--run", "own"])
+    assert "textrlhf evaluate own --stochastic --trust" in capsys.readouterr().out
+    assert "my_worlds:Policy" in refused("evaluate", "own")
+    main(["evaluate", "own", "--episodes", "2", "--trust"])
+    assert "Evaluation" in capsys.readouterr().out
+
+
 def test_env_kwargs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "dry"
     main(["train", *LAKE, "--steps", "64", "--env-kwargs", '{"is_slippery": false}', "--run", f"{run}", "--quiet"])
@@ -392,11 +402,17 @@ def test_damaged_checkpoint(runs: Path, tmp_path: Path, refused: Callable[..., s
 WORLDS = """
 import gymnasium as gym
 
+from textrlhf.agents.policies import MLPPolicy
+
 gym.register("Mine-v0", "gymnasium.envs.toy_text:FrozenLakeEnv", max_episode_steps=9)
 
 
 def make_lake(render_mode=None, is_slippery=True):
     return gym.wrappers.TimeLimit(gym.make("FrozenLake-v1", render_mode=render_mode, is_slippery=is_slippery), 9)
+
+
+class Policy(MLPPolicy):
+    pass
 
 
 def make_blind():
