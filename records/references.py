@@ -33,20 +33,20 @@ def reference_to(thing: Any) -> str:
     return f"{module}:{name}"
 
 
-def load_module(name: str) -> ModuleType:
-    """Import a module; ValueError if that fails."""
+def load_module(name: str, reference: str = "") -> ModuleType:
+    """Import a module, the one that a `reference` begins with; ValueError if that fails."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
         raise ValueError(
-            f"{name!r} cannot be imported ({error}): is it on the path? PYTHONPATH=. adds the current directory"
+            f"{reference or name!r} cannot be imported ({error}): is it on the path? PYTHONPATH=. adds the current directory"
         ) from error
 
 
 def load_reference(reference: str) -> Any:
     """The object that `module:name` names; ValueError if there is none."""
     module, _, name = reference.partition(":")
-    found: Any = load_module(module)
+    found: Any = load_module(module, reference)
     try:
         for part in name.split("."):
             found = getattr(found, part)
