@@ -39,7 +39,8 @@ def load_module(name: str, reference: str = "") -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise ValueError(
-            f"{reference or name!r} cannot be imported ({error}): is it on the path? PYTHONPATH=. adds the current directory"
+            f"{reference or name!r} cannot be imported ({error}): is it on the path? PYTHONPATH=. adds the current "
+            "directory"
         ) from error
 
 
