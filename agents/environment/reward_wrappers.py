@@ -25,6 +25,7 @@ def changes_rewards(wrapper: type[Any]) -> bool:
 def changing_wrapper(env: VectorEnv[Any, Any, Any]) -> str | None:
     """The name of a wrapper of the batch or of its environments that may change rewards; None if there is none."""
     base: Any = env.unwrapped
+    wrapped: Any
     if isinstance(base, AsyncVectorEnv):  # its environments are in other processes: look at one like them
         one = base.env_fns[0]()
         one.close()
