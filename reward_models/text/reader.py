@@ -55,6 +55,13 @@ class TextReader(Codec):
             texts.append(Text(tokens, len(prompt), len(tokens)))
         return texts
 
+    def templated(self, prompts: Sequence[str]) -> float:
+        """The share of prompts with special tokens, as chat templates write them."""
+        own = self.tokenizer
+        special = {str(token) for token in own.added_tokens_decoder.values() if token.special}
+        special -= {own.bos_token, own.unk_token}
+        return sum(any(token in prompt for token in special) for prompt in prompts) / max(len(prompts), 1)
+
     def _plain(self, prompt: str, response: str) -> tuple[str, str]:
         """A prompt and its response without what differs between files and environments, but not between texts."""
         given, before = response, ""

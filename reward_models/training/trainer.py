@@ -158,6 +158,7 @@ def train(
         show=show,
     )
     found = {"lapse": config.lapse, "offset": float(learner.offset.detach()), "joined": learned.joined}
+    found |= {"templated": learned.templated}
     reward_model.config = dataclasses.replace(
         reward_model.config,
         normalised=False,
@@ -230,6 +231,7 @@ class JudgementDataset:
         responses = [text for one in self.judgements for text in one.responses]
         places = [one.place for one in self.judgements for _ in one.responses]
         words, together = joined(prompts, responses)
+        self.templated = reward_model.reader.templated(prompts)
         self.joined = together / words if words else None
         self.texts: list[Text] = reward_model.read(prompts, responses, places)
         numbers = itertools.count()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tokenizers import AddedToken
 
 from textrlhf.language import CausalLM
-from textrlhf.reward_models import Composite, Ensemble, RewardModel
+from textrlhf.reward_models import Composite, Ensemble, Ranked, RewardModel, TrainConfig, train
 from tiny_models import noisy, tiny_model, word_tokenizer
 
 PROMPTS = ["a3 a4 a5", "a6"]
@@ -63,6 +64,20 @@ def test_prompts_are_read_with_the_reward_models_tokenizer(text):
 
 def test_a_response_read_alone_has_no_prompt(text):
     text(prompts=PROMPTS, reward_model=reward_model(9, reads="response"), max_new_tokens=9)
+
+
+def test_prompts_without_the_template_of_the_training_are_announced(text, caplog):
+    """Guards against a reward model of chat templates that is asked about bare prompts."""
+    tokenizer = word_tokenizer()
+    tokenizer.add_tokens([AddedToken("<turn>", special=True)], special_tokens=True)
+    one, pair = reward_model(64, tokenizer=tokenizer), ("a5", "a7")
+    lm = CausalLM(tiny_model("gpt2", vocab_size=len(tokenizer)), tokenizer)
+    train(one, [Ranked("<turn>a3 <turn>", pair)] * 4, TrainConfig(epochs=1, batch_size=4), show=False)
+    assert one.config.templated == 1
+    text(model=lm, reward_model=one, prompts=["<turn>a3 <turn>"])
+    assert "chat template" not in caplog.text
+    text(model=lm, reward_model=one, prompts=["a3"])
+    assert "trained on prompts with the special tokens of a chat template, and these are" in caplog.text
 
 
 def test_a_scale_that_was_never_measured_is_announced_once(text, caplog):
