@@ -50,7 +50,8 @@ def file_named(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.filename = error.filename or str(target)
+        if error.errno is not None:  # else it has a message of its own
+            error.filename = error.filename or str(target)
         raise
     except SafetensorError as error:
         if code := re.search(r"\(os error (\d+)\)", str(error)):

@@ -58,11 +58,28 @@ def interruptible(then: str) -> Iterator[Interruption]:
         signal.signal(number, interruption._handle)
     try:
         yield interruption
+    except Exception as error:  # such as of environments in processes that ended at once
+        if not interruption:
+            raise
+        interruption.end(f"interrupted within an update: its end failed ({type(error).__name__}: {error})")
     finally:
         for number in taken:
             signal.signal(number, DEFAULTS[number])
     if interruption:  # too late for the block to notice
         interruption.end()
+
+
+@contextlib.contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Ignore Ctrl-C; so do processes started in the block, to which a terminal sends it too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
 
 def _say(message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
 import logging
@@ -13,6 +14,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, WrapperSpec, registry
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
+from ...records.interruption import without_interrupts
 from ...records.references import NotRecordableError, decode, encode, load_module, load_reference, reference_to
 from .attributes import EnvAttributes
 from .changed import changed_attributes
@@ -76,7 +78,8 @@ class Source:
             endless = kwargs.get("max_episode_steps") == -1  # for single environments only, as are wrappers
             if origin.vector_entry_point is not None and not (origin.additional_wrappers or own or endless):
                 return gym.make_vec(origin, num_envs=n_envs, **kwargs)
-            return gym.make_vec(origin, num_envs=n_envs, **{**_SAME_STEP, **own}, **kwargs)
+            with without_interrupts() if "vectorization_mode" in own else contextlib.nullcontext():
+                return gym.make_vec(origin, num_envs=n_envs, **{**_SAME_STEP, **own}, **kwargs)
 
         def one() -> AnyEnv:
             made = gym.make(origin, **kwargs) if isinstance(origin, EnvSpec) else origin(**kwargs)

@@ -144,7 +144,7 @@ def test_run_folder_contents(tmp_path: Path) -> None:
     agent = PPO("CartPole-v1", n_steps=16, seed=0, checkpoints=4)
     agent.learn(2000, run=run, progress=False, callbacks=Evaluate(every=500, n_episodes=3))
     names = {path.name.split(".out.")[0] for path in run.iterdir()}
-    assert names == {"config.json", "metrics.jsonl", "events", "checkpoints", "curves.png", "best"}
+    assert names == {"config.json", "metrics.jsonl", "events", "checkpoints", "curves.png", "best", ".lock"}
     assert json.loads((run / "config.json").read_text())["config"]["seed"] == 0
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == agent.num_timesteps

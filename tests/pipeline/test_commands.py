@@ -188,6 +188,19 @@ def test_resume_with_other_settings(runs: Path, tmp_path: Path, refused: Callabl
     assert "not bit-identical to an uninterrupted run: learning_rate=1e-05, 128 more steps" in caplog.text
 
 
+def test_resume_imports_code_only_with_trust(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    source = "import gymnasium as gym\n\ndef short():\n    return gym.make('CartPole-v1', max_episode_steps=9)\n"
+    (tmp_path / "own_envs.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    run = f"{tmp_path / 'run'}"
+    PPO("own_envs:short", n_envs=2, n_steps=16, seed=0).learn(64, run=run, progress=False)
+    assert "imports own_envs:short: if you trust that code" in refused("resume", run, "--steps", "+32")
+    main(["resume", run, "--steps", "+32", "--trust", "--quiet"])
+    assert PPO.load(run, trust=True).num_timesteps == 96
+
+
 def test_places_that_cannot_be_written_are_one_line(
     runs: Path, tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

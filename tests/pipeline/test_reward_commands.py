@@ -20,6 +20,7 @@ from textrlhf.pipeline.commands.reward.main import COMMANDS
 from textrlhf.pipeline.runs.reward_run import digest, read_data
 from textrlhf.pipeline.runs.run_folder import REWARD_COMMAND, save_request
 from textrlhf.records.metrics import read_metrics
+from textrlhf.records.run import Run
 from textrlhf.reward_models import RewardModel, TrainConfig, load_reward_model
 from textrlhf.reward_models.training import train_reward_model as training
 
@@ -124,6 +125,16 @@ def test_interrupted_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuse
     write_rows(tmp_path / "prefs.jsonl", pairs(20))
     main(["reward", "resume", run, "--quiet"])
     assert Path(run, "report.html").exists()
+
+
+def test_folder_in_use_or_of_another_run(tmp_path: Path, refused: Callable[..., str]) -> None:
+    """The request of a running training was overwritten."""
+    train = ["train", write_rows(tmp_path / "prefs.jsonl", pairs(20)), *TRAIN, "--quiet", "--run"]
+    with Run(tmp_path / "taken").writing():
+        assert "is in use: process" in refused(*train, f"{tmp_path / 'taken'}")
+    Run(tmp_path / "agent").write_config({"agent": "ppo"})
+    assert "already holds a run of something else" in refused(*train, f"{tmp_path / 'agent'}")
+    assert not list(tmp_path.glob("*/command.json"))
 
 
 def test_failed_train_can_be_repeated(

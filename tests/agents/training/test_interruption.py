@@ -91,7 +91,7 @@ def test_second_signal_stops_at_once(tmp_path: Path) -> None:
     assert Run(tmp_path).steps() == [4 * ROLLOUT, 8 * ROLLOUT]
 
 
-def test_interrupted_without_a_run(tmp_path: Path) -> None:
+def test_interrupted_without_a_run() -> None:
     """The agent is as after its last whole update, and learns on."""
     one = agent()
     with pytest.raises(KeyboardInterrupt, match="interrupted at step 96, after a whole update"):
@@ -122,7 +122,30 @@ def test_forked_processes_can_be_ended() -> None:
     assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM
 
 
-def test_own_handler_is_left_alone(tmp_path: Path) -> None:
+def test_environments_in_processes_outlive_ctrl_c() -> None:
+    """A terminal sends it to them too; without them the update could not be ended (BrokenPipeError)."""
+    kwargs = {"vectorization_mode": "async", "vector_kwargs": {"context": "fork"}}
+    env = PPO("CartPole-v1", env_kwargs=kwargs, n_envs=1, n_steps=16, seed=0).env.vector_env
+    for process in env.processes:
+        os.kill(process.pid, signal.SIGINT)
+    env.reset(seed=0)
+    env.close()
+
+
+def test_update_that_cannot_be_ended(tmp_path: Path) -> None:
+    class Broken(Signal):
+        def on_update(self, agent, metrics) -> bool:
+            super().on_update(agent, metrics)
+            if agent.n_updates == self.update:
+                raise BrokenPipeError("the environment is gone")
+            return True
+
+    with pytest.raises(KeyboardInterrupt, match="its end failed .BrokenPipeError: the environment is gone"):
+        agent().learn(16 * ROLLOUT, run=tmp_path, progress=False, callbacks=Broken(6, signal.SIGINT))
+    assert Run(tmp_path).steps() == [4 * ROLLOUT]
+
+
+def test_own_handler_is_left_alone() -> None:
     seen: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
     try:
