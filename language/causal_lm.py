@@ -170,6 +170,12 @@ def _load(name: str, device: str, dtype: str) -> CausalLM:
     why = f"it is no folder, not {known}, and as a Hugging Face hub id it gave"
     if os.path.isabs(place) or place.startswith((".", "~")) or os.path.exists(place):
         place = os.path.expanduser(place)
+        if os.path.isfile(os.path.join(place, "metrics.jsonl")):
+            its = os.path.join(name, "model")
+            raise LanguageError(
+                f"{name} is a run"
+                + (f": its language model is {its}" if os.path.isdir(its) else ", which has no language model (yet)")
+            )
         if not os.path.isfile(os.path.join(place, "config.json")):
             raise LanguageError(
                 f"no language model at {place}: expected a folder with a config.json and weights, as "

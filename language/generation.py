@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,8 +37,12 @@ def generate(
     top_p: float | None = None,
     seed: int = 0,
     slots: int = 64,
+    on_text: Callable[[int], None] | None = None,
 ) -> list[Written]:
-    """Continue each prompt of token ids. A text's random numbers depend only on `seed` and its index."""
+    """Continue each prompt of token ids. A text's random numbers depend only on `seed` and its index.
+
+    `on_text` is called with the number of finished texts whenever one is finished.
+    """
     check_sampling(temperature, top_k, top_p)
     for name, value in (("max_new_tokens", max_new_tokens), ("slots", slots)):
         count(name, value)
@@ -58,7 +62,7 @@ def generate(
     memory, waiting = make_memory(lm, n), iter(range(n, len(texts)))
     running = np.arange(n)  # which text is in each slot
     reads = [text.prompt for text in texts[:n]]
-    live = np.arange(n)
+    live, finished = np.arange(n), 0
     while len(live):
         upload = PackedUpload(lm.device)
         uniform = upload.add(np.array([draws[running[slot]].random() for slot in live], np.float32))
@@ -77,6 +81,9 @@ def generate(
                 text.finish_reason = "eos"
             elif len(text.tokens) < max_new_tokens:
                 continue
+            finished += 1
+            if on_text is not None:
+                on_text(finished)
             if (following := next(waiting, None)) is None:
                 idle.append(slot)
             else:

@@ -58,6 +58,14 @@ def read_sft_examples(rows: Rows, lm: CausalLM, context: int | None = None) -> l
             raise DataError(f"{place}: the prompt {shortened(prompt)} has no tokens: a model needs at least one")
         examples.append(_example(place, ids, list(itertools.islice(every, len(turns))), split, lm))
     _refuse_long([place for place, _ in numbered], examples, lm, context)
+    if spaced := lm.ending_in_a_bare_space([prompt for prompt, _, _ in parsed]):
+        log.warning(
+            "%s: %d of %d prompts end in a space, and the words of %s begin with one: move it to the response",
+            named,
+            len(spaced),
+            len(examples),
+            lm,
+        )
     if unknown := lm.with_unknown_tokens(example.tokens for example in examples):
         log.warning("%s: %d of %d texts have words unknown to %s", named, len(unknown), len(examples), lm)
     return examples

@@ -10,10 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..records.jsonl import shortened
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Ids = list[int] | NDArray[np.int64]
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Raise ValueError for what no tokenizer takes: a text with half of a surrogate pair."""
+    for text in texts:
+        if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise ValueError(
+                f"{shortened(text)} has half of a surrogate pair, which is no character: "
+                'read it with errors="replace", or drop it'
+            )
 
 
 class Codec:
@@ -23,7 +35,10 @@ class Codec:
         self.tokenizer, self.eos_ids = tokenizer, eos_ids
 
     def encode(self, text: str) -> NDArray[np.int64]:
-        """Token ids, with what the tokenizer puts before a text (such as <s>) and nothing after it."""
+        """Token ids, with what the tokenizer puts before a text (such as <s>) and nothing after it.
+
+        A text that begins with <s> itself, as chat templates write it, gets no second one.
+        """
         return self.encode_all([text])[0]
 
     def encode_more(self, text: str) -> NDArray[np.int64]:
@@ -32,7 +47,7 @@ class Codec:
 
     def encode_all(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
         """Token ids of each text."""
-        rows = self._ids(texts)
+        rows = [self._begun_once(row) for row in self._ids(texts)]
         return [np.asarray(row[:-1] if len(row) > 1 and row[-1] in self.eos_ids else row, np.int64) for row in rows]
 
     def encode_more_all(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
@@ -63,18 +78,38 @@ class Codec:
                 return (mark, before) if self.continuation(before, before) == f" {mark}" else ("", [])
         return "", []
 
+    @cached_property
+    def adds_bos(self) -> bool:
+        """Whether the tokenizer puts a beginning-of-text token before a text."""
+        bos = self.tokenizer.bos_token_id
+        return bos is not None and self._ids(["a"])[0][:1] == [bos] != self._ids(["a"], special=False)[0][:1]
+
+    def _begun_once(self, row: list[int]) -> list[int]:
+        return row[1:] if self.adds_bos and row[1:2] == [self.tokenizer.bos_token_id] else row
+
     def _ids(self, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
         if not texts:
             return []
+        check_texts(texts)
         rows: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=special)["input_ids"]
         return rows
 
-    def decode(self, ids: Ids) -> str:
-        """Text, without special tokens and with every space preserved."""
+    def ending_in_a_bare_space(self, texts: Sequence[str]) -> list[int]:
+        """The indices of the texts that end in a space of its own, where a word is one token with the space before it.
+
+        A word without its space follows such a text: nothing that the model saw in training.
+        """
+        word, spaced = self._ids(["a", "a "], special=False)
+        if spaced[:-1] != word or self.encode_more(" a")[:1].tolist() == spaced[-1:]:
+            return []
+        return [i for i, text in enumerate(texts) if text.endswith(" ")]
+
+    def decode(self, ids: Ids, *, special: bool = False) -> str:
+        """Text, with every space preserved, and without special tokens unless they are asked for."""
         backend: Any = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is not None:  # five times faster than through transformers
-            return str(backend.decode([int(i) for i in ids], skip_special_tokens=True))
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+            return str(backend.decode([int(i) for i in ids], skip_special_tokens=not special))
+        return str(self.tokenizer.decode(ids, skip_special_tokens=not special, clean_up_tokenization_spaces=False))
 
     def continuation(self, before: Ids, after: Ids, known: str | None = None) -> str:
         """What `after` adds to the text of `before`, such that prompt + response is the whole text.

@@ -24,6 +24,13 @@ def finite(name: str, value: object) -> float:
     return float(value)
 
 
+def not_negative(name: str, value: object) -> float:
+    """Return a finite number of at least 0, else raise ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < math.inf:
+        raise ValueError(f"{name} is {value!r}: expected a finite number of at least 0")
+    return float(value)
+
+
 def one_of(name: str, value: object, accepted: Collection[object]) -> None:
     """Raise ValueError for a value that is not among those accepted."""
     if value not in accepted:

@@ -29,7 +29,10 @@ def read_jsonl(
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")  # JSON strings may contain other line separators
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from None
+        raise DataError(
+            f"{path} is not UTF-8 text ({error}): expected a JSONL file, {expected}; save it as UTF-8, or write the "
+            "rows of parquet and the like with textrlhf.records.jsonl.write_jsonl"
+        ) from None
     return parse_jsonl(lines, str(path), expected)
 
 

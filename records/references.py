@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 IMPORT = "import"
@@ -32,15 +33,26 @@ def reference_to(thing: Any) -> str:
     return f"{module}:{name}"
 
 
+def load_module(name: str, reference: str = "") -> ModuleType:
+    """Import a module, the one that a `reference` begins with; ValueError if that fails."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ValueError(
+            f"{reference or name!r} cannot be imported ({error}): is it on the path? PYTHONPATH=. adds the current "
+            "directory"
+        ) from error
+
+
 def load_reference(reference: str) -> Any:
     """The object that `module:name` names; ValueError if there is none."""
     module, _, name = reference.partition(":")
+    found: Any = load_module(module, reference)
     try:
-        found = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{reference!r} cannot be imported ({error}): is its module on the path?") from error
+    except AttributeError as error:
+        raise ValueError(f"{reference!r} cannot be imported ({error})") from error
     return found
 
 

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..language import CausalLM, generate, load
 from ..records.checks import count
+from .lengths import check_lengths
 from .reward_function import RewardFunction, call_reward
 
 Floats = NDArray[np.float64]
@@ -67,6 +68,7 @@ def best_of(
                 f"prompts[{i}] has {len(ids)} tokens, which with max_new_tokens={max_new_tokens} exceeds the "
                 f"{lm.context} positions of {lm}: shorten the prompt or lower max_new_tokens"
             )
+    check_lengths(reward_function, lm, prompts, tokens, max_new_tokens)
     rows = np.repeat(np.arange(len(prompts)), n).tolist()  # the prompt of each text
     sampled = [tokens[i].tolist() for i in rows]
     texts = generate(lm, sampled, max_new_tokens, temperature=temperature, seed=seed, slots=slots)

@@ -21,6 +21,7 @@ from ...language.growing_texts import growing_lengths
 from .attributes import EnvAttributes
 from .episode_info import EpisodeInfo, EpisodeInfoReader
 from .masks import Mask, MaskSource, require_an_action
+from .reward_wrappers import changing_wrapper
 from .spaces import (
     ActionCodec,
     Array,
@@ -81,6 +82,7 @@ class EnvAdapter:
         self._mask_source = MaskSource(attributes, self.n_envs, sum(choices)) if choices else None
         self.wants_logprobs = attributes.has("policy_logprob")
         self.settles = attributes.has("settle")
+        self._checked = False  # whether its wrappers are known to leave rewards alone
         self._reports_settled_kl = attributes.has("settled_kl")
         self.episode_info = EpisodeInfoReader()
         self.reference_model: Any = attributes.get("reference_model") if attributes.has("reference_model") else None
@@ -154,7 +156,19 @@ class EnvAdapter:
     def announce_settling(self) -> None:
         """Announce that `settle` will collect the deferred KL penalties: no reward includes them from now on."""
         if self.settles:
+            if not self._checked:
+                self._refuse_reward_wrappers()
+                self._checked = True
             self._attributes.call("settle")
+
+    def _refuse_reward_wrappers(self) -> None:
+        attributes = self._attributes
+        deferred = not attributes.has("kl_penalty") or attributes.get("kl_penalty") == "deferred"
+        if deferred and (name := changing_wrapper(self.vector_env)):
+            raise EnvError(
+                f"the wrapper {name} may change rewards, and penalties that are settled later do not pass through it: "
+                'make the environment with kl_penalty="token", or say changes_rewards = False in the wrapper\'s class'
+            )
 
     def settle(self, counts: Ints) -> tuple[list[Floats], list[Floats] | None]:
         """The pending KL penalties by slot, to be added to its rewards in order: none, or `counts` of them.

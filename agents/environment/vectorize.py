@@ -15,7 +15,7 @@ from gymnasium.envs.registration import EnvSpec, WrapperSpec, registry
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from ...records.interruption import without_interrupts
-from ...records.references import NotRecordableError, decode, encode, load_reference, reference_to
+from ...records.references import NotRecordableError, decode, encode, load_module, load_reference, reference_to
 from .attributes import EnvAttributes
 from .changed_attributes import changed_attributes
 from .recipe import Recipe, absolute_paths, imports
@@ -165,7 +165,7 @@ def remake(recipe: Recipe, n_envs: int, changes: Mapping[str, Any] | None = None
         return Source(load_reference(recipe["factory"]), decode(recipe["kwargs"])).again(n_envs, changes)
     env_id, module = str(recipe["id"]), str(recipe.get("module", ""))
     if env_id not in registry and module:
-        importlib.import_module(module)
+        load_module(module)
     if env_id in registry:
         spec = copy.deepcopy(registry[env_id])
     elif "entry_point" in recipe:

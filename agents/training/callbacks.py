@@ -155,7 +155,8 @@ class AdaptiveKL(Callback):
         if "rollout/kl" in metrics and texts:
             error = min(max(metrics["rollout/kl"] / self.target - 1, -0.2), 0.2)
             kl_coef = self.kl_coef * (1 + error * min(texts, self.horizon) / self.horizon)
-            self.kl_coef, self.finished = max(kl_coef, sys.float_info.min), agent.episodes.finished
+            self.kl_coef = min(max(kl_coef, sys.float_info.min), sys.float_info.max)
+            self.finished = agent.episodes.finished
             agent.env.kl_coef = self.kl_coef
         metrics["train/kl_coef"] = self.kl_coef
         return True

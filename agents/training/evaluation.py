@@ -75,7 +75,7 @@ def evaluate(
     """
     text = agent.env.is_text
     deterministic = not text if deterministic is None else deterministic
-    adapter = _evaluation_env(agent, env, min(n_envs or (64 if text else 10), n_episodes), env_kwargs)
+    adapter = evaluation_env(agent, env, min(n_envs or (64 if text else 10), n_episodes), env_kwargs)
     split = adapter.split if adapter.is_text else None
     scores = Scores([], [], deterministic=deterministic, split=split)
     with contextlib.closing(adapter), agent.threads():
@@ -102,9 +102,10 @@ def _hint(agent: Learner, scores: Scores) -> str:
     return f"sampled actions scored {sampled} in training: evaluate with deterministic=False (--stochastic)"
 
 
-def _evaluation_env(
+def evaluation_env(
     agent: Learner, env: EnvLike | None, n_envs: int, env_kwargs: Mapping[str, Any] | None
 ) -> EnvAdapter:
+    """The environment that `evaluate` plays in: as `playing_env`, on text with held-out prompts."""
     kwargs = dict(env_kwargs or {})
     if env is None and agent.env.split == "train" and "split" not in kwargs:
         with contextlib.suppress(TypeError, ValueError):  # no prompts are held out

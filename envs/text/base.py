@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ...language import CausalLM
-from ...records.checks import finite
+from ...records.checks import not_negative
 from .engine import TextEngine
 from .options import make_options
 from .task import Prompt
@@ -40,13 +40,18 @@ class TextEnvBase:
         return self.engine.options.split
 
     @property
+    def kl_penalty(self) -> str:
+        """When the KL penalty is paid: "token", "deferred" or "none"."""
+        return self.engine.options.kl_penalty
+
+    @property
     def kl_coef(self) -> float:
         """β, the coefficient of the KL penalty; may be set at any time."""
         return self.engine.kl_coef
 
     @kl_coef.setter
     def kl_coef(self, value: float) -> None:
-        self.engine.kl_coef = finite("kl_coef", value)
+        self.engine.kl_coef = not_negative("kl_coef", value)
 
     def get_human_feedback(self, prompt: Prompt, turns: Sequence[str]) -> float | None:
         """Return the reward of the agent's latest turn of a dialogue, or None. Override it, or pass `feedback=`."""

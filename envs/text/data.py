@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
+from ...language.tokenization import check_texts
 from ...records.jsonl import DataError, read_jsonl, row_split, shortened
 from .task import Prompt
 
@@ -40,8 +41,10 @@ def load_prompts(rows: Rows, split: str, needs: Sequence[str] = ()) -> list[Prom
 def _parsed(rows: Rows, needs: Sequence[str]) -> list[tuple[Prompt, str | None]]:
     if isinstance(rows, str | os.PathLike):
         numbered = read_jsonl(rows, "prompts", 'one object a line with a "prompt"')
-    else:
+    elif isinstance(rows, Iterable) and not isinstance(rows, bytes | Set | Mapping | Iterator):
         numbered = [(f"prompts[{i}]", row) for i, row in enumerate(rows)]
+    else:
+        raise DataError(f"prompts is {shortened(rows)}: expected the path of a JSONL file, or a list of texts or rows")
     if not numbered:
         raise DataError(f"{_named(rows)} holds no prompts: expected at least one")
     return [_parse(place, row, needs) for place, row in numbered]
@@ -50,10 +53,20 @@ def _parsed(rows: Rows, needs: Sequence[str]) -> list[tuple[Prompt, str | None]]
 def _parse(place: str, row: Any, needs: Sequence[str]) -> tuple[Prompt, str | None]:
     if isinstance(row, str):
         row = {"prompt": row}
+    seen = row.get("prompt") if isinstance(row, Mapping) else row
+    if _are_tokens(seen):
+        raise DataError(
+            f"{place}: {shortened(seen)} are token ids: expected text, such as tokenizer.decode(ids) or "
+            "apply_chat_template(…, tokenize=False); where it begins with <s>, no second one is added"
+        )
     if not isinstance(row, Mapping) or not isinstance(row.get("prompt"), str):
         raise DataError(f'{place}: expected an object with a string "prompt", saw {shortened(row)}')
     if not row["prompt"].strip():
         raise DataError(f"{place}: the prompt is empty, and a model needs a text to continue")
+    try:
+        check_texts([row["prompt"]])
+    except ValueError as error:
+        raise DataError(f"{place}: {error}") from None
     facts = {key: value for key, value in row.items() if key not in ("prompt", "reference", "split")}
     reference = row.get("reference")
     if reference is not None and not isinstance(reference, str):
@@ -61,7 +74,13 @@ def _parse(place: str, row: Any, needs: Sequence[str]) -> tuple[Prompt, str | No
     for need in needs:
         if (reference if need == "reference" else facts.get(need)) is None:
             raise DataError(f'{place}: "{need}" is missing, which this task\'s score needs')
-    return Prompt(row["prompt"], reference, facts), row_split(place, row)
+    return Prompt(str(row["prompt"]), reference, facts), row_split(place, row)
+
+
+def _are_tokens(value: Any) -> bool:
+    """Whether a prompt is a list, an array or a tensor of whole numbers."""
+    values = value.tolist() if hasattr(value, "tolist") else value
+    return isinstance(values, list | tuple) and bool(values) and all(type(one) is int for one in values)
 
 
 def _named(rows: Rows) -> str:

@@ -7,23 +7,25 @@ _finish  score the texts that ended, and report them in `info`
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
 from ...language import CausalLM, load
 from ...language.causal_lm import pick_device
-from ...records.checks import finite
 from ...records.jsonl import shortened
 from .action_masks import ANY, Rules
 from .kl_penalty import KL_PENALTIES
 from .options import Feedback, TextOptions
 from .prompt_order import PromptOrder
 from .prompts import load_split
+from .reward_checks import check_reward_models
 from .scoring import Scorer
 from .task import Prompt
 from .tasks import make_task
@@ -35,6 +37,7 @@ Flags = NDArray[np.bool_]
 
 TRUNCATED = ("context", "time_limit")  # finish reasons of texts that are not scored
 WIDEST = 512  # the widest default context
+_PROCESS = os.getpid()  # the one that imported torch
 
 
 @dataclass
@@ -53,6 +56,8 @@ class TextEngine:
     """N texts with their prompts, their reward and their KL penalty."""
 
     def __init__(self, n: int, options: TextOptions, feedback: Feedback) -> None:
+        if os.getpid() != _PROCESS:  # forked: torch's other threads are not there, and it would wait for them
+            torch.set_num_threads(1)
         self.n, self.options = n, options
         self.task = make_task(options.task, options.prompts is not None)
         model = self.task.model if options.model is None else options.model
@@ -66,7 +71,7 @@ class TextEngine:
             raise ValueError(
                 f"device is {options.device!r}, but the model {self.lm} is on {self.lm.device}: move it first"
             )
-        self.kl_coef = finite("kl_coef", options.kl_coef)
+        self.kl_coef = float(options.kl_coef)
         self.scorer = Scorer(options.reward_model, self.task, options.device)
         self.budget = options.max_new_tokens or self.task.max_new_tokens
         self.context = _context(self.lm, options.context, self.budget)
@@ -81,6 +86,7 @@ class TextEngine:
             )
         measured = self.scorer.uses_gold or self.turns.many
         self.prompts = load_split(self.task, self.lm, options, measured, self.context - self.budget)
+        check_reward_models(self.scorer.reward_function, self.lm, self.prompts, self.budget)
         self.rules = Rules(self.lm.vocab_size, self.lm.eos_ids, options.allowed_tokens, options.min_new_tokens)
         self._eos = np.array(self.lm.eos_ids)
         self.tokens: Ints = np.full((n, self.context), -1, np.int64)
@@ -203,7 +209,8 @@ class TextEngine:
             if outcome.terminated[i]:
                 score = scores[k] - (self.options.missing_eos_penalty if reasons[i] == "length" else 0.0)
                 outcome.rewards[i] += score
-                info["score"] = float(score + self.turn_rewards[row])
+                if self.scorer.scores or self.turns.many:
+                    info["score"] = float(score + self.turn_rewards[row])
                 measured = {name: float(values[whole.index(k)]) for name, values in known.items()}
                 info.update({name: value for name, value in measured.items() if not np.isnan(value)})
             elif self.turns.many:

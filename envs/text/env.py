@@ -83,14 +83,14 @@ class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
     | --- | --- | --- | --- |
     | `task` | str, Task | None | built-in task by name, or your own; None: "reviews", or just your `prompts` |
     | `model` | str, CausalLM | None | reference: path, hub id or shipped model; None: the one shipped for the task |
-    | `reward_model` | callable, str | None | (prompts, responses) -> scores, a saved one, or "gold"; None: the task's |
+    | `reward_model` | callable, str | None | (prompts, responses) -> scores, a name, "gold", "none"; None: the task's |
     | `prompts` | path, list, dict | None | your rows: a JSONL file, a list, or one of these per split |
     | `split` | str | "train" | which prompts: "train" or "heldout" |
     | `max_new_tokens` | int | None | token budget of a text; None: the task's |
     | `min_new_tokens` | int | 0 | mask the end of text until the text has so many new tokens |
     | `allowed_tokens` | list of int | None | mask all other tokens, but never the end of text |
     | `context` | int | None | width of the observation; None: the model's positions, at most 512 |
-    | `kl_coef` | float | 0.05 | coefficient of the KL penalty |
+    | `kl_coef` | float | 0.05 | coefficient of the KL penalty, at least 0 |
     | `kl_penalty` | str | "token" | when it is paid: "token", "deferred" or "none" |
     | `on_length` | str | "score" | at the end of the budget "score" the text, or "truncate" it |
     | `missing_eos_penalty` | float | 0.0 | subtracted from the score of a text that uses up its budget |

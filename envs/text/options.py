@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, TypedDict, TypeVar, get_args
 
 from ...language import CausalLM
-from ...records.checks import count, finite, one_of
+from ...records.checks import count, not_negative, one_of
 from ...reward_models import RewardFunction
 from ...reward_models.reward_function import Named
 from .data import Rows
@@ -32,8 +32,8 @@ class TextOptions:
     model: str | CausalLM | None = None
     """the reference model: a path, hub id, shipped model or `CausalLM`; None: the one shipped for the task"""
     reward_model: RewardFunction | Named | None = None
-    """a callable (prompts, responses) -> scores, a saved reward model by name, or "gold", the task's true score;
-    None: the task's own choice"""
+    """a callable (prompts, responses) -> scores, a saved reward model by name, "gold", the task's true score, or
+    "none", where nothing is to be scored; None: the task's own choice"""
     prompts: Rows | None = None
     """a JSONL file or a list of rows in place of the task's prompts, or a mapping with one of these per split"""
     split: Split = "train"
@@ -74,7 +74,8 @@ class TextOptions:
             if getattr(self, name) is not None:
                 count(name, getattr(self, name))
         count("min_new_tokens", self.min_new_tokens, least=0)
-        finite("missing_eos_penalty", self.missing_eos_penalty)
+        not_negative("kl_coef", self.kl_coef)
+        not_negative("missing_eos_penalty", self.missing_eos_penalty)
 
 
 class TextKeywords(TypedDict, total=False):

@@ -73,6 +73,14 @@ def _encoded(lm: CausalLM, records: Sequence[Prompt]) -> list[NDArray[np.int64]]
     for record, ids in zip(records, tokens, strict=True):
         if not len(ids):
             raise DataError(f"the prompt {record.text!r} has no tokens: a model needs at least one")
+    if spaced := lm.ending_in_a_bare_space([record.text for record in records]):
+        log.warning(
+            "%d of %d prompts end in a space, the first %r, and the words of %s begin with one: end prompts without it",
+            len(spaced),
+            len(tokens),
+            records[spaced[0]].text,
+            lm,
+        )
     if unknown := lm.with_unknown_tokens(tokens):
         message = "%d of %d prompts have words unknown to %s, the first %r"
         log.warning(message, len(unknown), len(tokens), lm, records[unknown[0]].text)
@@ -99,6 +107,7 @@ def _fitted(prompts: Prompts, lm: CausalLM, overflow: str, room: int) -> Prompts
     log.warning("%s: truncated on the left", what)
     records, tokens = list(prompts.records), list(prompts.tokens)
     for i in long:
-        tokens[i] = tokens[i][-room:]
-        records[i] = replace(records[i], text=lm.decode(tokens[i]))
+        first = tokens[i][: int(lm.adds_bos)]  # a model needs the token that begins every text
+        rest = tokens[i][len(first) - room :]
+        tokens[i], records[i] = np.concatenate([first, rest]), replace(records[i], text=lm.decode(rest, special=True))
     return Prompts(records, tokens)

@@ -15,6 +15,7 @@ from ...reward_models.reward_function import Named, Parted, call_reward_parts, c
 from .task import Prompt, Scores, Task
 
 GOLD = "gold"
+NONE = "none"  # nothing is scored
 RESERVED = {"prompt", "response", "score", "kl", "length", "finish_reason", "forbidden", "feedback"}
 RESERVED |= {"ref_logprob", "eos", "action_mask", "unwritten"}
 
@@ -36,6 +37,7 @@ class Scorer:
     def __init__(self, reward_function: RewardFunction | Named | None, task: Task, device: str = "auto") -> None:
         self.task, self.device = task, device
         self.uses_gold = False
+        self.scores = reward_function != NONE
         if reward_function is None:
             reward_function = GOLD if task.reward_model is None else task.reward_model
         if isinstance(reward_function, Composite):
@@ -45,7 +47,7 @@ class Scorer:
             _check_parts("the Composite", names)
             self.reward_function: RewardFunction | Named = reward_function.resolved(self._found)
         else:
-            self.reward_function = self._found("reward_model", reward_function)
+            self.reward_function = NONE if not self.scores else self._found("reward_model", reward_function)
 
     @_own_precision()
     def __call__(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> tuple[Scores, dict[str, Scores]]:
@@ -55,6 +57,8 @@ class Scorer:
         if self.uses_gold:
             true_scores = known.get(GOLD, np.full(len(responses), np.nan))
             gold = {GOLD: checked_scores(true_scores, responses, "the task's gold score")}
+        if not self.scores:
+            return np.zeros(len(responses)), known
         if isinstance(self.reward_function, str | os.PathLike):
             return gold[GOLD], known
         reward_function: object = self.reward_function
@@ -91,8 +95,8 @@ class Scorer:
     def _accepted(self) -> str:
         gold = ', or "gold" for the task\'s own true score' if self.task.has_gold else ""
         return (
-            "a callable (prompts, responses) -> scores, a textrlhf.reward_models.Composite of named ones, or the name "
-            f"of a saved reward model{gold}"
+            "a callable (prompts, responses) -> scores, a textrlhf.reward_models.Composite of named ones, the name of "
+            f'a saved reward model, or "none" to score nothing{gold}'
         )
 
     def _measures(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> dict[str, Scores]:

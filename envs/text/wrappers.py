@@ -92,6 +92,8 @@ class ModelInputs(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstru
 class ModelInputsBatch(VectorWrapper[Inputs, Any, NDArray[np.int64], Any, Any]):
     """`ModelInputs` for a batch, in every autoreset mode."""
 
+    changes_rewards = False
+
     def __init__(self, env: VectorEnv[NDArray[np.int64], Any, Any], padding_side: str = "right") -> None:
         super().__init__(env)
         one_of("padding_side", padding_side, SIDES)

@@ -48,7 +48,7 @@ def demo(argv: Sequence[str]) -> None:
     from ...agents import PPO
     from ...agents.settings.config import tuned_settings
     from ...records.curves import draw_frontier
-    from ..runs.run_report import evaluated, places, sampled_scores, text_means, train_new
+    from ..runs.run_report import evaluated, in_words, places, scores_of, train_new
 
     steps = options.steps or tuned_settings(PPO.name)[ENV].total_timesteps
     agent = PPO.tuned(ENV, seed=SEED)
@@ -62,14 +62,14 @@ def demo(argv: Sequence[str]) -> None:
             ("Score", "of the reward model: the original model's reviews have mean 0 and standard deviation 1"),
             ("Gold", "how positive a review truly is, from -1 to 1; neither reward model nor PPO sees it"),
             ("KL", "of the trained model from the original one, in nats per text; the reward has a penalty for it"),
-            ("Before", text_means(sampled_scores(agent, 200))),
+            ("Before", in_words(agent, scores_of(agent, 200))),
         ]
     )
     train_new(agent, run, Request(command="demo", env=ENV, steps=steps, evaluation_episodes=400))
     draw_frontier(run, "The demo's score against its KL")
     line()
     side_by_side(("before", "after"), pairs(reference, agent.policy.lm))  # type: ignore[attr-defined]
-    key_values([("After", text_means(evaluated(agent, run, 400))), *places(run)])
+    key_values([("After", in_words(agent, evaluated(agent, run, 400))), *places(run)])
     agent.close()
     try_next(
         [

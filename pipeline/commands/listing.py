@@ -56,8 +56,10 @@ def envs(argv: Sequence[str]) -> None:
             words = ", ".join(f"{name} {_plain(value)}" for name, value in tuned.hyperparameters.items())
             table.add_row(Text(env_id), f"{tuned.total_timesteps:,}", Text(words))
         console.print(table)
-    line("Any other Gymnasium environment works too: --env Acrobot-v1, or --env module:Id-v0 for one that a module")
-    line("registers. `textrlhf envs --all` lists all registered ids.")
+    line(
+        "Any other Gymnasium environment works too: --env Acrobot-v1; of a module of yours --env module:Id-v0, which it"
+    )
+    line("registers, or --env module:function, which makes one. `textrlhf envs --all` lists all registered ids.")
 
 
 def agents(argv: Sequence[str]) -> None:

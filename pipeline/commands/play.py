@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -33,21 +33,38 @@ class PlayOptions:
     episodes: int = 1
     """how many to play"""
     stochastic: bool = False
-    """sample actions as in training, instead of taking the most likely"""
+    """sample actions as in training; the default for text"""
+    deterministic: bool = False
+    """take the most likely actions; the default for all but text"""
+    split: Literal["train", "heldout"] | None = None
+    """of text: which prompts; by default held-out ones, where there are any"""
     seed: int = 0
     """which episodes: the same seed gives the same ones"""
     best: bool = False
     """use the best agent of the run (train --evaluate-every), not the last"""
+    trust: bool = False
+    """import the code that the run names: environments, wrappers, reward functions, agents of its author's own"""
     module: str | None = None
-    """a module to import first, which registers the environment"""
+    """a module of yours to import first, which registers the environment"""
     device: str | None = None
     """where the policy runs: auto, cpu or cuda; by default where it was trained"""
 
     def load(self) -> tuple[Checkpoint, Agent]:
         """The checkpoint and its agent."""
         at_least_one("--episodes", self.episodes)
+        if self.stochastic and self.deterministic:
+            raise UserError("--stochastic and --deterministic exclude each other: give one of them")
         checkpoint = find_checkpoint(self.run, best=self.best)
-        return checkpoint, load_agent(checkpoint, self.module, self.device)
+        agent = load_agent(checkpoint, self.module, self.device, self.trust)
+        if self.split and agent.env.split is None:
+            agent.close()
+            raise UserError(f"--split {self.split}: {agent.env.name} has no prompts to split")
+        return checkpoint, agent
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """Changed arguments of the environment."""
+        return {"split": self.split} if self.split else {}
 
 
 @dataclass
@@ -80,24 +97,21 @@ def evaluate(argv: Sequence[str]) -> None:
     options = parse(EvaluateOptions, argv, "evaluate")
     checkpoint, agent = options.load()
 
-    from ... import agents
+    from ..runs.run_report import in_words, scores_of
 
-    scores = agents.evaluate(
-        agent, n_episodes=options.episodes, deterministic=not options.stochastic, seed=options.seed
-    )
+    how = {"deterministic": options.deterministic} if options.stochastic or options.deterministic else {}
+    scores = scores_of(agent, options.episodes, seed=options.seed, env_kwargs=options.changes, **how)
     agent.close()
     if options.json:
-        result = outcome(agent, scores, deterministic=not options.stochastic, seed=options.seed)
-        print(json.dumps({**result, "checkpoint": str(checkpoint.path)}))
+        print(json.dumps({**outcome(agent, scores, seed=options.seed), "checkpoint": str(checkpoint.path)}))
         return
-    how = "sampled" if options.stochastic else "the most likely"
     key_values(
         [
             ("Agent", f"{agent!r}"),
             ("Checkpoint", str(checkpoint.path)),
-            ("Return", str(scores)),
+            ("Evaluation", in_words(agent, scores)),
             ("Length", f"{sum(scores.lengths) / len(scores.lengths):.1f} steps"),
-            ("Actions", f"{how}, seed {options.seed}"),
+            ("Seed", f"{options.seed}"),
         ]
     )
 
@@ -110,14 +124,16 @@ def watch(argv: Sequence[str]) -> None:
 
     import gymnasium as gym
 
-    mode = pick_mode(render_modes(agent), has_display())
+    with as_user_error(gym.error.Error):
+        modes = render_modes(agent)
+    mode = pick_mode(modes, has_display())
     heading(f"{agent!r} plays")
     with agent.threads():
         try:
             with as_user_error(gym.error.DependencyNotInstalled):
                 play(agent, mode, options)
         except UserError as error:
-            if "ansi" not in render_modes(agent):
+            if "ansi" not in modes:
                 raise
             line(f"No window ({error}): showing text instead.")
             play(agent, "ansi", options)
@@ -133,13 +149,10 @@ def has_display() -> bool:
 
 def render_modes(agent: Agent) -> list[str]:
     """The render modes of the agent's environment."""
-    import gymnasium as gym
-
-    recipe = agent.env.recipe
-    if recipe is None:
-        raise UserError("this agent's environment cannot be made by an id, so it cannot be watched")
-    with contextlib.closing(gym.make(recipe["id"], **{**recipe["kwargs"], "render_mode": None})) as env:
-        return list(env.metadata.get("render_modes", []))
+    assert agent.env.again is not None  # it was made again from a checkpoint
+    with contextlib.closing(agent.env.again(1, {"vectorization_mode": "sync"}).env) as env:
+        single: Any = env.unwrapped
+        return list(single.envs[0].metadata.get("render_modes", []))
 
 
 def pick_mode(modes: Sequence[str], display: bool) -> str:
@@ -164,13 +177,19 @@ def play(agent: Agent, mode: str, options: WatchOptions) -> None:
     from gymnasium.vector import AutoresetMode
 
     from ...agents.environment import play as playing
-    from ...agents.training.evaluation import playing_env
+    from ...agents.training.evaluation import evaluation_env
 
     shown = {"autoreset_mode": AutoresetMode.NEXT_STEP}  # else the last frame of an episode is never shown
-    changes = {"render_mode": mode, "vectorization_mode": "sync", "vector_kwargs": shown}
-    adapter = playing_env(agent, None, 1, changes)
+    changes = {"render_mode": mode, "vectorization_mode": "sync", "vector_kwargs": shown, **options.changes}
+    try:
+        adapter = evaluation_env(agent, None, 1, changes)
+    except TypeError as error:
+        if "render_mode" not in str(error):
+            raise
+        raise UserError(f"{agent.env.name} takes no render_mode, so it cannot be watched: add that argument") from error
     env: Any = adapter.vector_env
-    act = agent.player(1, options.seed, not options.stochastic)
+    deterministic = options.deterministic or not (options.stochastic or agent.env.is_text)
+    act = agent.player(1, options.seed, deterministic)
 
     def show() -> None:
         if mode == "ansi":  # a window draws itself

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -13,17 +13,27 @@ import gymnasium as gym
 import tyro
 
 from ...agents import Agent
-from ...agents.settings.config import Config, language_model_settings, make_config, tuned_for
+from ...agents.settings.config import (
+    LANGUAGE_MODEL,
+    Config,
+    Tuned,
+    language_model_settings,
+    make_config,
+    tuned_for,
+    tuned_settings,
+)
 from ...agents.settings.registry import AGENTS, agent_class
 from ...envs.registration import TEXT_ENVS
-from ..console.arguments import parse, peek, wants_help
-from ..console.checks import at_least_one, check_device, find_environment
+from ..console.arguments import named_fields, parse, peek, wants_help
+from ..console.checks import at_least_one, check_device, find_environment, function_named, takes_arguments
 from ..console.errors import UserError, as_user_error, did_you_mean
 from ..console.printing import heading
+from ..runs.fine_tuning import fine_tuning
 from ..runs.run_folder import Request, new_run
 from ..runs.run_report import report, train_new
 
 STEPS = 100_000  # without tuned hyperparameters
+TEXT_OPTIONS = ("model", "prompts", "reward_model", "kl_coef")  # arguments of text environments
 
 
 @dataclass
@@ -38,7 +48,8 @@ class Options:
     """
 
     env: Annotated[str, tyro.conf.arg(metavar="ID")] = tyro.MISSING
-    """the environment, for example CartPole-v1; module:Id-v0 for one that your module registers"""
+    """the environment, for example CartPole-v1; of a module of yours module:Id-v0, which it registers, or
+    module:function, which makes one"""
     agent: str = "ppo"
     """the algorithm; textrlhf agents lists them"""
     steps: int = STEPS
@@ -47,6 +58,14 @@ class Options:
     """where to save it; by default runs/ENV-AGENT-SEED, with the time if there is no seed"""
     env_kwargs: Annotated[str, tyro.conf.arg(metavar="JSON")] = "{}"
     """arguments for the environment as a JSON object, for example '{"is_slippery": false}'"""
+    model: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
+    """for text: the language model to train, by folder or hub id, or a shipped one"""
+    prompts: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """for text: JSONL, one object with a "prompt" per line"""
+    reward_model: Annotated[str | None, tyro.conf.arg(metavar="REWARD_MODEL")] = None
+    """for text: a reward model by its run, folder or hub id, or a function of yours, module:function"""
+    kl_coef: Annotated[float | None, tyro.conf.arg(metavar="BETA")] = None
+    """for text: the coefficient of the KL penalty"""
     tuned: bool = True
     """start from the environment's tuned hyperparameters, if there are any"""
     evaluate_every: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
@@ -64,29 +83,25 @@ class Options:
 def train(argv: Sequence[str]) -> None:
     """Run `textrlhf train`."""
     options, config = parse_options(argv)
-    given = _json_object(options.env_kwargs)
-    known = tuned_for(options.agent, options.env, given) if options.tuned else None
-    env_kwargs = {**(known.env_kwargs if known else {}), **given}
     for flag in ("steps", "evaluate_every", "evaluation_episodes"):
         at_least_one(f"--{flag.replace('_', '-')}", getattr(options, flag))
     find_environment(options.env)
+    demonstrations = getattr(config, "demonstrations", None)
+    env_kwargs = fine_tuning(options.agent, options.env, env_arguments(options), demonstrations)
     check_device(config.device)
     env = options.env.rpartition(":")[2].replace("/", "-").lower()
     which = time.strftime("%Y%m%d-%H%M%S") if config.seed is None else config.seed
     run = new_run(options.run or f"runs/{env}-{options.agent}-{which}", "train")
-    about = options.env + (f" with --env-kwargs {options.env_kwargs}" if given else "")
+    kind = agent_class(options.agent)
+    about = options.env + (f" with --env-kwargs {options.env_kwargs}" if options.env_kwargs != "{}" else "")
     with as_user_error(gym.error.Error, ValueError, TypeError, KeyError, about=about):
-        begin, _ = starting_point(options.agent, options.env, given, tuned=options.tuned)
-        chosen = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-        changed = {name: value for name, value in chosen.items() if value != getattr(begin, name)}
-        kind = agent_class(options.agent)
-        agent: Agent = kind(options.env, begin if known else None, env_kwargs=env_kwargs, **changed)
+        known = _tuned(options.agent, options.env, env_kwargs) if options.tuned else None
+        given = {name: getattr(config, name) for name in config.given}
+        agent: Agent = kind(options.env, env_kwargs={**(known.env_kwargs if known else {}), **env_kwargs}, **given)
     names = ("env", "steps", "evaluate_every", "evaluation_episodes", "stop_at", "kl_target")
     request = Request(command="train", **{name: getattr(options, name) for name in names})
     if not options.quiet:
-        which = ("tuned" if known else "default") + " hyperparameters"
-        if changed.keys() - {"seed"}:
-            which += f" except {', '.join(f'{name}={value}' for name, value in changed.items() if name != 'seed')}"
+        which = hyperparameters_in_words(agent, config, named_fields(kind.config_class, argv), tuned=known)
         heading(f"{kind.__name__} on {options.env}: {options.steps:,} steps, seed {agent.seed}, {which}")
     train_new(agent, run, request, quiet=options.quiet)
     report(agent, run, request, quiet=options.quiet)
@@ -94,7 +109,10 @@ def train(argv: Sequence[str]) -> None:
 
 
 def parse_options(argv: Sequence[str]) -> tuple[Options, Config]:
-    """Parse a command line whose options depend on the agent, and their defaults on the environment."""
+    """Parse a command line whose options depend on the agent, and their defaults on the environment.
+
+    Given in the config are tuned hyperparameters and those on the command line: the agent chooses the others.
+    """
     name, env = peek(argv, "--agent", "ppo") or "", peek(argv, "--env")
     if name not in AGENTS:
         raise UserError(f"no agent {name!r}: {did_you_mean(name, AGENTS, '`textrlhf agents` lists them')}")
@@ -105,22 +123,68 @@ def parse_options(argv: Sequence[str]) -> tuple[Options, Config]:
         env_kwargs = _json_object(peek(argv, "--env-kwargs") or "{}")
     except UserError:  # reported when the command line is parsed
         env_kwargs = {}
+    env_kwargs |= {option: value for option in TEXT_OPTIONS if (value := peek(argv, _flag(option)))}
     begin, steps = starting_point(name, env or "", env_kwargs, tuned="--no-tuned" not in argv)
     both = dataclasses.make_dataclass(
         "Train", [("hyperparameters", kind)], bases=(Options,), namespace={"__doc__": Options.__doc__}, kw_only=True
     )
     default = both(hyperparameters=begin, steps=steps)
     options: Any = parse(both, argv, "train", default)
-    return options, options.hyperparameters
+    chosen = {field: getattr(options.hyperparameters, field) for field in named_fields(kind, argv)}
+    return options, begin.replace(**chosen)
 
 
 def starting_point(agent: str, env: str, env_kwargs: dict[str, Any], *, tuned: bool) -> tuple[Config, int]:
-    """The default hyperparameters and steps: tuned for the environment, or the agent's own."""
+    """The tuned hyperparameters, or else the agent's defaults for the environment; and a number of steps."""
     kind = agent_class(agent).config_class
-    if tuned and (known := tuned_for(agent, env, env_kwargs)):
+    if tuned and (known := _tuned(agent, env, env_kwargs)):
         return make_config(kind, **known.hyperparameters), known.total_timesteps
     text = env.rpartition(":")[2] in TEXT_ENVS
-    return make_config(kind, **(language_model_settings(agent) if text else {})), STEPS
+    defaults: Config = kind().with_defaults(language_model_settings(agent) if text else {})
+    return defaults, STEPS
+
+
+def _tuned(agent: str, env: str, env_kwargs: Mapping[str, Any]) -> Tuned | None:
+    """What is tuned for this very environment and model."""
+    known = tuned_for(agent, env, env_kwargs)
+    return None if known == tuned_settings(agent).get(LANGUAGE_MODEL) else known
+
+
+def hyperparameters_in_words(agent: Agent, config: Config, named: Collection[str], *, tuned: Tuned | None) -> str:
+    """Which hyperparameters an agent has, and which of them the command line changed."""
+    if tuned:
+        what, usual = "tuned hyperparameters", tuned.hyperparameters
+    elif agent.env.is_text and getattr(config, "policy", None) in ("auto", "lm"):
+        what, usual = "defaults for language models", language_model_settings(agent.name)
+    else:
+        what, usual = "default hyperparameters", {}
+    begin = make_config(type(config), **usual)
+    own = sorted(set(named) - {"seed", "demonstrations"})
+    changed = {name: value for name in own if (value := getattr(config, name)) != getattr(begin, name)}
+    return what + (f" except {', '.join(f'{name}={value}' for name, value in changed.items())}" if changed else "")
+
+
+def env_arguments(options: Options) -> dict[str, Any]:
+    """The environment's arguments, with those for text that have options of their own."""
+    found = _json_object(options.env_kwargs)
+    own = {name: value for name in TEXT_OPTIONS if (value := getattr(options, name)) is not None}
+    for name, value in own.items():
+        if found.get(name, value) != value:
+            raise UserError(
+                f"{_flag(name)} {value} and --env-kwargs with {name} {found[name]!r} differ: give one of them"
+            )
+    if own and not takes_arguments(options.env, own):
+        flags = ", ".join(map(_flag, own))
+        raise UserError(f"{flags}: {options.env} has no such argument; text environments do (`textrlhf envs`)")
+    found |= own
+    reward_model = found.get("reward_model")
+    if isinstance(reward_model, str):
+        found["reward_model"] = function_named(reward_model) or reward_model
+    return found
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
 
 
 def _json_object(text: str) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Options:
     seed: int = 0
     """random seed"""
     reward_model: Annotated[str | None, tyro.conf.arg(metavar="REWARD_MODEL")] = None
-    """a reward model to score each text: a run, a folder, a hub id, or a shipped one by name"""
+    """a reward model to score each text: a run, a folder, a hub id, a shipped one, or your module:function"""
     device: str = "auto"
     """where the model runs: auto, cpu or cuda"""
 
@@ -81,10 +81,11 @@ def write(argv: Sequence[str]) -> None:
     responses = [lm.continuation(text.prompt, text.tokens, options.prompt) for text in texts]
     scores = None
     if options.reward_model is not None:
-        from ...reward_models import call_reward
+        from ...reward_models import RewardFunctionError, call_reward
 
         reward_model = open_reward_model(options.reward_model, options.device)
-        scores = call_reward(reward_model, [options.prompt] * options.n, responses)
+        with as_user_error(RewardFunctionError):
+            scores = call_reward(reward_model, [options.prompt] * options.n, responses)
     for i, response in enumerate(responses):
         line(f"{options.prompt}{response}" + ("" if scores is None else f"  [{scores[i]:+.2f}]"))
 

@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+import collections.abc
 import contextlib
 import dataclasses
 import inspect
 import io
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from .checks import function_named
 from .errors import UserError, did_you_mean
 
 T = TypeVar("T")
+
+
+REGISTRY = ConstructorRegistry()
+
+
+@REGISTRY.primitive_rule
+def _name_or_function(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """How an option is read that is one of some names or else a class or function: by its name, module:name."""
+    arms = get_args(info.type)
+    if not any(get_origin(arm) is collections.abc.Callable for arm in arms):
+        return None
+    names = [name for arm in arms if get_origin(arm) is Literal for name in get_args(arm)]
+
+    def read(words: list[str]) -> Any:
+        if words[0] in names:
+            return words[0]
+        if (found := function_named(words[0])) is None:
+            raise ValueError(f"accepted are {', '.join(names)} and module:name of your own")
+        return found
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="|".join([*names, "MODULE:NAME"]),
+        instance_from_str=read,
+        is_instance=lambda value: value in names or callable(value),
+        str_from_instance=lambda value: [str(value)],
+    )
 
 
 def parse(kind: type[T], argv: Sequence[str], command: str, default: T | None = None) -> T:
@@ -32,6 +62,7 @@ def parse(kind: type[T], argv: Sequence[str], command: str, default: T | None = 
                 args=list(argv),
                 config=(tyro.conf.OmitArgPrefixes,),
                 default=tyro.MISSING_NONPROP if default is None else default,
+                registry=REGISTRY,
             )
         return options
     except SystemExit as end:
@@ -55,10 +86,16 @@ def peek(argv: Sequence[str], flag: str, default: str | None = None) -> str | No
     return default
 
 
+def named_fields(kind: Any, argv: Sequence[str]) -> set[str]:
+    """The fields of a dataclass that a command line sets."""
+    words = {_flag(word) for word in argv}
+    return {field.name for field in dataclasses.fields(kind) if not words.isdisjoint(_flags_of(field.name))}
+
+
 def _refuse_unknown_flags(kind: Any, argv: Sequence[str], command: str) -> None:
     known = set(_flags(kind))
     for word in argv:
-        flag = word.partition("=")[0].replace("_", "-")
+        flag = _flag(word)
         if flag.startswith("--") and flag not in known:
             hint = did_you_mean(flag, known, f"textrlhf {command} --help lists the options")
             raise UserError(f"{command} has no option {word.partition('=')[0]}: {hint}")
@@ -71,8 +108,16 @@ def _flags(kind: Any) -> Iterator[str]:
         if dataclasses.is_dataclass(hints[field.name]):
             yield from _flags(hints[field.name])
         else:
-            name = field.name.replace("_", "-")
-            yield from (f"--{name}", f"--no-{name}")
+            yield from _flags_of(field.name)
+
+
+def _flag(word: str) -> str:
+    return word.partition("=")[0].replace("_", "-")
+
+
+def _flags_of(field: str) -> tuple[str, str]:
+    name = field.replace("_", "-")
+    return f"--{name}", f"--no-{name}"
 
 
 def _plain(printed: str) -> str:

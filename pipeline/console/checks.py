@@ -1,14 +1,19 @@
-"""Checks before any work starts: counts, files, devices, environments and the modules that register them."""
+"""Checks before any work starts: counts, files, devices, environments, and the code that the user names."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
-import sys
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from .errors import UserError, did_you_mean, nearest
+
+REFERENCE = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*")  # module:function
 
 
 def at_least_one(flag: str, value: int | None) -> None:
@@ -65,28 +70,60 @@ def check_device(device: str) -> None:
 
 
 def find_environment(name: str) -> None:
-    """Refuse an environment that is not registered, after importing the module before a colon."""
+    """Refuse an environment that is neither registered nor made by a function of the module before the colon."""
     import gymnasium as gym
 
     module, _, env_id = name.rpartition(":")
-    if module:
-        import_module(module)
+    named = getattr(import_module(module), env_id, None) if module else None
+    if env_id not in gym.registry and callable(named):
+        return
     try:
         gym.spec(env_id)
     except gym.error.Error as error:
-        why = did_you_mean(env_id, gym.registry, f"{error} If a module of yours registers it, name it: module:Id-v0.")
+        own = "If a module of yours registers it, or has a function that makes it: module:Id-v0, module:function."
+        why = did_you_mean(env_id, gym.registry, f"{error} {own}")
         raise UserError(f"no environment {name!r}: {why} `textrlhf envs --all` lists all") from error
 
 
-def import_module(name: str) -> None:
-    """Import a module that the user named (it registers environments), also from the current folder."""
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+def takes_arguments(name: str, arguments: Iterable[str]) -> bool:
+    """Whether an environment (or the function that makes it) has these arguments."""
+    import gymnasium as gym
+
+    module, _, env_id = name.rpartition(":")
+    if env_id in gym.registry:
+        spec = gym.spec(env_id)
+        made_by: Any = spec.entry_point or spec.vector_entry_point
+        made_by = gym.envs.registration.load_env_creator(made_by) if isinstance(made_by, str) else made_by
+    else:
+        made_by = getattr(import_module(module), env_id)
+    known = inspect.signature(made_by).parameters
+    return any(one.kind is one.VAR_KEYWORD for one in known.values()) or set(arguments) <= known.keys()
+
+
+def function_named(name: str) -> Any:
+    """What `module:function` names, after importing the module; None for any other name, such as a path or a hub id."""
+    if not REFERENCE.fullmatch(name) or os.path.exists(name):
+        return None
+    module, _, path = name.partition(":")
+    found: Any = import_module(module)
+    names = [one for one in dir(found) if callable(getattr(found, one))]
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise UserError(
+            f"{module} has no function or class {path!r}: {did_you_mean(path, names, 'define it there with def')}"
+        )
+    return found
+
+
+def import_module(name: str) -> ModuleType:
+    """Import a module that the user named."""
     try:
-        importlib.import_module(name)
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # the module exists, but something that it imports does not
         raise UserError(
-            f"no module named {name!r}: install the package that has it, or run from the folder of {name}.py"
+            f"no module named {name!r}: install the package that has it; for a file in the current folder use "
+            "`PYTHONPATH=. textrlhf …` or `python -m textrlhf …`"
         ) from error

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...reward_models.text.config import MODEL_FOLDER
-from ..console.checks import check_device, existing_file, similar_path
+from ..console.checks import check_device, existing_file, function_named, similar_path
 from ..console.errors import UserError, as_user_error
-from .run_folder import stored_request
+from .run_folder import REWARD_COMMAND, stored_request
 
 if TYPE_CHECKING:
-    from ...reward_models import Ensemble, RewardModel
+    from ...reward_models import RewardFunction
     from ...reward_models.feedback import Judgement
-
-COMMAND = "reward train"  # in command.json
 
 
 def is_reward_run(folder: Path) -> bool:
@@ -25,7 +23,7 @@ def is_reward_run(folder: Path) -> bool:
         stored = stored_request(folder)
     except UserError:
         return False
-    return stored is not None and stored["command"] == COMMAND
+    return stored is not None and stored["command"] == REWARD_COMMAND
 
 
 def existing_reward_run(name: str) -> Path:
@@ -38,11 +36,14 @@ def existing_reward_run(name: str) -> Path:
     raise UserError(f"{name} {what}: {hint}")
 
 
-def open_reward_model(name: str, device: str) -> RewardModel | Ensemble:
-    """Load a reward model: a run's, a saved one, a shipped one or any sequence classifier."""
+def open_reward_model(name: str, device: str) -> RewardFunction:
+    """Load a reward model: a run's, a saved one, a shipped one, any sequence classifier or a function of the user's."""
     from ...reward_models import load_reward_model
 
     check_device(device)
+    function: RewardFunction | None = function_named(name)
+    if function is not None:
+        return function
     if is_reward_run(Path(name)) and not (Path(name) / MODEL_FOLDER).is_dir():
         raise UserError(f"{name} has no reward model yet: finish its training with `textrlhf reward resume {name}`")
     with as_user_error(ValueError):

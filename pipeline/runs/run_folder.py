@@ -15,10 +15,11 @@ from ..console.checks import check_device, existing_folder, folder_to_write, imp
 from ..console.errors import UserError, as_user_error
 
 if TYPE_CHECKING:
-    from ...agents import Agent, Callback
+    from ...agents import Agent, Callback, Scores
     from ...records.checkpoint import Checkpoint
 
 COMMAND_FILE = "command.json"
+REWARD_COMMAND = "reward train"  # there, in a reward model's run
 EVALUATION_SEED = 10_000
 """of a run's last evaluation and of `textrlhf evaluate`: not the episodes that chose the best agent"""
 
@@ -110,7 +111,7 @@ def find_checkpoint(folder: str, *, best: bool = False) -> Checkpoint:
     path = existing_folder(folder)
     if best and not recovered(path / "best").is_dir():
         raise UserError(f"{folder} has no best agent: train with --evaluate-every N, or leave out --best")
-    if (path / MODEL_FOLDER).is_dir():
+    if (path / MODEL_FOLDER).is_dir() or (stored_request(path) or {}).get("command") == REWARD_COMMAND:
         raise UserError(f"{folder} is a reward model's run: evaluate it with `textrlhf reward evaluate {folder} DATA`")
     if not (best or holds_run(path) or (path / "state.json").exists()):
         inside = [str(run) for run in sorted(path.iterdir()) if holds_run(run)]
@@ -123,7 +124,7 @@ def find_checkpoint(folder: str, *, best: bool = False) -> Checkpoint:
 
 
 def load_agent(checkpoint: Checkpoint, module: str | None, device: str | None, trust: bool = False) -> Agent:
-    """Restore the agent of a checkpoint; `module` registers its environment, where textrlhf does not."""
+    """Restore an agent; `module` registers its environment, `trust` imports what the checkpoint names."""
     import gymnasium as gym
 
     from ...agents import Agent
@@ -140,32 +141,35 @@ def load_agent(checkpoint: Checkpoint, module: str | None, device: str | None, t
 def check_checkpoint(
     checkpoint: Checkpoint, module: str | None, device: str | None = None, *, trust: bool = False
 ) -> None:
-    """Refuse a checkpoint whose environment is not registered or whose device (or the one given) is not available.
+    """Refuse a checkpoint whose environment nothing can make, or whose device (or the one given) is not available.
 
-    The module a run was trained with is never imported automatically: a run's folder may be from someone else.
+    The module that the user names is imported; what the checkpoint names is not, as it may be from someone else.
     """
     import gymnasium as gym
+
+    from ...agents.environment.recipe import imports
 
     if module:
         import_module(module)
     recipe, config = checkpoint.state.get("env"), checkpoint.state.get("config")
-    if not trust and isinstance(recipe, dict) and "id" in recipe and recipe["id"] not in gym.registry:
-        request = read_request(checkpoint.path.parent.parent) or read_request(checkpoint.path.parent)
-        known = request.env.rpartition(":")[0] if request else ""
-        remedy = f"name the module that registers it, --module {known or 'MODULE'}"
-        raise UserError(f"the environment {recipe.get('id')!r} is not registered: {remedy}")
+    plain = isinstance(recipe, dict) and recipe.keys().isdisjoint({"factory", "entry_point", "module"})
+    env_id = recipe.get("id") if isinstance(recipe, dict) else None
+    if plain and env_id not in gym.registry:
+        raise UserError(f"the environment {env_id!r} is not registered: name the module that does it, --module MODULE")
+    if isinstance(recipe, dict) and not trust and (named := imports(recipe)):
+        raise UserError(f"{checkpoint.path} imports {', '.join(named)}: if you trust that code, add --trust")
     check_device(device or (str(config.get("device", "auto")) if isinstance(config, dict) else "auto"))
 
 
-def outcome(agent: Agent, scores: Any, *, deterministic: bool, seed: int) -> dict[str, Any]:
+def outcome(agent: Agent, scores: Scores, *, seed: int) -> dict[str, Any]:
     """An evaluation as plain JSON."""
-    recipe = agent.env.recipe
     return {
         "agent": agent.name,
-        "env": recipe.get("id", recipe.get("factory")) if recipe else None,
+        "env": agent.env.name,
         "step": agent.num_timesteps,
         "episodes": len(scores.returns),
-        "deterministic": deterministic,
+        "deterministic": scores.deterministic,
+        "split": scores.split,
         "seed": seed,
         "mean": scores.mean,
         "std": scores.std,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...agents.environment.recipe import imports
 from ...records.curves import draw_frontier
 from ...records.folder import write_file
 from ...records.progress import rounded
+from ...records.references import references
 from ..console.errors import UserError, as_user_error
 from ..console.printing import key_values, line, try_next
 from .run_folder import EVALUATION_SEED, Request, holds_run, outcome
@@ -31,10 +33,12 @@ def learning(run: Path) -> Iterator[Run]:
     An interruption, an error of the environment and a diverged loss are reported with the remedy.
     """
     from ...agents.environment.adapter import EnvError
-    from ...records.run import DivergedError, Run
+    from ...records.run import Run
+    from ...reward_models import RewardFunctionError
 
+    mistakes = (EnvError, RewardFunctionError, FloatingPointError, FileExistsError)
     try:
-        with as_user_error(DivergedError, EnvError, FileExistsError), Run(run).writing() as folder:
+        with as_user_error(*mistakes), Run(run).writing() as folder:
             yield folder
     except KeyboardInterrupt as stop:
         remedy = f"resume with `textrlhf resume {run}` from the last checkpoint"
@@ -56,47 +60,33 @@ def train_new(agent: Agent, run: Path, request: Request, *, quiet: bool = False)
 
 def evaluated(agent: Agent, run: Path, episodes: int) -> Scores:
     """Evaluate a trained agent, and save the scores as the run's `evaluation.json`."""
-    from ...agents import evaluate
-
-    sampled = writes(agent)
-    scores = sampled_scores(agent, episodes) if sampled else evaluate(agent, n_episodes=episodes, seed=EVALUATION_SEED)
-    found = outcome(agent, scores, deterministic=not sampled, seed=EVALUATION_SEED)
-    write_file(run / "evaluation.json", json.dumps(found, indent=1))
+    scores = scores_of(agent, episodes)
+    write_file(run / "evaluation.json", json.dumps(outcome(agent, scores, seed=EVALUATION_SEED), indent=1))
     return scores
 
 
-def writes(agent: Agent) -> bool:
-    """Whether the agent writes texts: then it is evaluated on sampled texts, not on the most likely ones."""
-    return agent.env.reference_model is not None
-
-
-def sampled_scores(agent: Agent, episodes: int) -> Scores:
-    """Scores of texts sampled after held-out prompts."""
+def scores_of(agent: Agent, episodes: int, **changes: Any) -> Scores:
+    """Evaluate an agent on the episodes of every run's final evaluation; `changes` are arguments of `evaluate`."""
     from ...agents import evaluate
+    from ...agents.environment.adapter import EnvError
+    from ...reward_models import RewardFunctionError
 
-    recipe = agent.env.recipe
-    heldout = {"split": "heldout"} if recipe and has_heldout(recipe) else {}
-    return evaluate(
-        agent, n_episodes=episodes, seed=EVALUATION_SEED, deterministic=False, n_envs=64, env_kwargs=heldout
-    )
-
-
-def has_heldout(recipe: Mapping[str, Any]) -> bool:
-    """Whether an environment has held-out prompts."""
-    import gymnasium as gym
-
-    try:
-        gym.make(recipe["id"], **{**recipe["kwargs"], "split": "heldout"}).close()
-    except (TypeError, ValueError):
-        return False
-    return True
+    with as_user_error(EnvError, RewardFunctionError):
+        return evaluate(agent, n_episodes=episodes, **{"seed": EVALUATION_SEED, **changes})
 
 
-def text_means(scores: Scores) -> str:
-    """The means of the episodes' infos, in a line."""
-    named = {name: mean for name, mean in scores.means().items() if name != "length"}
-    parts = [f"{_NAMES.get(name, name)} {rounded(mean)}" for name, mean in named.items()]
-    return ", ".join([*parts, f"{np.mean(scores.lengths):.1f} tokens"]) + f" (means of {len(scores.lengths)} texts)"
+def in_words(agent: Agent, scores: Scores) -> str:
+    """An evaluation in a line: of texts the means of what is known of each, else the return."""
+    if not agent.env.is_text:
+        return f"{scores}{'' if scores.deterministic else ', sampled actions'}"
+    names = dict(_NAMES)
+    if scores.deterministic:  # no KL, as the tokens are not drawn from π
+        names["kl"] = "log π/π_ref"
+    means = {name: mean for name, mean in scores.means().items() if name != "length"}
+    parts = [f"{names.get(name, name)} {rounded(mean)}" for name, mean in means.items()]
+    texts = f"{len(scores.lengths)} {'greedy' if scores.deterministic else 'sampled'} texts"
+    prompts = {"heldout": ", held-out prompts", "train": ", training prompts"}.get(scores.split or "", "")
+    return f"{', '.join(parts)}, {np.mean(scores.lengths):.1f} tokens (means of {texts}{prompts})"
 
 
 def report(agent: Agent, run: Path, request: Request, *, quiet: bool) -> None:
@@ -104,19 +94,22 @@ def report(agent: Agent, run: Path, request: Request, *, quiet: bool) -> None:
     scores = evaluated(agent, run, request.evaluation_episodes)
     draw_frontier(run, agent.title)
     if quiet:
-        key_values([("Evaluation", str(scores)), ("Run", str(run))])
+        key_values([("Evaluation", in_words(agent, scores)), ("Run", str(run))])
         return
     line()
     if agent.plan and agent.num_timesteps < agent.plan.end and request.stop_at is not None:
         step, stop_at = f"{agent.num_timesteps:,} of {agent.plan.end:,}", rounded(request.stop_at)
         line(f"Stopped at step {step}: --stop-at {stop_at} was reached.")
-    key_values([("Evaluation", text_means(scores) if writes(agent) else str(scores)), *places(run)])
+    key_values([("Evaluation", in_words(agent, scores)), *places(run)])
+    recipe = agent.env.recipe
+    named = recipe and (imports(recipe) or {"module", "entry_point"} & recipe.keys())
+    trust = " --trust" if named or list(references(agent.config.to_json())) else ""
     commands = [(f'textrlhf write "PROMPT" --run {run}', "continue a prompt")]
-    if not writes(agent):
-        commands = [(f"textrlhf watch {run}", "watch it play")]
-        commands += [(f"textrlhf evaluate {run} --stochastic", "with sampled actions, as in training")]
+    if not agent.env.is_text:
+        commands = [(f"textrlhf watch {run}{trust}", "watch it play")]
+        commands += [(f"textrlhf evaluate {run} --stochastic{trust}", "with sampled actions, as in training")]
     if (run / "best").is_dir():
-        commands += [(f"textrlhf evaluate {run} --best", "the best agent of the run")]
+        commands += [(f"textrlhf evaluate {run} --best{trust}", "the best agent of the run")]
     try_next([*commands, (f"tensorboard --logdir {run}", "every curve")])
 
 

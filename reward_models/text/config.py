@@ -25,6 +25,8 @@ class RewardModelConfig:
     scale: float = 1.0
     lapse: float = 0.0  # P(first is preferred) = lapse + (1 − 2 lapse) · sigmoid(raw − raw of the second)
     offset: float = 0.0  # P(good) = sigmoid(raw + offset)
+    templated: float | None = None  # share of the training prompts with special tokens, as chat templates write them
+    joined: float | None = None  # share of the training texts with no white space between prompt and response
 
     def __post_init__(self) -> None:
         one_of("head", self.head, HEADS)
@@ -36,6 +38,9 @@ class RewardModelConfig:
             raise ValueError(f"label is {self.label!r}: expected the index of a label, or None")
         for name in ("shift", "scale", "lapse", "offset"):
             finite(name, getattr(self, name))
+        for name in ("templated", "joined"):
+            if getattr(self, name) is not None:
+                finite(name, getattr(self, name))
         if self.scale <= 0:
             raise ValueError(f"scale is {self.scale}: expected a number above 0")
         if not 0 <= self.lapse < 0.5:

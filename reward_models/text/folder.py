@@ -42,6 +42,11 @@ def find_reward_model(name: str | os.PathLike[str]) -> str:
         return str(ASSETS / given)
     place = Path(os.path.abspath(os.path.expanduser(given)))
     if ((place / "checkpoints").is_dir() or (place / LOCK).is_file()) and not (place / MODEL_FOLDER).is_dir():
+        if '"agent"' in _text(place / "config.json"):
+            raise RewardModelFolderError(
+                f"{given} is an agent's run, which has no reward model: name the run of `textrlhf reward train`, or a "
+                "folder that RewardModel.save() wrote"
+            )
         raise RewardModelFolderError(
             f"the run {given} has no reward model yet: finish it with `textrlhf reward resume {given}`"
         )
@@ -62,7 +67,7 @@ def save_folder(path: str | os.PathLike[str], parts: Parts) -> None:
     """Write a reward model's folder, as a whole or not at all."""
     check_replaceable(path, "config.json")
     file = Path(path) / "config.json"
-    if file.is_file() and f'"{KEY}"' not in file.read_text(errors="replace"):  # a language model's, say
+    if file.is_file() and f'"{KEY}"' not in _text(file):  # a language model's, say
         raise FileExistsError(f"{path} holds something other than a reward model saved here: name a new folder")
     network, tokenizer, config = parts
     network.model.config.__dict__[KEY] = {"format": 1, **dataclasses.asdict(config)}
@@ -100,6 +105,10 @@ def read_folder(place: str, device: str, reading: dict[str, Any]) -> Parts:
         config = _foreign_config(config, network, tokenizer, reading)
     network.float().requires_grad_(False).to(pick_device(device))
     return Parts(network, tokenizer, config)
+
+
+def _text(file: Path) -> str:
+    return file.read_text(errors="replace") if file.is_file() else ""
 
 
 def _stored_config(place: str, stored: Any, reading: dict[str, Any]) -> RewardModelConfig:

@@ -7,27 +7,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...language.tokenization import Codec
+from ...language.tokenization import Codec, check_texts
 from .packing import Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class TextReader(Codec):
-    """Tokenises prompts and responses for a reward model.
+# Ends of texts and turns, as chat templates write them; environments give responses without.
+ENDS = ("<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "</s>")
 
-    `reads` is "text" (the response continues the prompt), "pair" (two segments, as encoders are often trained) or
-    "response" (that alone). `end` appends the end-of-text token. With `apart` no token spans prompt and response.
+
+class TextReader(Codec):
+    """Tokenises prompts and responses for a reward model, those it is trained on and those it is asked about alike.
+
+    What a response ends in is not read: tokens that end a text or a turn, and white space. `reads` is "text" (the
+    response continues the prompt), "pair" (two segments, as encoders are often trained) or "response" (that alone).
+    `end` appends the end-of-text token. With `apart` no token spans prompt and response.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, reads: str, end: bool, apart: bool) -> None:
         own = tokenizer.eos_token_id
         super().__init__(tokenizer, () if own is None else (own,))
         self.reads, self.end, self.apart = reads, end, apart
+        self._ends = (*ENDS, *filter(None, [tokenizer.eos_token]))
 
     def read(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Text]:
-        """Tokenise each text; nothing is ever truncated."""
+        """Tokenise each text; nothing else is ever left out."""
+        plain = [self._plain(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
+        prompts, responses = [prompt for prompt, _ in plain], [response for _, response in plain]
         if self.reads == "pair":
             return self._pairs(prompts, responses)
         if self.reads == "response":
@@ -47,10 +55,32 @@ class TextReader(Codec):
             texts.append(Text(tokens, len(prompt), len(tokens)))
         return texts
 
+    def templated(self, prompts: Sequence[str]) -> float:
+        """The share of prompts with special tokens, as chat templates write them."""
+        own = self.tokenizer
+        special = {str(token) for token in own.added_tokens_decoder.values() if token.special}
+        special -= {own.bos_token, own.unk_token}
+        return sum(any(token in prompt for token in special) for prompt in prompts) / max(len(prompts), 1)
+
+    def _plain(self, prompt: str, response: str) -> tuple[str, str]:
+        """A prompt and its response without what differs between files and environments, but not between texts."""
+        given, before = response, ""
+        while before != response:
+            before = response
+            response = response.rstrip()
+            for end in self._ends:
+                response = response.removesuffix(end)
+        if self.reads != "text":
+            return prompt, response.lstrip() or given  # something has to be read
+        bare = prompt.rstrip(" ")
+        return bare, prompt[len(bare) :] + response
+
     def _pairs(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Text]:
         if not responses:
             return []
-        encoded: Any = self.tokenizer(list(prompts), list(responses))
+        check_texts([*prompts, *responses])
+        bos = self.tokenizer.bos_token if self.adds_bos else ""
+        encoded: Any = self.tokenizer([prompt.removeprefix(bos) for prompt in prompts], list(responses))
         kinds = encoded.get("token_type_ids") or [None] * len(responses)
         texts = []
         for i, (ids, kind) in enumerate(zip(encoded["input_ids"], kinds, strict=True)):
@@ -59,3 +89,15 @@ class TextReader(Codec):
             segments = None if kind is None else np.asarray(kind, np.int64)
             texts.append(Text(np.asarray(ids, np.int64), start, end, segments))
         return texts
+
+
+def joined(prompts: Sequence[str], responses: Sequence[str]) -> tuple[int, int]:
+    """How many responses begin with a word, and how many of them without white space between prompt and word."""
+    words = [
+        (prompt, response)
+        for prompt, response in zip(prompts, responses, strict=True)
+        if response[:2].strip()[:1].isalnum()
+    ]
+    return len(words), sum(
+        bool(prompt) and not prompt[-1].isspace() and not response[0].isspace() for prompt, response in words
+    )

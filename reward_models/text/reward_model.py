@@ -26,12 +26,13 @@ from .construction import new_parts
 from .folder import find_reward_model, read_folder, save_folder
 from .network import Parts, RewardNetwork
 from .packing import Text
-from .reader import TextReader
+from .reader import TextReader, joined
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger("textrlhf")
+ENOUGH = 16  # texts to tell how prompts and responses join
 AT_ONCE = 4096  # texts that are tokenised and scored at a time
 
 
@@ -51,6 +52,7 @@ class RewardModel:
         self.context = _context(network, tokenizer)
         self.reader = TextReader(tokenizer, reads=config.reads, end=config.end, apart=config.head == "tokens")
         self._warned = False
+        self._words, self._joined = 0, 0  # texts that it was asked about, until it is known how they join
         if config.end and tokenizer.eos_token_id is None:
             raise ValueError("end=True appends the end-of-text token to a response, and this tokenizer has none")
 
@@ -115,6 +117,7 @@ class RewardModel:
         """Scores as the network gives them; their differences are log-odds of being preferred."""
         if len(prompts) != len(responses):
             raise ValueError(f"{len(prompts)} prompts and {len(responses)} responses: expected as many of each")
+        self._check_joins(prompts, responses)
         parts = [np.empty(0)]
         for at in range(0, len(prompts), AT_ONCE):
             texts = self.read(prompts[at : at + AT_ONCE], responses[at : at + AT_ONCE])
@@ -132,13 +135,31 @@ class RewardModel:
             if not len(text.tokens):
                 raise ValueError(f"{place}prompt and response have no tokens: expected at least one to score")
             if self.context is not None and len(text.tokens) > self.context:
+                remedy = "shorten it, or take a reward model with more positions"
+                if places is not None:
+                    remedy = "shorten it, or leave such judgements out with overflow='drop'"
                 raise ValueError(
                     f"{place}the text has {len(text.tokens)} tokens, the reward model {self.context} positions, and "
-                    "texts are never truncated: shorten it, or train with overflow='drop' to leave such judgements "
-                    f"out: {shortened(prompts[i] + responses[i])}"
+                    f"texts are never truncated: {remedy}: {shortened(prompts[i] + responses[i])}"
                 )
         self._warn_of_unknown_words(texts)
         return texts
+
+    def _check_joins(self, prompts: Sequence[str], responses: Sequence[str]) -> None:
+        """Warn once if its training texts had white space between prompt and response and these do not, or reversed."""
+        trained = self.config.joined
+        if trained is None or self.config.reads != "text" or self._words >= ENOUGH:
+            return
+        words, together = joined(prompts, responses)
+        self._words, self._joined = self._words + words, self._joined + together
+        if self._words >= ENOUGH and abs(self._joined / self._words - trained) > 0.5:
+            forms = "no white space", "white space"
+            log.warning(
+                "%s was trained on texts with %s between prompt and response and is asked about texts with %s: "
+                "train it on responses that begin as these do",
+                self,
+                *(forms if trained > 0.5 else forms[::-1]),
+            )
 
     def _warn_of_unknown_words(self, texts: Sequence[Text]) -> None:
         """Warn once per reward model."""

@@ -52,10 +52,10 @@ def pretrain_on_halves(
     config = dataclasses.replace(config or PRETRAIN_CONFIG, lapse=0.0)  # there is no annotator here who could lapse
     rng = np.random.default_rng([config.seed, 7])
     halves = halved(prompts, responses, rng)
-    if len(halves) < config.batch_size:
+    if len(halves) < (size := config.batch_size or 1):
         raise ValueError(
             f"{len(prompts)} texts have {len(halves)} halves ({len(prompts) - len(halves) // 2} have one sentence), "
-            f"fewer than a batch of {config.batch_size}: give more or longer texts, or lower batch_size"
+            f"fewer than a batch of {size}: give more or longer texts, or lower batch_size"
         )
     scores = call_reward(teacher.raw, [PROMPT] * len(halves), halves, "teacher")
     if scores.std() <= 1e-6 * max(abs(scores.mean()), 1e-6):

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...language import CausalLM, LanguageError, generate, load
+from ...records.progress import ProgressBar
 from ..text.reward_model import RewardModel
-
-SAMPLES = 512  # texts: the standard deviation is then known to 3 %
 
 Texts = tuple[list[str], list[str]]  # prompts, responses
 Model = str | os.PathLike[str] | CausalLM
@@ -38,10 +37,17 @@ def find_reference(named: Model | None, model: Model, reward_model: RewardModel,
     return None
 
 
-def reference_texts(
-    lm: CausalLM, reward_model: RewardModel, prompts: Sequence[str], max_new_tokens: int, seed: int
+def sample_texts(
+    lm: CausalLM,
+    reward_model: RewardModel,
+    prompts: Sequence[str],
+    n: int,
+    max_new_tokens: int,
+    seed: int,
+    *,
+    show: bool = False,
 ) -> Texts | None:
-    """Sample texts after the prompts, each prompt equally often; None, and a warning, where no prompt has a token."""
+    """Sample n texts after the prompts, each prompt equally often; None, and a warning, where no prompt has a token."""
     distinct = list(dict.fromkeys(prompts))
     tokens = [ids.tolist() for ids in lm.encode_all(distinct)]
     if not any(tokens):
@@ -55,13 +61,17 @@ def reference_texts(
             f"max_new_tokens is {max_new_tokens}, and no prompt leaves room for so many in the {lm.context} positions "
             f"of {lm}: {remedy}pass a reference with more positions"
         )
-    sampled = np.resize(np.random.default_rng(seed).permutation(fitting), SAMPLES).tolist()
-    texts = generate(lm, [tokens[i] for i in sampled], max_new_tokens, seed=seed)
+    sampled = np.resize(np.random.default_rng(seed).permutation(fitting), n).tolist()
+    with ProgressBar(n, "reference texts", show=show) as bar:
+        chosen = [tokens[i] for i in sampled]
+        texts = generate(
+            lm, chosen, max_new_tokens, seed=seed, on_text=lambda done: bar.update(done, f"of {name_of(lm)}")
+        )
     responses = [lm.continuation(text.prompt, text.tokens) for text in texts]
     kept = np.flatnonzero(reward_model.readable([distinct[i] for i in sampled], responses)).tolist()
     if len(kept) < 2:
         raise ValueError(
-            f"{len(kept)} of {SAMPLES} texts of {lm} fit the {reward_model.context} positions of the reward model: "
+            f"{len(kept)} of {n} texts of {lm} fit the {reward_model.context} positions of the reward model: "
             "lower max_new_tokens, or pass another reference"
         )
     return [distinct[sampled[i]] for i in kept], [responses[i] for i in kept]

@@ -21,10 +21,12 @@ from torch import Tensor, nn
 
 from ...language.fit import FitConfig, fit
 from ...records.checks import one_of
+from ...records.progress import ProgressBar
 from ..feedback import Judgement, Labelled, Ranked, Rated
 from ..text.heads import Dropout
 from ..text.network import RewardNetwork
 from ..text.packing import Text, pack
+from ..text.reader import joined
 from ..text.reward_model import RewardModel
 from .losses import centring, logistic, plackett_luce, regression
 
@@ -41,10 +43,10 @@ class TrainConfig:
 
     epochs: float = 3.0
     """passes over the judgements; with more than a few, label noise is memorised"""
-    batch_size: int = 32
-    """judgements per step"""
+    batch_size: int | None = None
+    """judgements per step; None: 32, and of fewer than 512 judgements a sixteenth, at least 4"""
     learning_rate: float | None = None
-    """of the trunk; None sets it by size: 1e-3 up to a million weights, 1e-5 from a billion on"""
+    """of the trunk; None sets it by size: 1e-3 up to a million weights, 2e-5 at 100 million, 1e-5 above 225 million"""
     head_learning_rate: float = 1e-3
     """of the head, which is new"""
     token_learning_rate: float = 0.02
@@ -77,7 +79,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         one_of("overflow", self.overflow, OVERFLOWS)
         one_of("ratings", self.ratings, LINES)
-        if self.batch_size < 1 or self.seed < 0:
+        if self.seed < 0 or (self.batch_size is not None and self.batch_size < 1):
             raise ValueError(f"batch_size is {self.batch_size}, seed {self.seed}: expected at least 1, and at least 0")
         for name in ("epochs", "head_learning_rate", "token_learning_rate"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
@@ -125,7 +127,9 @@ def train(
     Metrics and checkpoints go to the folder `run`, and `resume=True` resumes from the last of them. Afterwards `score`
     returns raw scores until `normalise` is called; `train_reward_model` does that too, and saves and evaluates.
     """
-    config = config or TrainConfig()
+    config = chosen_for(config or TrainConfig(), reward_model.network, len(judgements))
+    assert config.batch_size is not None
+    assert config.learning_rate is not None
     reward_model.network.requires_grad_(False)
     learner = Learner(reward_model.network, config).to(reward_model.network.device)
     learned = JudgementDataset(reward_model, judgements, config, learner, training=True)
@@ -135,7 +139,11 @@ def train(
     if config.frozen and reward_model.config.head == "last" and reward_model.network.causal:
         learned.cache_features()
     steps = max(round(config.epochs * math.ceil(len(learned.sizes) / config.batch_size)), 1)
-    rate = default_rate(reward_model.network) if config.learning_rate is None else config.learning_rate
+    rate = config.learning_rate
+    if show:
+        size = sum(weights.numel() for weights in reward_model.network.trunk.parameters())
+        how = f"{size:,} weights, learning rate {rate:.2g}, {config.batch_size} judgements per step, {steps:,} steps"
+        ProgressBar(steps, title).print(f"{title}: {how}")
     same = {name: getattr(config, name) for name in SAME}
     metrics = fit(
         learner,
@@ -149,15 +157,35 @@ def train(
         about=dataclasses.asdict(config),
         show=show,
     )
-    raw = dataclasses.replace(reward_model.config, normalised=False, shift=0.0, scale=1.0)
-    reward_model.config = dataclasses.replace(raw, lapse=config.lapse, offset=float(learner.offset.detach()))
+    found = {"lapse": config.lapse, "offset": float(learner.offset.detach()), "joined": learned.joined}
+    found |= {"templated": learned.templated}
+    reward_model.config = dataclasses.replace(
+        reward_model.config,
+        normalised=False,
+        shift=0.0,
+        scale=1.0,
+        **found,  # type: ignore[arg-type]
+    )
     return Trained(reward_model, metrics, learned.dropped)
 
 
+def chosen_for(config: TrainConfig, network: RewardNetwork, n: int) -> TrainConfig:
+    """The config with a learning rate for this network and a batch size for n judgements, where it has none."""
+    return dataclasses.replace(
+        config,
+        learning_rate=default_rate(network) if config.learning_rate is None else config.learning_rate,
+        batch_size=min(max(n // 16, 4), 32, max(n, 1)) if config.batch_size is None else config.batch_size,
+    )
+
+
 def default_rate(network: RewardNetwork) -> float:
-    """A learning rate for a trunk of this size."""
+    """A learning rate for a trunk of this size.
+
+    From 100 million weights on what is published: 2e-5, the least that BERT (110M) was fine-tuned with, 1.5e-5 for the
+    reward models of Stiennon et al. (2020; 1.3B), 1e-5 for those of Llama 2 (2023; 7B to 13B). Small trunks were tuned.
+    """
     size = sum(weights.numel() for weights in network.trunk.parameters())
-    return float(np.clip(1e-3 * (1e6 / size) ** (2 / 3), 1e-5, 1e-3))
+    return float(np.clip(1e-3 * (1e6 / size) ** 0.85, 1e-5, 1e-3))
 
 
 class Learner(nn.Module):
@@ -202,6 +230,9 @@ class JudgementDataset:
         prompts = [one.prompt for one in self.judgements for _ in one.responses]
         responses = [text for one in self.judgements for text in one.responses]
         places = [one.place for one in self.judgements for _ in one.responses]
+        words, together = joined(prompts, responses)
+        self.templated = reward_model.reader.templated(prompts)
+        self.joined = together / words if words else None
         self.texts: list[Text] = reward_model.read(prompts, responses, places)
         numbers = itertools.count()
         self.groups = [[next(numbers) for _ in one.responses] for one in self.judgements]
@@ -213,7 +244,7 @@ class JudgementDataset:
 
     def check(self) -> None:
         """Raise a ValueError for judgements that nothing can be learned from."""
-        n, size = len(self.judgements), self.config.batch_size
+        n, size = len(self.judgements), self.config.batch_size or 1
         if n < size:
             dropped = f" ({self.dropped} were too long and dropped)" if self.dropped else ""
             raise ValueError(
@@ -230,7 +261,7 @@ class JudgementDataset:
     @torch.no_grad()
     def cache_features(self) -> None:
         """Compute the states of a frozen trunk once."""
-        parts, batch = [], 4 * self.config.batch_size
+        parts, batch = [], 4 * (self.config.batch_size or 1)
         for at in range(0, len(self.texts), batch):
             texts = self.texts[at : at + batch]
             rows = pack(texts, [[i] for i in range(len(texts))], share=False)

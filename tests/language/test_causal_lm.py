@@ -402,3 +402,16 @@ class TestFingerprint:
         before = lm.fingerprint()
         model.scale.fill_(2.0)
         assert lm.fingerprint() != before
+
+
+def test_a_run_is_answered_with_its_model(tmp_path):
+    """Guards against an error of transformers about a config.json without a model_type."""
+    run = tmp_path / "ppo"
+    run.mkdir()
+    for name in ("config.json", "metrics.jsonl"):
+        (run / name).write_text("{}")
+    with pytest.raises(LanguageError, match=r"ppo is a run, which has no language model \(yet\)"):
+        load(run)
+    tiny_lm().save(run / "model")
+    with pytest.raises(LanguageError, match="ppo is a run: its language model is .*ppo/model$"):
+        load(run)

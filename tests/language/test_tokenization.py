@@ -7,9 +7,12 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from textrlhf.language import load
+from textrlhf.language import CausalLM, load
+from textrlhf.language.sft_examples import read_sft_examples
 from textrlhf.language.tokenization import Codec
 from textrlhf.language.word_tokenizer import word_tokenizer
+from textrlhf.reward_models.text.reader import TextReader
+from tiny_models import V, beginning, tiny_lm, tiny_model
 from tiny_models import word_tokenizer as split_words
 
 LETTERS = sorted(set("the cat, sat.")) + ["▁"]
@@ -83,6 +86,52 @@ def test_continuations_with_shipped_tokenizers(name):
             assert lm.continuation(whole[:1], lm.encode_more(text)) == text
 
 
+def test_no_text_begins_twice():
+    """Guards against [1, 1, …] for what a chat template writes: it begins with the token that the tokenizer adds."""
+    tokenizer = beginning()
+    for own in (codec(tokenizer), TextReader(tokenizer, reads="text", end=False, apart=True)):
+        assert own.encode("a2 a3").tolist() == own.encode("<s>a2 a3").tolist() == [V, 2, 3]
+        assert own.encode("<s>").tolist() == [V]
+        assert own.encode_more("a2").tolist() == [2]
+    (example,) = read_sft_examples(
+        [{"prompt": "<s>a2", "completion": "a3"}], CausalLM(tiny_model("gpt2", vocab_size=V + 1), tokenizer)
+    )
+    assert example.tokens.tolist() == [V, 2, 3, 1]
+    for reads, texts in (("text", [[V, 2, 3]]), ("pair", [[V, 2, V, 3]]), ("response", [[V, 3]])):
+        reader = TextReader(tokenizer, reads=reads, end=False, apart=False)
+        assert [text.tokens.tolist() for text in reader.read(["<s>a2"], [" a3"])] == texts
+
+
+def test_a_tokenizer_that_adds_no_beginning_leaves_texts_as_they_are():
+    tokenizer = split_words()
+    tokenizer.add_special_tokens({"bos_token": "<s>"})
+    assert codec(tokenizer).encode("<s><s>a2").tolist() == [V, V, 2]
+
+
+def test_half_a_character_is_refused():
+    """Guards against a bare TypeError from the tokenizer."""
+    tokenizer = split_words()
+    reader = TextReader(tokenizer, reads="pair", end=False, apart=False)
+    ways = [
+        lambda: codec(tokenizer).encode("a2 \ud83d"),
+        lambda: codec(tokenizer).encode_more("a2 \ud83d"),
+        lambda: reader.read(["a2"], ["\ud83d"]),
+        lambda: read_sft_examples([{"prompt": "a2", "completion": "\ud83d"}], tiny_lm()),
+    ]
+    for way in ways:
+        with pytest.raises(ValueError, match="has half of a surrogate pair"):
+            way()
+    assert codec(tokenizer).encode("a2 😀").tolist() == [2, 0]
+
+
+def test_a_space_of_its_own_at_the_end_is_found():
+    """Guards against prompts such as "The film was " for a model whose words bring their space."""
+    texts = ["The film was ", "The film was", "Q:\n"]
+    assert load("reviews", "cpu").ending_in_a_bare_space(texts) == [0]
+    for make in (prepending, signs_apart, split_words):  # of letters, or deaf to spaces
+        assert codec(make()).ending_in_a_bare_space(["the cat "]) == []
+
+
 @pytest.mark.parametrize("make", [*MAKERS.values(), signs_apart, split_words])
 def test_many_texts_equal_one_by_one(make):
     """Guards against a batch that is padded, or in which one text changes another."""
@@ -134,6 +183,8 @@ def test_a_slow_tokenizer():
     """Guards against a decoding that only the quick kind of tokenizer has, and one that tidies up."""
 
     class Slow:
+        bos_token_id = None
+
         def __init__(self, quick):
             self.quick = quick
 

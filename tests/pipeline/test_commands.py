@@ -10,19 +10,20 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from textrlhf.agents import PPO, Callback, PPOConfig
+from textrlhf.agents.policies import MLPPolicy
 from textrlhf.agents.settings.config import tuned_settings
 from textrlhf.pipeline.commands import play
 from textrlhf.pipeline.commands.main import COMMANDS, main
 from textrlhf.pipeline.commands.train import parse_options
 from textrlhf.pipeline.runs import run_report
 from textrlhf.pipeline.runs.run_folder import Request, read_request
-from textrlhf.pipeline.runs.run_report import evaluated, sampled_scores
+from textrlhf.pipeline.runs.run_report import evaluated, scores_of
 from textrlhf.records.metrics import read_metrics
 from textrlhf.records.run import Run
 
@@ -99,6 +100,23 @@ def test_tuned_hyperparameters_are_the_defaults(tmp_path: Path, monkeypatch: pyt
     _, plain = parse_options([*few, "--no-tuned"])
     assert plain == PPOConfig(n_envs=2, seed=7)
     assert parse_options(["--env", "CartPole-v1"])[0].steps == tuned_settings("ppo")["CartPole-v1"].total_timesteps
+
+
+def test_policy_by_its_name() -> None:
+    """Since it may also be a class, --policy accepted nothing but "auto"."""
+    for given in ("gru", "textrlhf.agents.policies:MLPPolicy"):
+        _, config = parse_options(["--env", "CartPole-v1", "--policy", given])
+        assert config.policy == (MLPPolicy if ":" in given else "gru")  # type: ignore[attr-defined]
+
+
+def test_a_policy_of_ones_own_needs_trust(
+    own_module: Callable[[], None], capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
+) -> None:
+    main(["train", *QUICK, "--policy", "my_worlds:Policy", "--steps", "128", "--run", "own"])
+    assert "textrlhf evaluate own --stochastic --trust" in capsys.readouterr().out
+    assert "my_worlds:Policy" in refused("evaluate", "own")
+    main(["evaluate", "own", "--episodes", "2", "--trust"])
+    assert "Evaluation" in capsys.readouterr().out
 
 
 def test_env_kwargs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -239,7 +257,7 @@ class StopSoon(Callback):
 def test_evaluate(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["evaluate", f"{runs / 'pole'}", "--episodes", "4", "--stochastic"])
     said = capsys.readouterr().out
-    assert re.search(r"Return +\d+\.\d ± \d+\.\d over 4 episodes \(worst \d+\.\d, best \d+\.\d\)", said)
+    assert re.search(r"Evaluation +\d+\.\d ± \d+\.\d over 4 episodes \(worst \d+\.\d, best \d+\.\d\)", said)
     assert "step-0000001024" in said
     assert "sampled" in said
 
@@ -320,8 +338,8 @@ def test_demo(
     refused: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    few = [lambda agent, _: sampled_scores(agent, 16), lambda agent, run, _: evaluated(agent, run, 16)]
-    for name, function in zip(("sampled_scores", "evaluated"), few, strict=True):
+    few = [lambda agent, _: scores_of(agent, 16), lambda agent, run, _: evaluated(agent, run, 16)]
+    for name, function in zip(("scores_of", "evaluated"), few, strict=True):
         monkeypatch.setattr(run_report, name, function)
     run = tmp_path / "demo"
     Request(command="demo", env="TextRLHF-v0", steps=1).save(run)
@@ -354,6 +372,8 @@ def test_demo(
         ("train --env CartPole-v1 --n-stps 3", "did you mean --n-steps?"),
         ("train --env CartPole-v1 --n-steps 0", "n_steps=0: accepted is at least 1"),
         ("train --env CartPole-v1 --n-steps many", "--n-steps: invalid literal for int() with base 10: 'many'"),
+        ("train --env CartPole-v1 --policy grru", "accepted are auto, mlp, gru, lm and module:name"),
+        ("train --env CartPole-v1 --policy json:Decoder", "did you mean JSONDecoder?"),
         ("train --env CartPole-v1 --activation sine", "Expected one of ('tanh', 'relu', 'silu')"),
         ("train --env CartPole-v1 --steps 0", "--steps 0: accepted is at least 1"),
         ("train --env CartPole-v1 --device abacus", "accepted is --device auto, cpu"),
@@ -369,6 +389,13 @@ def test_demo(
         ("evaluate RUNS/pole --episodes 0", "--episodes 0: accepted is at least 1"),
         ("evaluate RUNS/pole --jsn", "did you mean --json?"),
         ("evaluate RUNS/lake --best", "train with --evaluate-every N"),
+        ("evaluate RUNS/lake --stochastic --deterministic", "give one of them"),
+        ("evaluate RUNS/lake --split heldout", "FrozenLake-v1 has no prompts"),
+        ("train --env CartPole-v1 --model gpt2 --kl-coef 1", "--model, --kl-coef: CartPole-v1 has no such argument"),
+        ('train --env TextRLHF-v0 --model a --env-kwargs {"model":"b"}', "give one of them"),
+        ("train --env TextRLHF-v0 --prompts RUNS/none.jsonl --model reviews --reward-model reviews", "no file"),
+        ("train --env TextRLHF-v0 --reward-model json:dmps", "no function or class 'dmps': did you mean dumps?"),
+        ("train --env TextRLHF-v0 --reward-model no_such_module:f", "install the package that has it"),
         ("watch RUNS/pole/checkpoints", "neither a run nor a checkpoint"),
     ],
 )
@@ -385,27 +412,136 @@ def test_damaged_checkpoint(runs: Path, tmp_path: Path, refused: Callable[..., s
     assert f"{best / 'model.safetensors'} is missing, cut short or altered" in refused("evaluate", f"{best}")
 
 
-def test_environment_of_a_module(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+WORLDS = """
+import gymnasium as gym
+
+from textrlhf.agents.policies import MLPPolicy
+
+gym.register("Mine-v0", "gymnasium.envs.toy_text:FrozenLakeEnv", max_episode_steps=9)
+
+
+def make_lake(render_mode=None, is_slippery=True):
+    return gym.wrappers.TimeLimit(gym.make("FrozenLake-v1", render_mode=render_mode, is_slippery=is_slippery), 9)
+
+
+class Policy(MLPPolicy):
+    pass
+
+
+def make_blind():
+    return make_lake()
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """A module of the user's in the current folder, which is on the path; call it to forget the module."""
+    import gymnasium as gym
+
+    def forget() -> None:
+        gym.registry.pop("Mine-v0", None)
+        sys.modules.pop("my_worlds", None)
+
+    (tmp_path / "my_worlds.py").write_text(WORLDS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield forget
+    forget()
+
+
+def test_environment_that_a_module_registers(
+    own_module: Callable[[], None], capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
+) -> None:
+    main(["train", "--env", "my_worlds:Mine-v0", *LAKE[2:], "--steps", "32", "--run", "mine"])
+    assert "textrlhf watch mine --trust" in capsys.readouterr().out
+    own_module()
+    assert "imports my_worlds" in (said := refused("evaluate", "mine"))  # what a run names is not imported
+    assert "--trust" in said
+    for how in (["--trust"], ["--module", "my_worlds"]):  # a module named on the command line is
+        own_module()
+        main(["evaluate", "mine", *how, "--episodes", "1"])
+        assert "Evaluation" in capsys.readouterr().out
+    own_module()
+    Path("my_worlds.py").unlink()
+    assert "PYTHONPATH=." in refused("evaluate", "mine", "--trust")
+
+
+def test_environment_that_a_function_makes(
+    own_module: Callable[[], None],
     capsys: pytest.CaptureFixture[str],
     refused: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(play, "has_display", lambda: False)
+    kwargs = ["--env-kwargs", '{"is_slippery": false}']
+    main(["train", "--env", "my_worlds:make_lake", *kwargs, *LAKE[2:], "--steps", "32", "--run", "a", "--quiet"])
+    own_module()
+    assert "imports my_worlds:make_lake" in refused("evaluate", "a")
+    capsys.readouterr()
+    main(["evaluate", "a", "--trust", "--episodes", "2", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    del found["checkpoint"]
+    assert found == json.loads(Path("a/evaluation.json").read_text())
+    assert found["env"] == "my_worlds:make_lake"
+    main(["watch", "a", "--trust"])
+    assert "Episode 1: return" in capsys.readouterr().out
+    main(["train", "--env", "my_worlds:make_blind", *LAKE[2:], "--steps", "32", "--run", "b", "--quiet"])
+    assert "takes no render_mode" in refused("watch", "b", "--trust")
+    assert "module:function" in refused("train", "--env", "my_worlds:make_pond")
+
+
+def test_the_current_directory_is_not_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    """A file there could shadow a module that is meant."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stray_worlds.py").write_text("raise AssertionError")
+    assert "`PYTHONPATH=. textrlhf …` or `python -m" in refused("train", "--env", "stray_worlds:A-v0")
+
+
+def test_watch_a_wrapped_environment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import gymnasium as gym
 
-    source = (
-        "import gymnasium as gym\ngym.register('Mine-v0', 'gymnasium.envs.toy_text:FrozenLakeEnv', max_episode_steps=9)"
-    )
-    (tmp_path / "my_worlds.py").write_text(source)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    mine = ["--env", "my_worlds:Mine-v0", *LAKE[2:]]
-    main(["train", *mine, "--steps", "32", "--run", "mine", "--quiet"])
-    del gym.registry["Mine-v0"], sys.modules["my_worlds"]
-    assert "--module my_worlds" in refused("evaluate", "mine")  # a module is never imported automatically
-    main(["evaluate", "mine", "--module", "my_worlds", "--episodes", "1"])
-    assert "Return" in capsys.readouterr().out
-    del gym.registry["Mine-v0"], sys.modules["my_worlds"]
+    monkeypatch.setattr(play, "has_display", lambda: False)
+    env = gym.wrappers.ClipReward(gym.make("FrozenLake-v1"), 0, 1)
+    PPO(env, n_envs=2, n_steps=16, n_epochs=1, seed=0).learn(32, run=tmp_path / "run", progress=False)
+    main(["watch", str(tmp_path / "run")])
+    assert "Episode 1: return" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "FrozenLake-v1", "TextRLHF-v0", "TextQA-v0"])
+def test_command_and_python_agree(
+    env: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An option equal to another environment's default was taken for one that was not given."""
+    made: list[PPO] = []
+
+    def stop(agent: PPO, *args: object, **kwargs: object) -> None:
+        made.append(agent)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PPO, "learn", stop)
+    for tuned, flags in (
+        (True, []),
+        (False, ["--no-tuned"]),
+        (False, ["--no-tuned", "--n-steps", f"{PPOConfig.n_steps}"]),
+    ):
+        with pytest.raises(SystemExit):
+            main(["train", "--env", env, "--seed", "1", "--run", f"{tmp_path / 'run'}", *flags])
+        said = capsys.readouterr().out
+        own = {"n_steps": PPOConfig.n_steps} if "--n-steps" in flags else {}
+        known = tuned and env in tuned_settings("ppo")
+        python = PPO.tuned(env, seed=1) if known else PPO(env, seed=1, **own)
+        assert made[-1].config == python.config
+        assert made[-1].env.recipe == python.env.recipe
+        text = env.startswith("Text")
+        words = (
+            "tuned hyperparameters" if known else "defaults for language models" if text else "default hyperparameters"
+        )
+        assert f"seed 1, {words}{f' except n_steps={PPOConfig.n_steps}' if own and text else ''}\n" in said
+        python.close()
 
 
 def test_bugs_keep_their_traceback(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

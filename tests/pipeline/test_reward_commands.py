@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,12 +17,11 @@ import pytest
 from textrlhf.pipeline.commands.main import main
 from textrlhf.pipeline.commands.reward.evaluate import _trained_on
 from textrlhf.pipeline.commands.reward.main import COMMANDS
-from textrlhf.pipeline.runs.reward_run import COMMAND, digest, read_data
-from textrlhf.pipeline.runs.run_folder import save_request
+from textrlhf.pipeline.runs.reward_run import digest, read_data
+from textrlhf.pipeline.runs.run_folder import REWARD_COMMAND, save_request
 from textrlhf.records.metrics import read_metrics
 from textrlhf.records.run import Run
 from textrlhf.reward_models import RewardModel, TrainConfig, load_reward_model
-from textrlhf.reward_models.training import score_scale
 from textrlhf.reward_models.training import train_reward_model as training
 
 pytestmark = pytest.mark.slow
@@ -30,7 +29,7 @@ pytestmark = pytest.mark.slow
 GOOD, BAD = " wonderful.", " dull."
 NOUNS = ["film", "plot", "cast", "ending", "music", "hero", "book", "story", "inn", "room"]
 PROMPTS = [f"{the} {noun} {was}" for the in ("The", "This") for was in ("was", "is", "seemed") for noun in NOUNS]
-TRAIN = shlex.split("--model reviews --epochs 4 --batch-size 8 --max-new-tokens 8 --checkpoints 2")
+TRAIN = shlex.split("--model reviews --epochs 4 --batch-size 8 --max-new-tokens 8 --reference-texts 48 --checkpoints 2")
 
 
 def write_rows(file: Path, rows: list[dict[str, object]]) -> str:
@@ -45,13 +44,6 @@ def pairs(n: int = 60) -> list[dict[str, object]]:
 def quick_report(folder: Path, evaluation: object, **options: object) -> None:
     """A report without its charts, which take a second."""
     (folder / "report.html").touch()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def few_samples() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score_scale, "SAMPLES", 48)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +97,8 @@ def test_output_of_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     printed = capsys.readouterr().out
     assert f"27 pairs and 2 labels to train on, 3 pairs held out, from {data}" in printed
     assert re.search(r"accuracy +\d+\.\d %  how often the reward model prefers", printed)
+    assert "48/48  of reviews" in printed
+    assert "learning rate 0.001, 8 judgements per step" in printed
     assert f"textrlhf reward evaluate {run} {data} --split heldout" in printed
     assert f'gym.make("TextRLHF-v0", reward_model="{run}")' in printed
     main(["resume", f"{run}"])  # textrlhf resume accepts a reward model's run, too
@@ -113,10 +107,14 @@ def test_output_of_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.usefixtures("no_charts")
 def test_interrupted_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]) -> None:
-    def interrupted(*arguments: object) -> None:
+    def interrupted(*arguments: object, **named: object) -> None:
         raise KeyboardInterrupt
 
     data, run = write_rows(tmp_path / "prefs.jsonl", pairs(20)), f"{tmp_path / 'a'}"
+    with monkeypatch.context() as patch:
+        patch.setattr(RewardModel, "new", interrupted)
+        refused("train", data, *TRAIN, "--run", run, "--quiet", status=130)
+    assert Path(run, "command.json").exists()  # before any model is loaded
     with monkeypatch.context() as patch:
         patch.setattr(RewardModel, "save", interrupted)
         assert f"`textrlhf reward resume {run}`" in refused("train", data, *TRAIN, "--run", run, "--quiet", status=130)
@@ -181,7 +179,7 @@ def test_output_of_evaluate(made: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_trained_on(tmp_path: Path) -> None:
     data, other = (write_rows(tmp_path / name, pairs(n)) for name, n in (("data.jsonl", 3), ("other.jsonl", 2)))
-    stored = {"command": COMMAND, "data": data, "sha256": {file: digest(file) for file in (data, other)}}
+    stored = {"command": REWARD_COMMAND, "data": data, "sha256": {file: digest(file) for file in (data, other)}}
     save_request(tmp_path / "run", stored)
     assert [_trained_on(f"{tmp_path / 'run'}", file) for file in (data, other)] == [True, False]
 

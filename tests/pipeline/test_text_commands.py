@@ -17,8 +17,12 @@ from textrlhf.envs.registration import TEXT_ENVS
 from textrlhf.language import load
 from textrlhf.pipeline.commands.main import main
 from textrlhf.pipeline.commands.train import parse_options
+from textrlhf.pipeline.console.errors import UserError
+from textrlhf.pipeline.runs.fine_tuning import fine_tuning
+from textrlhf.pipeline.runs.run_report import learning
 from textrlhf.records.metrics import read_metrics
 from textrlhf.records.samples import read_samples
+from textrlhf.reward_models import RewardFunctionError
 
 pytestmark = pytest.mark.slow
 
@@ -79,6 +83,74 @@ def test_write(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert first == second
 
 
+def test_evaluate_says_what_train_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It took the most likely tokens after training prompts, where train had sampled after held-out ones."""
+    stored = json.loads((run / "evaluation.json").read_text())
+    assert stored["split"] == "heldout"
+    main(["evaluate", f"{run}", "--episodes", "16", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    del found["checkpoint"]
+    assert found == stored
+    main(["evaluate", f"{run}", "--episodes", "16"])
+    said = capsys.readouterr().out
+    assert re.search(r"Evaluation +score .*, KL .* \(means of 16 sampled texts, held-out prompts\)", said)
+    main(["evaluate", f"{run}", "--episodes", "8", "--deterministic", "--split", "train"])
+    said = capsys.readouterr().out
+    assert "(means of 8 greedy texts, training prompts)" in said
+    assert "KL" not in said
+
+
+REWARDS = """
+def broken(prompts, responses):
+    return [1 / 0]
+
+
+def brevity(prompts, responses):
+    return [-0.1 * len(response.split()) for response in responses]
+"""
+
+
+def test_a_reward_function_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such a run lost its environment: no samples, no frontier, no evaluation, no resuming."""
+    (tmp_path / "my_rewards.py").write_text(REWARDS)
+    rows = [
+        {"prompt": f"{the} {noun} was"} for the in ("The", "This") for noun in ("film", "plot", "cast", "hero", "inn")
+    ]
+    (tmp_path / "mine.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = shlex.split("--model reviews --prompts mine.jsonl --kl-coef 0.1 --reward-model")
+    with pytest.raises(SystemExit):
+        main(["train", *QUICK, *own, "my_rewards:broken", "--steps", "512", "--run", "broken"])
+    assert "ZeroDivisionError" in (said := capsys.readouterr().err)
+    assert said.count("\n") == 1
+    own.append("my_rewards:brevity")
+    main(["train", *QUICK, *own, "--steps", "512", "--run", "run"])
+    said = capsys.readouterr().out
+    assert "defaults for language models except n_envs=16, n_epochs=1, n_steps=32" in said
+    assert "held-out prompts" in said
+    recipe = json.loads(Path("run/config.json").read_text())["env"]
+    assert recipe["kwargs"]["reward_model"] == {"import": "my_rewards:brevity"}
+    assert (recipe["kwargs"]["kl_coef"], recipe["kwargs"]["prompts"]) == (0.1, str(tmp_path / "mine.jsonl"))
+    assert read_samples("run/samples.jsonl")
+    assert Path("run/frontier.png").exists()
+    with pytest.raises(SystemExit):
+        main(["evaluate", "run"])
+    assert "imports my_rewards:brevity" in capsys.readouterr().err
+    main(["evaluate", "run", "--trust", "--episodes", "16", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    del found["checkpoint"]
+    assert found == json.loads(Path("run/evaluation.json").read_text())
+    main(["resume", "run", "--trust", "--steps", "+256", "--quiet"])
+    assert read_metrics("run/metrics.jsonl")[-1]["step"] == 1024
+    main(["watch", "run", "--trust"])
+    assert re.search(r"Episode 1: return -\d", capsys.readouterr().out)
+    main(["write", "The film was", "--run", "run", "--reward-model", "my_rewards:brevity"])
+    assert re.search(r"\[-\d", capsys.readouterr().out)
+
+
 @pytest.mark.parametrize(
     ("line", "remedy"),
     [
@@ -111,8 +183,9 @@ def test_hyperparameters_of_other_models() -> None:
     _, config = parse_options(["--env", "TextRLHF-v0"])
     assert config.learning_rate == shipped  # type: ignore[attr-defined]
     for env in TEXT_ENVS:
-        _, config = parse_options(["--env", env, "--env-kwargs", '{"model": "gpt2"}'])
-        assert config.learning_rate == careful  # type: ignore[attr-defined]
+        for model in (["--model", "gpt2"], ["--env-kwargs", '{"model": "gpt2"}']):
+            _, config = parse_options(["--env", env, *model])
+            assert config.learning_rate == careful  # type: ignore[attr-defined]
     _, config = parse_options(["--env", "TextQA-v0", "--agent", "clone", "--demonstrations", "some.jsonl"])
     assert config.learning_rate == tuned_settings("clone")[LANGUAGE_MODEL].hyperparameters["learning_rate"]  # type: ignore[attr-defined]
 
@@ -127,3 +200,33 @@ def test_hyperparameters_of_an_environment_without_tuned_ones(tmp_path: Path, mo
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
     assert config["learning_rate"] == tuned_settings("ppo")[LANGUAGE_MODEL].hyperparameters["learning_rate"]
     assert (config["n_envs"], config["n_steps"], config["seed"]) == (4, 8, 1)
+
+
+def test_supervised_fine_tuning_needs_no_reward_model(tmp_path: Path) -> None:
+    """Guards against samples of the built-in reviews, with their score, for the user's own model and texts."""
+    demos, run = tmp_path / "demos.jsonl", tmp_path / "run"
+    rows = [{"prompt": f"The {noun} was", "completion": " good."} for noun in ("soup", "tea")]
+    demos.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    mine = str(load("reviews").save(tmp_path / "mine").name)
+    line = (
+        f"--agent clone --env TextRLHF-v0 --demonstrations {demos} --steps 8 --seed 0 --evaluation-episodes 4 --quiet"
+    )
+    main(["train", *shlex.split(line), "--model", mine, "--run", str(run)])
+    samples = read_samples(run / "samples.jsonl")
+    assert {sample["prompt"] for sample in samples} == {row["prompt"] for row in rows}
+    assert not any("score" in sample for sample in samples)
+    assert "mean_score" not in json.loads((run / "evaluation.json").read_text())
+
+
+def test_arguments_of_the_user_are_kept_in_fine_tuning() -> None:
+    for given in ({}, {"task": "qa", "model": "m"}, {"model": "m", "reward_model": "gold"}):
+        assert fine_tuning("clone", "TextRLHF-v0", given, "demos.jsonl") == given
+    assert fine_tuning("ppo", "TextRLHF-v0", {"model": "m"}, None) == {"model": "m"}
+    found = fine_tuning("clone", "TextRLHF-v0", {"model": "m", "prompts": "mine.jsonl"}, "demos.jsonl")
+    assert found == {"model": "m", "prompts": "mine.jsonl", "reward_model": "none"}
+
+
+def test_a_failing_reward_model_is_one_line(tmp_path: Path) -> None:
+    """Guards against a traceback for a text that the reward model cannot read."""
+    with pytest.raises(UserError, match="^reward_model raised ValueError: too long"), learning(tmp_path):
+        raise RewardFunctionError("reward_model raised ValueError: too long")

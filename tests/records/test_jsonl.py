@@ -48,7 +48,7 @@ def test_missing_or_binary_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="where there is no file"):
         read_jsonl(tmp_path)
     (tmp_path / "latin").write_bytes(b'"caf\xe9"\n')
-    with pytest.raises(DataError, match=r"latin is not UTF-8 text .*: save it as UTF-8"):
+    with pytest.raises(DataError, match=r"latin is not UTF-8 text .*: expected a JSONL file, .*; save it as UTF-8"):
         read_jsonl(tmp_path / "latin")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from textrlhf.language import generate
-from textrlhf.reward_models import RewardFunctionError
+from textrlhf.reward_models import RewardFunctionError, RewardModel, best_of_n
 from textrlhf.reward_models.best_of_n import best_of, best_of_kl, expected_best
 from tiny_models import tiny_lm
 
@@ -22,6 +22,11 @@ def last_word(prompts, responses):
 
 
 class TestBestOf:
+    def test_a_reward_model_that_reads_less_is_refused_before_anything_is_sampled(self, monkeypatch):
+        monkeypatch.setattr(best_of_n, "generate", None)
+        with pytest.raises(ValueError, match=r"has 130 tokens, 3 of its prompt and max_new_tokens=127, .* at most 128"):
+            best_of(2, tiny_lm("bloom"), RewardModel.new(tiny_lm(), "tokens"), PROMPTS, max_new_tokens=127)
+
     def test_keeps_the_best(self):
         asked = []
 

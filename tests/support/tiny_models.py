@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -84,6 +84,16 @@ def word_tokenizer(size: int = V) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", unk_token="<unk>")
+
+
+def beginning() -> PreTrainedTokenizerFast:
+    """As Llama's: token V begins every text, and of a pair each."""
+    tokenizer = word_tokenizer()
+    tokenizer.add_special_tokens({"bos_token": "<s>"})
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        "<s> $A", "<s> $A <s> $B:1", special_tokens=[("<s>", V)]
+    )
+    return tokenizer
 
 
 def tiny_lm(family: str = "gpt2"):

@@ -30,7 +30,8 @@ class Options:
     """
 
     reward_model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="REWARD_MODEL")]
-    """a reward model's run, a saved one, a shipped one by name, or any sequence classifier (a folder or hub id)"""
+    """a reward model's run, a saved one, a shipped one, any sequence classifier (a folder or hub id), or a function of
+    yours, module:function"""
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     """JSONL, one judgement per line, in the forms that reward train reads"""
     split: Literal["all", "train", "heldout"] = "all"
@@ -70,7 +71,7 @@ def evaluate(argv: Sequence[str]) -> None:
     if options.json:
         print(json.dumps(evaluation.numbers()))
     else:
-        key_values([("Reward model", f"{reward_model!r}"), ("Judgements", data)])
+        key_values([("Reward model", options.reward_model), ("Judgements", data)])
         line()
         print_figures(evaluation)
         if options.split != "heldout" and _trained_on(options.reward_model, options.data):

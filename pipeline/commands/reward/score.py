@@ -37,7 +37,8 @@ class Options:
     """
 
     reward_model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="REWARD_MODEL")]
-    """a reward model's run, a saved one, a shipped one by name, or any sequence classifier (a folder or hub id)"""
+    """a reward model's run, a saved one, a shipped one, any sequence classifier (a folder or hub id), or a function of
+    yours, module:function"""
     file: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")] = None
     """JSONL, one object per line with "prompt" and "response" (or "completion"); - for standard input"""
     prompt: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None

@@ -45,6 +45,8 @@ def test_kl_coef_stays_positive(texts: int) -> None:
     assert adapted(callback, agent, kl=0.0, texts=texts) == pytest.approx(0.8 * before)
     for _ in range(5000):  # 0.8 ** 5000 underflows
         assert adapted(callback, agent, kl=0.0, texts=texts) > 0
+    for _ in range(9000):  # 1.2 ** 9000 overflows
+        assert adapted(callback, agent, kl=9.0, texts=texts) < float("inf")
 
 
 def test_kl_coef_must_start_above_zero() -> None:

@@ -8,6 +8,7 @@ import pickle
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
@@ -94,6 +95,30 @@ def test_other_processes_write_the_same_texts(text, same, saved, monkeypatch):
         agree([async_env, SyncVectorEnv(makers, autoreset_mode=mode), text(2, mode, **kwargs)], same, mode, steps=70)
     finally:
         async_env.close()
+
+
+def multiply(prompts, responses):
+    """Enough work for several threads."""
+    return [float((torch.ones(700, 700) @ torch.ones(700, 700))[0, 0])] * len(responses)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_forked_processes_do_not_wait_for_threads(saved):
+    """Guards against `vectorization_mode="async"` hanging without a word: a fork copies none of torch's threads."""
+    kwargs = text_env(model=saved, max_new_tokens=1, reward_model=multiply, kl_coef=0.0)
+    torch.set_num_threads(2)
+    try:
+        multiply([""], [""])  # starts them
+        env = gym.make_vec("TextRLHF-v0", 2, vectorization_mode="async", **kwargs)
+        try:
+            env.reset(seed=0)
+            env.step_async(np.array([5, 6]))
+            rewards = env.step_wait(timeout=20)[1]
+        finally:
+            env.close(terminate=True)
+    finally:
+        torch.set_num_threads(1)
+    assert rewards.tolist() == [700.0, 700.0]
 
 
 def agree(envs, same, mode, steps):

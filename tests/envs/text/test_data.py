@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from textrlhf.envs.text import Prompt
@@ -82,3 +83,21 @@ def test_long_rows_are_shortened_in_errors():
     with pytest.raises(DataError) as caught:
         load_prompts([{"text": "x" * 1000}], "train")
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("rows", [[[1, 2]], [{"prompt": [1, 2]}], np.array([[1, 2]])])
+def test_token_ids_are_refused_with_the_remedy(rows):
+    with pytest.raises(DataError, match=r"prompts\[0\]: .* are token ids: expected text, such as tokenizer.decode"):
+        texts(rows)
+
+
+@pytest.mark.parametrize("rows", [5, None, b"a2", {"a2"}, (row for row in ["a2"]), {"train": {"a2": 1}}])
+def test_what_is_no_list_is_refused(rows):
+    """Guards against a bare TypeError, and against a generator, which gymnasium.make cannot copy."""
+    with pytest.raises(DataError, match="prompts is .*: expected the path of a JSONL file, or a list of texts or rows"):
+        texts(rows)
+
+
+def test_half_a_character_is_refused_with_its_place():
+    with pytest.raises(DataError, match=r"prompts\[1\]: .* has half of a surrogate pair"):
+        texts(["a2", "\ud83d"])

@@ -8,14 +8,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
-from tokenizers import normalizers
+from tokenizers import AddedToken, normalizers
 
 from textrlhf.envs.text import Prompt, TextVectorEnv
 from textrlhf.envs.text.data import DataError
 from textrlhf.language import CausalLM, LanguageError
 from textrlhf.reward_models import Composite, RewardFunctionError
 from tiny_envs import Counting, text_env
-from tiny_models import V, tiny_lm, tiny_model, word_tokenizer
+from tiny_models import V, beginning, tiny_lm, tiny_model, word_tokenizer
 
 EOS = 1
 
@@ -39,8 +39,10 @@ WRONG = {  # by argument: a value, the error, and what it must say
     "min": ({"min_new_tokens": -1}, ValueError, "min_new_tokens is -1: expected a whole number of at least 0"),
     "turns": ({"turns": 0}, ValueError, "turns is 0: expected a whole number of at least 1"),
     "beta": ({"kl_coef": float("nan")}, ValueError, "kl_coef is nan: expected a finite number"),
+    "negative beta": ({"kl_coef": -1.0}, ValueError, "kl_coef is -1.0: expected a finite number of at least 0"),
     "beta of words": ({"kl_coef": "much"}, ValueError, "kl_coef is 'much': expected a finite number"),
     "penalty": ({"missing_eos_penalty": float("inf")}, ValueError, "missing_eos_penalty is inf: expected a finite"),
+    "negative penalty": ({"missing_eos_penalty": -1.0}, ValueError, "missing_eos_penalty is -1.0: expected .* least 0"),
     "wide context": ({"context": 129}, ValueError, "context is 129: .* has 128 positions"),
     "narrow context": ({"context": 8}, ValueError, "max_new_tokens is 8, which leaves no room .* raise context"),
     "task": ({"task": "review"}, ValueError, "task is 'review': expected one of 'reviews', .* or a .*Task"),
@@ -66,6 +68,20 @@ def test_arguments(text, which):
             text(num_envs, **changes)
 
 
+@pytest.mark.parametrize("beta", [-0.1, float("nan"), float("inf"), None, True])
+def test_no_way_leads_to_a_negative_beta(text, beta):
+    """Guards against a KL penalty that pays for leaving the reference, set later or through a vector environment."""
+    several = gym.vector.SyncVectorEnv([lambda: text()])
+    ways = [
+        lambda: setattr(text().unwrapped, "kl_coef", beta),
+        lambda: setattr(text(2), "kl_coef", beta),
+        lambda: several.set_attr("kl_coef", [beta]),
+    ]
+    for way in ways:
+        with pytest.raises(ValueError, match=f"kl_coef is {beta}: expected a finite number of at least 0"):
+            way()
+
+
 def test_own_prompts_need_a_model_and_a_reward():
     with pytest.raises(ValueError, match="model is missing"):
         gym.make("TextRLHF-v0", prompts=["a3"])
@@ -87,7 +103,8 @@ def test_num_envs(text):
         ("{'prompt': 'a3'}", 'line 3: not JSON .*expected one object a line with a "prompt"'),
         ('{"prompt": "a3"', "line 3: not JSON"),
         ('{"text": "a3"}', r'line 3: expected an object with a string "prompt", saw \{\'text\': \'a3\'\}'),
-        ("[1, 2]", r'line 3: expected an object with a string "prompt", saw \[1, 2\]'),
+        ("[1, 2]", r"line 3: \[1, 2\] are token ids: expected text"),
+        ("[]", r'line 3: expected an object with a string "prompt", saw \[\]'),
         ("null", "line 3: expected an object"),
         ('{"prompt": 7}', "line 3: expected an object with a string"),
         ('{"prompt": "  "}', "line 3: the prompt is empty"),
@@ -158,6 +175,19 @@ def test_prompts_too_long_for_their_budget(text, caplog, overflow):
     assert shown == {"a3 a4", "a7 a8 a9", "a2", "a8 a7 a6"}  # as the reward model sees them
 
 
+def test_truncated_prompts_keep_their_beginning_and_their_template(text):
+    """Guards against a text without its first token, and a reward model that is asked about a bare prompt."""
+    tokenizer = beginning()
+    tokenizer.add_tokens([AddedToken("<turn>", special=True)], special_tokens=True)
+    lm = CausalLM(tiny_model("gpt2", vocab_size=V + 2), tokenizer)
+    env = text(
+        model=lm, prompts=["<s>a3 a4 <turn> a5"], context=11, max_new_tokens=8, prompt_overflow="truncate"
+    ).unwrapped
+    assert env.engine.prompts.tokens[0].tolist() == [V, V + 1, 5]
+    assert "<turn>" in env.prompts[0].text
+    assert lm.encode(env.prompts[0].text).tolist() == [V, V + 1, 5]
+
+
 def test_prompts_that_are_all_too_long(text):
     with pytest.raises(ValueError, match="dropping them leaves none: raise context or lower max_new_tokens"):
         text(prompts=["a3 a4 a5 a6"], context=11, max_new_tokens=8, prompt_overflow="drop")
@@ -168,6 +198,13 @@ def test_unknown_words_are_logged(text, caplog):
         text(prompts=["a3 a4", "hello a4"])
     assert "1 of 2 prompts have words unknown to" in caplog.text
     assert "hello a4" in caplog.text
+
+
+def test_prompts_that_end_in_a_space_are_logged(caplog):
+    """Guards against a model whose words bring their space, and which would have to begin without one."""
+    with caplog.at_level(logging.WARNING, logger="textrlhf"):
+        gym.make("TextRLHF-v0", prompts=["The film was", "The plot was "], task="reviews")
+    assert "1 of 2 prompts end in a space, the first 'The plot was '" in caplog.text
 
 
 def raises(prompts, responses):

@@ -12,6 +12,7 @@ from textrlhf.reward_models import Composite, RewardFunctionError
 from textrlhf.reward_models.composite import AtLeast, AtMost
 from textrlhf.reward_models.ensemble import Ensemble
 from tiny_envs import Counting, text_env
+from tiny_models import tiny_lm
 
 EOS = 1
 
@@ -283,6 +284,18 @@ def test_the_users_reward_replaces_the_default(text, loaded):
     assert ended(text(task=WithDefault(), reward_model="gold", kl_coef=0.0), 4, 5)["score"] == 0.5
     assert ended(text(task=WithDefault(), reward_model=lengths, kl_coef=0.0), 4, 5)["score"] == 2.0
     assert loaded == []
+
+
+def test_none_scores_nothing(text, loaded):
+    """Guards against supervised fine-tuning that needs a reward model: there are no scores to make up."""
+    env = text(task=WithDefault(), reward_model="none", kl_penalty="none")
+    info = ended(env, 4, 5)
+    assert "score" not in info
+    assert info["gold"] == 0.5  # a measure of the task, as ever
+    assert loaded == []
+    env.reset()
+    assert env.step(EOS)[1] == 0.0
+    gym.make("TextRLHF-v0", model=tiny_lm(), prompts=["a3"], reward_model="none").close()
 
 
 def test_a_default_reward_model_needs_no_fields(text, loaded):

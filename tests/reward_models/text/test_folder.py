@@ -356,3 +356,14 @@ class TestBadInput:
             RewardModel.load(folder, head="tokens")
         with pytest.raises(ValueError, match="reads is 'all'"):
             RewardModel.load(folder, reads="all")
+
+
+def test_an_agents_run_is_no_reward_model_to_be_finished(tmp_path):
+    """Guards against sending the user to `textrlhf reward resume`, which refuses such a run."""
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.json").write_text('{"agent": "ppo"}')
+    with pytest.raises(RewardModelFolderError, match="is an agent's run, which has no reward model"):
+        load_reward_model(tmp_path)
+    (tmp_path / "config.json").write_text('{"reward_model": {}}')
+    with pytest.raises(RewardModelFolderError, match="has no reward model yet: finish it with `textrlhf reward resume"):
+        load_reward_model(tmp_path)

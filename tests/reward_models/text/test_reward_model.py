@@ -13,7 +13,15 @@ from transformers import AutoModelForSequenceClassification, BertForMaskedLM, Pr
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from textrlhf.language import CausalLM, LanguageError
-from textrlhf.reward_models import RewardFunctionError, RewardModel, call_reward, load_reward_model
+from textrlhf.reward_models import (
+    Ranked,
+    RewardFunctionError,
+    RewardModel,
+    TrainConfig,
+    call_reward,
+    load_reward_model,
+    train,
+)
 from textrlhf.reward_models.text.config import RewardModelConfig
 from tiny_models import V, noisy, tiny_lm, tiny_model, word_tokenizer
 
@@ -224,7 +232,9 @@ class TestExplain:
         }.items():
             for response in responses:
                 shown = one.explain(prompt, response)
-                assert "".join(text for text, _ in shown) == response
+                assert "".join(text for text, _ in shown) == (
+                    response.rstrip() if reads == "text" else response.strip() or " "
+                )
                 raw = float(one.raw([prompt], [response])[0])
                 assert sum(added for _, added in shown) == pytest.approx(raw, abs=1e-5)
 
@@ -318,10 +328,11 @@ class TestBadInput:
         fitting = " a5" * 124
         assert np.isfinite(one.raw(["a9 a10 a11 a12"], [fitting])).all()
         with pytest.raises(
-            ValueError, match=r"the text has 129 tokens, the reward model 128 positions.*overflow='drop'"
+            ValueError,
+            match=r"the text has 129 tokens, the reward model 128 positions.*a reward model with more positions",
         ):
             one.raw(["a5", "a9 a10 a11 a12"], [" a6", fitting + " a7"])
-        with pytest.raises(ValueError, match="^file, line 3: the text has 132 tokens"):
+        with pytest.raises(ValueError, match="^file, line 3: the text has 132 tokens.*overflow='drop'"):
             one.read(["a5", "a9"], [" a6", " a5" * 131], ["file, line 2", "file, line 3"])
 
     def test_positions_of_an_encoder(self, tmp_path):
@@ -427,3 +438,39 @@ def test_warns_once_of_unknown_words(caplog: pytest.LogCaptureFixture) -> None:
         reward_model.raw(["The film was", "The film was"], [" good.", " zyzzyva."])
     (message,) = caplog.messages
     assert message.startswith("1 of 2 texts contain words that")
+
+
+class TestReadsAsItWasTrained:
+    """Guards against a file and an environment that write the same text in two ways: one pair was once reversed."""
+
+    @pytest.mark.parametrize("head", ["tokens", "last"])
+    @pytest.mark.parametrize("reads", ["text", "response"])
+    @pytest.mark.parametrize("end", [False, True])
+    def test_what_a_response_ends_in(self, head, reads, end):
+        one = reward_model(head=head, reads=reads, end=end)
+        responses = [" a7 a8", " a7 a8<eos>", " a7 a8<|im_end|>\n", " a7 a8 \n", " a7 a8<|eot_id|><eos> "]
+        texts = one.read(["a9"] * 5, responses)
+        assert len({tuple(text.tokens) for text in texts}) == 1
+        assert (texts[0].tokens[-1] == one.tokenizer.eos_token_id) == end
+
+    def test_what_it_begins_with(self):
+        """A response read alone has no prompt to be apart from; and a prompt's last space is that of the next word."""
+        one = RewardModel.new("reviews", "tokens", reads="response")
+        assert len({tuple(text.tokens) for text in one.read(["a"] * 2, [" good", "good"])}) == 1
+        one = RewardModel.new("reviews", "tokens")
+        first, second = one.read(["The film was", "The film was "], [" good", "good"])
+        assert first.tokens.tolist() == second.tokens.tolist()
+        assert first.start == second.start
+
+    @pytest.mark.parametrize(("trained", "asked"), [("good", " good"), (" good", "good")])
+    def test_white_space_between_prompt_and_response(self, trained, asked, caplog):
+        one = RewardModel.new("reviews", "tokens")
+        pairs = [Ranked("Film:", (trained, trained + " film")), Ranked("Plot:", (trained, "."))] * 8
+        train(one, pairs, TrainConfig(epochs=1, batch_size=16), show=False)
+        for _ in range(3):
+            one.score(["Film:"] * 8, [f"{trained} film"] * 8)
+        assert "between prompt and response" not in caplog.text
+        one = RewardModel(one.network, one.tokenizer, one.config)
+        for _ in range(3):
+            one.score(["Film:"] * 8, [f"{asked} film"] * 8)
+        assert caplog.text.count("between prompt and response") == 1

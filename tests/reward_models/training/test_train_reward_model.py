@@ -26,8 +26,7 @@ GOOD_BAD = (["a3"] * 2, [" a5", " a7"])
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Few samples, and a report without charts."""
-    monkeypatch.setattr(score_scale, "SAMPLES", 48)
+    """A report without charts."""
     monkeypatch.setattr(module, "write_report", quick_report)
 
 
@@ -37,7 +36,14 @@ def quick_report(folder, evaluation, *, facts, curves, **options):
 
 
 def train(run=None, judgements=PAIRS, model=None, **options):
-    options = {"heldout": HELDOUT, "config": CONFIG, "max_new_tokens": 8, "show": False, **options}
+    options = {
+        "heldout": HELDOUT,
+        "config": CONFIG,
+        "max_new_tokens": 8,
+        "reference_texts": 48,
+        "show": False,
+        **options,
+    }
     return train_reward_model(judgements, model or tiny_lm(), run=run, **options)
 
 
@@ -51,9 +57,17 @@ def test_in_memory(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_end_of_texts_is_read():
+    """Guards against accuracy 1 with the ends that the file has and .75 as an environment asks."""
+    ends = [Ranked(pair.prompt, tuple(f"{text}<eos>\n" for text in pair.responses)) for pair in PAIRS]
+    plain, ended = train(end=True).reward_model, train(judgements=ends, end=True).reward_model
+    assert ended.config.end
+    np.testing.assert_array_equal(plain(*GOOD_BAD), ended(*GOOD_BAD))
+
+
 def test_scores_of_the_reference_are_normalised():
     reward_model = train().reward_model
-    texts = score_scale.reference_texts(tiny_lm(), reward_model, [pair.prompt for pair in PAIRS], 8, CONFIG.seed)
+    texts = score_scale.sample_texts(tiny_lm(), reward_model, [pair.prompt for pair in PAIRS], 48, 8, CONFIG.seed)
     scores = reward_model(*texts)
     assert (scores.mean(), scores.std()) == (pytest.approx(0, abs=1e-5), pytest.approx(1, abs=1e-5))
 
@@ -129,7 +143,6 @@ def whole(tmp_path_factory):
     """A run of two members without interruption."""
     run = tmp_path_factory.mktemp("whole") / "two"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score_scale, "SAMPLES", 48)
         patch.setattr(module, "write_report", quick_report)
         patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # saved in tokenizer_config.json
         train(run, members=2)
@@ -139,7 +152,7 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize(
     ("owner", "name", "call", "trained"),
     [
-        (module, "reference_texts", 1, 2),
+        (module, "sample_texts", 1, 2),
         (run_module, "save_checkpoint", 1, 2),
         (run_module, "save_checkpoint", 4, 1),  # of the second member
         (RewardModel, "save", 2, 1),
@@ -194,6 +207,7 @@ def test_without_heldout_there_is_no_report(tmp_path):
     [
         ({"members": 0}, "members is 0"),
         ({"max_new_tokens": 0}, "max_new_tokens is 0"),
+        ({"reference_texts": 1}, "reference_texts is 1"),
         ({"threads": 0}, "threads is 0"),
         ({"combine": "median"}, "combine is 'median'"),
         ({"resume": True}, "resume=True needs run"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from textrlhf.language import CausalLM
 from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.metrics import read_metrics
 from textrlhf.reward_models import Labelled, Ranked, Rated, RewardModel, TrainConfig, train
-from textrlhf.reward_models.training.trainer import JudgementDataset, Learner, default_rate
+from textrlhf.reward_models.training.trainer import JudgementDataset, Learner, chosen_for, default_rate
 from tiny_models import V, tiny_model, word_tokenizer
 
 QUICK = TrainConfig(epochs=6, batch_size=16, dropout=0.1)
@@ -389,6 +390,19 @@ class TestLoss:
         assert rates["network.values.values"] == pytest.approx(100)
         assert Learner(one.network, dataclasses.replace(config, frozen=True)).rates(1e-3)["network."] == 0
         assert default_rate(one.network) == 1e-3
+
+    @pytest.mark.parametrize(("size", "low", "high"), [(1e6, 1e-3, 1e-3), (135e6, 1e-5, 2e-5), (7e9, 1e-5, 1e-5)])
+    def test_learning_rate_by_size(self, size, low, high):
+        """A model of 135M weights was trained with 3.8e-5."""
+        weights = SimpleNamespace(numel=lambda: int(size))
+        network = SimpleNamespace(trunk=SimpleNamespace(parameters=lambda: [weights]))
+        assert low <= default_rate(network) <= high * 1.001
+
+    def test_few_judgements_make_small_batches(self):
+        """22 pairs were fewer than the batch of 32."""
+        sizes = [chosen_for(TrainConfig(), reward_model().network, n).batch_size for n in (1, 22, 200, 4000)]
+        assert sizes == [1, 4, 12, 32]
+        assert chosen_for(TrainConfig(batch_size=8), reward_model().network, 22).batch_size == 8
 
 
 class TestBadInput:
