@@ -82,7 +82,7 @@ class EnvAdapter:
         self._mask_source = MaskSource(attributes, self.n_envs, sum(choices)) if choices else None
         self.wants_logprobs = attributes.has("policy_logprob")
         self.settles = attributes.has("settle")
-        self._checked = False  # whether its wrappers are known to leave rewards alone
+        self._wrappers_known = False  # to leave rewards alone
         self._reports_settled_kl = attributes.has("settled_kl")
         self.episode_info = EpisodeInfoReader()
         self.reference_model: Any = attributes.get("reference_model") if attributes.has("reference_model") else None
@@ -156,9 +156,9 @@ class EnvAdapter:
     def announce_settling(self) -> None:
         """Announce that `settle` will collect the deferred KL penalties: no reward includes them from now on."""
         if self.settles:
-            if not self._checked:
+            if not self._wrappers_known:
                 self._refuse_reward_wrappers()
-                self._checked = True
+                self._wrappers_known = True
             self._attributes.call("settle")
 
     def _refuse_reward_wrappers(self) -> None:
