@@ -133,9 +133,10 @@ def test_lookup_returns_equal_the_enumerated_ones(adapter: EnumerableEnv) -> Non
 def drop_a_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = TokenKLPenalty.note
 
-    def note(self, step):
-        found = whole(self, step)
-        return np.where(self.texts.taken[step.rows] == 0, step.logprobs, found)
+    def note(self, rows, tokens, logprobs, rules, kl_coef):
+        found = whole(self, rows, tokens, logprobs, rules, kl_coef)
+        self.start = getattr(self, "start", self.lengths.min())  # of all prompts
+        return np.where(self.lengths[rows] == self.start, logprobs, found)
 
     monkeypatch.setattr(TokenKLPenalty, "note", note)
 
