@@ -1,6 +1,6 @@
 """How far the first ratio is from 1, and the KL from 0, for a model as deep as SmolLM2-135M, by precision.
 
-    python benchmarks/precision.py [--model PATH] [--texts 32] [--write]
+    python benchmarks/precision.py [--model PATH --name NAME] [--write]     # bfloat16 takes minutes on a CPU
 
 Before the first step of an update the policy that acted, token by token over its KV cache, and the policy that learns,
 in one forward over whole texts, have the same weights: the ratio of their probabilities is 1 but for rounding. The
@@ -79,7 +79,8 @@ def measure(model: CausalLM | str, prompts: list[str], bf16: bool, kl_penalty: s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a folder with a causal language model")
-    parser.add_argument("--texts", type=int, default=32)
+    parser.add_argument("--name", help="what to call that model in the result")
+    parser.add_argument("--texts", type=int, default=8, help="of 24 tokens each")
     parser.add_argument("--write", action="store_true", help="keep the result")
     options = parser.parse_args()
     model = options.model or random_model()
@@ -93,11 +94,13 @@ def main() -> None:
         for bf16 in (False, True)
         for kl_penalty in ("token", "deferred")
     }
-    name = Path(options.model).name if options.model else "random, 30 layers of width 576"
-    result = {"benchmark": "precision", "model": name, "tokens": options.texts * 24, **rows}
+    name = (options.name or Path(options.model).name) if options.model else "random, 30 layers of width 576"
+    result = {name: {"tokens": options.texts * 24, **rows}}
     if options.write:
-        write_file(RESULT, json.dumps({"command": "python benchmarks/precision.py --write", **result}, indent=1) + "\n")
-    print(json.dumps(result))
+        command = "python benchmarks/precision.py --write; the same with --model PATH --name NAME"
+        others = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+        write_file(RESULT, json.dumps({"command": command, **others, **result}, indent=1) + "\n")
+    print(json.dumps({"benchmark": "precision", **result}))
 
 
 if __name__ == "__main__":
