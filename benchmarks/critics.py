@@ -1,11 +1,11 @@
-"""What a value can be told from: a trunk's last states, more of its layers, or their sums over the text so far.
+"""What predicts a value: a trunk's last states, more of its layers, or their sums over the text so far.
 
     python benchmarks/critics.py --write           # a minute
 
 The shipped model of `reviews` writes texts for its training prompts, and the shipped reward model scores them. A
-linear map (ridge) of the states at every token of a response learns the text's score from n texts; told is the share
-of the variance that it explains on 1,000 others. The sums are those of `TextCritic`. Nothing is trained but the map,
-so this says what lies in the states, not how quickly a critic finds it.
+linear map (ridge) of the states at every token of a response learns the text's score from n texts; measured is the
+share of the variance that it explains on 1,000 others. The sums are those of `TextCritic`. Nothing is trained but the
+map, so this says what lies in the states, not how quickly a critic finds it.
 
 Prints one JSON line; --write puts it into runs/reference/benchmarks/critics.json.
 """
@@ -74,8 +74,8 @@ def main() -> None:
     scores = reward_model.score([lm.decode(text.prompt) for text in written], responses)
     with torch.no_grad():
         seen = states_of(lm, texts, [len(text.prompt) for text in written])
-    told = {name: {n: explained(features, scores, n) for n in LEARNED} for name, features in seen.items()}
-    result = {"command": "python benchmarks/critics.py --write", "held_out": HELD_OUT, "explained_variance": told}
+    variance = {name: {n: explained(features, scores, n) for n in LEARNED} for name, features in seen.items()}
+    result = {"command": "python benchmarks/critics.py --write", "held_out": HELD_OUT, "explained_variance": variance}
     print(json.dumps(result))
     if options.write:
         write_file(FILE, json.dumps(result) + "\n")

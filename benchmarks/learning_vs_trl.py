@@ -9,7 +9,7 @@ All sides: the shipped model of `reviews`, its training prompts and its learned 
 32 new tokens, β .1 per token (k1), γ 1, λ .95, clips .2, constant learning rates, fp32. Ours learns from short
 rollouts, once: 64 slots × 32 tokens an update (about 120 texts), one epoch of four minibatches, and otherwise as
 tuned. TRL has 128 texts an update, and one step of its optimiser an epoch, whose gradient it adds up from two halves;
-four epochs, as it has unless told otherwise (`trl`), or two (`trl_two_epochs`); `trl_as_ours` makes one epoch of
+four epochs, as it has by default (`trl`), or two (`trl_two_epochs`); `trl_as_ours` makes one epoch of
 four minibatches, with a step each. Its critic has a trunk of its own, begun as the model, and a random head.
 
 Gold, the true sentiment between −1 and 1, is what nobody learns from. A side is there when the mean over its last 256

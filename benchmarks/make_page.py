@@ -69,8 +69,8 @@ def picture(name: str, words: str) -> str:
 
 
 def section(title: str, *parts: str, notes: tuple[str, ...] = ()) -> str:
-    told = ["Notes:\n\n" + "\n".join(f"- {note}" for note in notes)] if notes else []
-    return "\n\n".join([f"## {title}", *parts, *told])
+    notes_list = ["Notes:\n\n" + "\n".join(f"- {note}" for note in notes)] if notes else []
+    return "\n\n".join([f"## {title}", *parts, *notes_list])
 
 
 def control_vs_sb3() -> str:

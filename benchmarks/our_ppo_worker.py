@@ -155,9 +155,9 @@ def rollout(given: dict, folder: str, repetitions: int) -> tuple[list[dict[str, 
 
     def timed(critic, *asked):
         began = np.array(clocks())
-        told = critic(*asked)
+        valued = critic(*asked)
         np.add(valuing, clocks() - began, out=valuing)
-        return told
+        return valued
 
     policy.values, policy.value = (lambda *asked: timed(values, *asked)), (lambda *asked: timed(value, *asked))
 

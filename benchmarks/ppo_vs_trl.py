@@ -15,11 +15,11 @@ process of its own that learns by its own front door (`PPO(env).learn`, `trainer
 so that they take turns; the first update of each is not counted. A ratio is the median over the repetitions; `…_cpu`
 is the same in processor seconds, which a busy machine disturbs less.
 
-ppo       against TRL's PPO, 4 epochs, one minibatch: what it does unless told otherwise. Ours trains a value on the
+ppo       against TRL's PPO, 4 epochs, one minibatch: what it does by default. Ours trains a value on the
           policy's trunk, TRL a critic with a trunk of its own: `ratio_separate_critic` is ours with such a one.
           `ratio_in_fours` lets TRL read the minibatch in four parts and add up their gradients, which suits a CPU.
           `ratio_separate_critic_in_fours` has both, and so is nearest to like with like.
-ppo_bf16  the same in bfloat16 by autocast. TRL's PPO is told as `accelerate launch --mixed_precision bf16` does it, for
+ppo_bf16  the same in bfloat16 by autocast. TRL's PPO gets it as `accelerate launch --mixed_precision bf16` does it, for
           its own setting never reaches what computes. It then learns in bfloat16, and samples and penalties in float32;
           ours acts, learns and penalties in it. A CPU that has no such instructions is ten times slower in it.
 grpo      against TRL's GRPO, one pass on both sides. It has no critic and groups of 8; ours trains a value as well.
@@ -34,7 +34,7 @@ Gymnasium's
           dialect, log and refills, against a loop that only reads, samples and refills over the same cache. The same
           prompts, random numbers and so the same tokens: checked. Its ratio is a share of the bare loop's speed;
           `ratio_with_values` has the critic read what was written as well, which a bare loop has none to do.
-memory    `peak_mib`: MiB at most, above what the process had after its imports, weights and all; it is told for every
+memory    `peak_mib`: MiB at most, above what the process had after its imports, weights and all; it is given for every
           part. `memory_share_of_trl` is ours by theirs. TRL's PPO never switches on the gradient checkpointing that
           its settings promise, so it is off on all sides; `trl_in_fours` is what saves it memory.
 

@@ -52,7 +52,7 @@ def texts(vocab: int, n: int, prompt=PROMPT, response=RESPONSE) -> tuple[list[np
 
 
 class Rollout:
-    """The loop that a learner runs, with texts that end when they are told to."""
+    """The loop that a learner runs, with texts that end at given lengths."""
 
     def __init__(self, lm: CausalLM, prompts, lengths, kl_penalty: str, n: int = SLOTS) -> None:
         longest = int(lengths.max())

@@ -1,4 +1,4 @@
-"""Sides of a comparison: processes, each in an environment of its own, that learn an update at a time when told to."""
+"""Sides of a comparison: processes, each in an environment of its own, that learn an update at a time when asked to."""
 
 from __future__ import annotations
 

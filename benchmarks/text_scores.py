@@ -70,8 +70,8 @@ def graded(agent: Agent) -> dict[str, float]:
         for split in ("train", "heldout")
     )
     means = {**unseen.means(), "length": sum(unseen.lengths) / len(unseen.lengths)}
-    told = {name: round(means[name], 3) for name in TOLD if name in means}
-    return {**told, "gold_of_training_prompts": round(seen.means()["gold"], 3)}
+    chosen = {name: round(means[name], 3) for name in TOLD if name in means}
+    return {**chosen, "gold_of_training_prompts": round(seen.means()["gold"], 3)}
 
 
 def run(name: str, seed: int) -> dict[str, Any]:

@@ -76,12 +76,12 @@ def main() -> None:
     critic = transformers.AutoModelForSequenceClassification.from_pretrained(
         given["model"], num_labels=1, dtype=torch.float32
     )
-    generated, told = ppo_trainer.batch_generation, {}
+    generated, reported = ppo_trainer.batch_generation, {}
 
     def noted(policy: Any, queries: torch.Tensor, *args: Any) -> Any:
         reward_model.backbone.begin = queries.shape[1]
         texts, logits = generated(policy, queries, *args)
-        told["texts"] = [
+        reported["texts"] = [
             [[token for token in text.tolist() if token < given["vocab"]] for text in halves]
             for halves in zip(queries, texts[:, queries.shape[1] :], strict=True)
         ]
@@ -89,10 +89,10 @@ def main() -> None:
 
     class Pause(transformers.TrainerCallback):
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-            told["kl"] = logs["objective/kl"]
+            reported["kl"] = logs["objective/kl"]
 
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            turns.done(**told)
+            turns.done(**reported)
 
     ppo_trainer.batch_generation = noted
     settings = trl.experimental.ppo.PPOConfig(

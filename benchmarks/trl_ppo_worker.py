@@ -1,6 +1,6 @@
 """TRL's side of ppo_vs_trl.py, which starts it: PPO (TRL 1.12.0) or GRPO (1.16.0), one update at a time.
 
-Runs in TRL's own environment. It is told by a line of JSON what to learn, and learns as a user would, with
+Runs in TRL's own environment. A line of JSON says what to learn, and learns as a user would, with
 `trainer.train()`; after each update a callback answers with a line of JSON and waits for the next line.
 """
 
@@ -64,7 +64,7 @@ def read(model: Any, reward_model: Any, prompt: list[int], response: list[int]) 
 
 
 def plain_settings(given: dict[str, Any]) -> dict[str, Any]:
-    """What every trainer of TRL's is told; `accumulate` parts of a batch are read one by one, and make one step."""
+    """The arguments of every trainer of TRL's; `accumulate` parts of a batch are read one by one, and make one step."""
     return {
         "output_dir": given["folder"],
         "per_device_train_batch_size": given["batch"] // given["accumulate"],

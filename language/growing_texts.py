@@ -24,7 +24,7 @@ Flags = NDArray[np.bool_]
 class GrowingTexts(np.ndarray[Any, np.dtype[np.int64]]):
     """Token ids (N, context), padded with −1: the environment's own array, read-only, which its next step changes.
 
-    Until a text ends it only grows; that it has ended is told beside it.
+    Until a text ends it only grows; that it has ended is reported beside it.
     """
 
     lengths: Ints | None  # (N,) tokens of each text; None: this was made of a GrowingTexts, and promises nothing

@@ -65,7 +65,7 @@ def ends(axes: Any, x: Any, y: Any, color: str = BLUE) -> None:
 
 
 def label(axes: Any, x: float, y: float, text: str, color: str = BLUE, **where: Any) -> None:
-    """Words beside a point, to its right unless told otherwise."""
+    """Words beside a point, to its right by default."""
     where = {"xytext": (9, 0), "va": "center", **where}
     axes.annotate(text, (x, y), textcoords="offset points", color=color, annotation_clip=False, **where)
 

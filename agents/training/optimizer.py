@@ -1,7 +1,7 @@
 """Adam over all parameters of a network as one flat tensor: a few operations instead of dozens.
 
-For a 64-64 network a step of `torch.optim.Adam` with `clip_grad_norm_` takes about as long as the backward pass; for one
-of 135 million weights, what counts is that nothing of that size is allocated.
+For a 64-64 network a step of `torch.optim.Adam` with `clip_grad_norm_` takes about as long as the backward pass. For
+millions of weights, what counts is that nothing of that size is allocated.
 """
 
 from __future__ import annotations

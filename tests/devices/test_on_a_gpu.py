@@ -86,17 +86,17 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 
 
 def test_a_judge_has_its_own_precision_on_any_device(gpu: PretendGPU) -> None:
-    told = []
+    seen = []
 
     def reward_model(prompts: Any, responses: Any) -> list[float]:
-        told.append(torch.is_autocast_enabled("gpu"))
+        seen.append(torch.is_autocast_enabled("gpu"))
         return [0.0] * len(responses)
 
     task = Counting()
     with torch.autocast("gpu", torch.bfloat16):
         Scorer(reward_model, task)(task.prompts("train")[:2], ["a2", "a3"])
         assert torch.is_autocast_enabled("gpu")
-    assert told == [False]
+    assert seen == [False]
 
 
 # Language
@@ -222,14 +222,14 @@ def test_an_episode_of_every_text_environment(name: str, gpu: PretendGPU) -> Non
             env = gym.make_vec(name, 2, device=device, kl_penalty=kl_penalty, max_new_tokens=5)
             assert env.unwrapped.reference_model.device == pick_device(device)
             observation, _ = env.reset(seed=1)
-            rng, told = np.random.default_rng(0), []
+            rng, seen = np.random.default_rng(0), []
             env.unwrapped.settle()
             for _ in range(5):
                 env.unwrapped.policy_logprob = np.full(2, -2.5)
                 observation, reward, *_, info = env.step(rng.integers(2, env.single_action_space.n, 2))
-                told += [observation, reward]
+                seen += [observation, reward]
             assert "final_info" in info, "the episode is over"
-            every += [*told, *env.unwrapped.settle(), info["final_info"]["score"]]
+            every += [*seen, *env.unwrapped.settle(), info["final_info"]["score"]]
             env.close()
         return every
 

@@ -37,12 +37,12 @@ def test_the_code_of_the_page_runs_and_prints_what_stands_behind_it(tmp_path, mo
 
 
 def test_the_table_of_metrics_is_whole_and_true():
-    told = set(re.findall(r"`((?:train|heldout)/\w+)`", PAGE.split("## Metrics")[1]))
+    listed = set(re.findall(r"`((?:train|heldout)/\w+)`", PAGE.split("## Metrics")[1]))
     agents = [
         Clone(env, demonstrations=some_episodes(space=space), seed=0, heldout=0.5)
         for env, space in (("CartPole-v1", "discrete"), ("Pendulum-v1", "box"))
     ]
-    assert told == {name for agent in agents for name in agent.advance(1.0, Stopwatch())}
+    assert listed == {name for agent in agents for name in agent.advance(1.0, Stopwatch())}
 
 
 def test_links_and_files_it_names_are_there():

@@ -221,9 +221,9 @@ def test_about_is_saved_and_checked(tmp_path):
     config, about = FitConfig(steps=4, batch_size=8), {"reward_model": {"lapse": 0.1, "scale": (0.0, 1.0)}}
     module = two_layers()
     fit(module, Slope(module), config, run=tmp_path, about=about, show=False)
-    told = json.loads((tmp_path / "config.json").read_text())
-    assert told["reward_model"] == {"lapse": 0.1, "scale": [0.0, 1.0]}
-    assert told["steps"] == 4
+    stored = json.loads((tmp_path / "config.json").read_text())
+    assert stored["reward_model"] == {"lapse": 0.1, "scale": [0.0, 1.0]}
+    assert stored["steps"] == 4
     fit(module, Slope(module), config, run=tmp_path, about=about, resume=True, show=False)
     for other in ({"reward_model": {"lapse": 0.2, "scale": (0.0, 1.0)}}, None):
         with pytest.raises(CheckpointError, match="other settings or examples"):
