@@ -36,14 +36,14 @@ class MLP(nn.Module):
             nn.init.zeros_(layer.bias)
         self.layers = nn.ModuleList(layers)
         self.activation = ACTIVATIONS[activation]
-        self._weights = [(layer.weight, layer.bias) for layer in layers]
 
     def forward(self, x: Tensor) -> Tensor:
         """(M, sizes[0]) -> (M, sizes[-1])."""
-        for weight, bias in self._weights[:-1]:
-            x = self.activation(F.linear(x, weight, bias))
-        weight, bias = self._weights[-1]
-        return F.linear(x, weight, bias)
+        layers: Any = self.layers
+        *hidden, last = layers
+        for layer in hidden:
+            x = self.activation(F.linear(x, layer.weight, layer.bias))
+        return F.linear(x, last.weight, last.bias)
 
 
 class StepLog:

@@ -6,6 +6,7 @@ millions of weights, what counts is that nothing of that size is allocated.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -26,7 +27,7 @@ class FlatAdam:
         self.gradient, self.mean, self.square = (torch.zeros_like(self.flat) for _ in range(3))
         self.eps, self.steps = eps, torch.zeros((), device=self.flat.device)
         self.norms = torch.zeros((), device=self.flat.device)  # sum of the gradients' norms: finite if all of them are
-        at = 0
+        self.parameters, at = parameters, 0
         for parameter in parameters:
             span = slice(at, at + parameter.numel())
             parameter.data = self.flat[span].view_as(parameter)
@@ -34,7 +35,13 @@ class FlatAdam:
             at = span.stop
 
     def zero(self) -> None:
-        """Set the gradient to zero."""
+        """Set the gradient to zero; RuntimeError if the network's parameters are no longer those of the flat tensor."""
+        for parameter in (self.parameters[0], self.parameters[-1]):
+            if parameter.untyped_storage().data_ptr() != self.flat.untyped_storage().data_ptr():
+                raise RuntimeError(
+                    "the network was moved or its parameters were replaced after its optimizer was made, so that no "
+                    "step would reach them: pass device=… to the agent instead"
+                )
         self.gradient.zero_()
 
     def add(self, loss: Tensor, share: float = 1.0) -> None:
@@ -70,9 +77,10 @@ class FlatAdam:
 
     def check_finite(self, when: str) -> None:
         """Raise DivergedError if a gradient since the last call was NaN or infinite."""
-        if not self.norms.isfinite():
-            raise DivergedError(f"a gradient {when} is not finite")
+        norms = float(self.norms)
         self.norms.zero_()
+        if not math.isfinite(norms):
+            raise DivergedError(f"a gradient {when} is not finite")
 
     def tensors(self) -> dict[str, Tensor]:
         """Adam's moments, (P,) each, and its step count."""

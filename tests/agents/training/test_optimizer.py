@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from textrlhf.agents.training.optimizer import FlatAdam
+from textrlhf.records.run import DivergedError
 
 
 def network() -> nn.Module:
@@ -45,6 +46,25 @@ def test_parameters_are_views_without_frozen_ones() -> None:
     flat.flat.zero_()
     assert not net[2].weight.any()
     assert torch.equal(net[0].weight, before)
+
+
+def test_moved_network_is_noticed() -> None:
+    """Steps would change the flat tensor only: training would go on and learn nothing."""
+    net = network()
+    flat = FlatAdam(net)
+    flat.zero()
+    net.float()
+    with pytest.raises(RuntimeError, match="moved or its parameters were replaced after its optimizer was made"):
+        flat.zero()
+
+
+def test_gradient_that_is_not_finite_is_noticed() -> None:
+    flat = FlatAdam(network())
+    flat.gradient.fill_(float("nan"))
+    flat.step(0.1, 1.0)
+    with pytest.raises(DivergedError, match="a gradient after update 3 is not finite"):
+        flat.check_finite("after update 3")
+    flat.check_finite("after update 4")  # each is reported once
 
 
 def test_moments_of_another_network_raise() -> None:
