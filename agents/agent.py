@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
+import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
 from ..records.run import Run
@@ -62,7 +63,7 @@ class Agent(Learner):
             if made.owned and made.env.num_envs != chosen.n_envs:
                 made.env.close()
                 made = vectorize(env, chosen.n_envs, env_kwargs)
-        elif made.why and made.env.num_envs < chosen.n_envs:
+        elif isinstance(env, gym.Env) and made.env.num_envs < chosen.n_envs:
             log.warning("n_envs=1: no more of %s can be made (%s)", env, made.why)
             chosen = chosen.with_envs(made.env.num_envs)
         self._setup(chosen, made)
@@ -230,7 +231,7 @@ class Agent(Learner):
             callbacks: as given to `learn`; their states are restored
             progress: show a progress bar
             trust: see `load`
-            more_timesteps: steps to train for beyond the plan, also of a finished run
+            more_timesteps: steps to train for beyond the planned end, also of a finished run
             hyperparameters: other values than before; the result then differs from that of an uninterrupted run
         """
         return resume(cls, run, env, callbacks, progress, trust, more_timesteps, hyperparameters)

@@ -43,7 +43,8 @@ def play(
         raise ValueError(f"n_episodes={n_episodes}: accepted is at least 1")
     left = np.full(env.n_envs, n_episodes // env.n_envs) + (np.arange(env.n_envs) < n_episodes % env.n_envs)
     observation, starts = env.reset(seed), np.ones(env.n_envs, bool)
-    lengths, missing, endless = np.zeros(env.n_envs, np.int64), 0, not (env.horizon or env.is_text)
+    lengths, endless = np.zeros(env.n_envs, np.int64), not (env.horizon or env.is_text)
+    n_cut = missing = 0
     if on_reset:
         on_reset()
     while left.any():
@@ -55,14 +56,19 @@ def play(
         over = counts & (result.terminated | result.truncated)
         left -= over
         if endless and (cut := counts & ~over & (lengths == ENDLESS)).any():
-            missing += int((left[cut] - 1).sum())
+            n_cut, missing = n_cut + int(cut.sum()), missing + int((left[cut] - 1).sum())
             left[cut], over = 0, over | cut
         ended = np.flatnonzero(over)
         lengths[ended] = 0
         yield PlayedStep(observation, masks, actions, result, counts, ended.tolist())
         observation, starts = result.observation, result.starts
-    if missing:
+    if n_cut:
         log.warning(
-            "%s has no time limit: episodes were cut after %s steps, and %d of %d were not played. gymnasium.wrappers."
-            "TimeLimit sets one", env.name, f"{ENDLESS:,}", missing, n_episodes,
-        )  # fmt: skip
+            "%s names no time limit: %d episodes were cut after %s steps, and %d of %d were not played. A "
+            "gymnasium.wrappers.TimeLimit around each environment, or max_episode_steps, sets another limit",
+            env.name,
+            n_cut,
+            f"{ENDLESS:,}",
+            missing,
+            n_episodes,
+        )

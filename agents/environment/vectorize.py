@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, WrapperSpec, registry
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.wrappers import TimeLimit
 
 from ...records.interruption import without_interrupts
 from ...records.references import NotRecordableError, decode, encode, load_module, load_reference, reference_to
@@ -44,6 +45,13 @@ class Vectorized:
     max_episode_steps: int | None = None
     again: Again | None = None  # how this process makes more, for evaluation; None: impossible
     why: str = ""  # why there is no recipe
+
+    def __post_init__(self) -> None:
+        inner: Any = next(iter(getattr(self.env.unwrapped, "envs", ())), None)
+        while self.max_episode_steps is None and isinstance(inner, gym.Wrapper):  # no spec: look for its wrapper
+            if isinstance(inner, TimeLimit):
+                self.max_episode_steps = inner._max_episode_steps
+            inner = inner.env
 
     @classmethod
     def of(
@@ -114,7 +122,8 @@ class Source:
             return None, str(error)
 
     def _spec_recipe(self, spec: EnvSpec, kwargs: dict[str, Any]) -> Recipe:
-        own = {name: value for name, value in spec.kwargs.items() if name not in _BATCH_KWARGS | {"render_mode"}}
+        hidden = _BATCH_KWARGS | (set() if spec.additional_wrappers else {"render_mode"})  # a wrapper may need it
+        own = {name: value for name, value in spec.kwargs.items() if name not in hidden}
         registered = registry.get(spec.id)
         if spec.max_episode_steps != (registered.max_episode_steps if registered else None):
             own.setdefault("max_episode_steps", -1 if spec.max_episode_steps is None else spec.max_episode_steps)
@@ -205,7 +214,7 @@ def _given_batch(env: VectorEnv[Any, Any, Any]) -> Vectorized:
         elif env.spec is None:
             raise CannotRemakeError("it has no spec")
         else:
-            source = Source(env.spec, {})
+            source = Source(_unchanged(env, copy.deepcopy(env.spec)), {})
     except CannotRemakeError as error:
         return Vectorized(env, None, False, max_episode_steps, why=str(error))
     return Vectorized.of(env, source, owned=False, max_episode_steps=max_episode_steps)
@@ -239,13 +248,18 @@ def _source(env: AnyEnv) -> Source:
     spec.additional_wrappers = tuple(w for w in spec.additional_wrappers if w.name not in _RECORDERS)
     if not spec.additional_wrappers or spec.kwargs.get("render_mode") == "human":
         spec.kwargs.pop("render_mode", None)  # only the user's own environment renders
+    return Source(_unchanged(env, spec), {})
+
+
+def _unchanged(env: AnyEnv | VectorEnv[Any, Any, Any], spec: EnvSpec) -> EnvSpec:
+    """The spec, if the environment is still as it says (but for `kl_coef`, which the spec gets)."""
     changed = changed_attributes(env, spec)
-    if changed.pop("kl_coef", None) is not None:
-        spec.kwargs["kl_coef"] = env.get_wrapper_attr("kl_coef")
+    if "kl_coef" in changed:
+        spec.kwargs["kl_coef"] = changed.pop("kl_coef")
     if changed:
         named = ", ".join(f"{name}={value!r}" for name, value in changed.items())
         raise CannotRemakeError(f"it was changed after it was made ({named}), which gymnasium.make would not repeat")
-    return Source(spec, {})
+    return spec
 
 
 def _copies(env: AnyEnv, n_envs: int, changes: Mapping[str, Any]) -> Vectorized:

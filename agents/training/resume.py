@@ -77,9 +77,10 @@ def _resume(
         )
     if more_timesteps < 0:
         raise ValueError(f"more_timesteps={more_timesteps}: accepted is at least 0")
-    agent.plan = dataclasses.replace(agent.plan, end=agent.plan.end + more_timesteps)
+    if more_timesteps:  # an update may have ended beyond the plan
+        agent.plan = dataclasses.replace(agent.plan, end=max(agent.plan.end, agent.num_timesteps) + more_timesteps)
     differs = [f"{name}={value!r}" for name, value in changes.items()]
-    differs += [f"{more_timesteps:,} more steps"] if more_timesteps else []
+    differs += [f"trained to step {agent.plan.end:,}"] if more_timesteps else []
     differs += ["it was interrupted between scheduled checkpoints"] if checkpoint.state.get("interrupted") else []
     if differs:
         log.warning("%s resumes at step %s, not bit-identical to an uninterrupted run: %s", run.path,
@@ -162,6 +163,8 @@ def _config(kind: Any, checkpoint: Checkpoint, trust: bool, changes: Mapping[str
         raise ValueError(f"{min(fixed)} is part of what {path} holds and cannot be changed: make a new agent")
     try:
         stored = {name: value for name, value in checkpoint.state["config"].items() if name not in changes}
+        if stored.get("policy", "") is None:
+            raise CheckpointError(f"{path}: its policy is a function that has no name to import it by: pass policy=…")
         if not trust and (named := list(references(stored))):
             raise CheckpointError(
                 f"{path} imports {', '.join(named)}: if you trust that code, pass trust=True (--trust), else "

@@ -65,6 +65,8 @@ def resume(argv: Sequence[str]) -> None:
     checkpoint = checkpoint or find_checkpoint(options.run)
     request = read_request(run)
     step, planned = _progress(checkpoint)
+    if options.steps is not None:  # an update may have ended beyond the plan
+        planned = max(step, planned)
     more = _more_steps(options.steps, planned)
     if _is_over(run, request, options, step, planned + more):
         return

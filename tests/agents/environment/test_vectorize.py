@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
-from gymnasium.wrappers import FrameStackObservation, HumanRendering, TransformReward
+from gymnasium.wrappers import AddRenderObservation, FrameStackObservation, HumanRendering, TransformReward
 from gymnasium.wrappers.vector import TransformReward as VectorTransformReward
 
 from textrlhf.agents.environment.vectorize import Vectorized, remake, vectorize
@@ -25,6 +25,7 @@ class Probe(gym.Env[Any, Any]):
     """Pays `reward` a step, three steps by default."""
 
     metadata = {"render_modes": ["ansi"]}
+    step_bonus = 0.0
     observation_space, action_space = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
 
     def __init__(self, reward: Any = 1.0, render_mode: str | None = None) -> None:
@@ -243,6 +244,28 @@ def test_changed_environment_is_not_swapped_for_a_fresh_one() -> None:
     assert paid(made.again(2, {})) == [7.0] * 2
     with pytest.raises(ValueError, match=r"it was changed after it was made \(reward=7.0\)"):
         vectorize(env, 2)
+
+
+@pytest.mark.parametrize("how", ["a default of the class", "a new attribute", "a method", "a native batch"])
+def test_every_kind_of_change_is_noticed(how: str) -> None:
+    """Else one slot of several, or an evaluation, is of another task."""
+    env = gym.make_vec("CartPole-v1", 2) if how == "a native batch" else gym.make(ID)
+    if how == "a native batch":
+        env.x_threshold = 0.05
+    elif how == "a default of the class":
+        env.unwrapped.step_bonus = 5.0
+    elif how == "a new attribute":
+        env.unwrapped.difficulty = 3
+    else:
+        env.unwrapped.step = lambda action: (np.zeros(2, np.float32), 9.0, False, False, {})
+    made = vectorize(env, 1)
+    assert made.recipe is None
+    assert "it was changed after it was made" in made.why
+
+
+def test_wrapper_that_needs_a_render_mode() -> None:
+    env = AddRenderObservation(gym.make("CartPole-v1", render_mode="rgb_array"))
+    assert again(vectorize(env, 1)).env.single_observation_space == env.observation_space
 
 
 def make_probe(reward: float = 6.0) -> gym.Env[Any, Any]:

@@ -184,7 +184,7 @@ def test_episodes_without_an_end_are_cut(caplog: pytest.LogCaptureFixture) -> No
     with caplog.at_level("WARNING", "textrlhf"):
         scores = evaluate(PPO(Endless, n_envs=2, n_steps=4, seed=0), n_episodes=6, n_envs=2)
     assert scores.lengths == [1000, 1000]
-    assert "has no time limit: episodes were cut after 1,000 steps, and 4 of 6 were not played" in caplog.text
+    assert "names no time limit: 2 episodes were cut after 1,000 steps, and 4 of 6 were not played" in caplog.text
 
 
 def test_text_is_evaluated_on_heldout_prompts_with_sampled_tokens() -> None:
@@ -215,3 +215,9 @@ def test_scores_far_below_those_of_sampled_actions_say_so(sampled: float) -> Non
     hint = "; sampled actions scored 500.0 in training: evaluate with deterministic=False (--stochastic)"
     assert (hint in greedy) is (sampled == 500)
     assert "sampled" not in drawn
+
+
+def test_time_limit_of_an_environment_without_a_spec() -> None:
+    env = gym.wrappers.TimeLimit(Counter(10**9), 1200)
+    for one in (env, lambda: gym.wrappers.TimeLimit(Counter(10**9), 1200)):
+        assert evaluate(PPO(one, n_envs=1, n_steps=4, seed=0), n_episodes=1).lengths == [1200]
