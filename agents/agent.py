@@ -163,7 +163,7 @@ class Agent(Learner):
 
     def set_env(self, env: EnvLike, *, env_kwargs: Mapping[str, Any] | None = None) -> None:
         """Train in another environment from the next `learn` on; spaces and number of environments stay the same."""
-        new = EnvAdapter(vectorize(env, self.env.n_envs, env_kwargs))
+        new = EnvAdapter(vectorize(env, self.env.n_envs, env_kwargs, exactly=False))
         for what, seen, accepted in self._compared(new):
             if seen != accepted:
                 new.close()

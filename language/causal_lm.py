@@ -238,7 +238,7 @@ def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, who: ob
     generation = getattr(model, "generation_config", None)
     tuned = getattr(generation, "eos_token_id", None)
     tuned = [] if tuned is None else [tuned] if isinstance(tuned, int) else list(tuned)
-    own = tokenizer.eos_token_id
+    own = getattr(tokenizer, "eos_token_id", None)
     if own is None:
         raise LanguageError(
             f"the tokenizer of {who} has no end-of-text token, so no text could end: set tokenizer.eos_token to one of "

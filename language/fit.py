@@ -168,7 +168,7 @@ def fit(
             if folder is not None and (scheduled or interrupted):
                 trainer.save(folder, interrupted=not scheduled)
             if interrupted:
-                saved = f", saved in {folder.checkpoint_path(step)}: continue with resume=True" if folder else ""
+                saved = f", saved in {folder.checkpoint_path(step)}, from where it can be resumed" if folder else ""
                 stopped.end(f"interrupted at step {step:,} of {config.steps:,}{saved}")
         if heldout is not None and "heldout_loss" not in metrics:  # resumed at the last step
             metrics["heldout_loss"] = mean_loss(heldout, config.batch_size)

@@ -64,7 +64,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         version, before = state.pop("format"), str(state.pop("folder", ""))
     except FileNotFoundError:
         raise CheckpointError(
-            f"{folder} has no state.json, so it is not a checkpoint: pass a folder written by agent.save()"
+            f"{folder} has no state.json, so it is not a checkpoint (a run has none before its first one): pass a "
+            "folder written by agent.save(), or a run's"
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder / 'state.json'} is damaged ({error}): use another checkpoint") from None

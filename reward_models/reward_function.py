@@ -67,6 +67,8 @@ def _call(
 def checked_scores(answer: ArrayLike, responses: Sequence[str], name: str = "reward_model") -> Scores:
     """Return scores as (n,) float64; raise `RewardFunctionError` where they are not n finite numbers."""
     try:
+        if answer is None:
+            raise TypeError("is a return missing?")
         scores = np.asarray(on_host(answer), np.float64)
     except (TypeError, ValueError) as error:
         raise RewardFunctionError(f"{name} returned {answer!r}: expected {len(responses)} numbers ({error})") from error

@@ -100,6 +100,7 @@ ANSWERS |= {
     }.items()
     for name in (ours, *theirs.split())
 }
+HARMLESS = {"verbose": 1, "use_sde": False, "tensorboard_log": None, "_init_setup_model": True}  # as it is here
 LEARN = {
     "eval_env": _EVALUATION,
     "eval_freq": _EVALUATION,
@@ -121,13 +122,18 @@ def answer(name: str, known: Iterable[str]) -> str | None:
 
 def arguments(env: Any, config: Any, given: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
     """An agent's arguments from those in the manner of Stable-Baselines3, `PPO("MlpPolicy", env, policy_kwargs=…)`."""
-    hyperparameters = dict(given)
+    hyperparameters = {name: value for name, value in given.items() if HARMLESS.get(name, given) != value}
     if isinstance(env, str) and env in POLICIES:
         if config is None:
             raise TypeError(f"env is {env!r}, a policy: the environment is missing")
         env, config, hyperparameters = config, None, {"policy": env, **hyperparameters}
-    if isinstance(config, gym.Env | VectorEnv):
-        raise TypeError(f"the first argument is {env!r}: the environment comes first, then policy=…")
+    if isinstance(config, gym.Env | VectorEnv) or (
+        isinstance(config, str) and not isinstance(env, gym.Env | VectorEnv)
+    ):
+        raise TypeError(
+            f"the first argument is {env!r} and the second {config!r}: the environment comes first, then policy=…. "
+            f"Before it, as in Stable-Baselines3, only {', '.join(POLICIES)} are understood"
+        )
     if isinstance(policy := hyperparameters.get("policy"), str):
         hyperparameters["policy"] = POLICIES.get(policy, policy)
     if "policy_kwargs" in hyperparameters:
@@ -147,6 +153,8 @@ def learn_arguments(callbacks: Any, progress: bool, others: Mapping[str, Any]) -
             callbacks = value
         elif name == "progress_bar":
             progress = bool(value)
+        elif name == "reset_num_timesteps" and value is False:
+            pass  # as it is here
         else:
             accepted = "accepted are callbacks, run and progress"
             raise TypeError(f"learn has no argument {name!r}: {LEARN.get(name, accepted)}")

@@ -12,6 +12,7 @@ from ...records.interruption import interruptible
 from ...records.progress import ProgressBar, Stopwatch, rounded, shares_text
 from ...records.run import Run
 from ..environment.adapter import StepResult
+from ..environment.recipe import imports
 from .learner import Callback, CallbackLike, Learner, Metrics, as_callbacks, stops
 from .plan import Plan
 from .samples import Samples
@@ -90,6 +91,9 @@ def train(
                 stopped.end(_interrupted(agent, run))
         for callback in callbacks:
             callback.on_end(agent)
+        if stopped:  # in the last update
+            where = f", saved in {run.checkpoint_path(agent.num_timesteps)}" if run else ""
+            stopped.end(f"training had ended at step {agent.num_timesteps:,}{where}")
 
 
 def _draw_curves(run: Run, title: str, error: type[BaseException] | None) -> None:
@@ -102,7 +106,8 @@ def _interrupted(agent: Learner, run: Run | None) -> str:
     at = f"interrupted at step {agent.num_timesteps:,}"
     if run is None:
         return f"{at}, after a whole update"
-    again = f"`textrlhf resume {run.path}` or {type(agent).__name__}.resume({str(run.path)!r})"
+    trust = " --trust" if agent.env.recipe and imports(agent.env.recipe) else ""
+    again = f"`textrlhf resume {run.path}{trust}` or {type(agent).__name__}.resume({str(run.path)!r})"
     return f"{at}, saved in {run.checkpoint_path(agent.num_timesteps)}: continue with {again}"
 
 

@@ -60,7 +60,9 @@ def _parse(place: str, row: Any, needs: Sequence[str]) -> tuple[Prompt, str | No
             "apply_chat_template(…, tokenize=False); where it begins with <s>, no second one is added"
         )
     if not isinstance(row, Mapping) or not isinstance(row.get("prompt"), str):
-        raise DataError(f'{place}: expected an object with a string "prompt", saw {shortened(row)}')
+        chat = "; turn chat messages into one with tokenizer.apply_chat_template(…, tokenize=False)"
+        hint = chat if isinstance(seen, list) else ""
+        raise DataError(f'{place}: expected an object with a string "prompt", saw {shortened(row)}{hint}')
     if not row["prompt"].strip():
         raise DataError(f"{place}: the prompt is empty, and a model needs a text to continue")
     try:

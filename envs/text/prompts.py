@@ -75,15 +75,15 @@ def _encoded(lm: CausalLM, records: Sequence[Prompt]) -> list[NDArray[np.int64]]
             raise DataError(f"the prompt {record.text!r} has no tokens: a model needs at least one")
     if spaced := lm.ending_in_a_bare_space([record.text for record in records]):
         log.warning(
-            "%d of %d prompts end in a space, the first %r, and the words of %s begin with one: end prompts without it",
+            "%d of %d prompts end in a space, the first %s, and the words of %s begin with one: end prompts without it",
             len(spaced),
             len(tokens),
-            records[spaced[0]].text,
+            shortened(records[spaced[0]].text),
             lm,
         )
     if unknown := lm.with_unknown_tokens(tokens):
-        message = "%d of %d prompts have words unknown to %s, the first %r"
-        log.warning(message, len(unknown), len(tokens), lm, records[unknown[0]].text)
+        message = "%d of %d prompts have words unknown to %s, the first %s"
+        log.warning(message, len(unknown), len(tokens), lm, shortened(records[unknown[0]].text))
     return tokens
 
 

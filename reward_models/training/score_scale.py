@@ -63,6 +63,7 @@ def sample_texts(
         )
     sampled = np.resize(np.random.default_rng(seed).permutation(fitting), n).tolist()
     with ProgressBar(n, "reference texts", show=show) as bar:
+        bar.print(f"Writing {n} texts of up to {max_new_tokens} tokens with {name_of(lm)}, which set the scores' scale")
         chosen = [tokens[i] for i in sampled]
         texts = generate(
             lm, chosen, max_new_tokens, seed=seed, on_text=lambda done: bar.update(done, f"of {name_of(lm)}")

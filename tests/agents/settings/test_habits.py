@@ -30,7 +30,7 @@ def test_the_policy_without_an_environment_is_answered() -> None:
         PPO("MlpPolicy", env="CartPole-v1")
     with pytest.raises(TypeError, match="the environment comes first, then policy="):
         PPO(nn.Identity, gym.make("CartPole-v1"))
-    with pytest.raises(TypeError, match="config='MlpPolicy': accepted is a PPOConfig; policy='MlpPolicy' chooses"):
+    with pytest.raises(TypeError, match="the second 'MlpPolicy': the environment comes first, then policy="):
         PPO("CartPole-v1", "MlpPolicy")
 
 
@@ -101,7 +101,7 @@ def test_learn_takes_the_habitual_names() -> None:
         (True, {}, TypeError, "total_timesteps=True"),
         (1.5, {}, TypeError, "total_timesteps=1.5"),
         (0, {}, ValueError, "total_timesteps=0: accepted is at least 1"),
-        (64, {"reset_num_timesteps": False}, TypeError, "always goes on counting: leave it out"),
+        (64, {"reset_num_timesteps": True}, TypeError, "always goes on counting: leave it out"),
         (64, {"log_interval": 1}, TypeError, "leave it out"),
         (64, {"tb_log_name": "x"}, TypeError, 'run="runs/name"'),
         (64, {"episodes": 3}, TypeError, "learn has no argument 'episodes': accepted are callbacks, run and progress"),
