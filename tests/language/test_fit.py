@@ -100,7 +100,9 @@ def test_interrupted_run_is_saved_and_resumed_to_the_same_bits(tmp_path):
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with pytest.raises(KeyboardInterrupt, match="interrupted at step 6 of 8, saved in .*, from where it can be resumed"):
+        with pytest.raises(
+            KeyboardInterrupt, match="interrupted at step 6 of 8, saved in .*, from where it can be resumed"
+        ):
             run("cut", Interrupted)
     finally:
         signal.signal(signal.SIGINT, before)
