@@ -20,6 +20,8 @@ from textrlhf.records.metrics import read_metrics
 from textrlhf.records.progress import Stopwatch
 from textrlhf.records.run import DivergedError
 
+pytestmark = pytest.mark.slow
+
 
 class Memory(gym.Env):
     """Shows a number once, then asks for it four times."""

@@ -10,6 +10,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from textrlhf.agents import PPO, evaluate
 
+pytestmark = pytest.mark.slow
+
 SLOTS = 8
 
 

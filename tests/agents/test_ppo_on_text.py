@@ -21,6 +21,8 @@ from textrlhf.records.progress import Stopwatch
 from tiny_envs import text_env
 from tiny_models import V, tiny_lm
 
+pytestmark = pytest.mark.slow
+
 MODES = {"gpt2": SAME_STEP, "llama": NEXT_STEP, "opt": DISABLED, "bloom": SAME_STEP, "gemma2": NEXT_STEP}
 
 

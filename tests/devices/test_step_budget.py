@@ -21,6 +21,8 @@ from textrlhf.records.progress import Stopwatch
 from tiny_envs import text_env
 from tiny_models import V, tiny_model, word_tokenizer
 
+pytestmark = pytest.mark.slow
+
 N = 6
 
 

@@ -20,6 +20,8 @@ from textrlhf.records.progress import Stopwatch
 from tiny_envs import text_env
 from tiny_models import V, tiny_lm, tiny_model, word_tokenizer
 
+pytestmark = pytest.mark.slow
+
 
 def borrows(agent: PPO) -> bool:
     return growing_lengths(agent.collector.observation[0]) is not None

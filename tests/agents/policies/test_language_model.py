@@ -16,6 +16,8 @@ from textrlhf.agents.training.optimizer import FlatAdam, load_own_tensors, own_t
 from textrlhf.language import CausalLM, load
 from tiny_models import V, tiny_lm, tiny_model, word_tokenizer
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = ["gpt2", "llama", "opt", "bloom", "gemma2"]  # the last two on the column cache
 N, CONTEXT = 4, 24
 OBSERVATIONS, ACTIONS = spaces.Box(-1, V - 1, (CONTEXT,), np.int64), spaces.Discrete(V)

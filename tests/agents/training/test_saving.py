@@ -21,6 +21,8 @@ from textrlhf.agents.policies.mlp import MLPPolicy
 from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.run import Run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:

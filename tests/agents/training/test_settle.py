@@ -14,6 +14,8 @@ from textrlhf.agents import PPO
 from textrlhf.agents.policies import language_model as module
 from textrlhf.records.progress import Stopwatch
 
+pytestmark = pytest.mark.slow
+
 KL_PENALTIES = ["token", "deferred"]
 BETA = 0.3
 

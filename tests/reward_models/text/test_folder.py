@@ -21,6 +21,8 @@ from textrlhf.reward_models import RewardModel, load_reward_model
 from textrlhf.reward_models.text.folder import RewardModelFolderError, find_reward_model
 from tiny_models import ON_SLOTS, V, noisy, tiny_model, word_tokenizer
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = ["a9 a10 a11", "a5 a6", "a9 a10 a11", "a5 a6", "a12"]
 RESPONSES = [" a7 a8", " a9", " a13 a14 a15 a20 a21", " a30 a31 a5", " a16 a17"]
 WHOLE = [prompt + response for prompt, response in zip(PROMPTS, RESPONSES, strict=True)]

@@ -18,6 +18,8 @@ from textrlhf.reward_models.training import score_scale
 from textrlhf.reward_models.training import train_reward_model as module
 from tiny_models import V, tiny_lm, word_tokenizer
 
+pytestmark = pytest.mark.slow
+
 PAIRS = [Ranked(f"a{i} a{i + 1}", (" a5", " a7")) for i in range(8, 32)]
 HELDOUT = [Ranked(f"a{i} a9", (" a5", " a7")) for i in range(8, 14)]
 CONFIG = TrainConfig(epochs=4, batch_size=8, checkpoints=2, token_learning_rate=0.1)

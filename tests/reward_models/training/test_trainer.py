@@ -20,6 +20,8 @@ from textrlhf.reward_models import Labelled, Ranked, Rated, RewardModel, TrainCo
 from textrlhf.reward_models.training.trainer import JudgementDataset, Learner, chosen_for, default_rate
 from tiny_models import V, tiny_model, word_tokenizer
 
+pytestmark = pytest.mark.slow
+
 QUICK = TrainConfig(epochs=6, batch_size=16, dropout=0.1)
 GOOD, FAIR, BAD = "a5", "a6", "a7"  # the decisive word
 SCALE = (1.0, 5.0)

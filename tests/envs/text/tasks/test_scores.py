@@ -17,6 +17,8 @@ from textrlhf.envs.text.tasks.summarize import TextSummarize
 from textrlhf.envs.text.tasks.translate import TextTranslate
 from textrlhf.language.word_tokenizer import PIECE
 
+pytestmark = pytest.mark.slow
+
 TASKS = [TextSummarize, TextTranslate, TextQA, TextArithmetic, TextDialogue]
 GARBAGE = [
     "",
