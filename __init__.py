@@ -5,11 +5,11 @@ Importing it takes as long as importing gymnasium: torch is loaded when an agent
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .agents.settings.registry import AGENTS as _AGENTS
 from .envs.registration import register as _register
+from .records.lazy import lazily
 
 if TYPE_CHECKING:
     from .agents import *  # noqa: F403
@@ -20,11 +20,7 @@ _NAMES = {name for _, cls in _AGENTS.values() for name in (cls, f"{cls}Config")}
 if not TYPE_CHECKING:
     __all__ = [*sorted(_NAMES), "__version__"]  # noqa: PLE0604
 
-
-def __getattr__(name: str) -> Any:
-    if name in _NAMES:
-        return getattr(importlib.import_module(".agents", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, dict.fromkeys(_NAMES, "agents"))
 
 
 def __dir__() -> list[str]:

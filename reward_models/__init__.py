@@ -5,8 +5,9 @@ The names below are imported on first use, so that importing this package does n
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..records.lazy import lazily
 
 if TYPE_CHECKING:  # for type checkers and editors
     from .best_of_n import best_of as best_of
@@ -52,8 +53,4 @@ _MODULES = {
 if not TYPE_CHECKING:  # type checkers see the names imported above
     __all__ = [*sorted(_MODULES)]  # noqa: PLE0604
 
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, _MODULES)

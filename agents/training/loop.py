@@ -34,12 +34,7 @@ def train(
     Each callback takes the first of the `callback_states` saved by its class; new ones start from scratch.
     """
     callbacks = as_callbacks(callbacks)
-    saved = list(callback_states)
-    for callback in callbacks:
-        mine = next((entry for entry in saved if entry[0] == type(callback).__name__), None)
-        if mine:
-            saved.remove(mine)
-            callback.load_state_dict(mine[1])
+    _restore(callbacks, callback_states)
     watch = Stopwatch()
     with contextlib.ExitStack() as stack:
         stack.enter_context(agent.threads())
@@ -79,13 +74,7 @@ def train(
                 samples.take()
             scheduled, interrupted = plan.cut_due(before, now) or not going, bool(stopped) and going
             if run and (scheduled or interrupted):
-                env_state = agent.env.get_state()
-                agent.cut(env_state)
-                states = [[type(callback).__name__, callback.state_dict()] for callback in callbacks]
-                state = {**agent.checkpoint_state(), "env_state": env_state, "callbacks": states}
-                state |= {} if scheduled else {"interrupted": True}
-                run.save(now, state, agent.tensors())
-                agent.export(run.path)
+                _cut_and_save(agent, run, callbacks, {} if scheduled else {"interrupted": True})
             watch.lap("other")
             if interrupted:
                 stopped.end(_interrupted(agent, run))
@@ -94,6 +83,26 @@ def train(
         if stopped:  # in the last update
             where = f", saved in {run.checkpoint_path(agent.num_timesteps)}" if run else ""
             stopped.end(f"training had ended at step {agent.num_timesteps:,}{where}")
+
+
+def _restore(callbacks: Iterable[Callback], states: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """Each callback takes the first state saved by its class."""
+    saved = list(states)
+    for callback in callbacks:
+        mine = next((entry for entry in saved if entry[0] == type(callback).__name__), None)
+        if mine:
+            saved.remove(mine)
+            callback.load_state_dict(mine[1])
+
+
+def _cut_and_save(agent: Learner, run: Run, callbacks: Iterable[Callback], more: dict[str, Any]) -> None:
+    """Start new episodes, as a resumed run will, and write the checkpoint it starts from."""
+    env_state = agent.env.get_state()
+    agent.cut(env_state)
+    states = [[type(callback).__name__, callback.state_dict()] for callback in callbacks]
+    state = {**agent.checkpoint_state(), "env_state": env_state, "callbacks": states, **more}
+    run.save(agent.num_timesteps, state, agent.tensors())
+    agent.export(run.path)
 
 
 def _draw_curves(run: Run, title: str, error: type[BaseException] | None) -> None:
@@ -106,8 +115,8 @@ def _interrupted(agent: Learner, run: Run | None) -> str:
     at = f"interrupted at step {agent.num_timesteps:,}"
     if run is None:
         return f"{at}, after a whole update"
-    trust = " --trust" if agent.env.recipe and imports(agent.env.recipe) else ""
-    again = f"`textrlhf resume {run.path}{trust}` or {type(agent).__name__}.resume({str(run.path)!r})"
+    shell, python = (" --trust", ", trust=True") if agent.env.recipe and imports(agent.env.recipe) else ("", "")
+    again = f"`textrlhf resume {run.path}{shell}` or {type(agent).__name__}.resume({str(run.path)!r}{python})"
     return f"{at}, saved in {run.checkpoint_path(agent.num_timesteps)}: continue with {again}"
 
 

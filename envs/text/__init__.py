@@ -5,8 +5,9 @@ The names below are imported on first use, so that `import textrlhf` does not im
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ...records.lazy import lazily
 
 if TYPE_CHECKING:
     from .env import TextEnv
@@ -25,8 +26,4 @@ _MODULES = {
 }
 __all__ = ["Prompt", "Task", "TextEnv", "TextOptions", "TextVectorEnv", "ask"]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, _MODULES)

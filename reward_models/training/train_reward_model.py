@@ -119,11 +119,7 @@ def train_reward_model(
         raise ValueError("resume=True needs run=…, the folder of the run to resume")
     places = _places(root, members)
     if root:
-        root.refuse_another(MODEL)
-        if not resume and (root.has_checkpoints() or (root.path / MODEL_FOLDER).exists()):
-            raise FileExistsError(
-                f"run={str(root.path)!r} already holds a run: pass resume=True, or name another folder"
-            )
+        _check_run(root, resume)
         if members > 1:
             root.write_config({**MODEL, "members": members, **dataclasses.asdict(config)})
     trained: list[RewardModel] = []  # by this call
@@ -167,22 +163,36 @@ def train_reward_model(
     with _threads(threads, first):
         evaluation = evaluate(reward_model, heldout)
     if folder is not None:
-        chosen = chosen_for(config, first.network, len(judgements))
-        source = f"0 is the mean of the texts of {name_of(reference or model)}, 1 a standard deviation above"
         about = {
             "Model": f"{name_of(model)}, head: {first.config.head}, reads: {first.config.reads}",
             "Members": f"{members}, combined: {combine}" if members > 1 else "1",
             "Trained on": described(judgements),
             "Evaluated on": f"{described(heldout)}, held out",
-            "Training": f"{chosen.epochs:g} epochs, {chosen.batch_size} judgements per step, learning rate "
-            f"{chosen.learning_rate:.2g}, seed {chosen.seed}",
-            "Score": source if first.normalised else "raw, in log-odds",
+            **_settings_in_words(config, first, len(judgements), name_of(reference or model)),
             **(facts or {}),
         }
         explain = reward_model.explain if isinstance(reward_model, RewardModel) else None
         title = f"The reward model {folder.name}"
         write_report(folder, evaluation, title=title, facts=about, curves=_curves(folder, members), explain=explain)
     return TrainedRewardModel(reward_model, evaluation)
+
+
+def _check_run(run: Run, resume: bool) -> None:
+    """Raise FileExistsError for the run of an agent, and for any run that is not to be resumed."""
+    run.refuse_another(MODEL)
+    if not resume and (run.has_checkpoints() or (run.path / MODEL_FOLDER).exists()):
+        raise FileExistsError(f"run={str(run.path)!r} already holds a run: pass resume=True, or name another folder")
+
+
+def _settings_in_words(config: TrainConfig, member: RewardModel, n_judgements: int, reference: str) -> dict[str, str]:
+    """How a reward model was trained, and what its scores mean."""
+    chosen = chosen_for(config, member.network, n_judgements)
+    source = f"0 is the mean of the texts of {reference}, 1 a standard deviation above"
+    return {
+        "Training": f"{chosen.epochs:g} epochs, {chosen.batch_size} judgements per step, learning rate "
+        f"{chosen.learning_rate:.2g}, seed {chosen.seed}",
+        "Score": source if member.normalised else "raw, in log-odds",
+    }
 
 
 def _combined(

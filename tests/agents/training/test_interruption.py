@@ -100,9 +100,9 @@ def test_interrupted_without_a_run() -> None:
 
 
 def test_interruption_is_not_swallowed_in_the_last_update() -> None:
-    """Else a script would go on with its next training."""
+    """Else a script would go on with its next training; and it says that this one is complete."""
     one = agent()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="training had ended at step 64"):
         one.learn(2 * ROLLOUT, progress=False, callbacks=Signal(2, signal.SIGINT))
     assert one.num_timesteps == 2 * ROLLOUT
 
