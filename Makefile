@@ -3,10 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test test-fast test-long lint types assets keywords format clean
+.PHONY: help install demo real material test test-fast test-long lint types assets keywords format clean
 
 help:
 	@echo "make demo    PPO trains a small language model with a learned reward model (three minutes)"
+	@echo "make real    a real language model learns from real people's ratings (an hour, 8 GiB)"
+	@echo "make material  only fetch what it needs; the tests on real models use it too"
 	@echo "make test    the test suite (six minutes)"
 	@echo "make test-fast  what takes long left out (90 seconds)"
 	@echo "make test-long  what takes longer than that; its result is written to runs/reference/tests/"
@@ -26,6 +28,12 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/textrlhf demo
+
+real: $(STAMP)
+	$(BIN)/python examples/real
+
+material: $(STAMP)
+	$(BIN)/python examples/real/fetch.py
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long"

@@ -51,6 +51,7 @@ def main() -> None:
     turns = Turns()
     import torch
     from transformers.models.gpt2 import modeling_gpt2  # noqa: F401 - which would be imported when a model is loaded
+    from transformers.models.llama import modeling_llama  # noqa: F401
 
     import textrlhf.agents.training.loop
     from textrlhf.agents import Callback
@@ -79,7 +80,8 @@ def our_agent(given: dict, model: str, reward_model, **kwargs):
 
     from textrlhf.agents import PPO
 
-    rows = [{"prompt": " ".join(f"w{i}" for i in ids), "split": "train"} for ids in given["prompts"]]
+    texts = given.get("texts") or [" ".join(f"w{i}" for i in ids) for ids in given["prompts"]]
+    rows = [{"prompt": text, "split": "train"} for text in texts]
     env = gym.make_vec(
         "TextRLHF-v0",
         num_envs=given["batch"],
@@ -103,6 +105,7 @@ def our_agent(given: dict, model: str, reward_model, **kwargs):
         torch_threads=given["threads"],
         device="cpu",
         seed=0,
+        **given.get("further", {}),
     )
 
 

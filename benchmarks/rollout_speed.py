@@ -2,6 +2,7 @@
 
     python benchmarks/rollout_speed.py             # about fifteen minutes on two cores; --quick for a look
     python benchmarks/rollout_speed.py --scaling   # how a step grows with context and batch instead
+    python benchmarks/rollout_speed.py --model FOLDER   # a model of yours instead of two random ones, 128 texts
 
 Ours: a loop over the native batch that samples each token from the model (inverse CDF), records its log-probability
 and a value, and steps; a slot takes the next prompt the moment its text ends. Theirs: `generate` with sampling on
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 import statistics
 import subprocess
 import sys
@@ -28,7 +30,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 import textrlhf  # noqa: F401 - registers the environments
-from textrlhf.language import CausalLM, make_memory, sample
+from textrlhf.language import CausalLM, load, make_memory, sample
 
 SLOTS, PROMPT, RESPONSE, EOS = 64, (8, 32), (4, 64), 0
 
@@ -44,11 +46,19 @@ def language_model(vocab: int, device: str, positions: int = 128) -> CausalLM:
     return CausalLM(model.to(device), PreTrainedTokenizerFast(tokenizer_object=words, eos_token="w0"))
 
 
-def texts(vocab: int, n: int, prompt=PROMPT, response=RESPONSE) -> tuple[list[np.ndarray], np.ndarray]:
-    """Prompts and how many tokens are to follow each."""
+def texts(words: np.ndarray, n: int, prompt=PROMPT, response=RESPONSE) -> tuple[list[np.ndarray], np.ndarray]:
+    """Prompts of tokens that are whole words, and how many tokens are to follow each."""
     rng = np.random.default_rng(0)
-    prompts = [rng.integers(1, vocab, rng.integers(prompt[0], prompt[1] + 1)) for _ in range(n)]
+    prompts = [rng.choice(words, rng.integers(prompt[0], prompt[1] + 1)) for _ in range(n)]
     return prompts, rng.integers(response[0], response[1] + 1, n)
+
+
+def whole_words(lm: CausalLM) -> np.ndarray:
+    """The tokens that are a word with the space before it: encoding such words gives these tokens again."""
+    size = min(lm.vocab_size, len(lm.tokenizer))
+    return np.array(
+        [i for i in range(size) if re.fullmatch(r" [a-z]+|w[0-9]+", lm.decode([i])) and i not in lm.eos_ids]
+    )
 
 
 class Rollout:
@@ -63,12 +73,12 @@ class Rollout:
             autoreset_mode="Disabled",
             model=lm,
             reward_model=lambda prompts, responses: np.zeros(len(prompts)),
-            prompts=[{"prompt": " ".join(f"w{i}" for i in prompt), "split": "train"} for prompt in prompts],
+            prompts=[{"prompt": lm.decode(prompt), "split": "train"} for prompt in prompts],
             max_new_tokens=longest,
             context=max(map(len, prompts)) + longest,
             kl_penalty=kl_penalty,
         )
-        self.lm, self.n, self.memory = lm, n, make_memory(lm, n)
+        self.lm, self.n, self.memory, self.eos = lm, n, make_memory(lm, n), lm.eos_ids[0]
         torch.manual_seed(1)
         self.value_head = torch.nn.Linear(lm.model.config.hidden_size, 1).to(lm.device).requires_grad_(False)
         self.generator = torch.Generator(lm.device).manual_seed(2)
@@ -81,7 +91,9 @@ class Rollout:
         tokens, logprobs = sample(self.lm.head(hidden), generator=self.generator)
         values = self.value_head(hidden)[:, 0]
         actions = tokens.cpu().numpy()
-        actions = np.where(self.left == 1, EOS, np.where(actions == EOS, 1, actions))  # the end comes when it is due
+        actions = np.where(
+            self.left == 1, self.eos, np.where(actions == self.eos, 1, actions)
+        )  # the end comes when it is due
         logprobs = logprobs.cpu().numpy()
         self.record.append((actions, logprobs, values.cpu().numpy()))
         self.env.unwrapped.policy_logprob = logprobs
@@ -156,9 +168,8 @@ def generate(lm: CausalLM, prompts, lengths) -> float:
     return int(lengths.sum()) / (time.perf_counter() - began)
 
 
-def compare(vocab: int, device: str, n_texts: int, repetitions: int) -> dict[str, object]:
-    lm = language_model(vocab, device)
-    prompts, lengths = texts(vocab, n_texts)
+def compare(lm: CausalLM, n_texts: int, repetitions: int) -> dict[str, object]:
+    prompts, lengths = texts(whole_words(lm), n_texts)
     plain, penalised = (Rollout(lm, prompts, lengths, kl_penalty) for kl_penalty in ("none", "deferred"))
     plain.run(SLOTS)
     rows = []
@@ -178,7 +189,7 @@ def compare(vocab: int, device: str, n_texts: int, repetitions: int) -> dict[str
             }
         )
     return {
-        "vocab": vocab,
+        "vocab": lm.vocab_size,
         "texts": n_texts,
         **{key: round(statistics.median(row[key] for row in rows), 3) for key in rows[0]},
         "every": [{key: round(value, 3) for key, value in row.items()} for row in rows],
@@ -244,6 +255,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--scaling", action="store_true")
+    parser.add_argument("--model", help="a Hugging Face folder")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
@@ -256,8 +268,14 @@ def main() -> None:
         print(json.dumps({**about, **growth(table), "scaling": table}))
         return
     repetitions = 1 if args.quick else 5
+    if args.model:
+        print(json.dumps({**about, **compare(load(args.model, args.device), 16 if args.quick else 128, repetitions)}))
+        return
     n_texts = {2048: 1024, 50257: 384}
-    results = [compare(vocab, args.device, n // (4 if args.quick else 1), repetitions) for vocab, n in n_texts.items()]
+    results = [
+        compare(language_model(vocab, args.device), n // (4 if args.quick else 1), repetitions)
+        for vocab, n in n_texts.items()
+    ]
     print(json.dumps({**about, "first_step_s": first_step_seconds(repetitions), "results": results}))
 
 

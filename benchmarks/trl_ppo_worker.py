@@ -1,4 +1,4 @@
-"""TRL's side of ppo_vs_trl.py, which starts it: PPO (TRL 1.12.0) or GRPO (1.16.0), one update at a time.
+"""TRL's side of ppo_vs_trl.py and real_vs_trl.py, which start it: PPO (TRL 1.12.0) or GRPO (1.16.0), update by update.
 
 Runs in TRL's own environment. A line of JSON says what to learn, and learns as a user would, with
 `trainer.train()`; after each update a callback answers with a line of JSON and waits for the next line.
@@ -84,12 +84,12 @@ def plain_settings(given: dict[str, Any]) -> dict[str, Any]:
 def ppo(turns: Turns, tokenizer: Any, callback: Any, plain: dict[str, Any]) -> Any:
     """A trainer, and two of its models."""
     from datasets import Dataset
-    from transformers import GPT2ForSequenceClassification, GPT2LMHeadModel
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
     from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
 
     given = turns.given
-    model, reference = (GPT2LMHeadModel.from_pretrained(given["model"]) for _ in range(2))
-    reward_model, critic = (GPT2ForSequenceClassification.from_pretrained(given["reward_model"]) for _ in range(2))
+    model, reference = (AutoModelForCausalLM.from_pretrained(given["model"]) for _ in range(2))
+    reward_model, critic = (AutoModelForSequenceClassification.from_pretrained(given["reward_model"]) for _ in range(2))
     generated = ppo_trainer.batch_generation
 
     def counted(*args: Any) -> Any:
@@ -129,11 +129,11 @@ def ppo(turns: Turns, tokenizer: Any, callback: Any, plain: dict[str, Any]) -> A
 def grpo(turns: Turns, tokenizer: Any, callback: Any, plain: dict[str, Any]) -> Any:
     """A trainer, and two of its models."""
     from datasets import Dataset
-    from transformers import GPT2ForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
     from trl import GRPOConfig, GRPOTrainer
 
     given = turns.given
-    reward_model = GPT2ForSequenceClassification.from_pretrained(given["reward_model"])
+    reward_model = AutoModelForSequenceClassification.from_pretrained(given["reward_model"])
 
     def count(completion_ids: list[list[int]], **_: Any) -> list[float]:
         turns.tokens += sum(map(len, completion_ids))
@@ -171,6 +171,7 @@ def main() -> None:
     import torch
     import transformers
     import transformers.models.gpt2.modeling_gpt2
+    import transformers.models.llama.modeling_llama
     import trl
 
     given = turns.given

@@ -1,0 +1,88 @@
+"""People's ratings of film-review snippets, split by text, and each text's ratings into ratings A and ratings B.
+
+    learn    texts of the reward model: their ratings A
+    check    other texts, of the second reward model: their ratings B
+    write    other texts, which the language model is cloned on; their ratings are not used
+    test     texts that nothing learns from: their ratings test the reward models, their first words are the prompts
+
+The files have no rater ids. So A and B are different ratings, not different people.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SCALE = (-4, 4)
+SHARES = {"learn": 0.40, "check": 0.25, "write": 0.15, "test": 0.20}
+OPENING = 3  # words of a prompt
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """A text with every rating it got."""
+
+    text: str
+    ratings: tuple[int, ...]
+    part: str  # a key of SHARES
+
+    def half(self, name: str) -> tuple[int, ...]:
+        """Ratings "A" or "B": every other one, from an order drawn by the text."""
+        order = np.random.default_rng(_number(self.text)).permutation(len(self.ratings))
+        return tuple(self.ratings[i] for i in order[("A", "B").index(name) :: 2])
+
+    @property
+    def opening(self) -> str:
+        """Its first words."""
+        return " ".join(self.text.split()[:OPENING])
+
+
+def read_snippets(snippets: Path, ratings: Path) -> list[Snippet]:
+    """Read both files, in their order; the few texts that occur twice are kept once."""
+    found: dict[str, Snippet] = {}
+    texts, lists = (path.read_text(encoding="utf-8").splitlines() for path in (snippets, ratings))
+    for text_row, list_row in zip(texts, lists, strict=True):
+        (key, _, text), (other, _, _, rated) = text_row.split("\t"), list_row.split("\t")
+        if key != other:
+            raise SystemExit(f"{snippets.name} has text {key} where {ratings.name} has {other}: the files do not match")
+        text = " ".join(text.split())
+        found.setdefault(text, Snippet(text, tuple(ast.literal_eval(rated)), part_of(text)))
+    return list(found.values())
+
+
+def part_of(text: str) -> str:
+    """The part that a text belongs to, by its hash."""
+    place, reached = (_number(text) % 10_000) / 10_000, 0.0
+    for part, share in SHARES.items():
+        reached += share
+        if place < reached - 1e-9:
+            return part
+    return part
+
+
+def judgements(snippets: list[Snippet], half: str | None, seed: int, pairs: int) -> list[dict[str, Any]]:
+    """Rows to train a reward model on: each text's mean rating, and `pairs` comparisons of single ratings of two texts.
+
+    The pairs tell how far apart scores must be for one text to be preferred with some probability.
+    """
+    rated = [(one.text, one.ratings if half is None else one.half(half)) for one in snippets]
+    rows: list[dict[str, Any]] = [
+        {"prompt": "", "completion": text, "rating": float(np.mean(own)), "scale": list(SCALE)} for text, own in rated
+    ]
+    rng = np.random.default_rng(seed)
+    while len(rows) < len(rated) + pairs:
+        first, second = rng.choice(len(rated), 2, replace=False)
+        one, other = (int(rng.choice(rated[i][1])) for i in (first, second))
+        if one != other:
+            better, worse = (first, second) if one > other else (second, first)
+            rows.append({"prompt": "", "chosen": rated[better][0], "rejected": rated[worse][0]})
+    return rows
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

@@ -1,0 +1,225 @@
+"""The stages of the example: each reads what earlier ones left in the run's folder, and is skipped if it is done.
+
+material ──> language model ──> cloned on snippets ─────────────┬──> PPO ──> texts before and after
+     └────> ratings A ──> reward model ─────────────────────────┤              │
+     └────> ratings B of other texts ──> second reward model ───┴──────────────┴──> results.json
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fetch import Material, fetch
+from measure import measure, rule_based, summary, write_texts
+from ratings import Snippet, judgements, read_snippets
+
+from textrlhf import PPO
+from textrlhf.agents import Clone
+from textrlhf.language import CausalLM, load
+from textrlhf.records.folder import write_file
+from textrlhf.reward_models import RewardModel, TrainConfig, load_reward_model, read_judgements, train_reward_model
+
+BUDGET = 32  # new tokens of a text
+TESTED = 400  # prompts of the comparison; the other test texts' openings are PPO's
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything."""
+
+    pairs: int = 2000  # comparisons of two texts, beside the ratings
+    reward_epochs: float = 4.0
+    clone_epochs: float = 2.0
+    tokens: int = 40_960  # that PPO learns from
+    tested: int = TESTED
+    snippets: int | None = None  # of each part; None: all
+
+
+SIZES = {
+    "full": Size(),
+    "quick": Size(pairs=20, reward_epochs=1, clone_epochs=0.5, tokens=1024, tested=16, snippets=60),
+}
+
+
+class RealRun:
+    """One seed's run in a folder; everything that all seeds share lies in `shared`."""
+
+    def __init__(self, folder: Path, shared: Path, seed: int, size: Size) -> None:
+        self.folder, self.shared, self.seed, self.size = folder, shared, seed, size
+
+    @cached_property
+    def material(self) -> Material:
+        """The downloaded files."""
+        return fetch(self.shared)
+
+    @cached_property
+    def snippets(self) -> dict[str, list[Snippet]]:
+        """The rated texts by part."""
+        every = read_snippets(self.material.snippets, self.material.ratings)
+        parts = {part: [one for one in every if one.part == part] for part in ("learn", "check", "write", "test")}
+        return {part: some[: self.size.snippets] for part, some in parts.items()}
+
+    @cached_property
+    def untouched(self) -> CausalLM:
+        """SmolLM2 as it is, unpacked once into a plain Hugging Face folder."""
+        plain = self.shared / "smollm2-float32"
+        if not (plain / "config.json").exists():
+            load(self.material.language_model).save(plain)
+        return load(plain)
+
+    @cached_property
+    def cloned(self) -> CausalLM:
+        """SmolLM2 after supervised fine-tuning on snippets: the reference model of PPO."""
+        run = self.folder / "clone"
+        if not (run / "done").exists():
+            rows = [
+                {"prompt": one.opening, "completion": one.text[len(one.opening) :]} for one in self.snippets["write"]
+            ]
+            rows = [row for row in rows if row["completion"]]
+            env = {"model": str(self.shared / "smollm2-float32"), "prompts": rows, "reward_model": "none"}
+            assert self.untouched
+            agent = resumable(
+                Clone,
+                run,
+                lambda: Clone(
+                    "TextRLHF-v0",
+                    demonstrations=rows,
+                    env_kwargs={**env, "max_new_tokens": BUDGET, "context": 128},
+                    seed=self.seed,
+                    batch_size=512,
+                    n_envs=16,
+                ),
+                lambda agent: round(self.size.clone_epochs * agent.epoch_steps),
+            )
+            agent.close()
+            (run / "done").touch()
+        return load(run / "model")
+
+    @cached_property
+    def reward_model(self) -> RewardModel:
+        """The reward model that PPO learns from: ratings A."""
+        return self._reward_model("reward", "learn", "A")
+
+    @cached_property
+    def second(self) -> RewardModel:
+        """The reward model that only judges: ratings B of other texts."""
+        return self._reward_model("second", "check", "B")
+
+    def _reward_model(self, name: str, part: str, half: str) -> RewardModel:
+        run, done = self.folder / name, self.folder / name / "scaled"
+        if not (done / "config.json").exists():
+            known = sorted(run.glob("checkpoints/step-*"))
+            if not (run / "reward_model").exists():
+                rows = judgements(self.snippets[part], half, self.seed, self.size.pairs)
+                config = TrainConfig(epochs=self.size.reward_epochs, seed=self.seed, lapse=0.0)
+                train_reward_model(
+                    read_judgements(rows, None),
+                    str(self.material.encoder),
+                    reads="text",
+                    config=config,
+                    run=run,
+                    resume=bool(known),
+                    threads=torch.get_num_threads(),
+                )
+            model = RewardModel.load(run / "reward_model")
+            openings = [one.opening for one in self.snippets["learn"][:256]]
+            texts = write_texts(self.cloned, openings, BUDGET, seed=1)  # of the reference model: mean 0, deviation 1
+            model.normalise(openings, [text["response"] for text in texts])
+            model.save(done)
+        return load_reward_model(done)  # type: ignore[return-value]
+
+    @cached_property
+    def learned(self) -> CausalLM:
+        """The cloned model after PPO."""
+        run = self.folder / "ppo"
+        if not (run / "done").exists():
+            assert self.cloned
+            assert self.reward_model
+            prompts = [{"prompt": one.opening, "split": "train"} for one in self.snippets["test"][self.size.tested :]]
+            prompts += [{"prompt": text, "split": "heldout"} for text in self.openings[:64]]
+            env = {
+                "model": str(self.folder / "clone" / "model"),
+                "reward_model": str(self.folder / "reward" / "scaled"),
+                "prompts": prompts,
+                "max_new_tokens": BUDGET,
+                "context": 64,
+                "kl_penalty": "deferred",
+                "kl_coef": 0.03,
+                "prompt_overflow": "drop",
+            }
+            agent = resumable(
+                PPO,
+                run,
+                lambda: PPO("TextRLHF-v0", env_kwargs=env, seed=self.seed, **POLICY),
+                lambda agent: self.size.tokens,
+            )
+            agent.close()
+            (run / "done").touch()
+        return load(run / "model")
+
+    @property
+    def openings(self) -> list[str]:
+        """The prompts of the comparison."""
+        return [one.opening for one in self.snippets["test"][: self.size.tested]]
+
+    def results(self) -> dict[str, Any]:
+        """Measure texts before and after on the same prompts, and the reward models on what people said."""
+        file = self.folder / "results.json"
+        if not file.exists():
+            models, rules = {"score": self.reward_model, "second": self.second}, rule_based(self.material.rules)
+            texts = {
+                name: measure(
+                    write_texts(lm, self.openings, BUDGET, seed=2), models, rules, self.cloned, self.untouched
+                )
+                for name, lm in (("before", self.cloned), ("after", self.learned))
+            }
+            result = {
+                "seed": self.seed,
+                "texts_measured": len(self.openings),
+                "reward_models": {name: self.judged(model) for name, model in models.items()},
+                **{name: summary(rows) for name, rows in texts.items()},
+                "texts": {name: rows[:40] for name, rows in texts.items()},
+            }
+            write_file(file, json.dumps(result, indent=1))
+        return dict(json.loads(file.read_text()))
+
+    def judged(self, model: RewardModel) -> dict[str, float]:
+        """How a reward model's scores agree with people, on texts that it has not seen."""
+        texts = self.snippets["test"]
+        scores = model([""] * len(texts), [one.text for one in texts])
+        mean, one = [np.mean(text.ratings) for text in texts], [text.half("A")[0] for text in texts]
+        others = [np.mean(text.half("B")) for text in texts]
+        return {
+            "spearman with the mean rating": spearman(scores, mean),
+            "spearman with one rating": spearman(scores, one),
+            "spearman of one rating with the mean of the others": spearman(one, others),
+            "texts": len(texts),
+        }
+
+
+POLICY = {"n_envs": 32, "n_steps": 32, "n_epochs": 2, "batch_size": 512, "learning_rate": 2e-5}
+
+
+def resumable(kind: Any, run: Path, make: Any, steps: Any) -> Any:
+    """Train a new agent in the run's folder, or finish the run that is there."""
+    if any(run.glob("checkpoints/step-*")):
+        return kind.resume(run)
+    agent = make()
+    return agent.learn(steps(agent), run=run)
+
+
+def spearman(one: Any, other: Any) -> float:
+    """Spearman's rank correlation; equal values share their mean rank."""
+    first, second = (_ranks(np.asarray(values, float)) for values in (one, other))
+    return round(float(np.corrcoef(first, second)[0, 1]), 4)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[which]
