@@ -17,6 +17,7 @@ from ..environment.recipe import imports
 from .learner import Callback, CallbackLike, Learner, Metrics, as_callbacks, stops
 from .plan import Plan
 from .samples import Samples
+from .warn import Warn
 
 SAMPLES = 10  # times that sample episodes are played per plan, besides the first and the last
 
@@ -33,9 +34,11 @@ def train(
 
     A cut is saved where that takes little time (`SavingBudget`), the end always; the agent is exported at the end.
     Ctrl-C and SIGTERM end the running update, and save and export too.
+    Where there is a progress bar, someone is there to be warned of signs of a training that goes wrong (`Warn`).
     Each callback takes the first of the `callback_states` saved by its class; new ones start from scratch.
     """
     callbacks = as_callbacks(callbacks)
+    callbacks += [Warn()] if progress and not any(isinstance(one, Warn) for one in callbacks) else []
     _restore(callbacks, callback_states)
     watch, budget = Stopwatch(), SavingBudget()
     with contextlib.ExitStack() as stack:

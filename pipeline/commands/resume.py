@@ -82,7 +82,7 @@ def resume(argv: Sequence[str]) -> None:
     from ..runs.run_report import learning, report
 
     if request is None:  # started by agent.learn(run=…)
-        if checkpoint.state.get("callbacks"):
+        if any(name != "Warn" for name, _ in checkpoint.state.get("callbacks", [])):
             line("This run was started from Python with callbacks, which a command cannot recreate: resuming without.")
         request = Request(command="learn", env=str((checkpoint.state.get("env") or {}).get("id")), steps=planned)
     elif more or options.ignore_stop_at:
