@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test compares it with the 
     from .training.evaluation import Scores as Scores
     from .training.evaluation import evaluate as evaluate
     from .training.learner import Callback as Callback
+    from .training.warn import Warn as Warn
 
 _MODULES = {
     **{name: module for module, cls in AGENTS.values() for name in (cls, f"{cls}Config")},
@@ -38,6 +39,7 @@ _MODULES = {
     "Demonstrations": "demonstrations.demonstrations",
     "Episode": "demonstrations.demonstrations",
     "Scores": "training.evaluation",
+    "Warn": "training.warn",
     "evaluate": "training.evaluation",
     "record": "demonstrations.recording",
 }

@@ -29,6 +29,7 @@ from ..records.checks import count
 from ..records.interruption import interruptible
 from ..records.progress import ProgressBar
 from ..records.run import MODEL, DivergedError, Run
+from ..records.saving_budget import SavingBudget, size_of
 from .causal_lm import CausalLM
 from .logprobs import read_whole, token_logprobs
 from .memory import Ints, padded
@@ -50,7 +51,7 @@ class FitConfig:
     betas: tuple[float, float] = (0.9, 0.95)
     max_grad_norm: float = 1.0
     seed: int = 0
-    checkpoints: int = 10  # number of checkpoints over the run
+    checkpoints: int = 10  # at most, over the run: fewer are written where that takes long
     bf16: bool = False  # bfloat16 autocast
 
     def __post_init__(self) -> None:
@@ -151,7 +152,7 @@ def fit(
             log = open_files.enter_context(contextlib.closing(folder.metrics(trainer.step)))
         bar = open_files.enter_context(ProgressBar(config.steps, title, show=show))
         stopped = open_files.enter_context(interruptible("finishing this step" + (", then saving" if folder else "")))
-        began, metrics = time.perf_counter(), {"loss": math.nan}
+        began, budget, metrics = time.perf_counter(), SavingBudget(), {"loss": math.nan}
         every = max(config.steps // max(config.checkpoints, 1), 1)
         for batch in trainer.batches():
             metrics["loss"] = trainer.learn(batch)
@@ -164,9 +165,12 @@ def fit(
                 row["heldout_loss"] = metrics["heldout_loss"] = mean_loss(heldout, config.batch_size)
             if log and row:
                 log.write(step, row)
-            scheduled, interrupted = step % every == 0, bool(stopped) and step < config.steps
-            if folder is not None and (scheduled or interrupted):
-                trainer.save(folder, interrupted=not scheduled)
+            interrupted = bool(stopped) and step < config.steps
+            if folder is not None:
+                due = budget.overdue() or (step % every == 0 and budget.affords(size_of(trainer.tensors())))
+                if due or step == config.steps or interrupted:
+                    with budget.saving():
+                        trainer.save(folder, interrupted=interrupted and not due)
             if interrupted:
                 saved = f", saved in {folder.checkpoint_path(step)}, from where it can be resumed" if folder else ""
                 stopped.end(f"interrupted at step {step:,} of {config.steps:,}{saved}")
@@ -262,17 +266,21 @@ class _Trainer:
         if not math.isfinite(value):
             raise DivergedError(f"the {what} is {value} at step {self.step} (examples {batch[:4]}…)")
 
-    def save(self, run: Run, *, interrupted: bool = False) -> None:
-        """Write a checkpoint."""
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """What a checkpoint holds of them: what is trained, and nothing of what is frozen."""
         moments = {
             f"{kind}.{name}": self.optimizer.state[parameter][kind]
             for name, parameter in self.names.items()
             for kind in ("exp_avg", "exp_avg_sq", "step")
             if parameter in self.optimizer.state
         }
+        return {"model": {name: parameter.detach() for name, parameter in self.names.items()}, "optimizer": moments}
+
+    def save(self, run: Run, *, interrupted: bool = False) -> None:
+        """Write a checkpoint."""
         state = {"fit": self.settings, "step": self.step, "examples": len(self.examples.sizes)}
         state |= {"interrupted": True} if interrupted else {}
-        run.save(self.step, state, {"model": self.names, "optimizer": moments})
+        run.save(self.step, state, self.tensors())
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Restore a checkpoint of the same run."""

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .folder import check_replaceable, recovered, whole_folder
+from .folder import check_replaceable, recovered, sync, whole_folder
 
 FORMAT = 1
 
@@ -43,10 +44,15 @@ def save_checkpoint(
 ) -> None:
     """Write `state` and each group of `tensors` (one file each) to the folder `path`, atomically."""
     check_replaceable(path, "state.json", "*.safetensors")
-    with whole_folder(path) as folder:
+    with whole_folder(path) as folder, ThreadPoolExecutor(1) as disk:
+        files, written = {}, []
         for name, group in tensors.items():
-            save_file({key: t.detach().contiguous() for key, t in group.items()}, folder / f"{name}.safetensors")
-        files = {file.name: _fingerprint(file) for file in sorted(folder.iterdir())}
+            file = folder / f"{name}.safetensors"
+            save_file({key: t.detach().contiguous() for key, t in group.items()}, file)
+            written.append(disk.submit(sync, file))  # while the file is hashed, which takes about as long
+            files[file.name] = _fingerprint(file)
+        for one in written:
+            one.result()
         text = json.dumps(
             {"format": FORMAT, "files": files, "folder": os.path.abspath(path), **state}, indent=1, allow_nan=False
         )

@@ -31,8 +31,8 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         with file_named(target):
             yield draft
             for file in draft.iterdir():
-                _sync(file)
-            _sync(draft)
+                sync(file)
+            sync(draft)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
@@ -40,7 +40,7 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
         target.rename(aside)
     draft.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
     shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -101,7 +101,7 @@ def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
     try:
         with file_named(target):
             draft.write_bytes(content.encode() if isinstance(content, str) else content)
-            _sync(draft)
+            sync(draft)
         draft.replace(target)
     except BaseException:
         draft.unlink(missing_ok=True)
@@ -112,7 +112,8 @@ def _aside(target: Path) -> Path:
     return target.with_name(f".{target.name}.previous")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -37,10 +37,11 @@ class Config:
     torch_threads: int | None = None
     """number of torch threads during training; if None, one for small networks, for which more are slower"""
     checkpoints: int = 10
-    """number of checkpoints over a run; fewer if less than two episodes would fit between two of them. Environments are
-    reset at each, so that a resumed run ends with the same bits as an uninterrupted one"""
+    """number of times over a run that it is cut: environments are reset, so that a run resumed there ends with the same
+    bits as an uninterrupted one. Fewer if less than two episodes would fit between two cuts. A cut is saved where that
+    costs at most 5% of the time, or after ten minutes without"""
     checkpoint_every: int | None = None
-    """steps between two checkpoints (summed over environments), instead of `checkpoints`"""
+    """steps between two cuts (summed over environments), instead of `checkpoints`"""
 
     given: ClassVar[frozenset[str]] = frozenset()
     """the fields that were set by name; an agent may choose other defaults for the rest, as on text"""

@@ -11,11 +11,13 @@ from ...records.curves import draw_curves
 from ...records.interruption import interruptible
 from ...records.progress import ProgressBar, Stopwatch, rounded, shares_text
 from ...records.run import Run
+from ...records.saving_budget import SavingBudget, size_of
 from ..environment.adapter import StepResult
 from ..environment.recipe import imports
 from .learner import Callback, CallbackLike, Learner, Metrics, as_callbacks, stops
 from .plan import Plan
 from .samples import Samples
+from .warn import Warn
 
 SAMPLES = 10  # times that sample episodes are played per plan, besides the first and the last
 
@@ -30,12 +32,15 @@ def train(
 ) -> None:
     """Train until the end of the plan or until a callback returns False; call `agent.cut` before.
 
-    Ctrl-C and SIGTERM end the running update, and save a checkpoint in the run, from which training can be resumed.
+    A cut is saved where that takes little time (`SavingBudget`), the end always; the agent is exported at the end.
+    Ctrl-C and SIGTERM end the running update, and save and export too.
+    Where there is a progress bar, someone is there to be warned of signs of a training that goes wrong (`Warn`).
     Each callback takes the first of the `callback_states` saved by its class; new ones start from scratch.
     """
     callbacks = as_callbacks(callbacks)
+    callbacks += [Warn()] if progress and not any(isinstance(one, Warn) for one in callbacks) else []
     _restore(callbacks, callback_states)
-    watch = Stopwatch()
+    watch, budget = Stopwatch(), SavingBudget()
     with contextlib.ExitStack() as stack:
         stack.enter_context(agent.threads())
         bar = stack.enter_context(ProgressBar(plan.length, agent.title, show=progress))
@@ -54,6 +59,8 @@ def train(
         going = agent.num_timesteps < plan.end
         if agent.num_timesteps == plan.start:
             samples.take()
+        if run and not going:  # resumed, having perhaps been killed after its last checkpoint
+            agent.export(run.path)
         while going:
             before = agent.num_timesteps
             metrics = agent.advance(plan.remaining(before), watch)
@@ -73,9 +80,16 @@ def train(
             if plan.crosses(plan.length // SAMPLES, before, now) or not going:
                 samples.take()
             scheduled, interrupted = plan.cut_due(before, now) or not going, bool(stopped) and going
-            if run and (scheduled or interrupted):
-                _cut_and_save(agent, run, callbacks, {} if scheduled else {"interrupted": True})
             watch.lap("other")
+            if run and (scheduled or interrupted):
+                env_state = _cut(agent)
+                last = interrupted or not going
+                if last or budget.overdue() or budget.affords(size_of(agent.tensors())):
+                    with budget.saving():
+                        _save(agent, run, callbacks, env_state, {} if scheduled else {"interrupted": True})
+                    watch.lap("saving")
+                if last:
+                    agent.export(run.path)
             if interrupted:
                 stopped.end(_interrupted(agent, run))
         for callback in callbacks:
@@ -95,14 +109,20 @@ def _restore(callbacks: Iterable[Callback], states: Sequence[tuple[str, dict[str
             callback.load_state_dict(mine[1])
 
 
-def _cut_and_save(agent: Learner, run: Run, callbacks: Iterable[Callback], more: dict[str, Any]) -> None:
-    """Start new episodes, as a resumed run will, and write the checkpoint it starts from."""
+def _cut(agent: Learner) -> list[Any] | None:
+    """Start new episodes, as a run resumed from here will, and return the state of the environments it starts from."""
     env_state = agent.env.get_state()
     agent.cut(env_state)
+    return env_state
+
+
+def _save(
+    agent: Learner, run: Run, callbacks: Iterable[Callback], env_state: list[Any] | None, more: dict[str, Any]
+) -> None:
+    """Write the checkpoint of a cut."""
     states = [[type(callback).__name__, callback.state_dict()] for callback in callbacks]
     state = {**agent.checkpoint_state(), "env_state": env_state, "callbacks": states, **more}
     run.save(agent.num_timesteps, state, agent.tensors())
-    agent.export(run.path)
 
 
 def _draw_curves(run: Run, title: str, error: type[BaseException] | None) -> None:

@@ -14,8 +14,8 @@ ROWS = 500  # maximum number of rows in metrics.jsonl per plan
 class Plan:
     """From step `start` to step `end`; with a run folder, a cut every `every` steps.
 
-    A cut resets the environments with a seed derived from the run's seed and the number of updates, and saves a
-    checkpoint. So training ends with the same bits, interrupted or not. Without a folder nothing is cut.
+    A cut resets the environments with a seed derived from the run's seed and the number of updates, and may be saved as
+    a checkpoint. So training ends with the same bits, interrupted or not. Without a folder nothing is cut.
     """
 
     start: int

@@ -1,6 +1,6 @@
 """Making agents from checkpoints, and resuming interrupted runs.
 
-Why a resumed run ends like one that was never interrupted: at each scheduled checkpoint the environments are reset with
+Why a resumed run ends like one that was never interrupted: at each cut, saved or not, the environments are reset with
 a seed derived from the number of updates, whether or not the run is interrupted there (`Agent.cut`).
 """
 

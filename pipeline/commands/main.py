@@ -15,6 +15,7 @@ COMMANDS = {
     "resume": ("resume", "finish a run that was interrupted"),
     "evaluate": ("play", "play episodes without training, and print the scores"),
     "watch": ("play", "watch an agent play"),
+    "profile": ("profile", "show where the time of an agent's rollouts and updates goes"),
     "write": ("write", "continue a prompt with a trained language model"),
     "reward": ("reward.main", "train, evaluate and use reward models"),
     "envs": ("listing", "list environments with tuned hyperparameters, or all"),

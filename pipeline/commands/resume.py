@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import tyro
 
@@ -23,6 +23,9 @@ from ..runs.run_folder import Request, check_checkpoint, find_checkpoint, holds_
 if TYPE_CHECKING:
     from ...agents.settings.config import Config
     from ...records.checkpoint import Checkpoint
+
+
+SomeOptions = TypeVar("SomeOptions")
 
 
 @dataclass
@@ -79,7 +82,7 @@ def resume(argv: Sequence[str]) -> None:
     from ..runs.run_report import learning, report
 
     if request is None:  # started by agent.learn(run=…)
-        if checkpoint.state.get("callbacks"):
+        if any(name != "Warn" for name, _ in checkpoint.state.get("callbacks", [])):
             line("This run was started from Python with callbacks, which a command cannot recreate: resuming without.")
         request = Request(command="learn", env=str((checkpoint.state.get("env") or {}).get("id")), steps=planned)
     elif more or options.ignore_stop_at:
@@ -116,30 +119,38 @@ def _parse(argv: Sequence[str]) -> tuple[Options, dict[str, Any], Checkpoint | N
     """
     run = next((word for word in argv if holds_run(Path(word)) and not is_reward_run(Path(word))), None)
     checkpoint = find_checkpoint(run) if run else None
-    begin = _hyperparameters(checkpoint) if checkpoint else None
+    begin = hyperparameters(checkpoint) if checkpoint else None
     if begin is None:
         if argv and not argv[0].startswith("-"):
             _existing_run(argv[0])  # before its options, which are not known without it
         return parse(Options, argv, "resume"), {}, checkpoint
 
-    from ...agents.training.resume import FIXED
-
-    both = dataclasses.make_dataclass(
-        "Resume",
-        [("hyperparameters", type(begin))],
-        bases=(Options,),
-        namespace={"__doc__": Options.__doc__},
-        kw_only=True,
-    )
-    options: Any = parse(both, argv, "resume", both(run=tyro.MISSING, hyperparameters=begin))
-    chosen = {field.name: getattr(options.hyperparameters, field.name) for field in dataclasses.fields(begin)}
-    changes = {name: value for name, value in chosen.items() if value != getattr(begin, name)}
-    if fixed := sorted(FIXED & changes.keys()):
-        raise UserError(f"--{fixed[0].replace('_', '-')} cannot be changed on resume: start a new run")
+    options, changes = parse_changes(Options, argv, "resume", begin)
     return options, changes, checkpoint
 
 
-def _hyperparameters(checkpoint: Checkpoint) -> Config | None:
+def parse_changes(
+    options_class: type[SomeOptions], argv: Sequence[str], command: str, begin: Config
+) -> tuple[SomeOptions, dict[str, Any]]:
+    """Parse a command line with the hyperparameters of a run as further options; also returns those it changes."""
+    from ...agents.training.resume import FIXED
+
+    both: Any = dataclasses.make_dataclass(
+        command.title(),
+        [("hyperparameters", type(begin))],
+        bases=(options_class,),
+        namespace={"__doc__": options_class.__doc__},
+        kw_only=True,
+    )
+    options = parse(both, argv, command, both(run=tyro.MISSING, hyperparameters=begin))
+    chosen = {field.name: getattr(options.hyperparameters, field.name) for field in dataclasses.fields(begin)}
+    changes = {name: value for name, value in chosen.items() if value != getattr(begin, name)}
+    if fixed := sorted(FIXED & changes.keys()):
+        raise UserError(f"--{fixed[0].replace('_', '-')} cannot be changed on {command}: start a new run")
+    return options, changes
+
+
+def hyperparameters(checkpoint: Checkpoint) -> Config | None:
     """Those of a checkpoint, without what would have to be imported; None where its agent is unknown."""
     from ...agents.settings.config import make_config
     from ...agents.settings.registry import AGENTS, agent_class

@@ -37,25 +37,14 @@ TEXT_OPTIONS = ("model", "prompts", "reward_model", "kl_coef")  # arguments of t
 
 
 @dataclass
-class Options:
-    """Train an agent on an environment, and save everything about it in a folder.
-
-    Example:
-      textrlhf train --agent ppo --env CartPole-v1 --steps 100000 --seed 0 --run runs/cartpole
-
-    Every hyperparameter is an option too. The defaults below are those of the given --agent and --env, tuned where
-    there are tuned ones (textrlhf envs): give both, as in textrlhf train --env CartPole-v1 --help.
-    """
+class AgentOptions:
+    """What agent to make, in what environment."""
 
     env: Annotated[str, tyro.conf.arg(metavar="ID")] = tyro.MISSING
     """the environment, for example CartPole-v1; of a module of yours module:Id-v0, which it registers, or
     module:function, which makes one"""
     agent: str = "ppo"
     """the algorithm; textrlhf agents lists them"""
-    steps: int = STEPS
-    """number of environment steps, counted over all parallel environments"""
-    run: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
-    """where to save it; by default runs/ENV-AGENT-SEED, with the time if there is no seed"""
     env_kwargs: Annotated[str, tyro.conf.arg(metavar="JSON")] = "{}"
     """arguments for the environment as a JSON object, for example '{"is_slippery": false}'"""
     model: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
@@ -68,6 +57,23 @@ class Options:
     """for text: the coefficient of the KL penalty"""
     tuned: bool = True
     """start from the environment's tuned hyperparameters, if there are any"""
+
+
+@dataclass
+class Options(AgentOptions):
+    """Train an agent on an environment, and save everything about it in a folder.
+
+    Example:
+      textrlhf train --agent ppo --env CartPole-v1 --steps 100000 --seed 0 --run runs/cartpole
+
+    Every hyperparameter is an option too. The defaults below are those of the given --agent and --env, tuned where
+    there are tuned ones (textrlhf envs): give both, as in textrlhf train --env CartPole-v1 --help.
+    """
+
+    steps: int = STEPS
+    """number of environment steps, counted over all parallel environments"""
+    run: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
+    """where to save it; by default runs/ENV-AGENT-SEED, with the time if there is no seed"""
     evaluate_every: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """evaluate on 20 episodes every N steps, and save the best agent in DIR/best"""
     evaluation_episodes: int = 100
@@ -85,30 +91,43 @@ def train(argv: Sequence[str]) -> None:
     options, config = parse_options(argv)
     for flag in ("steps", "evaluate_every", "evaluation_episodes"):
         at_least_one(f"--{flag.replace('_', '-')}", getattr(options, flag))
-    find_environment(options.env)
-    demonstrations = getattr(config, "demonstrations", None)
-    env_kwargs = fine_tuning(options.agent, options.env, env_arguments(options), demonstrations)
-    check_device(config.device)
+    env_kwargs = checked_arguments(options, config)
     env = options.env.rpartition(":")[2].replace("/", "-").lower()
     which = time.strftime("%Y%m%d-%H%M%S") if config.seed is None else config.seed
     run = new_run(options.run or f"runs/{env}-{options.agent}-{which}", "train")
-    kind = agent_class(options.agent)
-    about = options.env + (f" with --env-kwargs {options.env_kwargs}" if options.env_kwargs != "{}" else "")
-    with as_user_error(gym.error.Error, ValueError, TypeError, KeyError, about=about):
-        known = _tuned(options.agent, options.env, env_kwargs) if options.tuned else None
-        given = {name: getattr(config, name) for name in config.given}
-        agent: Agent = kind(options.env, env_kwargs={**(known.env_kwargs if known else {}), **env_kwargs}, **given)
+    agent, known = make_agent(options, config, env_kwargs)
     names = ("env", "steps", "evaluate_every", "evaluation_episodes", "stop_at", "kl_target")
     request = Request(command="train", **{name: getattr(options, name) for name in names})
     if not options.quiet:
-        which = hyperparameters_in_words(agent, config, named_fields(kind.config_class, argv), tuned=known)
-        heading(f"{kind.__name__} on {options.env}: {options.steps:,} steps, seed {agent.seed}, {which}")
+        which = hyperparameters_in_words(agent, config, named_fields(type(config), argv), tuned=known)
+        heading(f"{type(agent).__name__} on {options.env}: {options.steps:,} steps, seed {agent.seed}, {which}")
     train_new(agent, run, request, quiet=options.quiet)
     report(agent, run, request, quiet=options.quiet)
     agent.close()
 
 
-def parse_options(argv: Sequence[str]) -> tuple[Options, Config]:
+def checked_arguments(options: AgentOptions, config: Config) -> dict[str, Any]:
+    """The environment's arguments; a UserError if there is no such environment or device."""
+    find_environment(options.env)
+    demonstrations = getattr(config, "demonstrations", None)
+    env_kwargs = fine_tuning(options.agent, options.env, env_arguments(options), demonstrations)
+    check_device(config.device)
+    return env_kwargs
+
+
+def make_agent(options: AgentOptions, config: Config, env_kwargs: Mapping[str, Any]) -> tuple[Agent, Tuned | None]:
+    """The agent that is asked for, and what was tuned for its environment."""
+    about = options.env + (f" with --env-kwargs {options.env_kwargs}" if options.env_kwargs != "{}" else "")
+    with as_user_error(gym.error.Error, ValueError, TypeError, KeyError, about=about):
+        known = _tuned(options.agent, options.env, env_kwargs) if options.tuned else None
+        given = {name: getattr(config, name) for name in config.given}
+        both = {**(known.env_kwargs if known else {}), **env_kwargs}
+        return agent_class(options.agent)(options.env, env_kwargs=both, **given), known
+
+
+def parse_options(
+    argv: Sequence[str], options_class: type[AgentOptions] = Options, command: str = "train"
+) -> tuple[Any, Config]:
     """Parse a command line whose options depend on the agent, and their defaults on the environment.
 
     Given in the config are tuned hyperparameters and those on the command line: the agent chooses the others.
@@ -117,7 +136,7 @@ def parse_options(argv: Sequence[str]) -> tuple[Options, Config]:
     if name not in AGENTS:
         raise UserError(f"no agent {name!r}: {did_you_mean(name, AGENTS, '`textrlhf agents` lists them')}")
     if not env and not wants_help(argv):
-        raise UserError("train needs an environment: --env CartPole-v1, for example (`textrlhf envs` lists more)")
+        raise UserError(f"{command} needs an environment: --env CartPole-v1, for example (`textrlhf envs` lists more)")
     kind: type[Config] = agent_class(name).config_class
     try:
         env_kwargs = _json_object(peek(argv, "--env-kwargs") or "{}")
@@ -125,11 +144,15 @@ def parse_options(argv: Sequence[str]) -> tuple[Options, Config]:
         env_kwargs = {}
     env_kwargs |= {option: value for option in TEXT_OPTIONS if (value := peek(argv, _flag(option)))}
     begin, steps = starting_point(name, env or "", env_kwargs, tuned="--no-tuned" not in argv)
-    both = dataclasses.make_dataclass(
-        "Train", [("hyperparameters", kind)], bases=(Options,), namespace={"__doc__": Options.__doc__}, kw_only=True
+    both: Any = dataclasses.make_dataclass(
+        command.title(),
+        [("hyperparameters", kind)],
+        bases=(options_class,),
+        namespace={"__doc__": options_class.__doc__},
+        kw_only=True,
     )
-    default = both(hyperparameters=begin, steps=steps)
-    options: Any = parse(both, argv, "train", default)
+    default = both(hyperparameters=begin, **({"steps": steps} if hasattr(options_class, "steps") else {}))
+    options = parse(both, argv, command, default)
     chosen = {field: getattr(options.hyperparameters, field) for field in named_fields(kind, argv)}
     return options, begin.replace(**chosen)
 
@@ -164,7 +187,7 @@ def hyperparameters_in_words(agent: Agent, config: Config, named: Collection[str
     return what + (f" except {', '.join(f'{name}={value}' for name, value in changed.items())}" if changed else "")
 
 
-def env_arguments(options: Options) -> dict[str, Any]:
+def env_arguments(options: AgentOptions) -> dict[str, Any]:
     """The environment's arguments, with those for text that have options of their own."""
     found = _json_object(options.env_kwargs)
     own = {name: value for name in TEXT_OPTIONS if (value := getattr(options, name)) is not None}

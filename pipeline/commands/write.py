@@ -14,6 +14,7 @@ from ..console.checks import at_least_one, check_device, existing_folder
 from ..console.errors import UserError, as_user_error
 from ..console.printing import line
 from ..runs.reward_run import open_reward_model
+from ..runs.run_folder import holds_run
 
 
 @dataclass
@@ -93,8 +94,13 @@ def write(argv: Sequence[str]) -> None:
 def _model_of(run: str) -> Path:
     folder = existing_folder(run) / "model"
     if not folder.is_dir():
+        if holds_run(Path(run)):
+            raise UserError(
+                f"{run} has no language model yet: a run on a text environment writes one when it ends or is "
+                f"interrupted; finish it with `textrlhf resume {run}`"
+            )
         raise UserError(
-            f"{run} has no language model: a run on a text environment saves one with its first checkpoint "
-            "(textrlhf train --env TextRLHF-v0 --run DIR); or name a model with --model"
+            f"{run} has no language model: train one (textrlhf train --env TextRLHF-v0 --run DIR), or name one with "
+            "--model"
         )
     return folder

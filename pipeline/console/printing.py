@@ -37,6 +37,17 @@ def side_by_side(titles: tuple[str, str], rows: Sequence[tuple[str, str]]) -> No
     console.print(table)
 
 
+def table(titles: Sequence[str], sections: Sequence[Sequence[Sequence[str]]]) -> None:
+    """Print rows in sections with a line between them: names on the left, numbers on the right."""
+    found = Table(box=box.SIMPLE_HEAD, expand=False)
+    for i, title in enumerate(titles):
+        found.add_column(title, justify="right" if i else "left")
+    for rows in sections:
+        for row in rows:
+            found.add_row(*map(Text, row), end_section=row is rows[-1])
+    console.print(found)
+
+
 def try_next(commands: Sequence[tuple[str, str]]) -> None:
     """Print commands to copy, each with its purpose."""
     width = max(len(command) for command, _ in commands) + 2

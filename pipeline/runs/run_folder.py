@@ -123,18 +123,28 @@ def find_checkpoint(folder: str, *, best: bool = False) -> Checkpoint:
         return Run(path).last_checkpoint() if holds_run(path) else load_checkpoint(path)
 
 
-def load_agent(checkpoint: Checkpoint, module: str | None, device: str | None, trust: bool = False) -> Agent:
-    """Restore an agent; `module` registers its environment, `trust` imports what the checkpoint names."""
+def load_agent(
+    checkpoint: Checkpoint,
+    module: str | None,
+    device: str | None,
+    trust: bool = False,
+    changes: Mapping[str, Any] | None = None,
+) -> Agent:
+    """Restore an agent; `module` registers its environment, `trust` imports what the checkpoint names.
+
+    `changes` are hyperparameters other than those saved.
+    """
+    changes = {**(changes or {}), **({"device": device} if device else {})}
     import gymnasium as gym
 
     from ...agents import Agent
     from ...agents.training.resume import restore
     from ...records.checkpoint import CheckpointError
 
-    check_checkpoint(checkpoint, module, device, trust=trust)
+    check_checkpoint(checkpoint, module, changes.get("device"), trust=trust)
     with as_user_error(CheckpointError, gym.error.Error):
         base: Any = Agent  # mypy wants a concrete class
-        agent: Agent = restore(base, checkpoint, trust=trust, changes={"device": device} if device else None)
+        agent: Agent = restore(base, checkpoint, trust=trust, changes=changes)
         return agent
 
 

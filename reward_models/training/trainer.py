@@ -70,7 +70,7 @@ class TrainConfig:
     max_grad_norm: float = 1.0
     """clip the global gradient norm to this"""
     checkpoints: int = 10
-    """number of checkpoints over the run, to resume from"""
+    """number of checkpoints over the run, to resume from; fewer where writing them takes more than 5% of the time"""
     bf16: bool = False
     """compute in bfloat16"""
     seed: int = 0

@@ -11,6 +11,8 @@ import torch
 
 from textrlhf.language import CausalLM
 from textrlhf.language.fit import FitConfig, NextTokens, fit, mean_loss
+from textrlhf.records import run as run_module
+from textrlhf.records import saving_budget
 from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.metrics import read_metrics
 from textrlhf.records.run import Run
@@ -277,3 +279,40 @@ def test_a_gradient_that_is_not_finite_stops(tmp_path):
     checkpoint = Run(tmp_path).last_checkpoint()
     assert checkpoint.state["step"] == 2
     assert all(torch.isfinite(tensor).all() for tensor in checkpoint.tensors["model"].values())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cost", "saved"),
+    [(1.0, 0.0, [3, 6, 9, 10]), (10.0, 1.6, [6, 9, 10]), (1.0, 1e9, [10]), (300.0, 200.0, [2, 4, 6, 8, 10])],
+)
+def test_checkpoints_by_the_clock(seconds, cost, saved, tmp_path, monkeypatch):
+    """A large model was written at each of its few steps. It is now if that is cheap, or after ten minutes without."""
+
+    class Clock:
+        now = 0.0
+
+        def monotonic(self):
+            return self.now
+
+    clock, found, save = Clock(), [], run_module.save_checkpoint
+
+    def slow_save(path, *contents):
+        found.append(int(path.name.removeprefix("step-")))
+        clock.now += cost
+        save(path, *contents)
+
+    class Slow(NextTokens):
+        def loss(self, which):
+            clock.now += seconds
+            return super().loss(which)
+
+    monkeypatch.setattr(saving_budget, "time", clock)
+    monkeypatch.setattr(saving_budget, "ALLOWANCE", 0.0)
+    monkeypatch.setattr("textrlhf.language.fit.size_of", lambda tensors: cost * saving_budget.SPEED)
+    monkeypatch.setattr(run_module, "save_checkpoint", slow_save)
+    one, config = handle(), FitConfig(steps=10, batch_size=16, checkpoints=3)
+    fit(one.model, Slow(one, counting_texts()), config, run=tmp_path, show=False)
+    assert found == saved
+    two = handle()
+    fit(two.model, NextTokens(two, counting_texts()), config, show=False)
+    assert one.fingerprint() == two.fingerprint()

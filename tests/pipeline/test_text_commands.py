@@ -83,6 +83,22 @@ def test_write(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert first == second
 
 
+def test_profile(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a run, with other settings, and of a model; the run stays as it is."""
+    before = {file: file.stat().st_mtime_ns for file in run.rglob("*")}
+    few = shlex.split("--n-steps 8 --n-epochs 1 --updates 1 --json")
+    main(["profile", f"{run}", *few])
+    main(["profile", "--model", "reviews", "--n-envs", "16", *few])
+    for line in capsys.readouterr().out.splitlines():
+        found = json.loads(line)
+        assert (found["env"], found["n_envs"], found["steps"]) == ("TextRLHF-v0", 16, 16 * 8)
+        assert set(found["shares"]) >= {"acting", "environment", "values", "update"}
+        assert all(sum(shares.values()) == pytest.approx(1) for shares in found["shares"].values())
+    main(["profile", f"{run}", *few[:-1]])
+    assert re.search(r"matrix products( +\d+%){4}", capsys.readouterr().out)
+    assert before == {file: file.stat().st_mtime_ns for file in run.rglob("*")}
+
+
 def test_evaluate_says_what_train_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It took the most likely tokens after training prompts, where train had sampled after held-out ones."""
     stored = json.loads((run / "evaluation.json").read_text())

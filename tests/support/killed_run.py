@@ -14,7 +14,7 @@ from pathlib import Path
 
 from textrlhf.agents import PPO
 from textrlhf.agents.environment import adapter
-from textrlhf.records import folder
+from textrlhf.records import folder, saving_budget
 
 SETTINGS = {
     "n_envs": 2,
@@ -50,7 +50,8 @@ def killing(owner: object, name: str, at: int) -> None:
 
 if __name__ == "__main__":
     run, where, at = sys.argv[1:]
-    owner, name = {"step": (adapter.EnvAdapter, "step"), "sync": (folder, "_sync"), "rename": (Path, "rename")}[where]
+    owner, name = {"step": (adapter.EnvAdapter, "step"), "sync": (folder, "sync"), "rename": (Path, "rename")}[where]
+    saving_budget.ALLOWANCE = float("inf")
     killing(owner, name, int(at))
     fresh().learn(STEPS, run=run, progress=False)
     raise SystemExit("was not killed")
