@@ -164,8 +164,12 @@ class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
         return {"action_mask": self._action_masks().astype(np.int8)} if self.engine.rules.active else {}
 
     def settle(self) -> NDArray[np.float64]:
-        """Compute and return the pending KL penalties, −β·kl of each token in order; empty if there are none."""
-        return self.engine.kl_penalty.settle()[0]
+        """Compute and return what is pending of each step's reward, in order; empty if nothing is."""
+        return self.engine.settle()[0]
+
+    def settled_info(self) -> dict[int, dict[str, Any]]:
+        """Return what the last `settle()` adds to the final infos, by the step that ended the text."""
+        return self.engine.settled_info[0]
 
     def settled_kl(self) -> NDArray[np.float64]:
         """Return log π − log π_ref of the tokens of the last `settle()`, in order."""
