@@ -84,19 +84,27 @@ class TextReader(Codec):
 
     def _spans(self, texts: Sequence[str], tokens: Sequence[Ints]) -> list[tuple[Ints, Ints] | None]:
         """Where in its text each token begins and ends; None where the tokenizer does not say."""
-        if not texts or not self.tokenizer.is_fast:
-            return [None] * len(texts)
         mark = self._mark[0] if self.reads == "text" and self.apart else ""
-        encoded: Any = self.tokenizer([mark + text for text in texts], return_offsets_mapping=True)
-        spans: list[tuple[Ints, Ints] | None] = []
-        for ids, offsets, own in zip(encoded["input_ids"], encoded["offset_mapping"], tokens, strict=True):
+        found = self._found([mark + text for text in texts], tokens, len(mark))
+        if mark and (missing := [i for i, spans in enumerate(found) if spans is None]):  # such as a word joined to it
+            again = self._found([texts[i] for i in missing], [tokens[i] for i in missing], 0)
+            for i, spans in zip(missing, again, strict=True):
+                found[i] = spans
+        return found
+
+    def _found(self, texts: Sequence[str], tokens: Sequence[Ints], skip: int) -> list[tuple[Ints, Ints] | None]:
+        """Where in each text, less its first `skip` characters, these of its tokens are."""
+        spans: list[tuple[Ints, Ints] | None] = [None] * len(texts)
+        if not texts or not self.tokenizer.is_fast:
+            return spans
+        encoded: Any = self.tokenizer(list(texts), return_offsets_mapping=True)
+        for i, (ids, offsets) in enumerate(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)):
+            own = tokens[i].tolist()
             starts = range(len(ids) - len(own), -1, -1)  # from the end: special tokens and the mark come first
-            first = next((k for k in starts if ids[k : k + len(own)] == own.tolist()), None)
-            if first is None:  # such as a first word that joins the mark
-                spans.append(None)
-                continue
-            found = np.array(offsets[first : first + len(own)], np.int64).reshape(-1, 2) - len(mark)
-            spans.append((found[:, 0], np.maximum.accumulate(found[:, 1])))
+            first = next((k for k in starts if ids[k : k + len(own)] == own), None)
+            if first is not None:
+                place = np.array(offsets[first : first + len(own)], np.int64).reshape(-1, 2) - skip
+                spans[i] = place[:, 0], np.maximum.accumulate(place[:, 1])
         return spans
 
     def templated(self, prompts: Sequence[str]) -> float:
