@@ -137,8 +137,7 @@ class Codec:
     def _piece(self, token: int) -> str:
         """What a token usually adds to a text."""
         if token not in self._pieces:
-            mark, before = self._mark
-            self._pieces[token] = self.decode([*before, token])[len(mark) :]
+            self._pieces[token] = self.decode([token, token])[len(self.decode([token])) :]
         return self._pieces[token]
 
     @cached_property

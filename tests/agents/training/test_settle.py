@@ -45,7 +45,7 @@ def test_rewards_of_a_text_sum_to_score_minus_penalties(kind: str, kl_penalty: s
     every = {(7 * i + t, slot): info for i, some in enumerate(infos) for (t, slot), info in some.items()}
     for (t, slot), info in sorted(every.items()):
         text = slice(first[slot], t + 1), slot
-        total = info.get("score", 0.0) - BETA * kl[text].sum()
+        total = info.get("score", 0.0) + info.get("credit", 0.0) - BETA * kl[text].sum()
         assert rewards[text].sum() == pytest.approx(total, abs=1e-5)
         assert info["length"] == t + 1 - first[slot]
         assert info["kl"] == pytest.approx(kl[text].sum(), abs=1e-5)
@@ -56,7 +56,7 @@ def test_rewards_of_a_text_sum_to_score_minus_penalties(kind: str, kl_penalty: s
 
 @pytest.mark.parametrize(
     ("kind", "mode"),
-    [*((kind, SAME_STEP) for kind in ENVS), ("cut", NEXT_STEP), ("masks", NEXT_STEP), ("dialogue", DISABLED)],
+    [*((kind, SAME_STEP) for kind in ENVS), ("cut", NEXT_STEP), ("credit", NEXT_STEP), ("dialogue", DISABLED)],
 )
 def test_token_and_deferred_penalties_give_equal_advantages(kind: str, mode: AutoresetMode) -> None:
     """Fails if penalties are put at other steps or slots, or lost at cuts, rollout ends or resets."""

@@ -6,6 +6,7 @@ from gymnasium.vector import AutoresetMode
 
 from textrlhf.reward_models import Composite, Ensemble, RewardFunctionError
 from tiny_envs import Chatting
+from word_scores import Words, score
 
 EOS, V, BETA = 1, 40, 0.3
 KINDS = {
@@ -17,29 +18,6 @@ KINDS = {
     "dialogue": {"task": Chatting(), "max_new_tokens": 10},
     "context": {"task": Chatting(), "context": 18, "turns": 9},
 }
-
-
-class Words:
-    """A score of words and their order, and of every beginning the score that it has by itself."""
-
-    def __init__(self, knows_wholes=True):
-        self.calls, self.asked, self.knows_wholes = [], [], knows_wholes
-
-    def __call__(self, prompts, responses):
-        self.calls.append(len(responses))
-        return [score(response) for response in responses]
-
-    def partial_scores(self, prompts, responses, ends):
-        self.asked.append(len(responses))
-        found = [[score(text[:end]) for end in some] for text, some in zip(responses, ends, strict=True)]
-        return found, [score(text) for text in responses] if self.knows_wholes else None
-
-
-def score(text):
-    total = 7.0  # of the prompt alone
-    for word in text.split():
-        total = 0.9 * total + int(word[1:]) / 40
-    return total
 
 
 def played(env, *, settles, steps=36, every=12):
