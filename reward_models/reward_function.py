@@ -75,11 +75,12 @@ def call_partial_scores(
 ) -> tuple[list[Scores], Scores | None]:
     """Call `partial_scores` and return finite scores: one array per response, and one score each if it gives them."""
     name = f"{name}.partial_scores"
-    answer = _call(lambda texts, written: reward_function.partial_scores(texts, written, ends), prompts, responses, name)
+    asked = lambda texts, written: reward_function.partial_scores(texts, written, ends)  # noqa: E731
+    answer = _call(asked, prompts, responses, name)
     if not (isinstance(answer, tuple) and len(answer) == 2 and len(answer[0]) == len(responses)):
         raise RewardFunctionError(
-            f"{name} returned {answer!r:.200}: expected (an array for each of {len(responses)} responses, the scores of "
-            "the whole responses or None)"
+            f"{name} returned {answer!r:.200}: expected (an array for each of {len(responses)} responses, the scores "
+            "of the whole responses or None)"
         )
     places = [[response[:end] for end in some] for response, some in zip(responses, ends, strict=True)]
     beginnings = [checked_scores(one, some, name) for one, some in zip(answer[0], places, strict=True)]

@@ -2,8 +2,8 @@
 
 Any environment, in any autoreset mode, becomes a batch of slots that never stops: each step reports which rows were
 real steps, which episodes ended and how, and which rows start a new one. The interface of text environments is
-handled here too: `policy_logprob` (set before a step), `reference_model`, `settle()` (scores and KL penalties that are known later) and
-`settled_info()` (what it adds to the infos of episodes).
+handled here too: `policy_logprob` (set before a step), `reference_model`, `settle()` (scores and KL penalties that are
+known later) and `settled_info()` (what it adds to the infos of episodes).
 """
 
 from __future__ import annotations

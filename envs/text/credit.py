@@ -85,8 +85,8 @@ class Credit:
         for row, length in zip(rows.tolist(), lengths.tolist(), strict=True):
             self._steps[row].append(length)
         if self.caller_settles:
-            for row, ending in endings.items():
-                self._spans[row].append(self._span(row, ending))
+            for row in endings:
+                self._spans[row].append(self._span(row, endings[row]))
             return []
         spans = []
         for i, row in enumerate(rows.tolist()):
@@ -123,7 +123,8 @@ class Credit:
         """Fill in the rewards and infos of spans, asking the reward function once."""
         beginnings, scores = self._beginnings(spans) if self.by_token and spans else ([], None)
         whole = [i for i, span in enumerate(spans) if span.scored]
-        found, known = np.empty(0), {}
+        found: Floats = np.empty(0)
+        known: dict[str, Floats] = {}
         if whole:
             prompts, responses = [spans[i].prompt for i in whole], [spans[i].response for i in whole]
             found, known = self.scorer(prompts, responses, None if scores is None else scores[whole])

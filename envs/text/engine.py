@@ -224,9 +224,7 @@ class TextEngine:
         self.turns.begin(row, end)
         return ""
 
-    def _finish(
-        self, rows: Ints, ended: Ints, reasons: NDArray[np.object_], outcome: Outcome
-    ) -> dict[int, Ending]:
+    def _finish(self, rows: Ints, ended: Ints, reasons: NDArray[np.object_], outcome: Outcome) -> dict[int, Ending]:
         """Add pending KL penalties of the texts that are over, and report all but their scores."""
         pending = self.kl_penalty.close(rows[ended])
         endings = {}

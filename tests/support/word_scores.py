@@ -1,5 +1,6 @@
 """A reward function that scores words and their order, and every beginning as it would by itself."""
 
+
 class Words:
     """Counts what it is asked; `knows_wholes`: scores of whole responses come with those of beginnings."""
 

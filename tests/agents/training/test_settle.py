@@ -56,7 +56,13 @@ def test_rewards_of_a_text_sum_to_score_minus_penalties(kind: str, kl_penalty: s
 
 @pytest.mark.parametrize(
     ("kind", "mode"),
-    [*((kind, SAME_STEP) for kind in ENVS), ("cut", NEXT_STEP), ("credit", NEXT_STEP), ("dialogue", DISABLED)],
+    [
+        *((kind, SAME_STEP) for kind in ENVS),
+        ("cut", NEXT_STEP),
+        ("masks", NEXT_STEP),
+        ("credit", NEXT_STEP),
+        ("dialogue", DISABLED),
+    ],
 )
 def test_token_and_deferred_penalties_give_equal_advantages(kind: str, mode: AutoresetMode) -> None:
     """Fails if penalties are put at other steps or slots, or lost at cuts, rollout ends or resets."""
