@@ -160,8 +160,10 @@ class TextEngine:
         endings = self._end(rows, eos, outcome) if (eos | used).any() else {}
         for i, span in self.credit.step(rows, self.lengths[rows], endings):
             rewards[i] += span.rewards.sum()
-            if span.info:
-                outcome.infos[int(rows[i])].update(span.info)
+            if span.ending is not None:
+                info = outcome.infos[int(rows[i])]
+                first = {name: info[name] for name in ("prompt", "response")}
+                outcome.infos[int(rows[i])] = first | span.info | info  # in the order in which they are shown
         return outcome
 
     def settle(self) -> list[Floats]:
