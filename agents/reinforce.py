@@ -47,6 +47,11 @@ class REINFORCE(OnPolicyAgent):
             **hyperparameters: Unpack[REINFORCEKeywords],
         ) -> None: ...
 
+    def relabel(self, rollout: Rollout) -> None:
+        """Without a critic nothing follows a truncation: take back what was paid in advance of a score."""
+        if self.config.baseline == "mean" and rollout.credit is not None:
+            rollout.rewards = rollout.rewards - rollout.credit
+
     def estimate_advantages(self, rollout: Rollout) -> None:
         """GAE with a critic; else discounted returns minus their mean."""
         if self.config.baseline == "critic":

@@ -1,6 +1,6 @@
 """REINFORCE on a text environment, by hand, over the native batch: python examples/reinforce_by_hand.py
 
-An agent does four things in the loop: set the log-probabilities, step, settle the KL penalties, update.
+An agent does four things in the loop: set the log-probabilities, step, settle, update.
 """
 
 import copy
@@ -20,11 +20,10 @@ SLOTS = np.arange(N)
 def write(env, policy):
     """Write one text per slot: tokens (N, context), where responses begin, returns, scores, true scores (gold)."""
     observation, _ = env.reset()
-    env.unwrapped.settle()  # from now on penalties are returned by settle()
+    env.unwrapped.settle()  # from now on scores and penalties are returned by settle()
     begins = (observation >= 0).sum(1)
     memory, running = make_memory(policy, N), np.ones(N, bool)
     texts, lengths = np.zeros_like(observation), np.zeros(N, int)
-    scores, gold = np.zeros(N), np.zeros(N)
     while running.any():
         with torch.no_grad():
             hidden = memory.catch_up(SLOTS, observation, (observation >= 0).sum(1))
@@ -34,12 +33,13 @@ def write(env, policy):
         lengths += running
         ended = terminated | truncated
         for slot in np.flatnonzero(ended & running):
-            texts[slot], final = info["final_obs"][slot], info["final_info"]
-            scores[slot], gold[slot] = final["score"][slot], final["gold"][slot]
+            texts[slot] = info["final_obs"][slot]
         memory.reset(np.flatnonzero(ended))  # these slots have new texts now, which are not used
         running &= ~ended
-    penalties = env.unwrapped.settle()  # the KL penalty of every token, in one forward
-    returns = scores + [pending[:length].sum() for pending, length in zip(penalties, lengths, strict=True)]
+    rewards = env.unwrapped.settle()  # scores and the KL penalty of every token, in one forward of each model
+    returns = np.array([slot[:length].sum() for slot, length in zip(rewards, lengths, strict=True)])
+    infos = [slot[length - 1] for slot, length in zip(env.unwrapped.settled_info(), lengths, strict=True)]
+    scores, gold = (np.array([info[name] for info in infos]) for name in ("score", "gold"))
     return texts, begins, returns, scores, gold
 
 

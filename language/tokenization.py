@@ -118,3 +118,28 @@ class Codec:
         """
         prompt, whole = self.decode(before) if known is None else known, self.decode([*before, *after])
         return whole[len(prompt) :] if whole.startswith(prompt) else self.decode(after)
+
+    def ends(self, before: Ids, after: Ids, known: str | None = None) -> NDArray[np.int64]:  # (len(after),)
+        """How many characters of `continuation(before, after)` there are with each token of `after`.
+
+        A character of several tokens is there with the last of them.
+        """
+        whole = self.continuation(before, after, known)
+        pieces = [self._piece(int(token)) for token in after]
+        if "".join(pieces) == whole and "\ufffd" not in whole:
+            return np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
+        found = np.zeros(len(after), np.int64)  # else read the beginnings one by one
+        for i in range(len(after)):
+            part = self.continuation(before, after[: i + 1], known).rstrip("\ufffd")
+            found[i] = len(part) if whole.startswith(part) else found[max(i - 1, 0)]
+        return np.maximum.accumulate(found)
+
+    def _piece(self, token: int) -> str:
+        """What a token usually adds to a text."""
+        if token not in self._pieces:
+            self._pieces[token] = self.decode([token, token])[len(self.decode([token])) :]
+        return self._pieces[token]
+
+    @cached_property
+    def _pieces(self) -> dict[int, str]:
+        return {}

@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .reward_function import Named, RewardFunction, Scores, call_reward, checked_scores, is_number
+from .reward_function import (
+    Named,
+    RewardFunction,
+    Scores,
+    call_partial_scores,
+    call_reward,
+    checked_scores,
+    gives_partial_scores,
+    is_number,
+)
 
 FORMS = "(reward_function, weight), AtLeast(reward_function, threshold, penalty) or AtMost(…)"
 
@@ -92,6 +101,26 @@ class Composite:
     def __call__(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
         """Score each response."""
         return self.combine(self.parts(prompts, responses))
+
+    @property
+    def partial(self) -> bool:
+        """Whether `partial_scores` works: at least one of the reward functions has it."""
+        return any(gives_partial_scores(function_of(part)) for part in self.reward_functions.values())
+
+    def partial_scores(
+        self, prompts: Sequence[str], responses: Sequence[str], ends: Sequence[Sequence[int]]
+    ) -> tuple[list[Scores], None]:
+        """The sums of `responses[i][:end]` for each of `ends[i]`, over the reward functions that score beginnings.
+
+        What the others add is known of whole responses only.
+        """
+        sums: list[Scores] = [np.zeros(len(some)) for some in ends]
+        for name, part in self.reward_functions.items():
+            function = function_of(part)
+            if gives_partial_scores(function):
+                found, _ = call_partial_scores(function, prompts, responses, ends, name)
+                sums = [total + _contribution(part, one) for total, one in zip(sums, found, strict=True)]
+        return sums, None
 
     def resolved(self, find: Callable[[str, Named], RewardFunction | Named]) -> Composite:
         """Return a copy in which `find(part, name)` replaces each reward function that is given by name."""

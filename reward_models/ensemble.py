@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from ..records.checks import one_of
 from ..records.folder import check_replaceable, recovered, whole_folder
-from .reward_function import RewardFunction, Scores, call_reward, is_number, sigmoid
+from .reward_function import (
+    RewardFunction,
+    Scores,
+    call_partial_scores,
+    call_reward,
+    gives_partial_scores,
+    is_number,
+    sigmoid,
+)
 from .text.cache import forget
 from .text.config import ENSEMBLE_FILE
 from .text.reward_model import RewardModel
@@ -63,6 +71,21 @@ class Ensemble:
         return self.combine(self.parts(prompts, responses))
 
     __call__ = score
+
+    @property
+    def partial(self) -> bool:
+        """Whether `partial_scores` works: every member has it."""
+        return all(map(gives_partial_scores, self.models))
+
+    def partial_scores(
+        self, prompts: Sequence[str], responses: Sequence[str], ends: Sequence[Sequence[int]]
+    ) -> tuple[list[Scores], None]:
+        """The combined scores of `responses[i][:end]` for each of `ends[i]`."""
+        found = [
+            call_partial_scores(model, prompts, responses, ends, f"member_{k}")[0]
+            for k, model in enumerate(self.models)
+        ]
+        return [combined(np.stack(of), self.how, self.penalty) for of in zip(*found, strict=True)], None
 
     @property
     def raw(self) -> Callable[[Sequence[str], Sequence[str]], Scores]:

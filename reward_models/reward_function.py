@@ -28,6 +28,18 @@ class Parted(Protocol):
         """Combine the parts' scores into one."""
 
 
+class Partial(Protocol):
+    """A reward function that also scores the beginnings of responses, for `credit="token"` of text environments."""
+
+    def partial_scores(
+        self, prompts: Sequence[str], responses: Sequence[str], ends: Sequence[Sequence[int]]
+    ) -> tuple[Sequence[ArrayLike], ArrayLike | None]:
+        """The scores of `responses[i][:end]` for each of `ends[i]`, an array per response.
+
+        Also those of the whole responses where they come without extra work, else None.
+        """
+
+
 class RewardFunctionError(RuntimeError):
     """A reward function raised, or returned something that is not a finite score for each response."""
 
@@ -45,6 +57,34 @@ def call_reward_parts(
     """Call a reward function of several parts and return the scores of each, checked as by `call_reward`."""
     parts = _call(reward_function.parts, prompts, responses, name)
     return {part: checked_scores(scores, responses, part) for part, scores in parts.items()}
+
+
+def gives_partial_scores(reward_function: object) -> TypeGuard[Partial]:
+    """Whether a reward function scores beginnings: it has `partial_scores`, and `partial` is not False."""
+    return callable(getattr(reward_function, "partial_scores", None)) and bool(
+        getattr(reward_function, "partial", True)
+    )
+
+
+def call_partial_scores(
+    reward_function: Partial,
+    prompts: Sequence[str],
+    responses: Sequence[str],
+    ends: Sequence[Sequence[int]],
+    name: str = "reward_model",
+) -> tuple[list[Scores], Scores | None]:
+    """Call `partial_scores` and return finite scores: one array per response, and one score each if it gives them."""
+    name = f"{name}.partial_scores"
+    asked = lambda texts, written: reward_function.partial_scores(texts, written, ends)  # noqa: E731
+    answer = _call(asked, prompts, responses, name)
+    if not (isinstance(answer, tuple) and len(answer) == 2 and len(answer[0]) == len(responses)):
+        raise RewardFunctionError(
+            f"{name} returned {answer!r:.200}: expected (an array for each of {len(responses)} responses, the scores "
+            "of the whole responses or None)"
+        )
+    places = [[response[:end] for end in some] for response, some in zip(responses, ends, strict=True)]
+    beginnings = [checked_scores(one, some, name) for one, some in zip(answer[0], places, strict=True)]
+    return beginnings, None if answer[1] is None else checked_scores(answer[1], responses, name)
 
 
 def _call(

@@ -2,7 +2,8 @@
 
 Any environment, in any autoreset mode, becomes a batch of slots that never stops: each step reports which rows were
 real steps, which episodes ended and how, and which rows start a new one. The interface of text environments is
-handled here too: `policy_logprob` (set before a step), `reference_model` and `settle()` (the pending KL penalties).
+handled here too: `policy_logprob` (set before a step), `reference_model`, `settle()` (scores and KL penalties that are
+known later) and `settled_info()` (what it adds to the infos of episodes).
 """
 
 from __future__ import annotations
@@ -57,6 +58,15 @@ class StepResult:
     final: Leaves | None  # final observations of the truncated rows, in row order
 
 
+@dataclass(slots=True)
+class Settled:
+    """What is known of a rollout's steps only after it, by slot, in the order of the slot's real steps."""
+
+    rewards: list[Floats]  # to be added to those of the steps
+    kl: list[Floats] | None
+    infos: list[dict[int, dict[str, Any]]]  # of the episodes, by the step that ended each
+
+
 class EnvAdapter:
     """Any environment as a batch of slots with one interface."""
 
@@ -84,6 +94,7 @@ class EnvAdapter:
         self.settles = attributes.has("settle")
         self._wrappers_known = False  # to leave rewards alone
         self._reports_settled_kl = attributes.has("settled_kl")
+        self._reports_settled_info = attributes.has("settled_info")
         self.episode_info = EpisodeInfoReader()
         self.reference_model: Any = attributes.get("reference_model") if attributes.has("reference_model") else None
         self.horizon = 2 * (made.max_episode_steps or 0)  # enough steps for two episodes; 0 if unknown
@@ -154,35 +165,42 @@ class EnvAdapter:
         return StepResult(leaves, starts, reward, terminated, truncated, valid, kl, episode_info, final)
 
     def announce_settling(self) -> None:
-        """Announce that `settle` will collect the deferred KL penalties: no reward includes them from now on."""
+        """Announce that `settle` will collect scores and deferred KL penalties: from now on no reward includes them.
+
+        Not in a wrapper that may change rewards: what is settled later does not pass through it.
+        """
+        if self.settles and not self._wrappers_known:
+            self.settles = self._may_settle()
+            self._wrappers_known = True
         if self.settles:
-            if not self._wrappers_known:
-                self._refuse_reward_wrappers()
-                self._wrappers_known = True
             self._attributes.call("settle")
 
-    def _refuse_reward_wrappers(self) -> None:
+    def _may_settle(self) -> bool:
         attributes = self._attributes
+        name = changing_wrapper(self.vector_env)
         deferred = not attributes.has("kl_penalty") or attributes.get("kl_penalty") == "deferred"
-        if deferred and (name := changing_wrapper(self.vector_env)):
+        if name and deferred:
             raise EnvError(
                 f"the wrapper {name} may change rewards, and penalties that are settled later do not pass through it: "
                 'make the environment with kl_penalty="token", or say changes_rewards = False in the wrapper\'s class'
             )
+        return not name
 
-    def settle(self, counts: Ints) -> tuple[list[Floats], list[Floats] | None]:
-        """The pending KL penalties by slot, to be added to its rewards in order: none, or `counts` of them.
+    def settle(self, counts: Ints) -> Settled:
+        """What is pending of each slot's rewards, to be added to them in order: nothing, or of `counts` steps.
 
-        Also the KL of each of those tokens, if the environment reports it.
+        Also the KL of each of those tokens and what is reported late about the episodes, if the environment does.
         """
-        penalties = self._per_slot("settle")
-        for row, (slot, due) in enumerate(zip(penalties, counts, strict=True)):
+        rewards = self._per_slot("settle")
+        for row, (slot, due) in enumerate(zip(rewards, counts, strict=True)):
             if len(slot) not in (0, due):
                 raise EnvError(
-                    f"settle() returned {len(slot)} penalties for slot {row}: expected {due}, one for each step "
-                    "since it was last called, in order, or none if no penalty is pending"
+                    f"settle() returned {len(slot)} numbers for slot {row}: expected {due}, one for each step "
+                    "since it was last called, in order, or none if nothing is pending"
                 )
-        return penalties, self._per_slot("settled_kl") if self._reports_settled_kl else None
+        kl = self._per_slot("settled_kl") if self._reports_settled_kl else None
+        infos = list(self._attributes.call("settled_info")) if self._reports_settled_info else [{}] * self.n_envs
+        return Settled(rewards, kl, infos)
 
     def _per_slot(self, method: str) -> list[Floats]:
         return [np.asarray(slot, np.float64).reshape(-1) for slot in self._attributes.call(method)]

@@ -13,10 +13,12 @@ from torch import Tensor
 from ...records.progress import Stopwatch
 from ..environment.adapter import EnvAdapter, StepResult
 from ..environment.masks import pack
-from ..environment.spaces import Array
+from ..environment.spaces import Array, Floats
 from ..experience.rollout import Rollout
 from ..policies import Act, Memory, Policy
 from .episode_statistics import EpisodeStatistics
+
+Infos = dict[tuple[int, int], dict[str, Any]]  # of the episodes that ended, by (step, slot)
 
 
 class Collector:
@@ -44,7 +46,7 @@ class Collector:
         1. The policy acts on the observations; the log stores what training will need of them.
         2. The environments step. For a truncated episode the critic evaluates the final observation at once.
         3. After the last step the critic evaluates all observations, for language models in one forward per text.
-        4. Pending KL penalties are added to the rewards.
+        4. Scores and KL penalties that are pending are added to the rewards.
         5. Returns and lengths of the episodes that ended are recorded.
         """
         env, log = self.env, self.policy.new_log(self.memory)
@@ -96,20 +98,36 @@ class Collector:
             masks=np.stack(masks) if masks else None,
             mask_width=env.masks.shape[-1] if env.masks is not None else 0,
         )
-        if env.settles:
-            self._settle(rollout)
-            watch.lap("environment")
         infos = {(t, slot): info for t, result in enumerate(results) for slot, info in result.episode_info.items()}
+        if env.settles:
+            self._settle(rollout, infos)
+            watch.lap("environment")
+        rollout.credit = _credit(rollout, infos)
         self.episodes.add(rollout.rewards, rollout.ended, rollout.valid, rollout.kl, infos)
         return rollout
 
-    def _settle(self, rollout: Rollout) -> None:
-        penalties, kl = self.env.settle(rollout.valid.sum(0))
+    def _settle(self, rollout: Rollout, infos: Infos) -> None:
+        """Add what is known only now to rewards, KL and infos."""
+        found = self.env.settle(rollout.valid.sum(0))
         settled = np.zeros_like(rollout.rewards)
-        for slot, pending in enumerate(penalties):
-            if len(pending):
-                rollout.rewards[rollout.valid[:, slot], slot] += pending
-                if kl is not None:
-                    settled[rollout.valid[:, slot], slot] = kl[slot]
-        if kl is not None and any(map(len, kl)):
+        for slot, rewards in enumerate(found.rewards):
+            steps = np.flatnonzero(rollout.valid[:, slot])
+            if len(rewards):
+                rollout.rewards[steps, slot] += rewards
+            if found.kl is not None and len(found.kl[slot]):
+                settled[steps, slot] = found.kl[slot]
+            for step, info in found.infos[slot].items():
+                infos.setdefault((int(steps[step]), slot), {}).update(info)
+        if found.kl is not None and any(map(len, found.kl)):
             rollout.kl = settled
+
+
+def _credit(rollout: Rollout, infos: Infos) -> Floats | None:
+    """What truncated episodes were paid in advance, at their last steps; None where there is no such thing."""
+    paid = {at: info["credit"] for at, info in infos.items() if "credit" in info and rollout.truncated[at]}
+    if not paid:
+        return None
+    credit = np.zeros_like(rollout.rewards)
+    for at, value in paid.items():
+        credit[at] = value
+    return credit

@@ -1,8 +1,8 @@
 """The engine of text environments: N texts, one token each per step. The single environment is the case N = 1.
 
 begin    put the slot's next prompt into its row of `tokens` (N, context)
-step     note the KL penalty of each action, append it, and see which texts have ended
-_finish  score the texts that ended, and report them in `info`
+step     note the KL penalty of each action, append it, see which texts have ended, and pay scores
+settle   pay the scores and KL penalties that are pending, if the caller asks for them
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ...language import CausalLM, load
 from ...language.causal_lm import pick_device
 from ...records.jsonl import shortened
 from .action_masks import ANY, Rules
+from .credit import Credit, Ending
 from .kl_penalty import KL_PENALTIES
 from .options import Feedback, TextOptions
 from .prompt_order import PromptOrder
@@ -73,6 +74,8 @@ class TextEngine:
             )
         self.kl_coef = float(options.kl_coef)
         self.scorer = Scorer(options.reward_model, self.task, options.device)
+        if options.credit == "token":
+            self.scorer.check_partial()
         self.budget = options.max_new_tokens or self.task.max_new_tokens
         self.context = _context(self.lm, options.context, self.budget)
         self.turns = Turns(n, self.task, options.turns, feedback)
@@ -104,6 +107,8 @@ class TextEngine:
         self.rngs = [np.random.default_rng(0)] * n
         self.seeds: list[int | None] = [None] * n
         self.kl_penalty = KL_PENALTIES[options.kl_penalty](self.lm, self.tokens, self.lengths, self.rules)
+        self.credit = Credit(n, self.scorer, options.credit == "token", self._read)
+        self.settled_info: list[dict[int, dict[str, Any]]] = [{} for _ in range(n)]
 
     def seed(self, rows: Ints, seeds: Sequence[int | None]) -> None:
         """Put each of `rows` into the state of a single environment with its seed; all rows: start over."""
@@ -112,11 +117,13 @@ class TextEngine:
             self.orders[row] = PromptOrder(len(self.prompts))
         if len(rows) == self.n:
             self.kl_penalty.forget()
+            self.credit.forget()
 
     def begin(self, rows: Ints, prompts: Sequence[int] | None = None) -> None:
         """Put the next prompt into each of these rows, or those numbered in `prompts`."""
         self.kl_penalty.leave(rows)
         for i, row in enumerate(rows.tolist()):
+            self.credit.begin(row)
             index = self.orders[row].next(self.rngs[row]) if prompts is None else prompts[i]
             prompt = self.prompts.tokens[index]
             self.prompt_numbers[row], self.records[row] = index, self.prompts.records[index]
@@ -150,12 +157,40 @@ class TextEngine:
         eos = obeyed & np.isin(actions, self._eos)  # the end of a text, or in a dialogue of a turn
         limit = self.options.max_episode_steps or self.budget
         used = self.taken[rows] >= min(limit, self.budget)
-        if (eos | used).any():
-            self._end(rows, eos, outcome)
+        endings = self._end(rows, eos, outcome) if (eos | used).any() else {}
+        for i, span in self.credit.step(rows, self.lengths[rows], endings):
+            rewards[i] += span.rewards.sum()
+            if span.ending is not None:
+                info = outcome.infos[int(rows[i])]
+                first = {name: info[name] for name in ("prompt", "response")}
+                outcome.infos[int(rows[i])] = first | span.info | info  # in the order in which they are shown
         return outcome
 
-    def _end(self, rows: Ints, eos: Flags, outcome: Outcome) -> None:
-        """End turns, and terminate or truncate the texts that are over."""
+    def settle(self) -> list[Floats]:
+        """Compute and return what is pending for the steps of each slot, in order: shares of scores, KL penalties."""
+        settled_before = self.credit.caller_settles
+        spans = self.credit.settle()
+        penalties, kl = self.kl_penalty.settle(), self.kl_penalty.settled_kl()
+        self.settled_info = [{} for _ in range(self.n)]
+        found = []
+        for row, (slot, penalised) in enumerate(zip(spans, penalties, strict=True)):
+            if not settled_before:  # only of the current text, whose scores are paid
+                self.credit.accounts[row].kl += float(kl[row].sum())
+                found.append(penalised)
+                continue
+            steps = 0
+            for span in slot:
+                first, steps = steps, steps + len(span.rewards)
+                span.account.kl += float(kl[row][first:steps].sum())
+                if span.ending is not None:
+                    known = {"kl": span.account.kl} if len(kl[row]) else {}
+                    self.settled_info[row][steps - 1] = {**span.info, **known}
+            rewards = np.concatenate([np.empty(0), *(span.rewards for span in slot)])
+            found.append(rewards + penalised if len(penalised) else rewards)
+        return found
+
+    def _end(self, rows: Ints, eos: Flags, outcome: Outcome) -> dict[int, Ending]:
+        """End turns, terminate or truncate the texts that are over, and return how they ended, by row."""
         reasons = np.full(len(rows), "", object)
         if self.options.max_episode_steps is not None:
             reasons[self.taken[rows] >= self.options.max_episode_steps] = "time_limit"
@@ -168,8 +203,7 @@ class TextEngine:
         outcome.terminated = (reasons != "") & ~outcome.truncated
         if self.options.max_episode_steps is not None:  # may be both, as with TimeLimit
             outcome.truncated |= self.taken[rows] >= self.options.max_episode_steps
-        if len(ended):
-            self._finish(rows, ended, reasons, outcome)
+        return self._finish(rows, ended, reasons, outcome) if len(ended) else {}
 
     def _end_turn(self, row: int, reason: str, outcome: Outcome, i: int) -> str:
         """Reward the turn that has just ended and append the user's reply; or return why the text is over."""
@@ -192,29 +226,19 @@ class TextEngine:
         self.turns.begin(row, end)
         return ""
 
-    def _finish(self, rows: Ints, ended: Ints, reasons: NDArray[np.object_], outcome: Outcome) -> None:
-        """Score the terminated texts, add pending KL penalties, and report every text that is over."""
-        texts = [self._response(row) for row in rows[ended].tolist()]
+    def _finish(self, rows: Ints, ended: Ints, reasons: NDArray[np.object_], outcome: Outcome) -> dict[int, Ending]:
+        """Add pending KL penalties of the texts that are over, and report all but their scores."""
         pending = self.kl_penalty.close(rows[ended])
-        whole = [k for k, i in enumerate(ended) if outcome.terminated[i]]
-        scores = np.zeros(len(ended))
-        known: dict[str, Floats] = {}
-        if whole:
-            records, responses = [self.records[rows[ended[k]]] for k in whole], [texts[k] for k in whole]
-            scores[whole], known = self.scorer(records, responses)
+        endings = {}
         for k, i in enumerate(ended.tolist()):
-            row = int(rows[i])
+            row, scored = int(rows[i]), bool(outcome.terminated[i])
             info = outcome.infos.setdefault(row, {})
-            info.update(prompt=self.records[row].text, response=texts[k])
-            if outcome.terminated[i]:
-                score = scores[k] - (self.options.missing_eos_penalty if reasons[i] == "length" else 0.0)
-                outcome.rewards[i] += score
-                if self.scorer.scores or self.turns.many:
-                    info["score"] = float(score + self.turn_rewards[row])
-                measured = {name: float(values[whole.index(k)]) for name, values in known.items()}
-                info.update({name: value for name, value in measured.items() if not np.isnan(value)})
-            elif self.turns.many:
-                info["score"] = float(self.turn_rewards[row])
+            info.update(prompt=self.records[row].text, response=self._response(row))
+            feedback = float(self.turn_rewards[row]) if self.turns.many else None
+            penalty = self.options.missing_eos_penalty if reasons[i] == "length" else 0.0
+            endings[row] = Ending(scored, penalty, feedback)
+            if feedback is not None and not scored:
+                info["score"] = feedback
             if outcome.ref_logprobs is not None:
                 info["kl"] = float(self.kl[row])
             elif pending is not None:
@@ -225,11 +249,20 @@ class TextEngine:
             info.update(length=int(self.taken[row]), finish_reason=str(reasons[i]), eos=bool(reasons[i] == "eos"))
             if self.rules.active:
                 info["forbidden"] = int(self.forbidden[row])
+        return endings
 
     def _response(self, row: int) -> str:
         prompt, end = int(self.prompt_lengths[row]), int(self.lengths[row])
         before, after = self.tokens[row, :prompt], self.tokens[row, prompt:end]
         return self.lm.continuation(before, after, self.prompts.text(self.lm, self.prompt_numbers[row]))
+
+    def _read(self, row: int, lengths: Sequence[int]) -> tuple[Prompt, str, list[int]]:
+        """A text's prompt and response, and how many characters this has where the text has so many tokens."""
+        start, end = int(self.prompt_lengths[row]), int(self.lengths[row])
+        before, after = self.tokens[row, :start], self.tokens[row, start:end]
+        known = self.prompts.text(self.lm, self.prompt_numbers[row])
+        ends = [0, *self.lm.ends(before, after, known).tolist()] if lengths else []
+        return self.records[row], self._response(row), [ends[length - start] for length in lengths]
 
     def shades(self, row: int) -> Floats:  # (context,)
         """Return the KL of each token in the context; NaN where it is not known or not the agent's."""

@@ -55,9 +55,12 @@ class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
     step. If it is not set it is 0, and the penalty is that of a deterministic policy. `kl_coef` may be set at any time.
     `reference_model` is the frozen model: copy its weights, do not train it.
 
-    With `kl_penalty="deferred"` a step pays the score alone and `settle()` returns the pending KL penalties. Call it
-    once after the first reset to say that you will; otherwise the last reward of a text includes all of its penalties.
-    With `kl_penalty="none"` there is no penalty.
+    With `credit="token"` each step pays the part of the score that its token adds, the last one the rest.
+
+    An agent that collects many steps calls `settle()` once after the first reset to say that it will again: from then
+    on scores are asked for then, all at once, and `settle()` returns what is to be added to each step's reward,
+    `settled_info()` to the final infos. With `kl_penalty="deferred"` that includes the KL penalties; without such calls
+    the last reward of a text includes all of them. With `kl_penalty="none"` there is no penalty.
 
     ## Starting State
 
@@ -75,7 +78,8 @@ class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
     At a reset `prompt`. Per step `ref_logprob` (with `kl_penalty="token"`), `action_mask` where there is one,
     `feedback` at a turn's end. At the end `prompt`, `response`, `score`, `kl`, `length`, `finish_reason`, `eos`, with
     a mask `forbidden`, the task's measures (such as `gold`, the true score, whatever the reward model) and the parts of
-    a `Composite` by name. A text that is not scored has no score and no measures.
+    a `Composite` by name. A text that is not scored has no score and no measures; with `credit="token"` it has
+    `credit`, what it was paid.
 
     ## Arguments
 
@@ -92,6 +96,7 @@ class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
     | `context` | int | None | width of the observation; None: the model's positions, at most 512 |
     | `kl_coef` | float | 0.05 | coefficient of the KL penalty, at least 0 |
     | `kl_penalty` | str | "token" | when it is paid: "token", "deferred" or "none" |
+    | `credit` | str | "end" | the score is paid at the "end", or with each "token" what it adds |
     | `on_length` | str | "score" | at the end of the budget "score" the text, or "truncate" it |
     | `missing_eos_penalty` | float | 0.0 | subtracted from the score of a text that uses up its budget |
     | `prompt_overflow` | str | "error" | prompts too long for the context: "error", "drop" or "truncate" |
@@ -164,8 +169,12 @@ class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
         return {"action_mask": self._action_masks().astype(np.int8)} if self.engine.rules.active else {}
 
     def settle(self) -> NDArray[np.float64]:
-        """Compute and return the pending KL penalties, −β·kl of each token in order; empty if there are none."""
-        return self.engine.kl_penalty.settle()[0]
+        """Compute and return what is pending of each step's reward, in order; empty if nothing is."""
+        return self.engine.settle()[0]
+
+    def settled_info(self) -> dict[int, dict[str, Any]]:
+        """Return what the last `settle()` adds to the final infos, by the step that ended the text."""
+        return self.engine.settled_info[0]
 
     def settled_kl(self) -> NDArray[np.float64]:
         """Return log π − log π_ref of the tokens of the last `settle()`, in order."""

@@ -16,10 +16,12 @@ from .task import Prompt, Task
 
 Split = Literal["train", "heldout"]
 KLPenaltyMode = Literal["token", "deferred", "none"]
+CreditMode = Literal["end", "token"]
 OnLength = Literal["score", "truncate"]
 Overflow = Literal["error", "drop", "truncate"]
 Feedback = Callable[[Prompt, Sequence[str]], "float | None"]
 CHOICES = {"split": Split, "kl_penalty": KLPenaltyMode, "on_length": OnLength, "prompt_overflow": Overflow}
+CHOICES["credit"] = CreditMode
 Init = TypeVar("Init", bound=Callable[..., None])
 
 
@@ -50,6 +52,8 @@ class TextOptions:
     """β, the coefficient of the KL penalty"""
     kl_penalty: KLPenaltyMode = "token"
     """pay the KL penalty with each token, "deferred" until `settle()`, or not at all"""
+    credit: CreditMode = "end"
+    """pay the score at a text's "end", or with each "token" the part of the score that it adds"""
     on_length: OnLength = "score"
     """what happens to a text that uses up its budget: scored and terminated, or truncated without a score"""
     missing_eos_penalty: float = 0.0
@@ -92,6 +96,7 @@ class TextKeywords(TypedDict, total=False):
     context: int | None
     kl_coef: float
     kl_penalty: KLPenaltyMode
+    credit: CreditMode
     on_length: OnLength
     missing_eos_penalty: float
     prompt_overflow: Overflow

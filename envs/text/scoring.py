@@ -11,13 +11,20 @@ import torch
 
 from ...reward_models import Composite, RewardFunction, RewardFunctionError, call_reward
 from ...reward_models.composite import function_of
-from ...reward_models.reward_function import Named, Parted, call_reward_parts, checked_scores
+from ...reward_models.reward_function import (
+    Named,
+    Parted,
+    call_partial_scores,
+    call_reward_parts,
+    checked_scores,
+    gives_partial_scores,
+)
 from .task import Prompt, Scores, Task
 
 GOLD = "gold"
 NONE = "none"  # nothing is scored
 RESERVED = {"prompt", "response", "score", "kl", "length", "finish_reason", "forbidden", "feedback"}
-RESERVED |= {"ref_logprob", "eos", "action_mask", "unwritten"}
+RESERVED |= {"ref_logprob", "eos", "action_mask", "unwritten", "credit"}
 
 
 @contextlib.contextmanager
@@ -50,8 +57,31 @@ class Scorer:
             self.reward_function = NONE if not self.scores else self._found("reward_model", reward_function)
 
     @_own_precision()
-    def __call__(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> tuple[Scores, dict[str, Scores]]:
-        """Return scores (n,) and, by name, the task's measures and the parts of a composite reward."""
+    def partial(
+        self, prompts: Sequence[Prompt], responses: Sequence[str], ends: Sequence[Sequence[int]]
+    ) -> tuple[list[Scores], Scores | None]:
+        """Return the scores of `responses[i][:end]` for each of `ends[i]`, and of whole responses if known as well."""
+        if not gives_partial_scores(self.reward_function):
+            return [np.zeros(len(some)) for some in ends], None
+        return call_partial_scores(self.reward_function, [prompt.text for prompt in prompts], responses, ends)
+
+    def check_partial(self) -> None:
+        """Raise ValueError where the reward function cannot say what the beginning of a text scores."""
+        if self.scores and not gives_partial_scores(self.reward_function):
+            raise ValueError(
+                f'credit is "token", and the reward_model {self.reward_function!r} scores whole texts only: expected a '
+                "learned reward model on a causal language model, an Ensemble of such, a Composite with one, or a "
+                'callable with partial_scores(prompts, responses, ends); or leave credit at "end"'
+            )
+
+    @_own_precision()
+    def __call__(
+        self, prompts: Sequence[Prompt], responses: Sequence[str], scores: Scores | None = None
+    ) -> tuple[Scores, dict[str, Scores]]:
+        """Return scores (n,) and, by name, the task's measures and the parts of a composite reward.
+
+        `scores` are those of `partial`, where it knew them: the reward function is not asked again.
+        """
         known = self._measures(prompts, responses)
         texts, gold = [prompt.text for prompt in prompts], {}
         if self.uses_gold:
@@ -59,6 +89,8 @@ class Scorer:
             gold = {GOLD: checked_scores(true_scores, responses, "the task's gold score")}
         if not self.scores:
             return np.zeros(len(responses)), known
+        if scores is not None:
+            return scores, known
         if isinstance(self.reward_function, str | os.PathLike):
             return gold[GOLD], known
         reward_function: object = self.reward_function

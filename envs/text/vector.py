@@ -108,8 +108,12 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
         return tokens.copy() if self.copies_observations else GrowingTexts.of(tokens, self.engine.lengths)
 
     def settle(self) -> list[NDArray[np.float64]]:
-        """Compute and return the pending KL penalties, −β·kl of each token in order, one array per slot."""
-        return self.engine.kl_penalty.settle()
+        """Compute and return what is pending of each step's reward, in order, one array per slot."""
+        return self.engine.settle()
+
+    def settled_info(self) -> list[dict[int, dict[str, Any]]]:
+        """Return what the last `settle()` adds to the final infos, per slot by the step that ended the text."""
+        return self.engine.settled_info
 
     def settled_kl(self) -> list[NDArray[np.float64]]:
         """Return log π − log π_ref of the tokens of the last `settle()` in order, one array per slot."""

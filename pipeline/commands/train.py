@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import gymnasium as gym
 import tyro
@@ -33,7 +33,7 @@ from ..runs.run_folder import Request, new_run
 from ..runs.run_report import report, train_new
 
 STEPS = 100_000  # without tuned hyperparameters
-TEXT_OPTIONS = ("model", "prompts", "reward_model", "kl_coef")  # arguments of text environments
+TEXT_OPTIONS = ("model", "prompts", "reward_model", "kl_coef", "credit")  # arguments of text environments
 
 
 @dataclass
@@ -55,6 +55,8 @@ class AgentOptions:
     """for text: a reward model by its run, folder or hub id, or a function of yours, module:function"""
     kl_coef: Annotated[float | None, tyro.conf.arg(metavar="BETA")] = None
     """for text: the coefficient of the KL penalty"""
+    credit: Literal["end", "token"] | None = None
+    """for text: pay the score at a text's end, or with each token what it adds"""
     tuned: bool = True
     """start from the environment's tuned hyperparameters, if there are any"""
 

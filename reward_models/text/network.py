@@ -77,6 +77,26 @@ class RewardNetwork(nn.Module):
         row = pack([text], [[0]], share=False)
         return self._token_scores([text], row)[0]
 
+    def beginnings(self, texts: Sequence[Text], counts: Sequence[Ints]) -> list[Tensor]:
+        """Raw scores of the first `counts[i]` tokens of each text, by one forward of each; 0 where these are none."""
+        rows = pack(texts, [[i] for i in range(len(texts))], share=False)
+        found = [torch.empty(0)] * len(texts)
+        for batch in by_length([len(row.tokens) for row in rows], at_once(TOKENS_AT_ONCE, self.device)):
+            some, ends = [rows[i] for i in batch], [torch.from_numpy(counts[i]).to(self.device) for i in batch]
+            if self.values is not None:
+                own = [texts[i] for i in batch]
+                added = self._token_scores(texts, some)[0].double().split([text.end - text.start for text in own])
+                sums = [torch.cat([part.new_zeros(1), part.cumsum(0)]) for part in added]
+                parts = [one[(at - text.start).clamp_min(0)] for one, at, text in zip(sums, ends, own, strict=True)]
+            else:
+                states = self._states(texts, some)  # (R, L, d)
+                features = [states[r, (at - 1).clamp_min(0)] for r, at in enumerate(ends)]
+                scores = self.read_features(torch.cat(features)).double() * (torch.cat(ends) > 0)
+                parts = list(scores.split([len(at) for at in ends]))
+            for i, part in zip(batch, parts, strict=True):
+                found[i] = part
+        return found
+
     def _read(
         self, texts: Sequence[Text], rows: Sequence[Row], dropout: Dropout | None
     ) -> Tensor:  # -> (texts in the rows,)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...language.tokenization import Codec, check_texts
-from .packing import Text
+from .packing import Ints, Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -54,6 +54,58 @@ class TextReader(Codec):
             tokens = np.concatenate([prompt, response, tail])
             texts.append(Text(tokens, len(prompt), len(tokens)))
         return texts
+
+    def beginnings(
+        self, prompts: Sequence[str], responses: Sequence[str], texts: Sequence[Text], ends: Sequence[Sequence[int]]
+    ) -> list[Ints]:
+        """How many tokens of each text are the text of `responses[i][:end]`, for each of `ends[i]`.
+
+        −1 where an end lies within a token: that beginning has other tokens, and must be read as a text of its own.
+        """
+        plain = [self._plain(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
+        before = [prompt if self.reads == "text" and not self.apart else "" for prompt, _ in plain]
+        own = [text.tokens[text.start : len(text.tokens) - int(self.end)] for text in texts]
+        spans = self._spans([head + response for head, (_, response) in zip(before, plain, strict=True)], own)
+        counts = []
+        for i, (text, found) in enumerate(zip(texts, spans, strict=True)):
+            whole = prompts[i] if self.reads == "text" else ""
+            at = np.array([len(before[i]) + self._plain_length(whole, responses[i][:end]) for end in ends[i]], np.int64)
+            if found is None:
+                counts.append(np.full(len(at), -1))
+                continue
+            n = np.searchsorted(found[1], at, side="right")
+            clean = np.append(found[0], len(before[i]) + len(plain[i][1]))[n] >= at  # no token begins before the end
+            counts.append(np.where(clean, text.start + n, -1))
+        return counts
+
+    def _plain_length(self, prompt: str, beginning: str) -> int:
+        """The characters of a beginning that are read as the response."""
+        return len(self._plain(prompt, beginning)[1]) if beginning.strip() else 0
+
+    def _spans(self, texts: Sequence[str], tokens: Sequence[Ints]) -> list[tuple[Ints, Ints] | None]:
+        """Where in its text each token begins and ends; None where the tokenizer does not say."""
+        mark = self._mark[0] if self.reads == "text" and self.apart else ""
+        found = self._found([mark + text for text in texts], tokens, len(mark))
+        if mark and (missing := [i for i, spans in enumerate(found) if spans is None]):  # such as a word joined to it
+            again = self._found([texts[i] for i in missing], [tokens[i] for i in missing], 0)
+            for i, spans in zip(missing, again, strict=True):
+                found[i] = spans
+        return found
+
+    def _found(self, texts: Sequence[str], tokens: Sequence[Ints], skip: int) -> list[tuple[Ints, Ints] | None]:
+        """Where in each text, less its first `skip` characters, these of its tokens are."""
+        spans: list[tuple[Ints, Ints] | None] = [None] * len(texts)
+        if not texts or not self.tokenizer.is_fast:
+            return spans
+        encoded: Any = self.tokenizer(list(texts), return_offsets_mapping=True)
+        for i, (ids, offsets) in enumerate(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)):
+            own = tokens[i].tolist()
+            starts = range(len(ids) - len(own), -1, -1)  # from the end: special tokens and the mark come first
+            first = next((k for k in starts if ids[k : k + len(own)] == own), None)
+            if first is not None:
+                place = np.array(offsets[first : first + len(own)], np.int64).reshape(-1, 2) - skip
+                spans[i] = place[:, 0], np.maximum.accumulate(place[:, 1])
+        return spans
 
     def templated(self, prompts: Sequence[str]) -> float:
         """The share of prompts with special tokens, as chat templates write them."""

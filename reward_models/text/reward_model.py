@@ -127,6 +127,51 @@ class RewardModel:
             parts.append(self.network(texts, list(groups.values())).double().cpu().numpy())
         return np.concatenate(parts)
 
+    @property
+    def partial(self) -> bool:
+        """Whether `partial_scores` works: no token of the trunk attends to later ones."""
+        return self.network.causal
+
+    @torch.no_grad()
+    def partial_scores(
+        self, prompts: Sequence[str], responses: Sequence[str], ends: Sequence[Sequence[int]]
+    ) -> tuple[list[Scores], Scores]:
+        """The scores of `responses[i][:end]` for each of `ends[i]`, and of the whole responses, by one forward a text.
+
+        An end within one of the reward model's tokens costs a forward of its own. With `end` in the config the
+        beginnings are read without the end-of-text token.
+        """
+        if not self.partial:
+            raise ValueError(
+                f"{self} is an encoder, which reads a text only as a whole: it has no scores of beginnings"
+            )
+        self._check_joins(prompts, responses)
+        beginnings: list[Scores] = []
+        wholes: list[Scores] = [np.empty(0)]
+        for at in range(0, len(prompts), AT_ONCE):
+            some = slice(at, at + AT_ONCE)
+            found, whole = self._partial_raw(prompts[some], responses[some], ends[some])
+            beginnings += found
+            wholes.append(whole)
+        shift, scale = self.config.shift, self.config.scale
+        return [(raw - shift) / scale for raw in beginnings], (np.concatenate(wholes) - shift) / scale
+
+    def _partial_raw(
+        self, prompts: Sequence[str], responses: Sequence[str], ends: Sequence[Sequence[int]]
+    ) -> tuple[list[Scores], Scores]:
+        texts = self.read(prompts, responses)
+        counts = self.reader.beginnings(prompts, responses, texts, ends)
+        apart = [(i, k) for i, some in enumerate(counts) for k in np.flatnonzero(some < 0).tolist()]
+        cut = self.read([prompts[i] for i, _ in apart], [responses[i][: ends[i][k]] for i, k in apart])
+        every = [*texts, *cut]
+        asked = [np.append(some, len(text.tokens)) for some, text in zip(counts, texts, strict=True)]
+        asked += [np.array([len(text.tokens) - int(self.config.end)]) for text in cut]
+        raw = [one.cpu().numpy() for one in self.network.beginnings(every, asked)]
+        beginnings = [one[:-1].copy() for one in raw[: len(texts)]]
+        for (i, k), one in zip(apart, raw[len(texts) :], strict=True):
+            beginnings[i][k] = one[0]
+        return beginnings, np.array([one[-1] for one in raw[: len(texts)]])
+
     def read(self, prompts: Sequence[str], responses: Sequence[str], places: Sequence[str] | None = None) -> list[Text]:
         """Tokenise texts; an empty or too long one is an error that begins with its entry in `places`."""
         texts = self.reader.read(prompts, responses)

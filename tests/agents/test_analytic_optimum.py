@@ -48,6 +48,21 @@ def small() -> EnumerableEnv:
     return EnumerableEnv(prompts=("a", "b"), length=3, seed=0)
 
 
+class Shaped:
+    """The scores of an environment, and of every beginning a random number: any potential leaves the optimum."""
+
+    def __init__(self, adapter: EnumerableEnv) -> None:
+        self.adapter, self.scores = adapter, {}
+        self.rng = np.random.default_rng(0)
+
+    def __call__(self, prompts, responses):
+        return self.adapter.reward_model(prompts, responses)
+
+    def partial_scores(self, prompts, responses, ends):
+        texts = [[(p, r[:end]) for end in some] for p, r, some in zip(prompts, responses, ends, strict=True)]
+        return [[self.scores.setdefault(text, self.rng.normal()) for text in some] for some in texts], None
+
+
 def any_table(adapter: EnumerableEnv, seed: int) -> np.ndarray:
     """A random policy near the reference."""
     logits = adapter.reference + np.random.default_rng(seed).standard_normal(adapter.reference.shape)
@@ -109,19 +124,21 @@ def returns_of(adapter: EnumerableEnv, env, table: np.ndarray, *, settles: bool 
         found += np.where(adapter.tokens[text, t] >= 0, rewards, 0.0)
     if settles:
         pending = env.unwrapped.settle()
-        found += [penalties[:n].sum() for penalties, n in zip(pending, adapter.lengths[text], strict=True)]
+        found += [rewards[:n].sum() for rewards, n in zip(pending, adapter.lengths[text], strict=True)]
     return found.reshape(shape)
 
 
-def largest_error(adapter: EnumerableEnv, kl_penalty: str, *, settles: bool = False) -> float:
-    table = any_table(adapter, 0)
-    found = returns_of(adapter, adapter.make(adapter.scores.size, 0.5, kl_penalty=kl_penalty), table, settles=settles)
+def largest_error(adapter: EnumerableEnv, kl_penalty: str, *, settles: bool = False, **options) -> float:
+    table, env = any_table(adapter, 0), adapter.make(adapter.scores.size, 0.5, kl_penalty=kl_penalty, **options)
+    found = returns_of(adapter, env, table, settles=settles)
     return float(np.abs(found - adapter.returns(adapter.log_probs(table), 0.5)).max())
 
 
 @pytest.mark.parametrize(("kl_penalty", "settles"), [("token", False), ("deferred", False), ("deferred", True)])
 def test_environment_returns_equal_the_enumerated_ones(adapter: EnumerableEnv, kl_penalty: str, settles: bool) -> None:
     assert largest_error(adapter, kl_penalty, settles=settles) < 1e-5
+    by_token = {"credit": "token", "reward_model": Shaped(adapter)}
+    assert largest_error(adapter, kl_penalty, settles=settles, **by_token) < 1e-5
 
 
 def test_lookup_returns_equal_the_enumerated_ones(adapter: EnumerableEnv) -> None:
@@ -194,6 +211,12 @@ def test_table_reaches_the_optimum(adapter: EnumerableEnv, beta: float, updates:
         log_p = trained(QuickEnv(adapter, 512, beta), adapter, updates, seed=seed)
         assert adapter.share(log_p, beta) >= ENOUGH, seed
         assert adapter.kl(log_p, beta) <= kl, seed
+
+
+def test_credit_by_token_leaves_the_optimum_where_it_is(small: EnumerableEnv) -> None:
+    """Even by a potential that knows nothing of the score."""
+    env = small.make(256, 1.0, kl_penalty="deferred", credit="token", reward_model=Shaped(small))
+    assert small.share(trained(env, small, 45, seed=0, n_steps=12), 1.0) > ENOUGH
 
 
 def test_table_reaches_the_optimum_in_the_real_environment(adapter: EnumerableEnv) -> None:

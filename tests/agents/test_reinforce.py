@@ -10,6 +10,7 @@ import torch
 from text_learner import N, batch
 from textrlhf import REINFORCE, evaluate
 from textrlhf.records.progress import Stopwatch
+from word_scores import Words
 
 
 def test_the_gradient_is_that_of_returns_less_their_mean():
@@ -41,6 +42,28 @@ def test_the_gradient_is_that_of_returns_less_their_mean():
     torch.testing.assert_close(mine, gradient, rtol=1e-4, atol=1e-6)
     assert all(p.grad.abs().sum() == 0 for p in agent.policy.critic.parameters())
     assert metrics["train/first_ratio_error"] < 1e-5
+
+
+@pytest.mark.parametrize("kl_penalty", ["none", "deferred"])
+@pytest.mark.parametrize("baseline", ["mean", "critic"])
+def test_credit_of_texts_without_a_score(baseline, kl_penalty):
+    """Without a critic it is taken back: else long texts would pay. A critic goes on from there: it is kept."""
+    env = batch("cut", reward_model=Words(), credit="token", kl_penalty=kl_penalty, kl_coef=0.0)
+    agent = REINFORCE(env, n_steps=24, baseline=baseline, seed=0, torch_threads=1)
+    agent.cut(None)
+    rollout, texts = agent.collect(Stopwatch()), 0
+    assert rollout.credit is not None
+    for slot in range(N):
+        first = 0
+        for last in np.flatnonzero(rollout.ended[:, slot]):
+            rewards = rollout.rewards[first : last + 1, slot]
+            if rollout.truncated[last, slot]:
+                kept = 0.0 if baseline == "mean" else rollout.credit[last, slot]
+                assert rewards.sum() == pytest.approx(kept)
+                assert np.abs(rewards).max() > 0.01
+                texts += 1
+            first = last + 1
+    assert texts > N
 
 
 def test_the_learning_rate_follows_its_schedule():

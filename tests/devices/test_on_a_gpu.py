@@ -229,7 +229,9 @@ def test_an_episode_of_every_text_environment(name: str, gpu: PretendGPU) -> Non
                 observation, reward, *_, info = env.step(rng.integers(2, env.single_action_space.n, 2))
                 seen += [observation, reward]
             assert "final_info" in info, "the episode is over"
-            every += [*seen, *env.unwrapped.settle(), info["final_info"]["score"]]
+            settled = env.unwrapped.settle()
+            scores = [info["score"] for slot in env.unwrapped.settled_info() for info in slot.values()]
+            every += [*seen, *settled, *scores]
             env.close()
         return every
 

@@ -75,6 +75,29 @@ def test_continuations_are_exact(name):
         assert own.continuation(before, more) == text
 
 
+@pytest.mark.parametrize("name", [*MAKERS, "signs apart", "bytes"])
+def test_ends_of_tokens_are_those_of_their_texts(name):
+    """Guards against a token's credit that goes to the next: spaces in front, and characters of several tokens."""
+    own = codec({**MAKERS, "signs apart": signs_apart, "bytes": byte_letters}[name]())
+    before = own.encode("the cat")
+    for text in ("", ", sat", " sat, cat", " café 🙂 at" if name == "bytes" else " cat"):
+        after = own.encode_more(text)
+        whole, ends = own.continuation(before, after), own.ends(before, after)
+        assert ends.shape == (len(after),)
+        for i, end in enumerate(ends):
+            beginning = own.continuation(before, after[: i + 1])
+            assert whole[:end] == beginning.rstrip("\ufffd")
+        assert len(after) == 0 or ends[-1] == len(whole)
+
+
+def byte_letters():
+    """As GPT-2's without merges: a token for each byte, so that most signs are several."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(["</s>", *letters])}, []))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
+
+
 @pytest.mark.parametrize("name", ["reviews", "tasks"])
 def test_continuations_with_shipped_tokenizers(name):
     """Guards against <unk> for the sign a response begins with: neither tokenizer knows a first ".", only a later."""

@@ -99,9 +99,8 @@ class EnumerableEnv:
     def make(self, n: int, beta: float, **options) -> VectorEnv:
         """The real environment."""
         own = {"model": self.lm, "reward_model": self.reward_model, "prompts": self.prompts, "context": self.context}
-        return gym.make_vec(
-            "TextRLHF-v0", num_envs=n, **own, max_new_tokens=self.length, kl_coef=beta, **options, device="cpu"
-        )
+        own |= {"max_new_tokens": self.length, "kl_coef": beta, "device": "cpu", **options}
+        return gym.make_vec("TextRLHF-v0", num_envs=n, **own)
 
     def table(self, lm: CausalLM) -> np.ndarray:  # (rows, V)
         """What a model makes of every prefix."""

@@ -13,6 +13,7 @@ from textrlhf.agents import PPO
 from textrlhf.agents.experience.rollout import Rollout
 from textrlhf.records.progress import Stopwatch
 from tiny_envs import Chatting, text_env
+from word_scores import Words
 
 SAME_STEP, NEXT_STEP, DISABLED = AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED
 ENVS = {
@@ -20,6 +21,7 @@ ENVS = {
     "cut": {"on_length": "truncate", "max_new_tokens": 4},
     "masks": {"min_new_tokens": 2, "allowed_tokens": range(2, 40, 3)},
     "dialogue": {"task": Chatting()},
+    "credit": {"reward_model": Words(), "credit": "token"},
 }
 N = 4
 

@@ -130,7 +130,7 @@ def test_wrong_number_of_penalties_is_refused() -> None:
         def settle(self):
             return [np.zeros(7) for _ in super().settle()]
 
-    with pytest.raises(EnvError, match="7 penalties for slot 0: expected 16"):
+    with pytest.raises(EnvError, match="7 numbers for slot 0: expected 16"):
         list(rollouts(Miscounts(N, kl_penalty="deferred"), 1))
 
 

@@ -71,3 +71,36 @@ def test_an_endless_reward_of_one_is_worth_the_horizon():
     last = no.copy()
     last[-1] = True
     assert lambda_returns(ones, 50 * ones, last, last, 0.98, 1.0)[-1, 0] == 1.0
+
+
+def shaped(rollout, potential):
+    """What an agent sees of the rollout if each step also pays the change of a potential (21, 3), with γ = 1.
+
+    Critics learn what is still to come, the value less the potential, which is 0 after a termination.
+    """
+    rewards, values, next_values, terminated, ended = rollout
+    after = np.where(terminated, 0.0, potential[1:])
+    return rewards + after - potential[:-1], values - potential[:-1], next_values - after, terminated, ended
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.95, 1.0])
+def test_a_potential_changes_no_advantage(rollout, lam):
+    """If truncated episodes keep what they were paid, as the critic's bootstrap lacks it; taken back, they lose it."""
+    potential = np.random.default_rng(1).normal(size=(21, 3))
+    seen, (_, _, _, terminated, ended) = shaped(rollout, potential), rollout
+    advantages = gae(*seen, 1.0, lam)
+    np.testing.assert_allclose(advantages, gae(*rollout, 1.0, lam), atol=1e-12)
+    cut = ended & ~terminated
+    taken_back = gae(seen[0] - np.where(cut, potential[1:], 0.0), *seen[1:], 1.0, lam)
+    np.testing.assert_allclose((advantages - taken_back)[cut], potential[1:][cut])
+
+
+def test_without_a_critic_credit_must_be_taken_back_at_a_truncation(rollout):
+    """Returns to go then are those without it less what was paid before, which no action that follows changes."""
+    rewards, _, _, terminated, ended = rollout
+    ended[-1] = True
+    potential, zeros = np.random.default_rng(1).normal(size=(21, 3)), np.zeros((20, 3))
+    seen = shaped(rollout, potential)[0] - np.where(ended & ~terminated, potential[1:], 0.0)
+    found = lambda_returns(seen, zeros, terminated, ended, 1.0, 1.0)
+    expected = lambda_returns(rewards, zeros, terminated, ended, 1.0, 1.0) - potential[:-1]
+    np.testing.assert_allclose(found, expected, atol=1e-12)

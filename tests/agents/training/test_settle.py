@@ -36,28 +36,33 @@ def test_kl_penalty_is_zero_if_policy_equals_reference(family: str, kind: str, k
 @pytest.mark.parametrize("kind", ENVS)
 def test_rewards_of_a_text_sum_to_score_minus_penalties(kind: str, kl_penalty: str) -> None:
     """Across rollouts and cuts; `score` and `kl` are those of the episode's info."""
-    agent, results = learner(batch(kind, kl_penalty=kl_penalty, kl_coef=BETA), moved=0.1), []
-    step = agent.env.step
-    agent.env.step = lambda *args: results.append(step(*args)) or results[-1]
+    agent, infos = learner(batch(kind, kl_penalty=kl_penalty, kl_coef=BETA), moved=0.1), []
+    add = agent.episodes.add
+    agent.episodes.add = lambda *args: infos.append(args[-1]) or add(*args)
     parts = list(rollouts(agent, 6, learn=True))
     rewards, kl = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rewards", "kl"))
     first, ends = np.zeros(N, np.int64), 0
-    for t, result in enumerate(results):
-        for slot, info in result.episode_info.items():
-            text = slice(first[slot], t + 1), slot
-            total = info.get("score", 0.0) - BETA * kl[text].sum()
-            assert rewards[text].sum() == pytest.approx(total, abs=1e-5)
-            assert info["length"] == t + 1 - first[slot]
-            if kl_penalty == "token":  # else it is not known yet
-                assert info["kl"] == pytest.approx(kl[text].sum(), abs=1e-5)
-            first[slot], ends = t + 1, ends + 1
+    every = {(7 * i + t, slot): info for i, some in enumerate(infos) for (t, slot), info in some.items()}
+    for (t, slot), info in sorted(every.items()):
+        text = slice(first[slot], t + 1), slot
+        total = info.get("score", 0.0) + info.get("credit", 0.0) - BETA * kl[text].sum()
+        assert rewards[text].sum() == pytest.approx(total, abs=1e-5)
+        assert info["length"] == t + 1 - first[slot]
+        assert info["kl"] == pytest.approx(kl[text].sum(), abs=1e-5)
+        first[slot], ends = t + 1, ends + 1
     assert ends > N
     assert np.abs(kl).max() > 1e-2
 
 
 @pytest.mark.parametrize(
     ("kind", "mode"),
-    [*((kind, SAME_STEP) for kind in ENVS), ("cut", NEXT_STEP), ("masks", NEXT_STEP), ("dialogue", DISABLED)],
+    [
+        *((kind, SAME_STEP) for kind in ENVS),
+        ("cut", NEXT_STEP),
+        ("masks", NEXT_STEP),
+        ("credit", NEXT_STEP),
+        ("dialogue", DISABLED),
+    ],
 )
 def test_token_and_deferred_penalties_give_equal_advantages(kind: str, mode: AutoresetMode) -> None:
     """Fails if penalties are put at other steps or slots, or lost at cuts, rollout ends or resets."""

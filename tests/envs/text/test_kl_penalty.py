@@ -133,6 +133,14 @@ def test_single_environments_settle_equally(text, mode, limit):
         np.testing.assert_allclose(other, expected, atol=1e-5)
 
 
+def penalties(env):
+    """What `settle` returns, less the scores."""
+    settled = env.unwrapped.settle()
+    for step, info in env.unwrapped.settled_info().items():
+        settled[step] -= info["score"]
+    return settled.tolist()
+
+
 @pytest.mark.parametrize("every", [1, 3, 7])
 def test_settling_within_a_text(text, oracle, every):
     env, lm = text(kl_penalty="deferred", kl_coef=0.4, max_new_tokens=16, context=22), tiny_lm()
@@ -146,14 +154,14 @@ def test_settling_within_a_text(text, oracle, every):
         due.append(-0.4 * (logprob - oracle.logprob(lm, seen, action)))
         env.unwrapped.policy_logprob = logprob
         seen, reward, over, _, info = env.step(action)
-        assert reward == (info["score"] if over else 0.0)  # the reward is the score alone
+        assert reward == 0.0  # score and penalty are pending
         if over:
-            assert "ref_logprob" not in info
+            assert not {"ref_logprob", "score", "gold", "kl"} & set(info)
             seen, _ = env.reset()
         if t % every == every - 1:
-            paid += env.unwrapped.settle().tolist()
+            paid += penalties(env)
             assert len(env.unwrapped.settle()) == 0
-    paid += env.unwrapped.settle().tolist()
+    paid += penalties(env)
     np.testing.assert_allclose(paid, due, atol=1e-5)
 
 
@@ -199,10 +207,10 @@ def test_settling_continues_over_resets(text):
     env.reset(seed=0)
     env.unwrapped.settle()
     for _ in range(3):
-        _, reward, _, _, info = env.step(EOS)
-        assert reward == info["score"]
+        assert env.step(EOS)[1] == 0.0
         env.reset()
     assert len(env.unwrapped.settle()) == 3
+    assert sorted(env.unwrapped.settled_info()) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("kl_penalty", ["token", "none"])
@@ -235,7 +243,7 @@ def test_settle_returns_an_array_or_a_list(text):
 
 def test_a_replaced_text_is_settled_as_it_was(text):
     """The slot's next text may be longer, shorter, or have the same length."""
-    env, token = text(kl_penalty="deferred", kl_coef=1.0), text(kl_coef=1.0, reward_model=zero)
+    env, token = (text(kl_penalty=kl_penalty, kl_coef=1.0) for kl_penalty in ("deferred", "token"))
     for one in (env, token):
         one.reset(seed=0)
     env.unwrapped.settle()
