@@ -22,7 +22,7 @@ from textrlhf.reward_models.feedback import (
     read_judgements,
     write_judgements,
 )
-from textrlhf.reward_models.feedback.formats import shared_prompt
+from textrlhf.reward_models.feedback.fields import shared_prompt
 
 HH = "\n\nHuman: Is it good?\n\nAssistant:"
 
@@ -225,13 +225,13 @@ BAD: dict[str, tuple[str, str]] = {
     "identical dialogues": ('{"chosen": "an a", "rejected": "an a"}', "responses 0 and 1 are the same"),
     "empty": ('{"prompt": "p", "chosen": "a", "rejected": " "}', r"responses\[1\] is empty"),
     "margin": ('{"prompt": "p", "chosen": "a", "rejected": "b", "margin": "2"}', "margin is '2'"),
-    "chat messages": (
+    "no answer in the messages": (
         json.dumps({"prompt": MESSAGES, "chosen": MESSAGES, "rejected": MESSAGES}),
-        r'"chosen" is \[.*: expected a string; turn chat messages into one with',
+        "chosen and rejected do not begin with the same turns up to the assistant's",
     ),
-    "chat prompt": (
-        json.dumps({"prompt": MESSAGES, "completion": "a", "label": 1}),
-        '"prompt" is .*apply_chat_template',
+    "a prompt that is answered": (
+        json.dumps({"prompt": [*MESSAGES, {"role": "assistant", "content": "ho"}], "completion": "a", "label": 1}),
+        "the prompt ends with the assistant.s turn",
     ),
     "number": ('{"prompt": 3, "completion": "a", "label": 1}', '"prompt" is 3: expected a string$'),
     "label": (
