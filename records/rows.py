@@ -12,6 +12,7 @@ owner/name         a data set of the hub, owner/name:config with a configuration
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import zlib
@@ -54,6 +55,20 @@ def read_rows(
     rows = _json_rows(text, path) if kind == ".json" else None
     # JSON strings may contain other line separators than \n.
     return parse_jsonl(text.split("\n"), str(path), expected) if rows is None else rows
+
+
+def content_hash(source: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file, of all files of a folder with their names, or of the rows of a hub's data set."""
+    path, found = Path(source), hashlib.sha256()
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    if path.is_dir():
+        for file in sorted(file for file in path.rglob("*") if file.is_file()):
+            found.update(f"{file.relative_to(path)}\0{content_hash(file)}\n".encode())
+        return found.hexdigest()
+    for _, row in read_rows(source):
+        found.update(json.dumps(row, sort_keys=True, default=str).encode("utf-8", "backslashreplace"))
+    return found.hexdigest()
 
 
 def split_named(value: object) -> str | None:

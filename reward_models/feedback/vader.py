@@ -21,15 +21,23 @@ def is_vader(source: str | os.PathLike[str]) -> bool:
     return str(source).endswith((TEXTS, RATINGS))
 
 
+def files_of(source: str) -> list[str]:
+    """Both files, of which one is named; of any other source itself."""
+    if not is_vader(source):
+        return [source]
+    stem = source.removesuffix(TEXTS).removesuffix(RATINGS)
+    return [stem + TEXTS, stem + RATINGS]
+
+
 def read_vader(source: str | os.PathLike[str]) -> list[tuple[str, object]]:
     """The rows of both files, of which one is named, with their places in that of the texts."""
-    stem = str(source).removesuffix(TEXTS).removesuffix(RATINGS)
-    texts, ratings = _lines(Path(stem + TEXTS), 3), _lines(Path(stem + RATINGS), 4)
+    of_texts, of_ratings = (Path(file) for file in files_of(str(source)))
+    texts, ratings = _lines(of_texts, 3), _lines(of_ratings, 4)
     known = {cells[0]: (place, cells) for place, cells in ratings}
     rows: list[tuple[str, object]] = []
     for place, (name, _, text) in texts:
         if name not in known:
-            raise DataError(f"{place}: {stem + RATINGS} has no ratings of {name!r}: the files do not belong together")
+            raise DataError(f"{place}: {of_ratings} has no ratings of {name!r}: the files do not belong together")
         where, (*_, listed) = known[name]
         rows.append((place, {"text": text.strip(), "ratings": _ratings(where, listed), "scale": SCALE}))
     return rows

@@ -33,10 +33,10 @@ def recognise(place: str, row: Row) -> Schema:
         raise DataError(
             f"{place}: the keys {keys} are those of no judgement; expected one of the forms {FORMS}{_hint(row)}"
         )
-    names = " and a ".join(schema.name for schema in fits)
-    way_out = ", ".join(f'schema="{schema.name}" (--schema {schema.name})' for schema in fits)
+    names = " and ".join(schema.name for schema in fits)
+    way_out = " or ".join(f'schema="{schema.name}" (--schema {schema.name})' for schema in fits)
     raise DataError(
-        f"{place}: the keys {keys} are those of a {names}; say which is meant by {way_out}, or rename the other keys"
+        f"{place}: the keys {keys} are those of {names} at once; pass {way_out}, or rename the other's keys"
     )
 
 

@@ -212,7 +212,7 @@ BAD: dict[str, tuple[str, str]] = {
     "no keys": ("{}", "are those of no judgement"),
     "two kinds": (
         '{"prompt": "p", "completion": "a", "label": 1, "rating": 3}',
-        "are those of a label and a rating; ",
+        "are those of label and rating at once; pass schema=.label. ",
     ),
     "half a pair": ('{"prompt": "p", "chosen": "a"}', f'"rejected" is missing; expected the form {FORMS}'),
     "no prompt": ('{"completion": "a", "label": true}', '"prompt" is missing'),
