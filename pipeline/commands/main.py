@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": ("play", "play episodes without training, and print the scores"),
     "watch": ("play", "watch an agent play"),
     "write": ("write", "continue a prompt with a trained language model"),
+    "data": ("data", "describe a data set, or convert it: preferences, ratings, conversations in any usual form"),
     "reward": ("reward.main", "train, evaluate and use reward models"),
     "envs": ("listing", "list environments with tuned hyperparameters, or all"),
     "agents": ("listing", "list the agents"),

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...language.conversation import Conversation
+from ...language.tokenizer_loading import load_tokenizer
 from ...records.checks import SPLITS
 from ...records.jsonl import DataError, row_split, shortened, write_jsonl
 from ...records.rows import read_rows, split_named
@@ -130,7 +131,7 @@ def write_judgements(path: str | os.PathLike[str], judgements: Iterable[Judgemen
 
 def as_row(judgement: Judgement) -> dict[str, object]:
     """A judgement as a row of our own forms."""
-    row: dict[str, object] = {"prompt": _plain(judgement.prompt), **_verdict(judgement)}
+    row: dict[str, object] = {"prompt": as_prompt(judgement.prompt), **_verdict(judgement)}
     return row if judgement.rater is None else row | {"rater": judgement.rater}
 
 
@@ -220,12 +221,7 @@ def _decoder(tokenizer: str | None) -> Callable[[Sequence[int]], str] | None:
     """A function from token ids to text; ids that the tokenizer does not have, as of padding, are left out."""
     if tokenizer is None:
         return None
-    from transformers import AutoTokenizer
-
-    try:
-        known = AutoTokenizer.from_pretrained(tokenizer)
-    except (OSError, ValueError) as error:
-        raise DataError(f"tokenizer is {tokenizer!r}, which has none ({error}): name a folder or hub id") from None
+    known = load_tokenizer(tokenizer)
     return lambda ids: str(known.decode([token for token in ids if 0 <= token < len(known)], skip_special_tokens=True))
 
 
@@ -261,7 +257,7 @@ def _unit(one: Judgement) -> tuple[str, str]:
 
 
 def _verdict(judgement: Judgement) -> dict[str, object]:
-    texts = [_plain(text) for text in judgement.responses]
+    texts = [as_completion(judgement.prompt, text) for text in judgement.responses]
     if isinstance(judgement, Labelled):
         return {"completion": texts[0], "label": judgement.good}
     if isinstance(judgement, Rated):
@@ -278,6 +274,13 @@ def _verdict(judgement: Judgement) -> dict[str, object]:
     return {"chosen": texts[0], "rejected": texts[1], **extra}
 
 
-def _plain(text: str) -> object:
-    """A text as JSON has it: messages as a list."""
+def as_completion(prompt: str, text: str) -> object:
+    """A response as JSON has it: text, or messages where it or its prompt is a conversation, as TRL wants them."""
+    if isinstance(prompt, Conversation) and not isinstance(text, Conversation):
+        return [{"role": "assistant", "content": text}]
+    return as_prompt(text)
+
+
+def as_prompt(text: str) -> object:
+    """A prompt as JSON has it: text, or messages."""
     return text.messages if isinstance(text, Conversation) else text
