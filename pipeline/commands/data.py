@@ -150,7 +150,15 @@ def _describe_unjudged(rows: Sequence[Unjudged], count: Lengths) -> dict[str, An
     prompts = [{row.prompt for row in part if row.prompt} for part in parts.values()]
     whole = [{(row.prompt, row.response) for row in part} for part in parts.values()]
     found: dict[str, Any] = {
-        "rows": {"read": len(rows), "kept": len(rows), "tied": 0, "context": 0, "refused": 0, "reasons": {}},
+        "rows": {
+            "read": len(rows),
+            "kept": len(rows),
+            "tied": 0,
+            "context": 0,
+            "refused": 0,
+            "reasons": {},
+            "left_out": {},
+        },
         "kinds": {kind: number for kind, number in kinds.items() if number},
         "lengths": {name: {"count": len(set(some)), **quantiles(count(some))} for name, some in texts.items() if some},
         "duplicates": {"repeated": len(rows) - len({(row.prompt, row.response) for row in rows})},

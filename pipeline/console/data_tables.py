@@ -51,7 +51,11 @@ def _rows(of: Description) -> list[tuple[str, str]]:
     return [
         *([("Recognised as", schemas)] if schemas else []),
         ("Rows", f"{rows['read']:,} read: {kept}"),
-        *(("Refused", f"{one['rows']:,}: {reason}; first {one['first']}") for reason, one in rows["reasons"].items()),
+        *(("Refused", f"{one['count']:,}: {reason}; first {one['first']}") for reason, one in rows["reasons"].items()),
+        *(
+            ("Left out", f"{one['count']:,} of rows: {reason}; first {one['first']}")
+            for reason, one in rows["left_out"].items()
+        ),
         ("Kinds", kinds),
     ]
 

@@ -50,9 +50,9 @@ def number(place: str, row: Row, key: str) -> float:
 def one_of(place: str, row: Row, key: str, accepted: Sequence[object]) -> Any:
     """A field that has to be one of some values."""
     value = row.get(key)
-    if value not in accepted or isinstance(value, bool) != isinstance(accepted[accepted.index(value)], bool):
+    if value not in accepted or isinstance(value, bool):
         raise DataError(f'{place}: "{key}" is {shortened(value)}: expected {" or ".join(map(repr, accepted))}')
-    return value
+    return accepted[accepted.index(value)]  # a table may have 1.0 for 1
 
 
 def rater_of(row: Row, key: str = "rater") -> str | None:

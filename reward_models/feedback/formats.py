@@ -31,7 +31,7 @@ from .judgements import Judgement, Labelled, Ranked, Rated, Tied, UnusableError,
 from .raters import HOW, combined
 from .report import ReadReport
 from .schemas.own import FORMS, ratings_of
-from .schemas.schema import Outcome, Reading, RefusedError, Schema
+from .schemas.schema import LeftOut, Outcome, Reading, RefusedError, Schema
 from .schemas.table import named, recognise
 from .vader import is_vader, read_vader
 
@@ -189,7 +189,9 @@ def _outcomes(known: Known, reading: Reading) -> list[Outcome]:
 def _converted(place: str, row: Row, schema: Schema, reading: Reading) -> Outcome:
     assert schema.convert is not None
     try:
-        return Outcome(schema.convert(place, row, reading))
+        found = schema.convert(place, row, reading)
+        left_out = [one for one in found if isinstance(one, LeftOut)]
+        return Outcome([one for one in found if not isinstance(one, LeftOut)], left_out=left_out)
     except RefusedError as refused:
         return Outcome(refused=str(refused))
     except UnusableError as error:
@@ -202,6 +204,8 @@ def _report(known: Known, outcomes: Sequence[Outcome]) -> ReadReport:
     report = ReadReport(read=len(known))
     for (place, _, schema), outcome in zip(known, outcomes, strict=True):
         report.schemas[schema.name] += 1
+        for part in outcome.left_out:
+            report.leave_out(part.reason, place)
         if outcome.refused:
             report.refuse(outcome.refused, place)
         elif outcome.context:

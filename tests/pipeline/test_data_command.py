@@ -33,8 +33,8 @@ def refused(capsys, *argv):
 def test_what_was_recognised_and_left_out(capsys):
     shown = run(capsys, GOLDEN / "oasst.jsonl")
     for line in (
-        "oasst (11)",
-        "11 read: 3 kept, 3 part of prompts, 5 refused",
+        "oasst (12)",
+        "12 read: 3 kept, 3 part of prompts, 6 refused",
         "2: a message before it is deleted; first",
     ):
         assert line in shown

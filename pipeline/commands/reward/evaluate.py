@@ -106,7 +106,12 @@ def print_report(reports: Iterable[ReadReport]) -> None:
     from ....reward_models.feedback.schemas.own import OWN
 
     for report in reports:
-        if report.refusals or report.tied or not report.schemas.keys() <= {schema.name for schema in OWN}:
+        if (
+            report.refusals
+            or report.left_out
+            or report.tied
+            or not report.schemas.keys() <= {schema.name for schema in OWN}
+        ):
             for words in report.lines():
                 line(words[:1].upper() + words[1:])
 

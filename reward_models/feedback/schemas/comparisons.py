@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ....language.conversation import Conversation
+from ....language.conversation import Conversation, read_messages
 from ....records.jsonl import DataError, shortened
 from ..fields import Row, dialogues, is_chat, number, one_of, rater_of, text, user
 from ..judgements import Judgement, Ranked, Tied
@@ -68,7 +68,7 @@ def _decoded(place: str, row: Row, key: str, reading: Reading) -> str:
 
 def helpsteer2(place: str, row: Row, reading: Reading) -> list[Judgement]:
     """HelpSteer2 preference: a `preference_strength` below 0 prefers `response_1`, up to 3 either way."""
-    prompt = Conversation(_turns(text(place, row, "prompt")))
+    prompt = read_messages(f'{place}: "prompt"', Conversation(_turns(text(place, row, "prompt"))), prompt=True)
     texts = text(place, row, "response_1"), text(place, row, "response_2")
     return _by_sign(place, prompt, texts, number(place, row, "preference_strength"), 3)
 

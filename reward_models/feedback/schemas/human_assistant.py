@@ -10,7 +10,7 @@ from ....language.conversation import Conversation, Message
 from ....records.jsonl import shortened
 from ..fields import Row, dialogues, number, shared_prompt, text
 from ..judgements import Judgement, Ranked, UnusableError
-from .schema import Reading, Schema, by_rank
+from .schema import LeftOut, Reading, RefusedError, Schema, by_rank, different
 
 TURN = re.compile(r"\n\n(Human|Assistant): ?")
 BEGINNING = "\n\nHuman:"
@@ -49,25 +49,26 @@ def hh_chat(place: str, row: Row, reading: Reading) -> list[Judgement]:
     return [Ranked(*dialogues(place, None, named), place=place)]
 
 
-def nectar(place: str, row: Row, reading: Reading) -> list[Judgement]:
+def nectar(place: str, row: Row, reading: Reading) -> list[Judgement | LeftOut]:
     """Nectar: answers with ranks, 1 the best."""
     return _nectar(place, row, text(place, row, "prompt"))
 
 
-def nectar_chat(place: str, row: Row, reading: Reading) -> list[Judgement]:
+def nectar_chat(place: str, row: Row, reading: Reading) -> list[Judgement | LeftOut]:
     """Nectar, as chat messages."""
     return _nectar(place, row, Conversation(messages(place, text(place, row, "prompt"))))
 
 
-def _nectar(place: str, row: Row, prompt: str) -> list[Judgement]:
-    answers = row["answers"]
-    if len(answers) < 2:
-        raise UnusableError(f"{place}: there is one answer, and nothing to compare it with")
-    ranked = [
+def _nectar(place: str, row: Row, prompt: str) -> list[Judgement | LeftOut]:
+    answers = [
         (number(f"{place}: answers[{i}]", one, "rank"), i, text(f"{place}: answers[{i}]", one, "answer"))
-        for i, one in enumerate(answers)
+        for i, one in enumerate(row["answers"])
     ]
-    return by_rank(place, prompt, ranked)
+    usable = different(answers)
+    if len(usable) < 2:
+        raise RefusedError("fewer than two answers")
+    left_out = [LeftOut("an answer that is empty or like another")] * (len(answers) - len(usable))
+    return [*by_rank(place, prompt, usable), *left_out]
 
 
 def _has_ranks(row: Row) -> bool:

@@ -8,20 +8,19 @@ from typing import Any
 from ....records.jsonl import DataError, shortened
 from ..fields import Row, one_of, rater_of, text, user
 from ..judgements import Judgement
-from .schema import Reading, RefusedError, Schema, compared
+from .schema import LeftOut, Reading, RefusedError, Schema, compared
 
 PROMPTS = ("prompt", "question", "instruction")
 SIDES = {"left": 0, "right": 1}
 
 
-def pairwise(place: str, row: Row, reading: Reading) -> list[Judgement]:
+def pairwise(place: str, row: Row, reading: Reading) -> list[Judgement | LeftOut]:
     """One judgement for each annotation; the texts are those of the task that the Pairwise tag compares, left first."""
-    found: list[Judgement] = []
-    skipped = 0
+    found: list[Judgement | LeftOut] = []
     for annotation in row["annotations"]:
         results = [one for one in annotation.get("result", ()) if one.get("type") == "pairwise"]
         if annotation.get("was_cancelled") or not results:
-            skipped += 1
+            found.append(LeftOut("an annotation that was skipped"))
             continue
         rater = annotation.get("completed_by")
         rater = rater.get("email", rater.get("id")) if isinstance(rater, Mapping) else rater
@@ -29,8 +28,8 @@ def pairwise(place: str, row: Row, reading: Reading) -> list[Judgement]:
             prompt, texts = _texts(place, row["data"], one)
             better = SIDES[one_of(f"{place}: value", one["value"], "selected", tuple(SIDES))]
             found += compared(place, prompt, texts, better, rater=rater_of({"rater": rater}))
-    if not found:
-        raise RefusedError("skipped by its annotators" if skipped else "not annotated")
+    if all(isinstance(one, LeftOut) for one in found):
+        raise RefusedError("skipped by its annotators" if found else "not annotated")
     return found
 
 

@@ -11,20 +11,22 @@ from ..fields import Row, number, rater_of, text, user
 from ..judgements import Judgement, Rated
 from .comparisons import post
 from .own import ratings_of
-from .schema import Reading, RefusedError, Schema
+from .schema import LeftOut, Reading, RefusedError, Schema
 
 
-def ultrafeedback(place: str, row: Row, reading: Reading) -> list[Judgement]:
+def ultrafeedback(place: str, row: Row, reading: Reading) -> list[Judgement | LeftOut]:
     """UltraFeedback: each completion by the mean of its aspects' ratings, 1 to 5, which are strings or "N/A"."""
     prompt = user(text(place, row, "instruction"))
-    found: list[Judgement] = []
+    found: list[Judgement | LeftOut] = []
     for i, one in enumerate(row["completions"]):
+        response = text(f"{place}: completions[{i}]", one, "response")
         ratings = [value for value in map(_rating, one.get("annotations", {}).values()) if value is not None]
-        if ratings:
-            mean = math.fsum(ratings) / len(ratings)
-            found.append(Rated(prompt, text(f"{place}: completions[{i}]", one, "response"), mean, (1, 5), place))
-    if not found:
-        raise RefusedError("no completion has a rating")
+        if not ratings or not response.strip():
+            found.append(LeftOut("an empty completion" if ratings else "a completion without a rating"))
+        else:
+            found.append(Rated(prompt, response, math.fsum(ratings) / len(ratings), (1, 5), place))
+    if all(isinstance(one, LeftOut) for one in found):
+        raise RefusedError("no completion has a text and a rating")
     return found
 
 

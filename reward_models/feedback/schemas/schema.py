@@ -26,12 +26,20 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A part of a row (an answer, an annotation) that says nothing, and the reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What becomes of a row: judgements (none where another row of its group has them), or why it has none."""
 
     judgements: Sequence[Judgement] = ()
     refused: str = ""
     context: bool = False  # part of a prompt
+    left_out: Sequence[LeftOut] = ()
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class Schema:
     name: str
     about: str
     fields: tuple[str, ...]
-    convert: Callable[[str, Row, Reading], list[Judgement]] | None = None
+    convert: Callable[[str, Row, Reading], Sequence[Judgement | LeftOut]] | None = None
     group: Callable[[Numbered], list[Outcome]] | None = None  # in place of `convert`: rows that belong together
     where: Callable[[Row], bool] | None = None
     any_field: bool = False
@@ -93,3 +101,12 @@ def by_rank(
         else:
             found.append(Ranked(prompt, (one, other), place=place, position=int(at > after) if shown else None))
     return found
+
+
+def different(ranked: Sequence[tuple[float, int, str]]) -> list[tuple[float, int, str]]:
+    """Those of (rank, position, text) that are not empty, and of equal texts the best."""
+    best: dict[str, tuple[float, int, str]] = {}
+    for one in sorted(ranked):
+        if one[2].strip():
+            best.setdefault(one[2], one)
+    return list(best.values())

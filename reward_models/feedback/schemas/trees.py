@@ -6,8 +6,7 @@ from collections import defaultdict
 
 from ....language.conversation import Conversation, read_messages
 from ..fields import Row
-from ..judgements import UnusableError
-from .schema import Numbered, Outcome, Schema, by_rank
+from .schema import Numbered, Outcome, Schema, by_rank, different
 
 ASSISTANT = "assistant"
 
@@ -26,20 +25,19 @@ def trees(rows: Numbered) -> list[Outcome]:
             replies[row.get("parent_id")].append(i)
     for parent, members in replies.items():
         path = _path(parent, known)
-        if isinstance(path, str) or len(members) < 2:
-            reason = path if isinstance(path, str) else "no other reply to compare with"
-            outcomes |= dict.fromkeys(members, Outcome(refused=reason))
+        if isinstance(path, str):
+            outcomes |= dict.fromkeys(members, Outcome(refused=path))
             continue
-        place = rows[members[0]][0]
+        usable = different([(float(rows[i][1]["rank"]), i, str(rows[i][1]["text"])) for i in members])
+        outcomes |= dict.fromkeys(members, Outcome(refused="a reply that is empty or like another"))
+        if len(usable) < 2:
+            outcomes |= {i: Outcome(refused="no other reply to compare with") for _, i, _ in usable}
+            continue
+        first = min(i for _, i, _ in usable)
+        place = rows[first][0]
         prompt = read_messages(place, Conversation(path), prompt=True)
-        ranked = [(float(rows[i][1]["rank"]), at, rows[i][1]["text"]) for at, i in enumerate(members)]
-        try:
-            judgements = by_rank(place, prompt, ranked, shown=False)  # in which order they were seen is not stored
-        except UnusableError:
-            outcomes |= dict.fromkeys(members, Outcome(refused="a reply is empty or like another"))
-            continue
-        outcomes |= dict.fromkeys(members, Outcome())
-        outcomes[members[0]] = Outcome(judgements)
+        outcomes |= {i: Outcome() for _, i, _ in usable}
+        outcomes[first] = Outcome(by_rank(place, prompt, usable, shown=False))  # the order they were seen in is unknown
     return [outcomes[i] for i in range(len(rows))]
 
 

@@ -184,7 +184,8 @@ def test_nothing_is_left_out_silently(caplog: pytest.LogCaptureFixture) -> None:
     report = import_judgements(rows).report
     assert report.as_json() == {
         **{"read": 4, "kept": 3, "tied": 0, "context": 0, "refused": 1, "schemas": {"hh-rlhf": 4}},
-        "reasons": {"identical texts": {"rows": 1, "first": "judgements[1]"}},
+        "left_out": {},
+        "reasons": {"identical texts": {"count": 1, "first": "judgements[1]"}},
     }
     with pytest.raises(DataError, match="no judgement that can be used: 1 rows read: 1 refused; 1 refused: identical"):
         read(rows[1])

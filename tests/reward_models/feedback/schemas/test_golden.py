@@ -119,11 +119,17 @@ REFUSED = {
         "a reply without a rank": 1,
         "no other reply to compare with": 1,
         "a message before it is deleted": 2,
+        "a reply that is empty or like another": 1,
     },
     "shp.jsonl": {"labels and scores contradict each other": 1},
     "arena.jsonl": {"a message is not text": 1},
     "arena-55k.csv": {"a turn is missing": 1},
     "label-studio.json": {"skipped by its annotators": 1},
+}
+LEFT_OUT = {
+    "ultrafeedback.jsonl": {"a completion without a rating": 1, "an empty completion": 1},
+    "nectar.jsonl": {"an answer that is empty or like another": 2},
+    "label-studio.json": {"an annotation that was skipped": 1},
 }
 NAMES = {"trl-preference": "pair", "trl-unpaired": "label", "trl-stepwise": "steps", "snippets_GroundTruth": "vader"}
 
@@ -146,6 +152,7 @@ def test_golden_file(file):
     name = file.partition(".")[0]
     assert list(report.schemas) == [NAMES.get(name, name)]
     assert {reason: refusal.count for reason, refusal in report.refused.items()} == REFUSED.get(file, {})
+    assert {reason: part.count for reason, part in report.left_out.items()} == LEFT_OUT.get(file, {})
     assert report.read == report.kept + report.tied + report.context + report.refusals
 
 
