@@ -24,9 +24,9 @@ def combined(judgements: Tagged, how: str | None) -> Tagged:
     if how == "all":
         return judgements
     groups: dict[object, list[int]] = {}
-    for i, (one, _) in enumerate(judgements):
+    for i, (one, split) in enumerate(judgements):
         if isinstance(one, Rated):
-            key = (one.prompt, one.response, one.scale) if how else (one.place or i, one.response)
+            key = (one.prompt, one.response, one.scale, split) if how else (one.place or i, one.response)
             groups.setdefault(key, []).append(i)
     weights = precisions([[_on_unit(judgements[i][0]) for i in members] for members in groups.values()])
     kept = {members[0]: (members, weight) for members, weight in zip(groups.values(), weights, strict=True)}

@@ -174,6 +174,7 @@ def _train(options: Options, run: Path, sha256: Mapping[str, str], *, resume: bo
     line()
     key_values(_places(run))
     file = options.heldout or f"{options.data} --split heldout"
+    file += "".join(f" --{name} {value}" for name in ("schema", "tokenizer") if (value := getattr(options, name)))
     try_next(
         [
             (f"textrlhf reward evaluate {run} {file}", "all metrics, with their meaning"),

@@ -39,6 +39,16 @@ def test_the_mean_of_a_row_or_of_all_rows():
     assert {one.weight for one in read("mean")} == {1}
 
 
+def test_no_mean_over_both_splits():
+    """It would train on what is held out."""
+    rows = [
+        {"prompt": "p", "completion": "a", "rating": r, "scale": [0, 4], "split": s}
+        for r, s in ((1, "train"), (3, "heldout"))
+    ]
+    found = import_judgements(rows, raters="mean")
+    assert [found.of(split)[0].rating for split in ("train", "heldout")] == [1, 3]
+
+
 def test_weights_by_spread_in_closed_form():
     """1 / (s²/n + c) on the unit scale, c the mean of s²/n; a single rating has the usual variance."""
     variances = np.array([np.var([1, 2, 4], ddof=1), np.var([3, 4], ddof=1)]) / 16

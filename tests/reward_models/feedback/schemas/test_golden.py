@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from textrlhf.language.conversation import Conversation
+from textrlhf.records.rows import read_rows
 from textrlhf.reward_models import Labelled, Ranked, Rated, Tied, import_judgements, read_judgements
 from textrlhf.reward_models.feedback.schemas.table import SCHEMAS
 
@@ -160,6 +161,14 @@ def test_every_schema_has_a_golden_file():
     read = {NAMES.get(name, name) for name in (file.partition(".")[0] for file in EXPECTED)}
     by_name = {name for name, schema in SCHEMAS.items() if schema.by_name}
     assert read | by_name | {"ranking", "tie", "rating"} == set(SCHEMAS)  # those three: test_formats
+
+
+def test_all_schemas_in_one_file():
+    files = [file for file in EXPECTED if file.endswith(".jsonl")]
+    rows = [row for file in files for _, row in read_rows(GOLDEN / file)]
+    found = import_judgements([{**row, "split": None} for row in rows])
+    assert set(found.report.schemas) == {NAMES.get(name, name) for name in (file.partition(".")[0] for file in files)}
+    assert found.judgements == [one for file in files for one in EXPECTED[file]]
 
 
 def test_splits_are_those_the_rows_name():
