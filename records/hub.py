@@ -55,15 +55,16 @@ def read(source: str, name: str) -> list[tuple[str, list[Any]]]:
 @contextlib.contextmanager
 def _explained(source: str, name: str) -> Iterator[None]:
     """Turn the errors of `datasets` into ours, with the remedy."""
+    what = "which" if Path(source).exists() else "where there is no file, and which as a hub id"
     try:
         yield
     except ModuleNotFoundError as error:
-        raise DataError(f"{name} is {source!r}, which needs {error.name}: {REMEDY}") from None
+        raise DataError(f"{name} is {source!r}, {what} needs {error.name}: {REMEDY}") from None
     except MemoryError:
         raise
     except Exception as error:  # of as many kinds as there are ways of storing and fetching data
         why = (str(error).strip() or type(error).__name__).partition("\n")[0]
         raise DataError(
-            f"{name} is {source!r}, which cannot be read ({why}): expected a parquet file, a folder written by "
+            f"{name} is {source!r}, {what} cannot be read ({why}): expected a parquet file, a folder written by "
             "save_to_disk or with data files, or a data set of the hub, owner/name or owner/name:config"
         ) from error

@@ -34,7 +34,7 @@ def print_description(of: Description) -> None:
             ]
         )
     if written := of.get("written"):
-        key_values([("Written", f"{written['rows']:,} rows to {written['file']}")])
+        key_values([("Written", f"{written['file']} ({written['rows']:,})")])
 
 
 def _rows(of: Description) -> list[tuple[str, str]]:
@@ -75,7 +75,7 @@ def _splits(of: Description) -> list[tuple[str, str]]:
 
 def _checks(of: Description) -> list[tuple[str, str]]:
     twice = of.get("duplicates", {})
-    found = [("Repeated", f"{twice.get('repeated', 0):,} judgements are as in a row before")]
+    found = [("Repeated", f"{twice.get('repeated', 0):,} that an earlier row has too")]
     if both := twice.get("decided_both_ways"):
         found.append(("Both ways", f"{both:,} comparisons were decided either way"))
     if position := of.get("position"):

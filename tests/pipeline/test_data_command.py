@@ -54,6 +54,7 @@ def test_every_schema_is_described_and_converted(file, capsys, tmp_path):
     assert run(capsys, file)
 
 
+@pytest.mark.slow
 def test_lengths_in_tokens(capsys):
     found = described(capsys, GOLDEN / "trl-unpaired.jsonl", "--model", "reviews")
     assert found["unit"] == "tokens of reviews"

@@ -40,7 +40,7 @@ def test_hub_ids(source, is_id, tmp_path, monkeypatch):
 def test_what_to_install(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match=rf"{name}', which needs \w+: pip install 'textrlhf\[hub\]', or save"):
+    with pytest.raises(DataError, match=rf"{name}', .*which .*needs \w+: pip install 'textrlhf\[hub\]', or save"):
         read_rows(name)
 
 
