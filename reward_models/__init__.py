@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # for type checkers and editors
     from .feedback import Ranked as Ranked
     from .feedback import Rated as Rated
     from .feedback import SimulatedAnnotator as SimulatedAnnotator
+    from .feedback import Tied as Tied
+    from .feedback import import_judgements as import_judgements
     from .feedback import read_judgements as read_judgements
     from .feedback import write_judgements as write_judgements
     from .loading import load_reward_model as load_reward_model
@@ -35,11 +37,11 @@ if TYPE_CHECKING:  # for type checkers and editors
     from .training.trainer import TrainConfig as TrainConfig
     from .training.trainer import train as train
 
-_FEEDBACK = ("Labelled", "Ranked", "Rated", "SimulatedAnnotator", "read_judgements", "write_judgements")
+_FEEDBACK = ("Labelled", "Ranked", "Rated", "SimulatedAnnotator", "Tied", "import_judgements")
 _MODULES = {
     **dict.fromkeys(("best_of", "best_of_kl", "expected_best"), "best_of_n"),
     **dict.fromkeys(("AtLeast", "AtMost", "Composite"), "composite"),
-    **dict.fromkeys(_FEEDBACK, "feedback"),
+    **dict.fromkeys((*_FEEDBACK, "read_judgements", "write_judgements"), "feedback"),
     **dict.fromkeys(("RewardFunction", "RewardFunctionError", "call_reward"), "reward_function"),
     **dict.fromkeys(("TrainConfig", "train"), "training.trainer"),
     "Ensemble": "ensemble",

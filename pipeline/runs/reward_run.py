@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ...records.jsonl import DataError
 from ...reward_models.text.config import MODEL_FOLDER
 from ..console.checks import check_device, existing_file, function_named, similar_path
 from ..console.errors import UserError, as_user_error
@@ -14,7 +14,7 @@ from .run_folder import REWARD_COMMAND, stored_request
 
 if TYPE_CHECKING:
     from ...reward_models import RewardFunction
-    from ...reward_models.feedback import Judgement
+    from ...reward_models.feedback import Judgement, ReadReport
 
 
 def is_reward_run(folder: Path) -> bool:
@@ -50,33 +50,46 @@ def open_reward_model(name: str, device: str) -> RewardFunction:
         return load_reward_model(name, device)
 
 
-def digest(file: str) -> str:
-    """The hash of a file's content."""
-    return hashlib.sha256(existing_file(file).read_bytes()).hexdigest()
+def digest(data: str) -> str:
+    """The hash of a file's content, of all files of a folder, or of the rows of a hub's data set."""
+    from ...records.rows import content_hash
+    from ...reward_models.feedback.vader import files_of
+
+    with as_user_error(DataError):
+        return "".join(content_hash(existing_data(source)) for source in files_of(data))
+
+
+def existing_data(name: str) -> str:
+    """The name of a file of data or of a folder that must exist, or a hub id."""
+    from ...records.hub import is_id
+
+    if not is_id(name) and not Path(name).is_dir():
+        existing_file(name, "a .jsonl, .json, .csv, .tsv or .parquet file, a folder of `datasets` or a hub id")
+    return name
 
 
 def read_data(
-    data: str, heldout: str | None, scale: tuple[float, float] | None, sha256: Mapping[str, str]
-) -> tuple[list[Judgement], list[Judgement]]:
-    """Read the judgements to train on and those held out; the files must have the content of these hashes."""
-    from ...reward_models import Rated, read_judgements
-    from ...reward_models.feedback import DataError
+    data: str, heldout: str | None, how: Mapping[str, Any], sha256: Mapping[str, str]
+) -> tuple[list[Judgement], list[Judgement], list[ReadReport]]:
+    """Read the judgements to train on and those held out, with a report on each source.
 
-    for file, stored in sha256.items():
-        if digest(file) != stored:
+    The sources must have the content of these hashes. `how` are the keyword arguments of `import_judgements`.
+    """
+    from ...reward_models import Rated, import_judgements
+
+    for source, stored in sha256.items():
+        if digest(source) != stored:
             raise UserError(
-                f"{file} has changed since the run was started: restore it, or train in another folder with --run"
+                f"{source} has changed since the run was started: restore it, or train in another folder with --run"
             )
     with as_user_error(DataError):
+        found = import_judgements(data, **how)
         if heldout is None:
-            return read_judgements(data, "train", scale=scale), read_judgements(data, "heldout", scale=scale)
-        learned = read_judgements(data, "train" if _has_splits(data) else None, scale=scale)
+            if not (learned := found.of("train")):
+                raise UserError(f'{data} holds out every row: some need "split": "train", or no split')
+            return learned, found.of("heldout"), [found.report]
+        learned = found.of("train") if found.declares_splits else found.judgements
         scales = {one.scale for one in learned if isinstance(one, Rated)}
-        same = scales.pop() if len(scales) == 1 else scale  # ratings mean the same in both files
-        return learned, read_judgements(heldout, None, scale=same)
-
-
-def _has_splits(file: str) -> bool:
-    from ...records.jsonl import read_jsonl
-
-    return any(isinstance(row, dict) and row.get("split") is not None for _, row in read_jsonl(file))
+        same = scales.pop() if len(scales) == 1 else how.get("scale")  # ratings mean the same in both files
+        watched = import_judgements(heldout, **{**how, "scale": same})
+        return learned, watched.judgements, [found.report, watched.report]

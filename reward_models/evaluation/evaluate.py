@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..feedback.judgements import Judgement, Labelled, Ranked, Rated
+from ..feedback.judgements import Judgement, Labelled, Ranked, Rated, Tied
 from ..reward_function import RewardFunction, Scores, call_reward, sigmoid
 from .metrics import Floats, accuracy, auroc, calibration, pearson, ranks, spearman, weighted_mean
 from .results import Evaluation, Histogram, Mistake, OfComparisons, OfLabels, OfRatings, Part, RatedPart
@@ -36,13 +36,14 @@ def evaluate(
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}: expected at least 1")
     for i, case in enumerate(cases):
-        if not isinstance(case, Ranked | Labelled | Rated):
-            raise TypeError(f"judgements[{i}] is {case!r}: expected Ranked, Labelled or Rated")
+        if not isinstance(case, Ranked | Tied | Labelled | Rated):
+            raise TypeError(f"judgements[{i}] is {case!r}: expected Ranked, Tied, Labelled or Rated")
     raw = getattr(reward_model, "raw", None)
     table = _score_table(raw if callable(raw) else reward_model, cases, batch_size)
     offset = float(getattr(reward_model, "label_offset", 0.0))
     likely = getattr(reward_model, "probability", sigmoid) if callable(raw) else sigmoid
-    comparisons, worst_pairs = _comparisons(table, [case for case in cases if isinstance(case, Ranked)], likely)
+    ties = _tie_margins(table, [case for case in cases if isinstance(case, Tied)])
+    comparisons, worst_pairs = _comparisons(table, [case for case in cases if isinstance(case, Ranked)], ties, likely)
     labels, worst_labels = _labels(table, [case for case in cases if isinstance(case, Labelled)], offset)
     ratings, worst_ratings = _ratings(table, [case for case in cases if isinstance(case, Rated)])
     mistakes = (*worst_pairs[:hardest], *worst_labels[:hardest], *worst_ratings[:hardest])
@@ -60,32 +61,41 @@ def _score_table(reward_model: RewardFunction, cases: list[Judgement], batch_siz
     return dict(zip(texts, scores, strict=True))
 
 
+def _tie_margins(table: Table, cases: list[Tied[str]]) -> Floats:
+    """By how much one text of each tie scores above the other."""
+    return np.array([abs(table[one.prompt, one.responses[0]] - table[one.prompt, one.responses[1]]) for one in cases])
+
+
 def _comparisons(
-    table: Table, cases: list[Ranked[str]], likely: Callable[[Scores], Scores]
+    table: Table, cases: list[Ranked[str]], ties: Floats, likely: Callable[[Scores], Scores]
 ) -> tuple[OfComparisons | None, list[Mistake]]:
-    if not cases:
+    if not cases and not len(ties):
         return None, []
     rows: list[tuple[int, str, str]] = []  # (index of the ranking, better text, worse text)
     for i, case in enumerate(cases):
         rows += [(i, *pair) for pair in itertools.combinations(case.responses, 2)]
-    of = np.array([i for i, _, _ in rows])
+    of = np.array([i for i, _, _ in rows], np.int64)
     better = np.array([table[cases[i].prompt, text] for i, text, _ in rows])
     worse = np.array([table[cases[i].prompt, text] for i, _, text in rows])
-    longer = np.array([len(a.split()) - len(b.split()) for _, a, b in rows])
+    longer = np.array([len(a.split()) - len(b.split()) for _, a, b in rows], float)
     weights = 1.0 / np.bincount(of)[of]  # a ranking's pairs weigh 1 together
     margins = better - worse
     right = 0.5 * (np.sign(margins) + 1)
     by_ranking = np.bincount(of, right * weights)
+    every, confident = np.concatenate([weights, np.ones(len(ties))]), np.concatenate([np.abs(margins), ties])
+    outcomes = np.concatenate([right, np.full(len(ties), 0.5)])
+    losses = np.concatenate([_log_loss(margins, likely), 0.5 * (_log_loss(ties, likely) + _log_loss(-ties, likely))])
     found = OfComparisons(
         rankings=len(cases),
         pairs=len(rows),
+        ties=len(ties),
         accuracy=accuracy(margins, weights),
         accuracy_error=float(by_ranking.std(ddof=1) / math.sqrt(len(cases))) if len(cases) > 1 else math.nan,
         accuracy_if_longer_wins=accuracy(longer, weights),
         prefers_longer=accuracy(margins * np.sign(longer), weights),
         mean_margin=weighted_mean(margins, weights),
-        log_loss=weighted_mean(-np.log(np.maximum(likely(margins), 1e-300)), weights),
-        calibration=calibration(likely(np.abs(margins)), right, low=0.5, weights=weights),
+        log_loss=weighted_mean(losses, every),
+        calibration=calibration(likely(confident), outcomes, low=0.5, weights=every),
         by_margin=_by(np.abs(margins), right, weights),
         by_length=_by(longer, right, weights),
         histogram=_histogram(better, worse),
@@ -101,6 +111,12 @@ def _comparisons(
         two = float(better[at]), float(worse[at])
         mistakes.append(Mistake("comparison", cases[i].prompt, chosen, rejected, *two, p, cases[i].place, summary))
     return found, mistakes
+
+
+def _log_loss(margins: Floats, likely: Callable[[Scores], Scores]) -> Floats:
+    """−log P(the first is preferred)."""
+    found: Floats = -np.log(np.maximum(likely(margins), 1e-300))
+    return found
 
 
 def _labels(table: Table, cases: list[Labelled[str]], offset: float) -> tuple[OfLabels | None, list[Mistake]]:
@@ -180,6 +196,8 @@ def _bounds(values: Floats) -> tuple[float, float]:
 
 def _parts(values: Floats, most: int = 0) -> list[Any]:
     """Masks of the quintiles, equal values in the same one; up to `most` distinct values get a mask each."""
+    if not len(values):
+        return []
     distinct = np.unique(values)
     if len(distinct) <= most:
         return [values == value for value in distinct]
@@ -190,7 +208,7 @@ def _parts(values: Floats, most: int = 0) -> list[Any]:
 
 def _histogram(better: Scores, worse: Scores) -> Histogram:
     both = np.concatenate([better, worse])
-    low, high = _bounds(both)
+    low, high = _bounds(both) if len(both) else (0.0, 0.0)
     if high - low <= 1e-9 * max(abs(low), abs(high)):  # all the same: bins still need a width
         low, high = low - 0.5 - 1e-3 * abs(low), high + 0.5 + 1e-3 * abs(high)
     edges = np.linspace(low, high, BINS + 1)

@@ -47,6 +47,16 @@ def accuracy(margins: ArrayLike, weights: ArrayLike | None = None) -> float:
     return weighted_mean(0.5 * (np.sign(margins) + 1), weights)
 
 
+def binomial_interval(count: int, of: int) -> tuple[float, float]:
+    """A 95 % interval of a probability, from how often something came in so many trials (Wilson, 1927)."""
+    if not of:
+        return 0.0, 1.0
+    z, share = 1.959964, count / of
+    middle = (share + z**2 / (2 * of)) / (1 + z**2 / of)
+    half = z * math.sqrt(share * (1 - share) / of + z**2 / (4 * of**2)) / (1 + z**2 / of)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
 def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None) -> float:
     """The weighted mean; nan where there are no values."""
     values = _numbers(values, "values")

@@ -77,10 +77,12 @@ def summary(evaluation: Evaluation) -> list[str]:
     """The result in one sentence for each kind of judgement."""
     found = []
     if (c := evaluation.comparisons) is not None:
-        found.append(
+        ties = f" {c.ties:,} more are ties." if c.ties else ""
+        decided = (
             f"On {_held_out(c.rankings, 'comparison')} the accuracy is {_percent(c.accuracy)}; always preferring the "
             f"longer text would have {_percent(c.accuracy_if_longer_wins)}."
         )
+        found.append(f"{decided}{ties}" if c.rankings else f"All {c.ties:,} held-out comparisons are ties.")
     if (of := evaluation.labels) is not None:
         auroc = f" and the AUROC {of.auroc:.3f}" if math.isfinite(of.auroc) else ""
         found.append(f"On {_held_out(of.labels, 'label')} the accuracy is {_percent(of.accuracy)}{auroc}.")
@@ -105,10 +107,11 @@ def _pictures(evaluation: Evaluation, rows: Sequence[Mapping[str, Any]]) -> dict
         found["reliability"] = partial(
             charts.reliability, of=c.calibration, confidence="confidence of the reward model", right="people agree"
         )
-        found["scores"] = partial(charts.histogram, of=c.histogram, better="chosen", worse="rejected")
-        found["margin"] = partial(charts.accuracy_bars, parts=c.by_margin, label="difference of the scores")
-        words = "words of chosen minus rejected"
-        found["length"] = partial(charts.accuracy_bars, parts=c.by_length, label=words, signed=True)
+        if c.rankings:
+            found["scores"] = partial(charts.histogram, of=c.histogram, better="chosen", worse="rejected")
+            found["margin"] = partial(charts.accuracy_bars, parts=c.by_margin, label="difference of the scores")
+            words = "words of chosen minus rejected"
+            found["length"] = partial(charts.accuracy_bars, parts=c.by_length, label=words, signed=True)
     if (of := evaluation.labels) is not None:
         found["labels"] = partial(
             charts.reliability, of=of.calibration, confidence="predicted probability of good", right="labelled good"

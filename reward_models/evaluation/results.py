@@ -32,10 +32,14 @@ class Histogram:
 
 @dataclass(frozen=True)
 class OfComparisons:
-    """Results on pairs and rankings. The pairs of a ranking weigh 1 together."""
+    """Results on pairs, rankings and ties. The pairs of a ranking weigh 1 together.
+
+    Ties count half either way in the log loss and the calibration; all else is about the decided pairs.
+    """
 
     rankings: int
     pairs: int
+    ties: int
     accuracy: float
     accuracy_error: float  # standard error, taking rankings (not their pairs) as independent
     accuracy_if_longer_wins: float  # of a reward model that counts words
@@ -115,6 +119,7 @@ class Evaluation:
         found: dict[str, float] = {}
         if (c := self.comparisons) is not None:
             found |= {"comparisons": c.rankings, "pairs": c.pairs, "accuracy": c.accuracy}
+            found |= {"ties": c.ties, "tie_share": c.ties / (c.rankings + c.ties)} if c.ties else {}
             found |= {"accuracy_error": c.accuracy_error, "accuracy_if_longer_wins": c.accuracy_if_longer_wins}
             found |= {"prefers_longer": c.prefers_longer, "mean_margin": c.mean_margin}
             found |= {"log_loss": c.log_loss, "ece": c.calibration.ece, "ece_by_chance": c.calibration.ece_by_chance}

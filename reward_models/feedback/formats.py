@@ -1,189 +1,243 @@
-"""Reading and writing judgements: JSONL files or lists of rows, in five forms that may be mixed.
+"""Reading and writing judgements: our own forms and those of known data sets, which may be mixed.
 
     {"prompt", "chosen", "rejected"}      a pair, with an optional "margin"
     {"chosen", "rejected"}                a pair of whole dialogues: their common beginning is the prompt
-    {"prompt", "completion", "label"}     good or bad: true or false, 1 or 0
-    {"prompt", "completion", "rating"}    a rating, with an optional "scale": [low, high]
     {"prompt", "responses", "ranking"}    the indices of the responses, best first, from 0
+    {"prompt", "responses", "tie"}        neither of two is better: true, or "both bad"
+    {"prompt", "completion", "label"}     good or bad: true or false, 1 or 0
+    {"prompt", "completions", "labels"}   whether each step of a response is right
+    {"prompt", "completion", "rating"}    a rating, or several "ratings", with an optional "scale": [low, high]
 
-"response" is accepted for "completion". A key whose value is null counts as missing, other keys are ignored.
+A text may be chat messages. "response" is accepted for "completion", and "rater" says who judged. A key whose value is
+null counts as missing, other keys are ignored. `schemas` has the other data sets.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from ...language.conversation import Conversation
+from ...language.tokenizer_loading import load_tokenizer
 from ...records.checks import SPLITS
-from ...records.jsonl import DataError, read_jsonl, row_split, shortened, write_jsonl
+from ...records.jsonl import DataError, row_split, shortened, write_jsonl
+from ...records.rows import read_rows, split_named
 from ..reward_function import is_number
-from .judgements import Judgement, Labelled, Ranked, Rated, checked_scale
+from .fields import Row
+from .judgements import Judgement, Labelled, Ranked, Rated, Tied, UnusableError, checked_scale
+from .raters import HOW, combined
+from .report import ReadReport
+from .schemas.own import FORMS, ratings_of
+from .schemas.schema import LeftOut, Outcome, Reading, RefusedError, Schema
+from .schemas.table import named, recognise
+from .vader import is_vader, read_vader
 
 Rows = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
-Row = Mapping[str, Any]
+Known = list[tuple[str, Row, Schema]]
 
 HELD_OUT_EVERY = 10  # where no row names a split, every tenth prompt is held out
-KINDS = {"pair": ("chosen", "rejected"), "ranking": ("ranking",), "label": ("label",), "rating": ("rating",)}
-FORMS = (
-    '{"prompt", "chosen", "rejected"}, {"chosen", "rejected"}, {"prompt", "completion", "label"}, '
-    '{"prompt", "completion", "rating"} or {"prompt", "responses", "ranking"}'
-)
+KINDS = {"pair": Ranked, "ranking": Ranked, "tie": Tied, "label": Labelled, "rating": Rated}
 
-# The beginning of a dialogue turn, most reliable patterns first: a line of an answer may match the last one.
-TURNS = (
-    re.compile(
-        r"<\|im_start\|>\w+\n|<\|start_header_id\|>\w+<\|end_header_id\|>\n\n|<start_of_turn>\w+\n"
-        r"|<\|(?:system|user|assistant)\|>\n?|\[/INST\]"
-    ),
-    re.compile(r"\n+ *(?:Human|User|Assistant|AI|Bot|System|Model):"),
-    re.compile(r"\n+ *[A-Z][\w ]{0,20}:"),
-)
+
+@dataclass(frozen=True)
+class ImportedJudgements:
+    """The judgements of a data set, the split of each, and what became of its rows."""
+
+    judgements: list[Judgement]
+    splits: list[str]  # "train" or "heldout"
+    report: ReadReport
+    declares_splits: bool  # whether any row names its split
+
+    def of(self, split: str) -> list[Judgement]:
+        """The judgements of a split."""
+        return [one for one, own in zip(self.judgements, self.splits, strict=True) if own == split]
 
 
 def read_judgements(
-    rows: Rows, split: str | None = "train", *, scale: tuple[float, float] | None = None
+    rows: Rows,
+    split: str | None = "train",
+    *,
+    scale: tuple[float, float] | None = None,
+    schema: str | None = None,
+    raters: str | None = None,
+    tokenizer: str | None = None,
 ) -> list[Judgement]:
-    """Read the judgements of a split, "train" or "heldout", or with None all of them; no row is ever skipped.
+    """Read the judgements of a split, "train" or "heldout", or with None all of them.
+
+    `rows` is a file (.jsonl, .json, .csv, .tsv, .parquet), a folder of `datasets`, a hub id, or a list. A row of our
+    own forms that cannot be used is an error. Of other data sets, rows that say nothing (deleted, empty, identical
+    texts) are left out; `import_judgements` reports how many and why.
 
     If any row names its "split", rows without one are for training. Otherwise every tenth prompt, in order of first
     appearance, is held out with all its rows (each row without a prompt counts as a prompt); fewer than ten prompts
     hold nothing out.
 
-    A rating is on its row's own scale, else on `scale`, else on the range of all ratings without a scale, in both
-    splits: pass `scale` where its ends may not have been used.
+    Args:
+        rows: where the judgements are.
+        split: which of them.
+        scale: of ratings whose row has none; without it the range of all such ratings, in both splits: pass it where
+            its ends may not have been used.
+        schema: the data set that the rows are of, where they cannot be recognised (`textrlhf data --schemas`).
+        raters: several ratings of a text: None takes the mean of those in one row, "mean" also of those in several,
+            "spread" weights that mean by its precision, and "all" keeps each.
+        tokenizer: the model whose tokenizer reads a data set's token ids: a folder or hub id.
     """
     if split is not None and split not in SPLITS:
         raise ValueError(f"split is {split!r}: expected one of {list(SPLITS)}, or None for all")
-    if scale is not None:
-        scale = checked_scale(scale)
-    if isinstance(rows, str | os.PathLike):
-        named, numbered = str(rows), read_jsonl(rows, "judgements", f"one object a line, {FORMS}")
-    else:
-        named, numbered = "judgements", [(f"judgements[{i}]", row) for i, row in enumerate(rows)]
-    if not numbered:
-        raise DataError(f"{named} holds no judgements: expected at least one row {FORMS}")
-    known = [_recognised(place, row) for place, row in numbered]
-    scale = scale or _found_scale(known)
-    judgements = [_parsed(place, row, kind, scale) for place, row, kind in known]
+    found = import_judgements(rows, scale=scale, schema=schema, raters=raters, tokenizer=tokenizer)
     if split is None:
-        return judgements
-    splits = _splits(judgements, [row_split(place, row) for place, row, _ in known])
-    chosen = [judgement for judgement, own in zip(judgements, splits, strict=True) if own == split]
+        return found.judgements
+    chosen = found.of(split)
     if not chosen and split == "train":
-        raise DataError(f'{named} holds out every row: expected some with "split": "train", or without a split')
+        raise DataError(f'{_named(rows)} holds out every row: expected some with "split": "train", or without a split')
     return chosen
+
+
+def import_judgements(
+    rows: Rows,
+    *,
+    scale: tuple[float, float] | None = None,
+    schema: str | None = None,
+    raters: str | None = None,
+    tokenizer: str | None = None,
+) -> ImportedJudgements:
+    """Read all judgements with a report of what was recognised and left out; the arguments are `read_judgements`'s."""
+    if raters is not None and raters not in HOW:
+        raise ValueError(f"raters is {raters!r}: expected one of {', '.join(map(repr, HOW))}, or None")
+    scale = None if scale is None else checked_scale(scale)
+    numbered = _numbered(rows)
+    if not numbered:
+        raise DataError(f"{_named(rows)} holds no judgements: expected at least one row {FORMS}")
+    known = [_recognised(place, row, schema) for place, row in numbered]
+    reading = Reading(scale or _found_scale(known), raters, _decoder(tokenizer))
+    outcomes = _outcomes(known, reading)
+    report = _report(known, outcomes)
+    declared = [_declared_split(*one) for one in known]
+    tagged = [(one, split) for outcome, split in zip(outcomes, declared, strict=True) for one in outcome.judgements]
+    if not tagged:
+        raise DataError(f"{_named(rows)} has no judgement that can be used: {'; '.join(report.lines()[1:])}")
+    tagged = combined(tagged, raters)
+    judgements = [one for one, _ in tagged]
+    return ImportedJudgements(judgements, _splits(tagged), report, any(split for _, split in tagged))
 
 
 def write_judgements(path: str | os.PathLike[str], judgements: Iterable[Judgement]) -> None:
     """Write judgements to a JSONL file that `read_judgements` reads; their split is not kept."""
-    write_jsonl(path, [_row(judgement) for judgement in judgements])
+    write_jsonl(path, [as_row(judgement) for judgement in judgements])
+
+
+def as_row(judgement: Judgement) -> dict[str, object]:
+    """A judgement as a row of our own forms."""
+    row: dict[str, object] = {"prompt": as_prompt(judgement.prompt), **_verdict(judgement)}
+    return row if judgement.rater is None else row | {"rater": judgement.rater}
 
 
 def described(judgements: Iterable[Judgement]) -> str:
     """How many judgements there are of each kind, such as "3,000 pairs and 1 label"."""
-    counts = Counter(_kind(judgement) for judgement in judgements)
+    counts = Counter(kind_of(judgement) for judgement in judgements)
     parts = [f"{counts[kind]:,} {kind}{'s' * (counts[kind] > 1)}" for kind in KINDS if counts[kind]]
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts) or "nothing"
 
 
-def _kind(judgement: Judgement) -> str:
+def kind_of(judgement: Judgement) -> str:
+    """The name of a judgement's kind."""
     if isinstance(judgement, Ranked):
         return "pair" if len(judgement.responses) == 2 else "ranking"
-    return "label" if isinstance(judgement, Labelled) else "rating"
+    return next(name for name, kind in KINDS.items() if isinstance(judgement, kind))
 
 
-def shared_prompt(chosen: str, rejected: str) -> str:
-    """The prompt of two dialogues: their common beginning up to the last turn that is non-empty in both.
-
-    Answers that begin alike keep their common words. Without turns, the prompt is the whole words that both begin
-    with, and each response keeps its leading space.
-    """
-    pairs = enumerate(zip(chosen, rejected, strict=False))
-    shared = chosen[: next((i for i, (a, b) in pairs if a != b), min(len(chosen), len(rejected)))]
-    words = (match.start() for match in re.finditer(r"(?<=\S)(?=\s)", chosen[: len(shared) + 1]))
-    candidates = [[match.end() for match in turn.finditer(shared)] for turn in TURNS]
-    candidates.append([end for end in words if rejected[end : end + 1].isspace()])
-    for ends in candidates:
-        for end in reversed(ends):
-            if chosen[end:].strip() and rejected[end:].strip():
-                return shared[:end]
-    return ""
+def _numbered(rows: Rows) -> list[tuple[str, object]]:
+    if not isinstance(rows, str | os.PathLike):
+        return [(f"judgements[{i}]", row) for i, row in enumerate(rows)]
+    return read_vader(rows) if is_vader(rows) else read_rows(rows, "judgements", f"one object a line, {FORMS}")
 
 
-def _recognised(place: str, row: object) -> tuple[str, Row, str]:
+def _named(rows: Rows) -> str:
+    return str(rows) if isinstance(rows, str | os.PathLike) else "judgements"
+
+
+def _recognised(place: str, row: object, schema: str | None) -> tuple[str, Row, Schema]:
     if not isinstance(row, Mapping):
         raise DataError(f"{place}: expected an object {FORMS}, saw {shortened(row)}")
-    kinds = [kind for kind, keys in KINDS.items() if any(row.get(key) is not None for key in keys)]
-    if len(kinds) != 1:
-        what = f"are those of a {' and a '.join(kinds)}" if kinds else "are those of no judgement"
-        keys = [key for key, value in row.items() if value is not None]
-        raise DataError(f"{place}: the keys {shortened(keys)} {what}; expected one of the forms {FORMS}")
-    return place, row, kinds[0]
+    if schema is None:
+        return place, row, recognise(place, row)
+    chosen = named(schema)
+    if not chosen.has_fields(row):
+        missing = [field for field in chosen.fields if row.get(field) is None]
+        raise DataError(f"{place}: {', '.join(missing)} missing, which rows of {schema} have: leave out the schema")
+    return place, row, chosen
 
 
-def _parsed(place: str, row: Row, kind: str, scale: tuple[float, float]) -> Judgement:
-    if kind == "pair":
-        margin = 0.0 if row.get("margin") is None else row["margin"]
-        chosen, rejected = _text(place, row, "chosen"), _text(place, row, "rejected")
-        if row.get("prompt") is not None:
-            return Ranked(_text(place, row, "prompt"), (chosen, rejected), margin, place)
-        prompt = shared_prompt(chosen, rejected)
-        return Ranked(prompt, (chosen[len(prompt) :], rejected[len(prompt) :]), margin, place)
-    prompt = _text(place, row, "prompt")
-    if kind == "ranking":
-        return Ranked(prompt, _in_order(place, row), place=place)
-    if row.get("completion") is not None and row.get("response") is not None:
-        raise DataError(f'{place}: has a "completion" and a "response": expected one of them')
-    response = _text(place, row, "completion" if row.get("response") is None else "response")
-    if kind == "rating":
-        if row.get("scale") is not None:
-            scale = checked_scale(row["scale"], f'{place}: "scale"')
-        return Rated(prompt, response, row["rating"], scale, place)
-    label = row["label"]
-    if not isinstance(label, bool | int | float) or label not in (0, 1):
-        raise DataError(f"{place}: label is {shortened(label)}: expected true or 1 for good, false or 0 for bad")
-    return Labelled(prompt, response, bool(label), place)
+def _outcomes(known: Known, reading: Reading) -> list[Outcome]:
+    found: dict[int, Outcome] = {}
+    groups: dict[str, list[int]] = {}
+    for i, (place, row, schema) in enumerate(known):
+        if schema.group is None:
+            found[i] = _converted(place, row, schema, reading)
+        else:
+            groups.setdefault(schema.name, []).append(i)
+    for members in groups.values():
+        group = known[members[0]][2].group
+        assert group is not None
+        found |= zip(members, group([known[i][:2] for i in members]), strict=True)
+    return [found[i] for i in range(len(known))]
 
 
-def _text(place: str, row: Row, key: str) -> str:
-    value = row.get(key)
-    if value is None:
-        raise DataError(f'{place}: "{key}" is missing; expected the form {FORMS}')
-    if not isinstance(value, str):
-        chat = "; turn chat messages into one with tokenizer.apply_chat_template(messages, tokenize=False)"
-        remedy = chat if isinstance(value, list | Mapping) else ""
-        raise DataError(f'{place}: "{key}" is {shortened(value)}: expected a string{remedy}')
-    return value
+def _converted(place: str, row: Row, schema: Schema, reading: Reading) -> Outcome:
+    assert schema.convert is not None
+    try:
+        found = schema.convert(place, row, reading)
+        left_out = [one for one in found if isinstance(one, LeftOut)]
+        return Outcome([one for one in found if not isinstance(one, LeftOut)], left_out=left_out)
+    except RefusedError as refused:
+        return Outcome(refused=str(refused))
+    except UnusableError as error:
+        if schema.own:
+            raise
+        return Outcome(refused="identical texts" if "the same" in str(error) else "an empty text")
 
 
-def _in_order(place: str, row: Row) -> tuple[str, ...]:
-    """The responses of a ranking, best first."""
-    ranking, responses = row["ranking"], row.get("responses")
-    if not isinstance(responses, Sequence) or isinstance(responses, str):
-        raise DataError(f'{place}: "responses" is {shortened(responses)}: expected a list of strings')
-    texts = [_text(place, {f"responses[{i}]": text}, f"responses[{i}]") for i, text in enumerate(responses)]
-    if not isinstance(ranking, Sequence) or any(type(i) is not int for i in ranking):
-        raise DataError(f'{place}: "ranking" is {shortened(ranking)}: expected a list of indices')
-    if sorted(ranking) != list(range(len(texts))):
-        from_one = sorted(ranking) == list(range(1, len(texts) + 1))
-        raise DataError(
-            f'{place}: "ranking" is {shortened(ranking)} for {len(texts)} responses: expected the index of each once, '
-            + ("counted from 0, not from 1" if from_one else f"0 to {len(texts) - 1}, the best first")
-        )
-    return tuple(texts[i] for i in ranking)
+def _report(known: Known, outcomes: Sequence[Outcome]) -> ReadReport:
+    report = ReadReport(read=len(known))
+    for (place, _, schema), outcome in zip(known, outcomes, strict=True):
+        report.schemas[schema.name] += 1
+        for part in outcome.left_out:
+            report.leave_out(part.reason, place)
+        if outcome.refused:
+            report.refuse(outcome.refused, place)
+        elif outcome.context:
+            report.context += 1
+        elif outcome.judgements and all(isinstance(one, Tied) for one in outcome.judgements):
+            report.tied += 1
+        else:
+            report.kept += 1
+    return report
 
 
-def _found_scale(known: Sequence[tuple[str, Row, str]]) -> tuple[float, float]:
+def _declared_split(place: str, row: Row, schema: Schema) -> str | None:
+    return row_split(place, row) if schema.own else split_named(row.get("split"))
+
+
+def _decoder(tokenizer: str | None) -> Callable[[Sequence[int]], str] | None:
+    """A function from token ids to text; ids that the tokenizer does not have, as of padding, are left out."""
+    if tokenizer is None:
+        return None
+    known = load_tokenizer(tokenizer)
+    return lambda ids: str(known.decode([token for token in ids if 0 <= token < len(known)], skip_special_tokens=True))
+
+
+def _found_scale(known: Known) -> tuple[float, float]:
     """The range of the ratings that have no scale; where there are none, any scale."""
     ratings = []
-    for place, row, kind in known:
-        if kind == "rating" and row.get("scale") is None:
-            if not is_number(row["rating"]):
-                raise DataError(f"{place}: rating is {shortened(row['rating'])}: expected a finite number")
-            ratings.append((row["rating"], place))
+    for place, row, schema in known:
+        if schema.name == "rating" and row.get("scale") is None:
+            for rating, _ in ratings_of(place, row):
+                if not is_number(rating):
+                    raise DataError(f"{place}: rating is {shortened(rating)}: expected a finite number")
+                ratings.append((rating, place))
     if not ratings:
         return 0.0, 1.0
     (low, place), (high, _) = min(ratings), max(ratings)
@@ -192,23 +246,45 @@ def _found_scale(known: Sequence[tuple[str, Row, str]]) -> tuple[float, float]:
     return low, high
 
 
-def _splits(judgements: Sequence[Judgement], declared: Sequence[str | None]) -> list[str]:
-    if any(declared):
-        return [split or "train" for split in declared]
+def _splits(tagged: Sequence[tuple[Judgement, str | None]]) -> list[str]:
+    if any(split for _, split in tagged):
+        return [split or "train" for _, split in tagged]
     seen: dict[tuple[str, str], int] = {}
-    keys = [(judgement.prompt, "" if judgement.prompt else judgement.place) for judgement in judgements]
-    numbers = [seen.setdefault(key, len(seen)) for key in keys]
+    numbers = [seen.setdefault(_unit(one), len(seen)) for one, _ in tagged]
     return ["heldout" if number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 else "train" for number in numbers]
 
 
-def _row(judgement: Judgement) -> dict[str, object]:
-    row: dict[str, object] = {"prompt": judgement.prompt}
+def _unit(one: Judgement) -> tuple[str, str]:
+    """What is held out together: a prompt, and without one a text that is judged alone, or a row."""
+    alone = isinstance(one, Labelled | Rated)
+    return one.prompt, "" if one.prompt else one.responses[0] if alone else one.place
+
+
+def _verdict(judgement: Judgement) -> dict[str, object]:
+    texts = [as_completion(judgement.prompt, text) for text in judgement.responses]
     if isinstance(judgement, Labelled):
-        return row | {"completion": judgement.response, "label": judgement.good}
+        return {"completion": texts[0], "label": judgement.good}
     if isinstance(judgement, Rated):
         scale = [float(end) for end in judgement.scale]
-        return row | {"completion": judgement.response, "rating": float(judgement.rating), "scale": scale}
-    if len(judgement.responses) > 2:
-        return row | {"responses": list(judgement.responses), "ranking": list(range(len(judgement.responses)))}
-    row |= dict(zip(("chosen", "rejected"), judgement.responses, strict=True))
-    return row | {"margin": float(judgement.margin)} if judgement.margin else row
+        weight = {} if judgement.weight == 1 else {"weight": float(judgement.weight)}
+        return {"completion": texts[0], "rating": float(judgement.rating), "scale": scale, **weight}
+    if isinstance(judgement, Tied):
+        return {"responses": texts, "tie": "both bad" if judgement.both_bad else True}
+    if len(texts) > 2:
+        return {"responses": texts, "ranking": list(range(len(texts)))}
+    extra: dict[str, object] = {"margin": float(judgement.margin)} if judgement.margin else {}
+    if judgement.position is not None:
+        extra["position"] = judgement.position
+    return {"chosen": texts[0], "rejected": texts[1], **extra}
+
+
+def as_completion(prompt: str, text: str) -> object:
+    """A response as JSON has it: text, or messages where it or its prompt is a conversation, as TRL wants them."""
+    if isinstance(prompt, Conversation) and not isinstance(text, Conversation):
+        return [{"role": "assistant", "content": text}]
+    return as_prompt(text)
+
+
+def as_prompt(text: str) -> object:
+    """A prompt as JSON has it: text, or messages."""
+    return text.messages if isinstance(text, Conversation) else text

@@ -1,4 +1,4 @@
-"""The losses of rankings, labels and ratings, one term per judgement."""
+"""The losses of rankings, ties, labels and ratings, one term per judgement."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def plackett_luce(scores: Tensor, margins: Tensor | None = None, lapse: float = 
         among = torch.arange(scores.shape[1], 1, -1, dtype=scores.dtype, device=scores.device)
         chosen = torch.logaddexp(chosen + math.log(1 - 2 * lapse), (2 * lapse / among).log())
     return -chosen.sum(1)
+
+
+def tie(scores: Tensor, lapse: float = 0.0) -> Tensor:  # (m, 2) -> (m,)
+    """−½ log P(first) − ½ log P(second): a tie is half a preference either way, so that equal scores are best."""
+    return 0.5 * (plackett_luce(scores, lapse=lapse) + plackett_luce(scores.flip(1), lapse=lapse))
 
 
 def centring(scores: Tensor) -> Tensor:  # (m, k) -> (m,)

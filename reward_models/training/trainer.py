@@ -1,4 +1,4 @@
-"""Training a reward model on judgements of any kind: rankings, labels and ratings in one data set.
+"""Training a reward model on judgements of any kind: rankings, ties, labels and ratings in one data set.
 
     judgements ──> JudgementDataset (tokens, and the loss of each judgement) ──> language.fit ──> a reward model
 
@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from ...language.fit import FitConfig, fit
 from ...records.checks import one_of
 from ...records.progress import ProgressBar
-from ..feedback import Judgement, Labelled, Ranked, Rated
+from ..feedback import Judgement, Labelled, Rated, Tied
 from ..text.heads import Dropout
 from ..text.network import RewardNetwork
 from ..text.packing import Text, pack
 from ..text.reader import joined
 from ..text.reward_model import RewardModel
-from .losses import centring, logistic, plackett_luce, regression
+from .losses import centring, logistic, plackett_luce, regression, tie
 
 BETAS = (0.9, 0.99)  # of Adam; a shorter memory would normalise away the size of a rare token's gradient
 FAST = 50.0  # learning rate of offset and line relative to the head: single numbers, which start far from their optimum
@@ -250,6 +250,8 @@ class JudgementDataset:
             raise ValueError(
                 f"there are {n} judgements{dropped}, fewer than a batch of {size}: collect more, or lower batch_size"
             )
+        if all(isinstance(one, Tied) for one in self.judgements):
+            raise ValueError(f"all {n} judgements are ties, which any constant score explains: add preferences")
         labels = [one.good for one in self.judgements if isinstance(one, Labelled)]
         if len(set(labels)) == 1:
             word = "good" if labels[0] else "bad"
@@ -272,13 +274,12 @@ class JudgementDataset:
         """The summed loss of some judgements, and their number."""
         scores = self._scores(which)
         at = np.cumsum([0, *(len(self.groups[i]) for i in which)])
-        kinds: dict[Any, list[int]] = {}  # by loss and number of responses
+        kinds: dict[tuple[Any, int], list[int]] = {}  # by loss and number of responses
         for n, i in enumerate(which):
-            one = self.judgements[i]
-            kinds.setdefault(len(one.responses) if isinstance(one, Ranked) else type(one), []).append(n)
+            kinds.setdefault((type(self.judgements[i]), len(self.groups[i])), []).append(n)
         total = scores.new_zeros(())
-        for kind, members in kinds.items():
-            places = torch.from_numpy(at[members][:, None] + np.arange(kind if isinstance(kind, int) else 1))
+        for (kind, k), members in kinds.items():
+            places = torch.from_numpy(at[members][:, None] + np.arange(k))
             found = scores[places.to(scores.device)]  # (m, k)
             total = total + self._terms(kind, [self.judgements[which[n]] for n in members], found).sum()
             if self.config.centring:
@@ -309,8 +310,10 @@ class JudgementDataset:
         if kind is Labelled:
             return logistic(scores[:, 0], column(lambda one: float(one.good)), self.learner.offset)
         if kind is Rated:
-            return regression(scores[:, 0], column(_on_unit), self.learner.line)
-        margins = column(lambda one: one.margin) if kind == 2 else None
+            return column(lambda one: one.weight) * regression(scores[:, 0], column(_on_unit), self.learner.line)
+        if kind is Tied:
+            return tie(scores, self.config.lapse)
+        margins = column(lambda one: one.margin) if scores.shape[1] == 2 else None
         return plackett_luce(scores, margins, self.config.lapse)
 
 

@@ -21,6 +21,7 @@ from textrlhf.envs.text.tasks import make_task
 from textrlhf.language.causal_lm import shipped
 from textrlhf.reward_models import TrainConfig
 from textrlhf.reward_models.evaluation.report import MEANINGS
+from textrlhf.reward_models.feedback.schemas.table import SCHEMAS
 from textrlhf.reward_models.text.folder import shipped_reward_models
 from textrlhf.reward_models.text.reward_model import RewardModelConfig
 
@@ -28,6 +29,7 @@ DOCS = Path(textrlhf.__file__).parent / "docs"
 REWARD_MODEL_ASSETS = DOCS / "reward_models.md"
 PAGES = [*sorted((DOCS / "envs").glob("*.md")), DOCS / "own_prompts.md", DOCS / "agents" / "ppo_on_text.md"]
 PAGES += [
+    DOCS / "data.md",
     DOCS / "troubleshooting.md",
     DOCS / "agents" / "callbacks.md",
     DOCS / "agents" / "reinforce.md",
@@ -183,6 +185,10 @@ def test_every_page_is_that_of_an_id():
 )
 def test_the_settings_of_a_judge_are_whole_and_true(heading, settings):
     assert table(REWARD_MODEL_ASSETS, heading) == defaults(settings)
+
+
+def test_every_schema_is_in_the_table():
+    assert set(re.findall(r"`([a-z0-9-]+)`", section(DOCS / "data.md", "Schemas"))) >= set(SCHEMAS)
 
 
 def test_every_number_of_an_evaluation_is_explained():

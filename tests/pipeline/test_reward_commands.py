@@ -155,13 +155,13 @@ def test_heldout_file(tmp_path: Path) -> None:
 
     data = write_rows(tmp_path / "data.jsonl", [*pairs(10), *rated(1, 5)])
     other = write_rows(tmp_path / "other.jsonl", rated(2, 4))
-    learned, heldout = read_data(data, other, None, {})
+    learned, heldout, _ = read_data(data, other, {}, {})
     assert len(learned) == 12  # all of them
     assert [one.scale for one in heldout] == [(1, 5)] * 2  # ratings mean the same in both files
-    assert read_data(data, other, (0, 6), {})[1][0].scale == (0, 6)
+    assert read_data(data, other, {"scale": (0, 6)}, {})[1][0].scale == (0, 6)
     declared = write_rows(tmp_path / "declared.jsonl", [*pairs(3), {**pairs(4)[3], "split": "heldout"}])
-    assert len(read_data(declared, other, (0, 6), {})[0]) == 3  # never rows that are marked as held out
-    assert [len(part) for part in read_data(declared, None, None, {})] == [3, 1]
+    assert len(read_data(declared, other, {"scale": (0, 6)}, {})[0]) == 3  # never rows that are marked as held out
+    assert [len(part) for part in read_data(declared, None, {}, {})[:2]] == [3, 1]
 
 
 def test_output_of_evaluate(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,6 +175,25 @@ def test_output_of_evaluate(made: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert "was trained on this file" in printed
     assert json.loads((tmp_path / "page" / "evaluation.json").read_text())["numbers"]["comparisons"] == 60
     assert (tmp_path / "page" / "report.html").is_file()
+
+
+def test_what_is_left_out_is_said(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table with ties, and a data set of others with a pair that cannot be used."""
+    table = tmp_path / "prefs.csv"
+    table.write_text(
+        "prompt,output_1,output_2,preference,instruction\n"
+        + ",wonderful,dull,1,The film was\n" * 2
+        + ",dull,fine,0,It was\n"
+    )
+    main(["reward", "evaluate", f"{made / 'critic'}", f"{table}"])
+    printed = capsys.readouterr().out
+    assert "2 pairs and 1 tie of" in printed
+    assert "Recognised as alpacafarm (3)\n3 rows read: 2 kept, 1 tied\n" in printed
+    assert re.search(r"tie share +33\.3 %  share of ties", printed)
+    dialogue = {"chosen": "\n\nHuman: Good?\n\nAssistant: Yes.", "rejected": "\n\nHuman: Good?\n\nAssistant: No."}
+    rows = [dialogue, {**dialogue, "rejected": dialogue["chosen"]}]
+    main(["reward", "evaluate", f"{made / 'critic'}", write_rows(tmp_path / "hh.jsonl", rows)])
+    assert f"1 refused: identical texts, first {tmp_path / 'hh.jsonl'}, line 2\n" in capsys.readouterr().out
 
 
 def test_trained_on(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from ...console.arguments import parse
-from ...console.checks import existing_file, folder_to_write
+from ...console.checks import folder_to_write
 from ...console.errors import UserError, as_user_error
 from ...console.printing import key_values, line
-from ...runs.reward_run import digest, is_reward_run, open_reward_model
+from ...runs.reward_run import digest, existing_data, is_reward_run, open_reward_model
 from ...runs.run_folder import stored_request
 
 if TYPE_CHECKING:
     from ....reward_models.evaluation.results import Evaluation
+    from ....reward_models.feedback import ReadReport
 
 
 @dataclass
@@ -33,11 +34,17 @@ class Options:
     """a reward model's run, a saved one, a shipped one, any sequence classifier (a folder or hub id), or a function of
     yours, module:function"""
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
-    """JSONL, one judgement per line, in the forms that reward train reads"""
+    """a file, folder or hub id, in the forms that reward train reads"""
     split: Literal["all", "train", "heldout"] = "all"
     """which rows; use heldout for the file that the reward model was trained on"""
     scale: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LOW HIGH")] = None
     """scale of ratings, for rows without one; by default the lowest and the highest rating"""
+    schema: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """the data set that DATA is, where its rows are not recognised (textrlhf data --schemas)"""
+    raters: Literal["mean", "all", "spread"] | None = None
+    """several ratings of a text, as in reward train"""
+    tokenizer: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
+    """whose tokenizer reads token ids, where DATA has such"""
     out: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
     """where to write evaluation.json and report.html, with charts and the hardest mistakes"""
     device: str = "auto"
@@ -50,15 +57,18 @@ def evaluate(argv: Sequence[str]) -> None:
     """Run `textrlhf reward evaluate`."""
     options = parse(Options, argv, "reward evaluate")
     out = None if options.out is None else folder_to_write("--out", options.out)
-    existing_file(options.data)
+    existing_data(options.data)
 
     from .... import reward_models
     from ....reward_models.evaluation.report import write_report
     from ....reward_models.feedback import described
 
     with as_user_error(ValueError):
-        split = None if options.split == "all" else options.split
-        judgements = reward_models.read_judgements(options.data, split, scale=options.scale)
+        how = {name: getattr(options, name) for name in ("scale", "schema", "raters", "tokenizer")}
+        found = reward_models.import_judgements(options.data, **how)
+        judgements = found.judgements if options.split == "all" else found.of(options.split)
+    if not judgements and options.split == "train":
+        raise UserError(f"{options.data} holds out every row: leave out --split to use all rows")
     if not judgements:
         raise UserError(
             f"{options.data} holds nothing out: it has fewer than ten prompts and no row with the split 'heldout'; "
@@ -72,6 +82,7 @@ def evaluate(argv: Sequence[str]) -> None:
         print(json.dumps(evaluation.numbers()))
     else:
         key_values([("Reward model", options.reward_model), ("Judgements", data)])
+        print_report([found.report])
         line()
         print_figures(evaluation)
         if options.split != "heldout" and _trained_on(options.reward_model, options.data):
@@ -88,6 +99,21 @@ def evaluate(argv: Sequence[str]) -> None:
         if not options.json:
             line()
             key_values([("Report", str(page))])
+
+
+def print_report(reports: Iterable[ReadReport]) -> None:
+    """Print what the rows were recognised as and what was left out, if they are not all our own and used."""
+    from ....reward_models.feedback.schemas.own import OWN
+
+    for report in reports:
+        if (
+            report.refusals
+            or report.left_out
+            or report.tied
+            or not report.schemas.keys() <= {schema.name for schema in OWN}
+        ):
+            for words in report.lines():
+                line(words[:1].upper() + words[1:])
 
 
 def print_figures(evaluation: Evaluation, names: Collection[str] | None = None) -> None:

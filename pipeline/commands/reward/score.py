@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import tyro
 from rich.text import Text
 
-from ....records.jsonl import DataError, parse_jsonl, read_jsonl, shortened, write_jsonl
+from ....records.jsonl import DataError, parse_jsonl, shortened, write_jsonl
+from ....records.rows import read_rows
 from ...console.arguments import parse
 from ...console.checks import existing_file
 from ...console.errors import UserError, as_user_error
@@ -40,7 +41,7 @@ class Options:
     """a reward model's run, a saved one, a shipped one, any sequence classifier (a folder or hub id), or a function of
     yours, module:function"""
     file: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")] = None
-    """JSONL, one object per line with "prompt" and "response" (or "completion"); - for standard input"""
+    """JSONL, .json, .csv or .tsv, rows with "prompt" and "response" (or "completion"); - for JSONL on standard input"""
     prompt: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
     """the prompt of one text"""
     response: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
@@ -88,7 +89,7 @@ def _read(file: str) -> list[Row]:
     if file == "-":
         numbered = parse_jsonl(sys.stdin, "standard input", EXPECTED)
     else:
-        numbered = read_jsonl(existing_file(file, EXPECTED), "FILE", EXPECTED)
+        numbered = read_rows(existing_file(file, EXPECTED), "FILE", EXPECTED)
     if not numbered:
         raise DataError(f"{file} holds no texts: expected {EXPECTED}")
     return [_checked(place, row) for place, row in numbered]

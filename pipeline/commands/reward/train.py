@@ -20,7 +20,7 @@ from ...console.errors import UserError, as_user_error, files_as_user_errors
 from ...console.printing import heading, key_values, line, try_next
 from ...runs.reward_run import digest, existing_reward_run, read_data
 from ...runs.run_folder import REWARD_COMMAND, damaged, new_run, save_request, stored_request
-from .evaluate import print_figures
+from .evaluate import print_figures, print_report
 
 KEY_FIGURES = ("accuracy", "accuracy_if_longer_wins", "log_loss", "ece", "auroc", "label_accuracy", "spearman")
 
@@ -32,18 +32,22 @@ class Options:
     Example:
       textrlhf reward train prefs.jsonl --model reviews --run runs/my-reward-model
 
-    DATA has one JSON object per line, of these kinds, which may be mixed:
+    DATA has rows of these kinds, which may be mixed, with texts or chat messages:
       {"prompt", "chosen", "rejected"}     one response better than the other
       {"chosen", "rejected"}               whole dialogues: their common beginning is the prompt
       {"prompt", "completion", "label"}    good (true or 1) or bad (false or 0)
-      {"prompt", "completion", "rating"}   on a scale
+      {"prompt", "completion", "rating"}   on a scale; several people's in "ratings"
       {"prompt", "responses", "ranking"}   indices of the responses, best first
+      {"prompt", "responses", "tie"}       true: neither of two is better
+
+    Rows of many published data sets are recognised as they are: textrlhf data --schemas lists them, and
+    textrlhf data DATA shows what a file holds.
 
     Rows with "split": "heldout" are for the evaluation; if no row names a split, those of every tenth prompt are.
     """
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
-    """JSONL, one judgement per line"""
+    """a .jsonl, .json, .csv, .tsv or .parquet file, a folder of `datasets`, or a hub id"""
     model: Annotated[str, tyro.conf.arg(metavar="MODEL")]
     """what to train: a causal language model or an encoder, by folder or hub id, or a shipped one: reviews, tasks"""
     run: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
@@ -52,6 +56,13 @@ class Options:
     """judgements to evaluate on; all of DATA is then for training, except rows with "split": "heldout\""""
     scale: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LOW HIGH")] = None
     """scale of ratings, for rows without one; by default the lowest and the highest rating"""
+    schema: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """the data set that DATA is, where its rows are not recognised (textrlhf data --schemas)"""
+    raters: Literal["mean", "all", "spread"] | None = None
+    """several ratings of a text: their mean, each, or the mean weighted by how well people agree; by default the mean
+    of those in one row"""
+    tokenizer: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
+    """whose tokenizer reads token ids, where DATA has such"""
     members: int = 1
     """train several reward models with different seeds, and save them as an ensemble"""
     combine: Literal["mean", "worst", "cautious"] = "mean"
@@ -116,7 +127,8 @@ def resume_run(run: Path, *, quiet: bool) -> None:
     try:
         stored["scale"] = stored["scale"] and tuple(stored["scale"])
         stored["hyperparameters"] = TrainConfig(**stored["hyperparameters"])
-        known = {name: stored[name] for name in [field.name for field in dataclasses.fields(Options)]}
+        added = {"schema": None, "raters": None, "tokenizer": None}  # after the first runs were stored
+        known = {name: {**added, **stored}[name] for name in [field.name for field in dataclasses.fields(Options)]}
         options, sha256 = Options(**{**known, "quiet": quiet}), dict(stored["sha256"])
     except (TypeError, ValueError, KeyError) as error:
         raise damaged(run, error) from error
@@ -125,7 +137,8 @@ def resume_run(run: Path, *, quiet: bool) -> None:
 
 
 def _train(options: Options, run: Path, sha256: Mapping[str, str], *, resume: bool) -> None:
-    judgements, heldout = read_data(options.data, options.heldout, options.scale, sha256)
+    how = {name: getattr(options, name) for name in ("scale", "schema", "raters", "tokenizer")}
+    judgements, heldout, reports = read_data(options.data, options.heldout, how, sha256)
     evaluated = (run / "report.html").exists()
     if resume and (run / MODEL_FOLDER).is_dir() and (evaluated or not heldout):
         heading(f"{run} is finished: its reward model is trained{' and evaluated' if evaluated else ''}.")
@@ -135,6 +148,7 @@ def _train(options: Options, run: Path, sha256: Mapping[str, str], *, resume: bo
     if not options.quiet:
         heading(f"{'Resuming' if resume else 'Training'} {run}")
         line(f"{described(judgements)} to train on, {described(heldout)} held out, from {files}")
+        print_report(reports)
     names = ("members", "combine", "reference", "reference_texts", "max_new_tokens", "head", "reads", "end")
     given = {name: getattr(options, name) for name in (*names, "device", "threads")}
     given |= {"resume": resume, "config": options.hyperparameters, "show": not options.quiet}
@@ -160,6 +174,7 @@ def _train(options: Options, run: Path, sha256: Mapping[str, str], *, resume: bo
     line()
     key_values(_places(run))
     file = options.heldout or f"{options.data} --split heldout"
+    file += "".join(f" --{name} {value}" for name in ("schema", "tokenizer") if (value := getattr(options, name)))
     try_next(
         [
             (f"textrlhf reward evaluate {run} {file}", "all metrics, with their meaning"),

@@ -9,7 +9,7 @@ import pytest
 
 from textrlhf.reward_models import RewardFunctionError
 from textrlhf.reward_models.evaluation.evaluate import evaluate
-from textrlhf.reward_models.feedback.judgements import Labelled, Ranked, Rated
+from textrlhf.reward_models.feedback.judgements import Labelled, Ranked, Rated, Tied
 
 
 class Reads:
@@ -41,6 +41,25 @@ def test_pairs_in_closed_form():
     assert found["accuracy_error"] == pytest.approx(np.std([1, 0, 0.5, 1], ddof=1) / 2)
     assert found["mean_margin"] == pytest.approx((1 - 3 + 0 + 4) / 4)
     assert found["log_loss"] == pytest.approx(expected_log_loss([1, -3, 0, 4]))
+
+
+def test_ties_in_closed_form():
+    """They are no right or wrong answers, and count half in what is about probabilities."""
+    decided, ties = [pair("2", "1"), pair("0", "3"), pair("5", "1")], [Tied("p", ("1", "4")), Tied("p", ("2", "2.5"))]
+    found, alone = evaluate(Reads(), decided + ties), evaluate(Reads(), decided)
+    numbers, before = found.numbers(), alone.numbers()
+    assert (numbers["comparisons"], numbers["ties"], numbers["tie_share"]) == (3, 2, pytest.approx(0.4))
+    for name in ("accuracy", "accuracy_error", "mean_margin", "prefers_longer"):
+        assert numbers[name] == before[name]
+    halves = [(expected_log_loss([d]) + expected_log_loss([-d])) / 2 for d in (3, 0.5)]
+    assert numbers["log_loss"] == pytest.approx((3 * before["log_loss"] + sum(halves)) / 5)
+    both = found.comparisons.calibration.bins[-1]  # of margins 3, wrong, and 4, right, and the tie of 3
+    assert (both.count, both.right) == (3, pytest.approx(0.5))
+    assert "ties" not in before
+    only = evaluate(Reads(), ties)
+    assert only.numbers()["ties"] == 2
+    assert "accuracy" not in only.numbers()
+    json.dumps(only.as_json(), allow_nan=False)
 
 
 def test_pairs_of_a_ranking_weigh_one():

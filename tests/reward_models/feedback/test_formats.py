@@ -12,17 +12,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from textrlhf.language.conversation import Conversation
 from textrlhf.reward_models.feedback import (
     DataError,
     Judgement,
     Labelled,
     Ranked,
     Rated,
+    Tied,
     described,
+    import_judgements,
     read_judgements,
     write_judgements,
 )
-from textrlhf.reward_models.feedback.formats import shared_prompt
+from textrlhf.reward_models.feedback.fields import shared_prompt
 
 HH = "\n\nHuman: Is it good?\n\nAssistant:"
 
@@ -105,6 +108,87 @@ def test_shared_prompt_skips_an_empty_turn() -> None:
     """Both responses must be non-empty, so the turn before is used."""
     for silent in ("", " \n"):
         assert shared_prompt(f"{HH}{silent}", f"{HH} Yes.") == "\n\nHuman:"
+
+
+class TestMessages:
+    """Texts that are chat messages."""
+
+    def test_a_whole_conversation_keeps_its_common_beginning_as_the_prompt(self) -> None:
+        begin = ["q1", "a1", "q2"]
+        (pair,) = read({"chosen": chat(*begin, "good", "thanks", "welcome"), "rejected": chat(*begin, "bad")})
+        assert messages(pair.prompt) == chat(*begin)
+        assert messages(pair.responses[0]) == chat("q", "good", "thanks", "welcome")[1:]
+        assert pair.responses[1] == "bad"
+        assert type(pair.responses[1]) is str
+
+    def test_an_answer_that_the_other_goes_on_from(self) -> None:
+        (pair,) = read({"chosen": chat("q", "a", "q2", "a2"), "rejected": chat("q", "a")})
+        assert messages(pair.prompt) == chat("q")
+        assert pair.responses[1] == "a"
+
+    def test_a_string_prompt_beside_a_whole_conversation(self) -> None:
+        (pair,) = read({"prompt": "q", "chosen": chat("q", "a"), "rejected": chat("q", "b")})
+        assert (messages(pair.prompt), pair.responses) == (chat("q"), ("a", "b"))
+
+    def test_messages_and_texts_may_be_mixed(self) -> None:
+        answer = {"role": "assistant", "content": "a"}
+        rows = [
+            {"prompt": chat("q"), "responses": ["b", "a"], "ranking": [1, 0]},
+            {"prompt": "q", "chosen": [answer], "rejected": "b"},
+            {"prompt": chat("q"), "chosen": answer, "rejected": [{"from": "gpt", "value": "b"}]},
+        ]
+        for pair in read(*rows):
+            assert (messages(pair.prompt), pair.responses) == (chat("q"), ("a", "b"))
+        (label,) = read({"completion": chat("q", "a"), "label": True})
+        assert (messages(label.prompt), label.responses) == (chat("q"), ("a",))
+
+    def test_steps_of_a_conversation(self) -> None:
+        found = read({"prompt": chat("q"), "completions": ["a", "b ", "c"], "labels": [1, True, 0]})
+        assert [one.responses[0] for one in found] == ["a", "a\nb ", "a\nb c"]
+        assert [one.good for one in found if isinstance(one, Labelled)] == [True, True, False]
+
+
+def chat(*turns: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)]
+
+
+def messages(text: str) -> list[dict[str, str]]:
+    assert isinstance(text, Conversation)
+    return text.messages
+
+
+def test_ties_raters_and_the_report() -> None:
+    rows = [
+        {"prompt": "p", "responses": ["a", "b"], "tie": True, "rater": 7},
+        {"prompt": "p", "responses": ["a", "b"], "tie": "both bad"},
+        {"prompt": "p", "chosen": "a", "rejected": "b", "rater": "Ann"},
+    ]
+    found = import_judgements(rows)
+    assert found.judgements == [
+        Tied("p", ("a", "b"), rater="7"),
+        Tied("p", ("a", "b"), both_bad=True),
+        Ranked("p", ("a", "b"), rater="Ann"),
+    ]
+    assert found.report.lines() == ["recognised as tie (2), pair (1)", "3 rows read: 1 kept, 2 tied"]
+    assert described(found.judgements) == "1 pair and 2 ties"
+
+
+def test_nothing_is_left_out_silently(caplog: pytest.LogCaptureFixture) -> None:
+    dialogue = {"chosen": HH + " a", "rejected": HH + " b"}
+    rows = [
+        dialogue,
+        {**dialogue, "rejected": HH + " a"},
+        {**dialogue, "chosen": HH},
+        {**dialogue, "chosen": HH + " c"},
+    ]
+    report = import_judgements(rows).report
+    assert report.as_json() == {
+        **{"read": 4, "kept": 3, "tied": 0, "context": 0, "refused": 1, "schemas": {"hh-rlhf": 4}},
+        "left_out": {},
+        "reasons": {"identical texts": {"count": 1, "first": "judgements[1]"}},
+    }
+    with pytest.raises(DataError, match="no judgement that can be used: 1 rows read: 1 refused; 1 refused: identical"):
+        read(rows[1])
 
 
 pieces = st.lists(st.sampled_from([" ", "\n", "\n\n", "a", "b", "ab", "Bob:", "\n\nHuman:", "\n\nAssistant:", "é"]))
@@ -212,7 +296,7 @@ BAD: dict[str, tuple[str, str]] = {
     "no keys": ("{}", "are those of no judgement"),
     "two kinds": (
         '{"prompt": "p", "completion": "a", "label": 1, "rating": 3}',
-        "are those of a label and a rating; ",
+        "are those of label and rating at once; pass schema=.label. ",
     ),
     "half a pair": ('{"prompt": "p", "chosen": "a"}', f'"rejected" is missing; expected the form {FORMS}'),
     "no prompt": ('{"completion": "a", "label": true}', '"prompt" is missing'),
@@ -225,13 +309,13 @@ BAD: dict[str, tuple[str, str]] = {
     "identical dialogues": ('{"chosen": "an a", "rejected": "an a"}', "responses 0 and 1 are the same"),
     "empty": ('{"prompt": "p", "chosen": "a", "rejected": " "}', r"responses\[1\] is empty"),
     "margin": ('{"prompt": "p", "chosen": "a", "rejected": "b", "margin": "2"}', "margin is '2'"),
-    "chat messages": (
+    "no answer in the messages": (
         json.dumps({"prompt": MESSAGES, "chosen": MESSAGES, "rejected": MESSAGES}),
-        r'"chosen" is \[.*: expected a string; turn chat messages into one with',
+        "chosen and rejected do not begin with the same turns up to the assistant's",
     ),
-    "chat prompt": (
-        json.dumps({"prompt": MESSAGES, "completion": "a", "label": 1}),
-        '"prompt" is .*apply_chat_template',
+    "a prompt that is answered": (
+        json.dumps({"prompt": [*MESSAGES, {"role": "assistant", "content": "ho"}], "completion": "a", "label": 1}),
+        "the prompt ends with the assistant.s turn",
     ),
     "number": ('{"prompt": 3, "completion": "a", "label": 1}', '"prompt" is 3: expected a string$'),
     "label": (
@@ -264,6 +348,28 @@ BAD: dict[str, tuple[str, str]] = {
         '{"prompt": "p", "responses": ["a", "b"], "ranking": [true, false]}',
         "expected a list of indices",
     ),
+    "a tie of three": (
+        '{"prompt": "p", "responses": ["a", "b", "c"], "tie": true}',
+        "expected a tuple of two",
+    ),
+    "no tie": ('{"prompt": "p", "responses": ["a", "b"], "tie": 1}', '"tie" is 1: expected true, or "both bad"'),
+    "a label too few": (
+        '{"prompt": "p", "completions": ["a", "b"], "labels": [true]}',
+        r'"labels" is \[True\]: expected a list of 2',
+    ),
+    "an answer without a question": (
+        '{"chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "b"}]}',
+        '"chosen" begins with the assistant.s turn: give the messages before it as "prompt"',
+    ),
+    "an empty turn": (
+        '{"chosen": [{"role": "user", "content": " "}, {"role": "assistant", "content": "a"}], "rejected": "b"}',
+        '"chosen": a message is empty',
+    ),
+    "different questions": (
+        json.dumps({"chosen": [{"role": "user", "content": w} for w in "a"], "rejected": MESSAGES}),
+        "do not begin with the same turns",
+    ),
+    "a demonstration": ('{"prompt": "p", "completion": "a"}', "are a demonstration: --demonstrations"),
     "no list": ('{"prompt": "p", "responses": ["a", "b"], "ranking": 1}', '"ranking" is 1: expected a list'),
     "no responses": ('{"prompt": "p", "ranking": [0, 1]}', '"responses" is None: expected a list of strings'),
     "one response": ('{"prompt": "p", "responses": ["a"], "ranking": [0]}', "expected a tuple of at least two"),
@@ -297,8 +403,17 @@ def test_missing_or_empty_file(tmp_path: Path) -> None:
 texts = st.text(st.characters(codec="utf-8"), max_size=4)
 responses = texts.filter(str.strip)
 numbers = st.floats(-1e6, 1e6)
+two = st.tuples(responses, responses).filter(lambda two: two[0] != two[1])
+chats = st.lists(responses, min_size=1, max_size=3).map(
+    lambda turns: Conversation(
+        [{"role": ("user", "assistant")[i % 2], "content": t} for i, t in enumerate(turns + turns[1:])]
+    )
+)
 judgements = st.one_of(
-    st.builds(Ranked, texts, st.tuples(responses, responses).filter(lambda two: two[0] != two[1]), st.floats(0, 9)),
+    st.builds(Ranked, texts, two, st.floats(0, 9), rater=st.none() | st.just("Ann"), position=st.none() | st.just(1)),
+    st.builds(Ranked, chats, two),
+    st.builds(Tied, texts | chats, two, st.booleans(), rater=st.just("Bob")),
+    st.builds(Labelled, chats, responses, st.booleans(), rater=st.just("Bob")),
     st.builds(Ranked, texts, st.lists(responses, min_size=2, max_size=5, unique=True).map(tuple)),
     st.builds(Labelled, texts, responses, st.booleans()),
     st.tuples(numbers, numbers, numbers)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from textrlhf.reward_models.feedback import DataError, Judgement, Labelled, Ranked, Rated
+from textrlhf.reward_models.feedback import DataError, Judgement, Labelled, Ranked, Rated, Tied, UnusableError
 from textrlhf.reward_models.feedback.judgements import checked_scale
 
 
@@ -34,6 +34,15 @@ def test_judgements_of_something_other_than_text() -> None:
     assert Rated("walk", clips[0], 2, (1, 5)).response is clips[0]
 
 
+def test_what_says_nothing_is_told_apart_from_what_is_wrong() -> None:
+    for unusable in (lambda: Ranked("p", ("a", "a")), lambda: Labelled("p", " ", True)):
+        with pytest.raises(UnusableError):
+            unusable()
+    with pytest.raises(DataError) as error:
+        Rated("p", "a", 7, (0, 1))
+    assert not isinstance(error.value, UnusableError)
+
+
 def test_place_is_ignored_when_comparing() -> None:
     assert Labelled("p", "a", True, "here") == Labelled("p", "a", True, "there") != Labelled("p", "a", False, "here")
     assert hash(Ranked("p", ("a", "b"), place="here")) == hash(Ranked("p", ("a", "b")))
@@ -48,6 +57,11 @@ BAD: dict[str, tuple[Callable[[str], object], str]] = {
         lambda place: Ranked("p", ("b", "a", "a"), place=place),
         r"responses 1 and 2 are the same \('a'\)",
     ),
+    "three tie": (lambda place: Tied("p", ("a", "b", "c"), place=place), r"responses is .* expected a tuple of two"),  # type: ignore[arg-type]
+    "identical tie": (lambda place: Tied("p", ("a", "a"), place=place), "responses 0 and 1 are the same"),
+    "both_bad": (lambda place: Tied("p", ("a", "b"), "yes", place), "both_bad is 'yes'"),  # type: ignore[arg-type]
+    "rater": (lambda place: Labelled("p", "a", True, place, rater=3), "rater is 3: expected a string"),  # type: ignore[arg-type]
+    "weight": (lambda place: Rated("p", "a", 1, (0, 1), place, weight=0), "weight is 0: expected a positive"),
     "nan margin": (lambda place: Ranked("p", ("a", "b"), math.nan, place), "margin is nan"),
     "negative margin": (
         lambda place: Ranked("p", ("a", "b"), -0.1, place),

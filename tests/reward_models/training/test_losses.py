@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from textrlhf.reward_models.training.losses import centring, logistic, plackett_luce, regression
+from textrlhf.reward_models.training.losses import centring, logistic, plackett_luce, regression, tie
 
 
 def drawn(*shape, seed=0):
@@ -46,6 +46,18 @@ def assert_same(loss, reference, *inputs):
         torch.testing.assert_close(value.double(), expected, atol=tolerance, rtol=tolerance)
         for seen, wanted in zip(gradients, expected_gradients, strict=True):
             torch.testing.assert_close(seen.double(), wanted, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("lapse", [0.0, 0.1])
+def test_a_tie_is_half_a_preference_either_way(lapse):
+    def reference(scores):
+        p = sigmoid(scores[:, 0] - scores[:, 1])
+        return -0.5 * sum((lapse + (1 - 2 * lapse) * one).log() for one in (p, 1 - p))
+
+    assert_same(lambda scores: tie(scores, lapse), reference, 2 * drawn(5, 2))
+    equal = torch.ones(1, 2, dtype=torch.float64)
+    assert tie(equal, lapse).item() == pytest.approx(math.log(2))
+    assert gradient(lambda scores: tie(scores, lapse), equal)[1][0].abs().max() < 1e-12
 
 
 class TestPlackettLuce:

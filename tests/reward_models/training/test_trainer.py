@@ -16,7 +16,7 @@ from transformers.models.auto.modeling_auto import AutoModel
 from textrlhf.language import CausalLM
 from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.metrics import read_metrics
-from textrlhf.reward_models import Labelled, Ranked, Rated, RewardModel, TrainConfig, train
+from textrlhf.reward_models import Labelled, Ranked, Rated, RewardModel, Tied, TrainConfig, train
 from textrlhf.reward_models.training.trainer import JudgementDataset, Learner, chosen_for, default_rate
 from tiny_models import V, tiny_model, word_tokenizer
 
@@ -333,6 +333,8 @@ class TestLoss:
         one, data = reward_model(), judgements("mix", 24)
         data[0] = dataclasses.replace(data[0], margin=0.7)
         data[4] = Ranked("a9", (" a10", " a11 a12", " a13", " a14"))
+        data[8] = Tied("a9", (" a10", " a11 a12"))
+        data[3] = dataclasses.replace(data[3], weight=2.5)
         for parameter in one.network.values.parameters():
             parameter.data.normal_(0, 0.3, generator=torch.Generator().manual_seed(0))
         config = TrainConfig(lapse=0.1, centring=0.3)
@@ -348,10 +350,13 @@ class TestLoss:
                 left = s - np.array([judgement.margin, *[0.0] * (len(s) - 1)])
                 shares = [np.exp(left[j]) / np.exp(left[j:]).sum() for j in range(len(s) - 1)]
                 term = -sum(math.log(0.8 * p + 0.2 / (len(s) - j)) for j, p in enumerate(shares))
+            elif isinstance(judgement, Tied):
+                p = 1 / (1 + math.exp(s[1] - s[0]))
+                term = -0.5 * (math.log(0.1 + 0.8 * p) + math.log(0.1 + 0.8 * (1 - p)))
             elif isinstance(judgement, Labelled):
                 term = math.log1p(math.exp(-(s[0] + 0.4) * (1 if judgement.good else -1)))
             else:
-                term = (0.2 + math.exp(-0.5) * s[0] - (judgement.rating - 3) / 2) ** 2
+                term = judgement.weight * (0.2 + math.exp(-0.5) * s[0] - (judgement.rating - 3) / 2) ** 2
             terms.append(term + 0.3 * (2 * s.mean()) ** 2)
         dataset = JudgementDataset(one, data, config, learner)
         total, count = dataset.loss(which)
