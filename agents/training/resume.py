@@ -28,7 +28,12 @@ from .plan import Plan
 log = logging.getLogger("textrlhf")
 L = TypeVar("L", bound=Learner)
 FIXED = {"n_envs", "seed", "net_arch", "activation", "memory_size", "separate_critic", "normalize_observation"}
-FIXED |= {"normalize_reward"}  # what the weights and states of a checkpoint depend on
+FIXED |= {
+    "normalize_reward",
+    "lora_rank",
+    "lora_alpha",
+    "lora_target_modules",
+}  # what the weights and states of a checkpoint depend on
 
 
 def load(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...language.families import has_window
-from ...language.logprobs import TOKENS_AT_ONCE, at_once, by_length
+from ...language.logprobs import TOKENS_AT_ONCE, by_length, reading_tokens
 from ...language.memory import padded
 from ...language.slot_cache import attention_mask
 from .config import RewardModelConfig
@@ -53,7 +53,7 @@ class RewardNetwork(nn.Module):
     ) -> Tensor:  # -> (len(texts),)
         """Raw scores; `groups` are texts with a prompt in common."""
         rows = pack(texts, groups, self.shares)
-        budget = at_once(TOKENS_AT_ONCE, self.device)
+        budget = reading_tokens(self.trunk, TOKENS_AT_ONCE)
         parts, order = [], []
         for batch in by_length([len(row.tokens) for row in rows], budget):
             parts.append(self._read(texts, [rows[i] for i in batch], dropout))

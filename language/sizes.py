@@ -1,0 +1,107 @@
+"""How many tokens of texts one forward may have, by the model's size and the memory that is free.
+
+More tokens at once are faster until they leave the cache of a CPU or fill a GPU. Beyond that, memory is the limit.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from .causal_lm import LanguageError
+from .hf import layers_of, recompute_layers
+from .logprobs import at_once
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+TRAINING = {"cpu": 1 << 11, "cuda": 1 << 16}  # padded tokens per forward of an update, where memory allows
+LEAST = 1 << 8  # so that updates of large models are no slower than their memory asks for; a text is never split
+SHARE = 0.5  # of free memory, for activations
+KEPT = 1.5  # activations kept for gradients over inputs and outputs of linear layers: 1.1 of Llama, 1.8 of GPT-2
+
+
+def training_tokens(model: PreTrainedModel, *, recompute: bool = False, free: int | None = None) -> int:
+    """The number of padded tokens in one forward of an update: a power of two.
+
+    `free` is the memory, in bytes, that the update may use; by default half of what is free now.
+    """
+    if free is None:
+        now = free_memory(model.device)
+        free = None if now is None else int(SHARE * now)
+    most = at_once(TRAINING, model.device)
+    if free is None:
+        return most
+    fit = free // kept_per_token(model, recompute=recompute)
+    return min(max(1 << max(fit.bit_length() - 1, 0), LEAST), most)
+
+
+def kept_per_token(model: PreTrainedModel, *, recompute: bool = False) -> int:
+    """About how many bytes a forward keeps per token for gradients; `recompute`: with gradient checkpointing."""
+    trunk = model.base_model
+    whole = _linear_widths(trunk)
+    if recompute and (layers := layers_of(trunk)):
+        one, width = max(map(_linear_widths, layers)), model.config.get_text_config().hidden_size
+        whole = one + len(layers) * width
+    return int(KEPT * whole * model.dtype.itemsize)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """The free bytes on a device; None where that cannot be told."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
+    return _free_on_host(Path("/")) if device.type == "cpu" else None
+
+
+def recompute_activations(model: nn.Module) -> None:
+    """Turn gradient checkpointing on: layers keep their inputs only, and are computed again for gradients."""
+    if not recompute_layers(model):
+        raise LanguageError(
+            f"gradient_checkpointing=True: {type(model).__name__} has none of the layers that transformers can "
+            "recompute: leave it out; adapters (lora_rank) and smaller minibatches save memory too"
+        )
+
+
+def _linear_widths(module: nn.Module) -> int:
+    """The sum of the inputs' and outputs' sizes of the linear layers."""
+    return sum(
+        sum(weight.shape)
+        for name, layer in module.named_modules()
+        if not (isinstance(layer, nn.Embedding) or ".lora_" in name)  # adapters read what their layers read
+        if isinstance(weight := getattr(layer, "weight", None), torch.Tensor) and weight.ndim == 2
+    )
+
+
+def _free_on_host(root: Path) -> int | None:
+    """The memory that is available by /proc/meminfo, or up to the limit of a container (cgroup, version 2 or 1)."""
+    found: list[int] = []
+    try:
+        lines = dict(line.split(":", 1) for line in (root / "proc/meminfo").read_text().splitlines())
+        found.append(int(lines["MemAvailable"].split()[0]) << 10)
+    except (OSError, KeyError, ValueError):
+        if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+            found.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            found.append(int((root / "sys/fs/cgroup" / limit).read_text()) - _in_use(root / "sys/fs/cgroup", used))
+        except (OSError, ValueError):  # no container, or no limit ("max")
+            continue
+    return min(found, default=None) if found else None
+
+
+def _in_use(cgroup: Path, used: str) -> int:
+    """What a container uses, without files that are only cached."""
+    bytes_used = int((cgroup / used).read_text())
+    try:
+        stat = dict(line.split() for line in (cgroup / used).with_name("memory.stat").read_text().splitlines())
+        return bytes_used - int(stat.get("inactive_file", 0))
+    except (OSError, ValueError):
+        return bytes_used
