@@ -10,7 +10,7 @@ import copy
 import json
 import os
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,9 +124,9 @@ def save_adapter(
     path: str | os.PathLike[str],
     *,
     base: str | None,
-    fingerprint: str,
+    fingerprint: str | None = None,
     task: str = "CAUSAL_LM",
-    head: str | None = None,
+    heads: Sequence[str] = (),
 ) -> None:
     """Write the adapters in peft's format.
 
@@ -136,7 +136,7 @@ def save_adapter(
         base: the name of the model without adapters, for those who load it
         fingerprint: that model's hash, by which another one is refused
         task: peft's name of the kind of model
-        head: a layer that was trained as a whole and belongs to the adapter
+        heads: parts of the model that were trained as a whole, and are saved with the adapters
     """
     from safetensors.torch import save_file
 
@@ -146,15 +146,17 @@ def save_adapter(
     config: Any = copy.copy(model.peft_config[ADAPTER])
     config.base_model_name_or_path, config.task_type, config.inference_mode = base, task, True
     config.target_modules = _in_short(model, config.target_modules)
-    config.modules_to_save = [head] if head else None
+    config.modules_to_save = list(heads) or None
     tensors: dict[str, Tensor] = dict(adapter_parameters(model))
-    if head:
+    for head in heads:
         tensors |= {f"{head}.{name}": value for name, value in model.get_submodule(head).named_parameters()}
     written = {
         f"base_model.model.{name.replace(f'.{ADAPTER}.', '.')}": tensor.detach().cpu().contiguous()
         for name, tensor in tensors.items()
     }
-    facts = {"format": "pt", BASE: fingerprint, DTYPE: str(model.dtype).removeprefix("torch.")}
+    facts = {"format": "pt"}
+    if fingerprint:
+        facts |= {BASE: fingerprint, DTYPE: str(model.dtype).removeprefix("torch.")}
     with whole_folder(path) as folder:
         config.save_pretrained(str(folder))
         save_file(written, folder / WEIGHTS, metadata=facts)

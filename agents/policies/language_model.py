@@ -16,8 +16,8 @@ from ...language import CausalLM
 from ...language.device_copies import PackedUpload
 from ...language.logprobs import logprobs_and_entropy, read_layers
 from ...language.lora import Adapters, Lora, has_adapters, save_adapter
-from ...language.sizes import recompute_activations, training_tokens
 from ...language.sampling import draw
+from ...language.sizes import recompute_activations, training_tokens
 from ..environment.masks import Mask
 from ..environment.spaces import Flags, Ints, Leaves
 from ..experience.rollout import NUMBERS, Minibatch
@@ -27,7 +27,7 @@ from .text_memory import TextLog, TextMemory, Texts
 
 
 class LanguageModelPolicy:
-    """Starts as a float32 copy of `reference`, or with `lora` as its very weights with adapters, which alone are trained.
+    """Starts as a float32 copy of `reference`; with `lora`, as its very weights and adapters, which alone are trained.
 
     `act` feeds each slot's new tokens: usually one, or a whole prompt. `evaluate` and the critic read each text in one
     forward. The critic uses the policy's hidden states without changing them, or with `separate_critic` those of its

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...language.families import has_window
 from ...language.logprobs import TOKENS_AT_ONCE, by_length, reading_tokens
+from ...language.lora import has_adapters, merged
 from ...language.memory import padded
 from ...language.slot_cache import attention_mask
 from .config import RewardModelConfig
@@ -47,6 +48,18 @@ class RewardNetwork(nn.Module):
         """Where the weights are."""
         device: torch.device = self.model.device
         return device
+
+    @property
+    def head_names(self) -> list[str]:
+        """The names of the classifier's parts above its trunk that have weights."""
+        parts = self.model.named_children()
+        return [name for name, part in parts if name != self.model.base_model_prefix and any(part.parameters())]
+
+    def merged(self) -> RewardNetwork:
+        """The same network, with its adapters, if any, merged into the weights of their layers."""
+        if not has_adapters(self.model):
+            return self
+        return RewardNetwork(merged(self.model), self.values, self.label)
 
     def forward(
         self, texts: Sequence[Text], groups: Sequence[Sequence[int]], dropout: Dropout | None = None
