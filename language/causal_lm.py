@@ -85,15 +85,16 @@ class CausalLM(Codec):
         from ..records.folder import check_replaceable, whole_folder
 
         check_replaceable(path, "config.json")
+        model = merged(self.model)
         with whole_folder(path) as folder, no_progress_bars():
-            merged(self.model).save_pretrained(folder)
+            model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
             for file in folder.iterdir():
                 file.chmod(0o644)  # save_pretrained makes weights readable by their owner only
         name = os.path.abspath(path)
         for key in [key for key in _loaded if key[0] == name]:
             del _loaded[key]  # the folder's former model
-        return CausalLM(self.model, self.tokenizer, name)
+        return CausalLM(model, self.tokenizer, name)
 
     def frozen(self) -> CausalLM:
         """The same weights without gradients: itself, or a handle on shared parameters where some need gradients."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .hf import forget_quantisation, no_gguf_progress
+from .hf import dequantised, forget_quantisation, no_gguf_progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -43,7 +43,9 @@ def read_gguf(file: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrain
         raise GGUFError(f"{file} needs the package {' and '.join(missing)}: pip install 'textrlhf[gguf]'")
     try:
         with no_gguf_progress():
-            model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                file.parent, gguf_file=file.name, dtype=dtype, **dequantised()
+            )
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     except Exception as error:  # transformers checks little here, so a damaged file fails in many ways
         lines = str(error).strip().splitlines() or [type(error).__name__]

@@ -48,6 +48,14 @@ def with_parameters_of(model: PreTrainedModel, *, frozen: bool = False) -> PreTr
     return copied
 
 
+def dequantised() -> dict[str, Any]:
+    """The arguments that make transformers unpack a GGUF file; older versions do so in any case."""
+    import transformers
+
+    config = getattr(transformers, "GgufConfig", None)
+    return {} if config is None else {"quantization_config": config(dequantize=True)}
+
+
 def forget_quantisation(model: PreTrainedModel) -> PreTrainedModel:
     """Make transformers take weights for plain ones that were read from a quantised file: else it refuses to save."""
     model.hf_quantizer = None  # type: ignore[assignment]

@@ -207,14 +207,14 @@ def with_adapter_merged(
             facts, names = tensors.metadata() or {}, list(tensors.keys())
     except (OSError, SafetensorError) as error:
         raise LoraError(f"{file} cannot be read ({error}): save the adapter again") from error
-    same_type = facts.get(DTYPE) == str(model.dtype).removeprefix("torch.")
-    if same_type and facts.get(BASE, fingerprint) != fingerprint:
-        raise LoraError(f"{other}: that one's weights were others when the adapter was trained; {remedy}")
     known = dict(model.named_modules())
     for name in names:
         layer = name.removeprefix("base_model.model.").partition(".lora_")[0]
         if ".lora_" in name and layer not in known:
             raise LoraError(f"{other}: that one has no layer {layer}; {remedy}")
+    same_type = facts.get(DTYPE) == str(model.dtype).removeprefix("torch.")
+    if same_type and facts.get(BASE, fingerprint) != fingerprint:
+        raise LoraError(f"{other}: that one's weights were others when the adapter was trained; {remedy}")
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)  # peft asks transformers
