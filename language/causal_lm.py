@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from .free_memory import TooLittleMemoryError, check_room
 from .gguf_files import GGUFError, gguf_file, read_gguf
 from .hf import ready_to_run, with_parameters_of
 from .lora import Lora, LoraError, base_of, is_adapter, merged, with_adapter_merged, with_adapters
@@ -180,7 +181,7 @@ def _load(name: str, device: str, dtype: str) -> CausalLM:
                 model, tokenizer = read_gguf(file, getattr(torch, dtype))
         else:
             model, tokenizer = _from_hugging_face(name, place, getattr(torch, dtype))
-    except (GGUFError, LoraError) as error:
+    except (GGUFError, LoraError, TooLittleMemoryError) as error:
         raise LanguageError(str(error)) from error
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise LanguageError(
@@ -204,6 +205,7 @@ def _from_hugging_face(name: str, place: str, dtype: torch.dtype) -> tuple[Any, 
     why = f"it is no folder, not {known}, and as a Hugging Face hub id it gave"
     if os.path.isabs(place) or place.startswith(".") or os.path.exists(place):
         _check_folder(name, place, known)
+        check_room(place, dtype)
         why = "its folder gave"
     try:
         config = AutoConfig.from_pretrained(place)

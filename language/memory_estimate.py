@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from .free_memory import TooLittleMemoryError, free_memory, in_words
 from .logprobs import LOGITS_KEPT, at_once
 from .lora import LINEAR, Lora
-from .sizes import free_memory, kept_per_token
+from .sizes import kept_per_token
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -24,10 +25,6 @@ REMEDIES = {  # by the part that they make smaller
     "activations": "gradient_checkpointing=True, or a smaller tokens_at_once",
     "keys and values": "fewer n_envs, or a shorter context",
 }
-
-
-class TooLittleMemoryError(MemoryError):
-    """What is to be trained does not fit, and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +43,12 @@ class MemoryEstimate:
         parts = sorted((self.fixed | self.passing).items(), key=lambda part: -part[1])
         return ", ".join(f"{name} {in_words(size)}" for name, size in parts if size)
 
-    def remedies(self) -> str:
-        """What would help most, for the largest parts first."""
-        parts = sorted((self.fixed | self.passing).items(), key=lambda part: -part[1])
-        return "; ".join(REMEDIES[name] for name, size in parts if name in REMEDIES and 10 * size > self.total)
+    def remedies(self, *, fixed: bool = False) -> str:
+        """What would make the large parts smaller, the largest first; `fixed`: only those that stay."""
+        among = self.fixed if fixed else self.fixed | self.passing
+        parts = sorted(among.items(), key=lambda part: -part[1])
+        found = [REMEDIES[name] for name, size in parts if name in REMEDIES and 10 * size > sum(among.values())]
+        return "; ".join(found) or "a smaller model"
 
 
 def training_memory(
@@ -98,24 +97,14 @@ def check_memory(estimate: MemoryEstimate, device: torch.device, what: str) -> N
     free = free_memory(device)
     if free is None or estimate.total <= free:
         return
+    too_much = sum(estimate.fixed.values()) > free
     says = (
         f"training {what} takes about {in_words(estimate.total)} of memory and {in_words(free)} are free on {device}: "
-        f"{estimate}; what helps: {estimate.remedies() or 'a smaller model'}"
+        f"{estimate}; what helps: {estimate.remedies(fixed=too_much)}"
     )
-    if sum(estimate.fixed.values()) > free:
+    if too_much:
         raise TooLittleMemoryError(says)
     log.warning("%s", says)
-
-
-def check_room(n_weights: int, dtype: torch.dtype, what: str) -> None:
-    """Raise TooLittleMemoryError if so many weights do not fit into the main memory."""
-    free, size = free_memory(torch.device("cpu")), n_weights * dtype.itemsize
-    if free is not None and size > free:
-        smaller = "" if dtype.itemsize <= 2 else ', dtype="bfloat16" (half as much)'
-        raise TooLittleMemoryError(
-            f"{what} has {n_weights:,} weights, {in_words(size)} in {str(dtype).removeprefix('torch.')}, and "
-            f"{in_words(free)} of memory are free: close what else runs, or take a smaller model{smaller}"
-        )
 
 
 def cache_bytes(model: PreTrainedModel, n: int, context: int) -> int:
@@ -125,15 +114,6 @@ def cache_bytes(model: PreTrainedModel, n: int, context: int) -> int:
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     shared = getattr(config, "num_key_value_heads", None) or heads
     return int(2 * config.num_hidden_layers * shared * size * n * context * model.dtype.itemsize)
-
-
-def in_words(size: float) -> str:
-    """A number of bytes as people write it."""
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.1f} GB"
 
 
 def _numbers(model: nn.Module) -> int:

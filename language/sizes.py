@@ -5,14 +5,13 @@ More tokens at once are faster until they leave the cache of a CPU or fill a GPU
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from .causal_lm import LanguageError
+from .free_memory import free_memory
 from .hf import layers_of, recompute_layers
 from .logprobs import at_once
 
@@ -50,14 +49,6 @@ def kept_per_token(model: PreTrainedModel, *, recompute: bool = False) -> int:
     return int(KEPT * whole * model.dtype.itemsize)
 
 
-def free_memory(device: torch.device) -> int | None:
-    """The free bytes on a device; None where that cannot be told."""
-    if device.type == "cuda":
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0]) + unused
-    return _free_on_host(Path("/")) if device.type == "cpu" else None
-
-
 def recompute_activations(model: nn.Module) -> None:
     """Turn gradient checkpointing on: layers keep their inputs only, and are computed again for gradients."""
     if not recompute_layers(model):
@@ -75,33 +66,3 @@ def _linear_widths(module: nn.Module) -> int:
         if not (isinstance(layer, nn.Embedding) or ".lora_" in name)  # adapters read what their layers read
         if isinstance(weight := getattr(layer, "weight", None), torch.Tensor) and weight.ndim == 2
     )
-
-
-def _free_on_host(root: Path) -> int | None:
-    """The memory that is available by /proc/meminfo, or up to the limit of a container (cgroup, version 2 or 1)."""
-    found: list[int] = []
-    try:
-        lines = dict(line.split(":", 1) for line in (root / "proc/meminfo").read_text().splitlines())
-        found.append(int(lines["MemAvailable"].split()[0]) << 10)
-    except (OSError, KeyError, ValueError):
-        if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-            found.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:
-            found.append(int((root / "sys/fs/cgroup" / limit).read_text()) - _in_use(root / "sys/fs/cgroup", used))
-        except (OSError, ValueError):  # no container, or no limit ("max")
-            continue
-    return min(found, default=None) if found else None
-
-
-def _in_use(cgroup: Path, used: str) -> int:
-    """What a container uses, without files that are only cached."""
-    bytes_used = int((cgroup / used).read_text())
-    try:
-        stat = dict(line.split() for line in (cgroup / used).with_name("memory.stat").read_text().splitlines())
-        return bytes_used - int(stat.get("inactive_file", 0))
-    except (OSError, ValueError):
-        return bytes_used

@@ -53,7 +53,7 @@ class RewardNetwork(nn.Module):
     def head_names(self) -> list[str]:
         """The names of the classifier's parts above its trunk that have weights."""
         parts = self.model.named_children()
-        return [name for name, part in parts if name != self.model.base_model_prefix and any(part.parameters())]
+        return [name for name, part in parts if name != self.model.base_model_prefix and list(part.parameters())]
 
     def merged(self) -> RewardNetwork:
         """The same network, with its adapters, if any, merged into the weights of their layers."""

@@ -40,7 +40,9 @@ def original() -> CausalLM:
         eos_token_id=2,
         tie_word_embeddings=True,
     )
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", bos_token="<s>", unk_token="<|endoftext|>")
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<eos>", bos_token="<s>", unk_token="<|endoftext|>"
+    )
     return CausalLM(LlamaForCausalLM(shape).eval().requires_grad_(False), wrapped)
 
 
