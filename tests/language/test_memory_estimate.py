@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from text_learner import batch, learner
-from textrlhf.agents import PPO
 from textrlhf.language import CausalLM, LanguageError, free_memory, load
 from textrlhf.language import memory_estimate as module
 from textrlhf.language.free_memory import TooLittleMemoryError, in_words
@@ -97,27 +96,3 @@ class TestFreeMemory:
 
 def test_sizes_in_words() -> None:
     assert [in_words(size) for size in (7, 1500, 2_340_000, 5.4e10)] == ["7 B", "1.5 kB", "2.34 MB", "54.0 GB"]
-
-
-def test_a_cut_up_minibatch_has_the_same_gradient() -> None:
-    """Parts that are weighted by texts instead of tokens."""
-    gradients = []
-    for tokens in (2048, 16):
-        agent = learner(batch("dialogue", "llama"), tokens_at_once=tokens, learning_rate=1e-9, n_epochs=1, n_steps=12)
-        assert agent.config.tokens_at_once == tokens
-        minibatch = next(rollout_of(agent).minibatches(1000, agent.random.order, whiten=True))
-        parts = list(agent.policy.microbatches(minibatch))
-        assert (len(parts) > 3) == (tokens == 16)
-        agent.optimizer.zero()
-        for part, share in parts:
-            new = agent.policy.evaluate(part)
-            agent.optimizer.add(((new.log_prob * part.advantages) + (new.value - part.returns) ** 2).mean(), share)
-        gradients.append(agent.optimizer.gradient.clone())
-    torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-5)
-    assert gradients[0].abs().max() > 1e-3
-
-
-def rollout_of(agent: PPO):
-    from text_learner import rollouts
-
-    return next(rollouts(agent, 1, learn=False))
