@@ -24,19 +24,22 @@ SHARE = 0.5  # of free memory, for activations
 KEPT = 1.5  # activations kept for gradients over inputs and outputs of linear layers: 1.1 of Llama, 1.8 of GPT-2
 
 
-def training_tokens(model: PreTrainedModel, *, recompute: bool = False, free: int | None = None) -> int:
+def training_tokens(
+    model: PreTrainedModel, *, recompute: bool = False, free: int | None = None, most: dict[str, int] = TRAINING
+) -> int:
     """The number of padded tokens in one forward of an update: a power of two.
 
-    `free` is the memory, in bytes, that the update may use; by default half of what is free now.
+    `free` is the memory, in bytes, that the update may use; by default half of what is free now. `most` are the
+    tokens on each kind of device beyond which more are not wanted.
     """
     if free is None:
         now = free_memory(model.device)
         free = None if now is None else int(SHARE * now)
-    most = at_once(TRAINING, model.device)
+    wanted = at_once(most, model.device)
     if free is None:
-        return most
+        return wanted
     fit = free // kept_per_token(model, recompute=recompute)
-    return min(max(1 << max(fit.bit_length() - 1, 0), LEAST), most)
+    return min(max(1 << max(fit.bit_length() - 1, 0), LEAST), wanted)
 
 
 def kept_per_token(model: PreTrainedModel, *, recompute: bool = False) -> int:

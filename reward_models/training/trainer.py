@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from ...language.fit import FitConfig, fit
 from ...language.lora import Lora, adapter_parameters, has_adapters, merged, with_adapters
-from ...language.sizes import recompute_activations
+from ...language.sizes import recompute_activations, training_tokens
 from ...records.checks import one_of
 from ...records.progress import ProgressBar
+from ...records.run import Run
 from ..feedback import Judgement, Labelled, Ranked, Rated
 from ..text.heads import Dropout
 from ..text.network import RewardNetwork
@@ -35,7 +36,17 @@ from .losses import centring, logistic, plackett_luce, regression
 
 BETAS = (0.9, 0.99)  # of Adam; a shorter memory would normalise away the size of a rare token's gradient
 FAST = 50.0  # learning rate of offset and line relative to the head: single numbers, which start far from their optimum
-SAME = ("batch_size", "warmup", "weight_decay", "max_grad_norm", "seed", "checkpoints", "bf16")  # of FitConfig
+SAME = (
+    "batch_size",
+    "warmup",
+    "weight_decay",
+    "max_grad_norm",
+    "seed",
+    "checkpoints",
+    "bf16",
+    "tokens_at_once",
+)  # of FitConfig
+TOKENS = {"cpu": 1 << 14, "cuda": 1 << 16}  # in a forward, where memory allows
 OVERFLOWS = ("error", "drop")
 LINES = ("linear", "learned")
 
@@ -85,6 +96,9 @@ class TrainConfig:
     """names of the layers with adapters, such as ("q_proj", "v_proj"); None: all linear ones of the trunk"""
     gradient_checkpointing: bool = False
     """compute activations again in the backward pass instead of keeping them: less memory, a third more time"""
+    tokens_at_once: int | None = None
+    """tokens that a forward reads, padding included; of larger batches the gradients add up. If None, chosen by the
+    model's size and the free memory, and recorded"""
     seed: int = 0
     """of the head, the order of the judgements and dropout"""
 
@@ -149,9 +163,10 @@ def train(
     returns raw scores until `normalise` is called; `train_reward_model` does that too, and saves and evaluates.
     """
     config = chosen_for(config or TrainConfig(), reward_model.network, len(judgements))
+    _prepare(reward_model.network, config)
+    config = _with_tokens_at_once(config, reward_model.network, Run.of(run) if run is not None and resume else None)
     assert config.batch_size is not None
     assert config.learning_rate is not None
-    _prepare(reward_model.network, config)
     learner = Learner(reward_model.network, config).to(reward_model.network.device)
     learned = JudgementDataset(reward_model, judgements, config, learner, training=True)
     watched = JudgementDataset(reward_model, heldout, config, learner) if heldout else None
@@ -203,6 +218,17 @@ def _prepare(network: RewardNetwork, config: TrainConfig) -> None:
     network.requires_grad_(False)
 
 
+def _with_tokens_at_once(config: TrainConfig, network: RewardNetwork, resumed: Run | None) -> TrainConfig:
+    """The config with a number of tokens per forward; of a resumed run the one it began with."""
+    if config.tokens_at_once is not None:
+        return config
+    if resumed is not None and resumed.has_checkpoints():
+        tokens = resumed.last_checkpoint().state.get("fit", {}).get("tokens_at_once")
+    else:
+        tokens = training_tokens(network.trunk, recompute=config.gradient_checkpointing, most=TOKENS)
+    return dataclasses.replace(config, tokens_at_once=tokens)
+
+
 def chosen_for(config: TrainConfig, network: RewardNetwork, n: int) -> TrainConfig:
     """The config with a learning rate for this network and a batch size for n judgements, where it has none."""
     return dataclasses.replace(
@@ -221,7 +247,7 @@ def default_rate(network: RewardNetwork, *, adapters: bool = False) -> float:
     reward models of Stiennon et al. (2020; 1.3B), 1e-5 for those of Llama 2 (2023; 7B to 13B). Small trunks were tuned.
     Adapters take about ten times the rate of all weights, at any size (Schulman et al., 2025, "LoRA without regret").
     """
-    size = sum(weights.numel() for weights in network.trunk.parameters())
+    size = sum(weights.numel() for name, weights in network.trunk.named_parameters() if ".lora_" not in name)
     rate = float(np.clip(1e-3 * (1e6 / size) ** 0.85, 1e-5, 1e-3))
     return min(10 * rate, 1e-3) if adapters else rate
 

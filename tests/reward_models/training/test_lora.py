@@ -52,7 +52,7 @@ def test_only_adapters_and_head_are_trained(head: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("head", ["tokens", "last"])
-def test_learned_saved_and_resumed(head: str, tmp_path: Path) -> None:
+def test_learned_saved_and_resumed(head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that holds something else than what was trained; a resumed run that ends elsewhere."""
     lm = base(tmp_path)
     how = {"head": head, "max_new_tokens": 8, "reference_texts": 48, "show": False}
@@ -62,10 +62,12 @@ def test_learned_saved_and_resumed(head: str, tmp_path: Path) -> None:
     assert good > bad + 0.5
     loaded = load_reward_model(tmp_path / "run")
     np.testing.assert_array_equal(loaded(*GOOD_BAD), trained(*GOOD_BAD))
+    monkeypatch.setattr("textrlhf.language.sizes.free_memory", lambda device: 0)  # and then more of it
     run = Run(tmp_path / "cut")
     short = RewardModel.new(lm, head)
     train(short, PAIRS, config, run=run.path, show=False)
     shutil.rmtree(run.checkpoint_path(run.steps()[-1]))
+    monkeypatch.undo()
     again = RewardModel.new(lm, head)
     train(again, PAIRS, config, run=run.path, resume=True, show=False)
     np.testing.assert_array_equal(again.raw(*GOOD_BAD), short.raw(*GOOD_BAD))
