@@ -34,6 +34,7 @@ class RewardNetwork(nn.Module):
     def __init__(self, model: PreTrainedModel, values: TokenValues | None = None, label: int | None = None) -> None:
         super().__init__()
         self.model, self.values, self.label = model.eval(), values, label
+        self.borrowed = False  # whether a language model has the same weights, which must not change then
         self.causal = _is_causal(self.trunk)
         self.shares = self.causal and not has_window(model.config) and self._branches()
 

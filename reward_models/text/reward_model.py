@@ -67,9 +67,14 @@ class RewardModel:
         end: bool = False,
         seed: int = 0,
         device: str = "auto",
+        share_weights: bool = False,
     ) -> RewardModel:
-        """Put an untrained head on a copy of a language model (shipped, a path, a hub id, a CausalLM) or an encoder."""
-        return cls(*new_parts(model, head, reads=reads, end=end, seed=seed, device=device))
+        """Put an untrained head on a copy of a language model (shipped, a path, a hub id, a CausalLM) or an encoder.
+
+        With `share_weights` there is no copy of a language model's weights, for training adapters (LoRA) beside them.
+        """
+        how: dict[str, Any] = {"reads": reads, "end": end, "seed": seed, "device": device}
+        return cls(*new_parts(model, head, share_weights=share_weights, **how))
 
     @classmethod
     def load(

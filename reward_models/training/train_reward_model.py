@@ -129,7 +129,8 @@ def train_reward_model(
         if place and (place.path / MODEL_FOLDER).is_dir():
             continue
         seed = config.seed + i
-        member = RewardModel.new(model, head, reads=reads, end=end, seed=seed, device=device)
+        shared = bool(config.lora)
+        member = RewardModel.new(model, head, reads=reads, end=end, seed=seed, device=device, share_weights=shared)
         with _threads(threads, member):
             if not trained:
                 prompts = [judgement.prompt for judgement in judgements]

@@ -211,8 +211,9 @@ def _prepare(network: RewardNetwork, config: TrainConfig) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             network.model = with_adapters(network.model, config.lora)
-    elif not config.lora and has_adapters(network.model):
-        network.model = copy.deepcopy(merged(network.model))  # merged, the others of its weights are still shared
+    elif not config.lora and (network.borrowed or has_adapters(network.model)):
+        network.model = copy.deepcopy(merged(network.model))  # which shares all that is not merged
+        network.borrowed = False
     if config.gradient_checkpointing:
         recompute_activations(network.model)
     network.requires_grad_(False)

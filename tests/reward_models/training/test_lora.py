@@ -52,6 +52,20 @@ def test_only_adapters_and_head_are_trained(head: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("head", ["tokens", "last"])
+def test_weights_are_shared_and_unchanged(head: str, tmp_path: Path) -> None:
+    """A second copy of the language model; one that training changes, adapters or not."""
+    lm = base(tmp_path)
+    before, places = lm.fingerprint(), {p.data_ptr() for p in lm.model.parameters()}
+    member = RewardModel.new(lm, head, share_weights=True)
+    assert {p.data_ptr() for p in member.network.trunk.parameters()} <= places
+    for config in (CONFIG, dataclasses.replace(CONFIG, lora_rank=0)):
+        raw = train(member, PAIRS, config, show=False).reward_model.raw(*GOOD_BAD)
+        assert lm.fingerprint() == before
+        assert raw[0] != raw[1]
+    assert not {p.data_ptr() for p in member.network.trunk.parameters()} & places
+
+
+@pytest.mark.parametrize("head", ["tokens", "last"])
 def test_learned_saved_and_resumed(head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that holds something else than what was trained; a resumed run that ends elsewhere."""
     lm = base(tmp_path)
