@@ -59,7 +59,8 @@ class Agent(Learner):
         made = vectorize(env, chosen.n_envs, env_kwargs, exactly=exactly)
         as_lm = getattr(chosen, "policy", None) in ("auto", "lm")
         if as_lm and EnvAttributes(made.env).has("reference_model"):
-            chosen = chosen.with_defaults(language_model_settings(self.name))
+            adapters = bool(getattr(chosen, "lora_rank", 0))
+            chosen = chosen.with_defaults(language_model_settings(self.name, adapters=adapters))
             if made.owned and made.env.num_envs != chosen.n_envs:
                 made.env.close()
                 made = vectorize(env, chosen.n_envs, env_kwargs)

@@ -10,6 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from ..language import CausalLM
+from ..language.lora import Lora
+from ..language.memory_estimate import check_memory, training_memory
+from ..language.sizes import training_tokens
 from .agent import Agent
 from .environment.masks import Mask, checked, require_an_action
 from .environment.play import Act
@@ -37,6 +41,21 @@ class PolicyConfig(Config):
     """give a language model's critic its own transformer trunk instead of reading the policy's hidden states"""
     bf16: bool = False
     """run a language model in bfloat16 autocast; weights stay float32"""
+    lora_rank: int = 0
+    """train adapters of this rank (LoRA) beside a language model's weights, which are the reference model's own and
+    stay as they are; 0 trains all weights. The default learning rate is then ten times higher"""
+    lora_alpha: float | None = None
+    """scale of the adapters' outputs, times the rank; None: twice the rank, so that another rank needs no other
+    learning rate"""
+    lora_target_modules: tuple[str, ...] | None = None
+    """names of the layers with adapters, such as ("q_proj", "v_proj"); None: all linear ones, which learns as well as
+    training all weights"""
+    gradient_checkpointing: bool = False
+    """compute a language model's activations again in the backward pass instead of keeping them: less memory, a third
+    more time"""
+    tokens_at_once: int | None = None
+    """tokens that a language model's update reads in one forward, padding included; gradients of several add up. If
+    None, chosen by the model's size and the free memory, and recorded"""
     log_std_init: float = 0.0
     """initial log standard deviation of continuous actions"""
     normalize_observation: bool = False
@@ -45,7 +64,15 @@ class PolicyConfig(Config):
     def check(self) -> None:
         """See `Config.check`."""
         super().check()
-        self.bounds("memory_size", "net_arch", at_least=1)
+        self.bounds("memory_size", "net_arch", "tokens_at_once", at_least=1)
+        self.bounds("lora_rank", at_least=0)
+        self.bounds("lora_alpha", above=0)
+        if self.lora_target_modules == ():
+            raise ValueError("lora_target_modules=(): accepted is None or the names of some layers")
+        if not self.lora_rank and (self.lora_alpha is not None or self.lora_target_modules is not None):
+            raise ValueError(
+                "lora_alpha and lora_target_modules are for adapters: set lora_rank too, to 16 for example"
+            )
 
 
 class PolicyAgent(Agent):
@@ -57,6 +84,8 @@ class PolicyAgent(Agent):
     def _build(self) -> None:
         self.policy = self.make_policy()
         self.policy.to_device(self.device)
+        if isinstance(self.policy, LanguageModelPolicy):  # sums of gradients depend on it
+            self.config = self.config.replace(given=False, tokens_at_once=self.policy.tokens_at_once)
         self.networks["model"] = self.policy.network
         self.env.share_observations(not getattr(self.policy, "keeps_observations", True))
         self._predictions = torch_generator(self.seed, Stream.PREDICTIONS, self.device)
@@ -73,6 +102,7 @@ class PolicyAgent(Agent):
             "normalize": config.normalize_observation,
         }
         if callable(config.policy):
+            self._refuse_for_others()
             text = (
                 {} if reference is None else {"reference_model": reference, "separate_critic": config.separate_critic}
             )
@@ -84,10 +114,43 @@ class PolicyAgent(Agent):
                 f"{self.env.vector_env} has none: accepted are 'auto', 'mlp' and 'gru'"
             )
         if config.policy == "lm" or (config.policy == "auto" and reference is not None):
-            return LanguageModelPolicy(*spaces, reference, separate_critic=config.separate_critic)
+            return self._language_model(reference)
         if config.bf16:
             raise ValueError("bf16=True is for language models: small networks compute in float32")
+        self._refuse_for_others()
         return (GRUPolicy if config.policy == "gru" else MLPPolicy)(*spaces, **shape)
+
+    def _language_model(self, reference: Any) -> LanguageModelPolicy:
+        """The policy of text, if there is memory for its training."""
+        c = self.config
+        lora = Lora(c.lora_rank, c.lora_alpha, c.lora_target_modules) if c.lora_rank else None
+        how: dict[str, Any] = {
+            "separate_critic": c.separate_critic,
+            "lora": lora,
+            "gradient_checkpointing": c.gradient_checkpointing,
+        }
+        if isinstance(reference, CausalLM):
+            size: dict[str, Any] = {
+                "tokens": c.tokens_at_once or training_tokens(reference.model, recompute=c.gradient_checkpointing),
+                "n_envs": self.env.n_envs,
+                "context": int(np.prod(self.env.observation_space.shape or ())),
+            }
+            check_memory(training_memory(reference.model, **how, **size), self.device, str(reference))
+        return LanguageModelPolicy(
+            self.env.observation_space,
+            self.env.action_space,
+            reference,
+            tokens_at_once=c.tokens_at_once,
+            **how,
+        )
+
+    def _refuse_for_others(self) -> None:
+        """Raise ValueError for settings of language models that another policy would ignore."""
+        for name, usual in (("lora_rank", 0), ("gradient_checkpointing", False), ("tokens_at_once", None)):
+            if getattr(self.config, name) != usual:
+                raise ValueError(
+                    f"{name}={getattr(self.config, name)!r} is for language models, policy='lm': leave it out"
+                )
 
     def precision(self) -> torch.autocast:
         """bfloat16 autocast if configured, for policy and reference model alike."""

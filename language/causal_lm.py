@@ -17,7 +17,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from .free_memory import TooLittleMemoryError, check_room
+from .gguf_files import GGUFError, gguf_file, read_gguf
 from .hf import ready_to_run, with_parameters_of
+from .lora import Lora, LoraError, base_of, is_adapter, merged, with_adapter_merged, with_adapters
 from .tokenization import Codec
 
 if TYPE_CHECKING:
@@ -79,25 +82,30 @@ class CausalLM(Codec):
         return logits
 
     def save(self, path: str | os.PathLike[str]) -> CausalLM:
-        """Write a plain Hugging Face folder; return the same model, named by it."""
+        """Write a plain Hugging Face folder, adapters merged; return the same model, named by it."""
         from ..records.folder import check_replaceable, whole_folder
 
         check_replaceable(path, "config.json")
+        model = merged(self.model)
         with whole_folder(path) as folder, no_progress_bars():
-            self.model.save_pretrained(folder)
+            model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
             for file in folder.iterdir():
                 file.chmod(0o644)  # save_pretrained makes weights readable by their owner only
         name = os.path.abspath(path)
         for key in [key for key in _loaded if key[0] == name]:
             del _loaded[key]  # the folder's former model
-        return CausalLM(self.model, self.tokenizer, name)
+        return CausalLM(model, self.tokenizer, name)
 
     def frozen(self) -> CausalLM:
         """The same weights without gradients: itself, or a handle on shared parameters where some need gradients."""
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
             return self
         return CausalLM(with_parameters_of(self.model, frozen=True), self.tokenizer, self.name)
+
+    def with_adapters(self, lora: Lora) -> CausalLM:
+        """A handle on the same frozen weights with new adapters, which are trained."""
+        return CausalLM(with_adapters(self.model, lora), self.tokenizer)
 
     def fingerprint(self) -> str:
         """Return a hash of all weights, to check that a model has not changed."""
@@ -132,11 +140,12 @@ def load(
 ) -> CausalLM:
     """Return the model of that name (a path, a hub id or a shipped one), frozen and loaded once per process.
 
-    A `CausalLM` is returned as it is.
+    The path may be a folder of a model, a GGUF file, or the folder of an adapter, which is merged into the model that
+    its `adapter_config.json` names. A `CausalLM` is returned as it is.
     """
     if isinstance(name, CausalLM):
         return name
-    name = os.path.abspath(name) if os.path.isdir(name) else os.fspath(name)
+    name = os.path.abspath(name) if os.path.exists(name) else os.fspath(name)
     key = (name, str(pick_device(device)), dtype)
     if key not in _loaded:
         _loaded[key] = _load(*key)
@@ -161,26 +170,42 @@ def shipped() -> list[str]:
 
 
 def _load(name: str, device: str, dtype: str) -> CausalLM:
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
     if not isinstance(getattr(torch, dtype, None), torch.dtype):
         raise LanguageError(f"dtype is {dtype!r}: expected the name of a torch type, such as 'float32' or 'bfloat16'")
-    place = str(ASSETS / name) if name in shipped() else name
+    place = str(ASSETS / name) if name in shipped() else os.path.expanduser(name)
+    try:
+        if is_adapter(place):
+            model, tokenizer = _with_adapter(place, dtype)
+        elif file := gguf_file(place):
+            with no_progress_bars():
+                model, tokenizer = read_gguf(file, getattr(torch, dtype))
+        else:
+            model, tokenizer = _from_hugging_face(name, place, getattr(torch, dtype))
+    except (GGUFError, LoraError, TooLittleMemoryError) as error:
+        raise LanguageError(str(error)) from error
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise LanguageError(
+            f"model {name!r} came without its tokenizer: save it beside the weights, tokenizer.save_pretrained(folder)"
+        )
+    return CausalLM(model.requires_grad_(False).to(device), tokenizer, name)
+
+
+def _with_adapter(place: str, dtype: str) -> tuple[Any, PreTrainedTokenizerBase]:
+    """The model that an adapter belongs to, with the adapter merged into it."""
+    name = base_of(place)
+    base = _load(name, "cpu", dtype)  # not from the cache: it is changed
+    return with_adapter_merged(base.model, base.fingerprint(), place, name), base.tokenizer
+
+
+def _from_hugging_face(name: str, place: str, dtype: torch.dtype) -> tuple[Any, PreTrainedTokenizerBase]:
+    """A folder as `save_pretrained` writes it, or a model of the hub."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
     known = f"one of the shipped models {shipped()}"
     why = f"it is no folder, not {known}, and as a Hugging Face hub id it gave"
-    if os.path.isabs(place) or place.startswith((".", "~")) or os.path.exists(place):
-        place = os.path.expanduser(place)
-        if os.path.isfile(os.path.join(place, "metrics.jsonl")):
-            its = os.path.join(name, "model")
-            raise LanguageError(
-                f"{name} is a run"
-                + (f": its language model is {its}" if os.path.isdir(its) else ", which has no language model (yet)")
-            )
-        if not os.path.isfile(os.path.join(place, "config.json")):
-            raise LanguageError(
-                f"no language model at {place}: expected a folder with a config.json and weights, as "
-                f"save_pretrained() writes it, the id of a model on the Hugging Face hub, or {known}"
-            )
+    if os.path.isabs(place) or place.startswith(".") or os.path.exists(place):
+        _check_folder(name, place, known)
+        check_room(place, dtype)
         why = "its folder gave"
     try:
         config = AutoConfig.from_pretrained(place)
@@ -188,7 +213,7 @@ def _load(name: str, device: str, dtype: str) -> CausalLM:
             raise _encoder_decoder(name)
         with no_progress_bars():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                place, config=config, dtype=getattr(torch, dtype), output_loading_info=True
+                place, config=config, dtype=dtype, output_loading_info=True
             )
         model, info = loaded
         tokenizer = AutoTokenizer.from_pretrained(place)
@@ -202,11 +227,22 @@ def _load(name: str, device: str, dtype: str) -> CausalLM:
             f"model {name!r} is no causal language model: it has no weights for {sorted(info['missing_keys'])[:3]}, "
             "which would be random; was it saved as a classifier or a reward model?"
         )
-    if len(tokenizer) <= len(tokenizer.all_special_ids):
+    return model, tokenizer
+
+
+def _check_folder(name: str, place: str, known: str) -> None:
+    """Raise a LanguageError unless a path is a folder with a model."""
+    if os.path.isfile(os.path.join(place, "metrics.jsonl")):
+        its = os.path.join(name, "model")
         raise LanguageError(
-            f"model {name!r} came without its tokenizer: save it beside the weights, tokenizer.save_pretrained(folder)"
+            f"{name} is a run"
+            + (f": its language model is {its}" if os.path.isdir(its) else ", which has no language model (yet)")
         )
-    return CausalLM(model.requires_grad_(False).to(device), tokenizer, name)
+    if not os.path.isfile(os.path.join(place, "config.json")):
+        raise LanguageError(
+            f"no language model at {place}: expected a folder with a config.json and weights, as save_pretrained() "
+            f"writes it, a GGUF file, the id of a model on the Hugging Face hub, or {known}"
+        )
 
 
 @contextlib.contextmanager

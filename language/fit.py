@@ -31,7 +31,7 @@ from ..records.progress import ProgressBar
 from ..records.run import MODEL, DivergedError, Run
 from ..records.saving_budget import SavingBudget, size_of
 from .causal_lm import CausalLM
-from .logprobs import read_whole, token_logprobs
+from .logprobs import by_length, read_whole, token_logprobs
 from .memory import Ints, padded
 
 POOL = 50  # number of batches within which examples are sorted by length
@@ -53,10 +53,13 @@ class FitConfig:
     seed: int = 0
     checkpoints: int = 10  # at most, over the run: fewer are written where that takes long
     bf16: bool = False  # bfloat16 autocast
+    tokens_at_once: int | None = None  # most tokens in one forward: larger batches add up gradients; None: no limit
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size"):
             count(name, getattr(self, name))
+        if self.tokens_at_once is not None:
+            count("tokens_at_once", self.tokens_at_once)
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ValueError(f"learning_rate is {self.learning_rate}: expected a positive number")
 
@@ -244,22 +247,47 @@ class _Trainer:
 
     def learn(self, batch: list[int]) -> float:
         """Take one step on the batch's mean loss."""
-        device = next(self.module.parameters()).device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
-            total, count = self.examples.loss(batch)
-        loss = total / count
-        value = float(loss.detach())
-        self._check(value, "loss", batch)
         for group in self.optimizer.param_groups:
             group["lr"] = group["times"] * self.config.rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        value = self._backward(batch)
         norm = float(nn.utils.clip_grad_norm_(self.names.values(), self.config.max_grad_norm))
         self._check(norm, "gradient", batch)
         self.optimizer.step()
         self.step += 1
         self.tokens += int(self.examples.sizes[batch].sum())
         return value
+
+    def _backward(self, batch: list[int]) -> float:
+        """Set the gradient of the batch's mean loss, and return the loss."""
+        parts = self._parts(batch)
+        if len(parts) == 1:
+            total, n = self._loss(batch)
+            (total / n).backward()
+            return float(total.detach() / n)
+        summed, count = 0.0, 0
+        for part in parts:
+            total, n = self._loss(part)
+            total.backward()
+            summed, count = summed + float(total.detach()), count + n
+        torch._foreach_mul_([p.grad for p in self.names.values() if p.grad is not None], 1 / count)
+        return summed / count
+
+    def _parts(self, batch: list[int]) -> list[list[int]]:
+        """The batch in parts that one forward takes, of examples of similar size."""
+        if self.config.tokens_at_once is None:
+            return [batch]
+        groups = by_length(self.examples.sizes[batch].tolist(), self.config.tokens_at_once)
+        found = [[batch[i] for i in group] for group in groups]
+        return [batch] if len(found) == 1 else found
+
+    def _loss(self, which: list[int]) -> tuple[Tensor, int]:
+        """The summed loss of some examples, which is finite."""
+        device = next(self.module.parameters()).device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
+            total, n = self.examples.loss(which)
+        self._check(float(total.detach()) / n, "loss", which)
+        return total, n
 
     def _check(self, value: float, what: str, batch: list[int]) -> None:
         """Stop before a step that would make the weights NaN."""

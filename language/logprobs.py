@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,10 +14,15 @@ from torch.utils.checkpoint import checkpoint
 from .causal_lm import CausalLM
 from .memory import Ints, padded
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 LOGITS_AT_ONCE = {"cpu": 1 << 23, "cuda": 1 << 28}  # 32 MiB of float32, and 1 GiB
-LOGITS_KEPT = {"cpu": 1 << 26, "cuda": 1 << 31}  # with gradients; beyond it, logits are recomputed
+LOGITS_KEPT = {"cpu": 1 << 26, "cuda": 1 << 29}  # with gradients; beyond it, logits are recomputed
 LOWEST = -1e30  # for log 0: 0 · −inf would be NaN
 TOKENS_AT_ONCE = {"cpu": 1 << 10, "cuda": 1 << 16}  # padded tokens per forward; few fit a CPU's cache
+READING = {"cpu": 1 << 28, "cuda": 1 << 32}  # bytes of activations in one forward without gradients
+IN_A_LAYER = 20  # activations held within one, over the width of the hidden states
 
 Allowed = Callable[[Tensor], Tensor]  # indices (m,) of choices to masks, bool (m, V)
 
@@ -140,7 +145,7 @@ def choice_logprobs(lm: CausalLM, texts: Sequence[Choices], allowed: Allowed | N
     counts = np.array([len(text.tokens) for text in texts], np.int64)
     first = np.cumsum(counts) - counts
     results = [np.empty(0, np.float32)] * len(texts)
-    for group in by_length([len(text.text) for text in texts], at_once(TOKENS_AT_ONCE, lm.device)):
+    for group in by_length([len(text.text) for text in texts], reading_tokens(lm.model, TOKENS_AT_ONCE)):
         grid = torch.from_numpy(padded([texts[i].text for i in group])).to(lm.device)  # (G, longest)
         states = read_whole(lm, grid)
         row = np.repeat(np.arange(len(group)), counts[group])
@@ -171,6 +176,16 @@ def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         group.append(i)
     if group:
         yield group
+
+
+def reading_tokens(model: PreTrainedModel, most: dict[str, int]) -> int:
+    """The number of padded tokens in one forward without gradients, at most those of the device in `most`.
+
+    It depends on the model only: scores must not change in their last bits with the memory that happens to be free.
+    """
+    config = model.config.get_text_config()
+    a_token: int = 4 * config.hidden_size * (config.num_hidden_layers + IN_A_LAYER)
+    return max(min(at_once(most, model.device), at_once(READING, model.device) // a_token), 1)
 
 
 def rows_at_once(lm: CausalLM) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...language.logprobs import rows_at_once
+from ...language.logprobs import TOKENS_AT_ONCE, reading_tokens, rows_at_once
 from ...records.checkpoint import CheckpointError
 from ...records.jsonl import DataError
 from ..environment.adapter import EnvAdapter
@@ -18,7 +18,6 @@ from ..environment.masks import unpack
 from ..environment.spaces import Ints, Leaves
 from ..experience.rollout import Minibatch, split_evenly
 from ..policies import LanguageModelPolicy, Policy
-from ..policies.language_model import tokens_at_once
 from ..policies.text_memory import Texts, is_continuation
 from ..settings.seeding import Stream, derive_seed
 from .demonstrations import Demonstrations, Episode, Prefixes
@@ -187,7 +186,7 @@ class TextDataset(DemonstrationDataset):
         texts, _ = self.observations(items)
         found = torch.empty(len(texts.rows), dtype=torch.int64, device=self.device)
         size = rows_at_once(lm)
-        for part, places in texts.parts(tokens_at_once(lm)):
+        for part, places in texts.parts(reading_tokens(lm.model, TOKENS_AT_ONCE)):
             steps, states = self.on_device(places), part.states(lm)
             for some, hidden in zip(steps.split(size), states.split(size), strict=True):
                 logits = lm.head(hidden)

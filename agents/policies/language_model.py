@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from ...language import CausalLM
 from ...language.device_copies import PackedUpload
-from ...language.logprobs import at_once, logprobs_and_entropy, read_layers
+from ...language.logprobs import logprobs_and_entropy, read_layers
+from ...language.lora import Adapters, Lora, has_adapters, save_adapter
 from ...language.sampling import draw
+from ...language.sizes import recompute_activations, training_tokens
 from ..environment.masks import Mask
 from ..environment.spaces import Flags, Ints, Leaves
 from ..experience.rollout import NUMBERS, Minibatch
@@ -23,11 +25,9 @@ from .policy import Act, Evaluation
 from .text_critic import TextCritic
 from .text_memory import TextLog, TextMemory, Texts
 
-TOKENS_AT_ONCE = {"cpu": 1 << 11, "cuda": 1 << 16}
-
 
 class LanguageModelPolicy:
-    """Starts as a float32 copy of `reference`.
+    """Starts as a float32 copy of `reference`; with `lora`, as its very weights and adapters, which alone are trained.
 
     `act` feeds each slot's new tokens: usually one, or a whole prompt. `evaluate` and the critic read each text in one
     forward. The critic uses the policy's hidden states without changing them, or with `separate_critic` those of its
@@ -44,23 +44,38 @@ class LanguageModelPolicy:
         reference: CausalLM,
         *,
         separate_critic: bool = False,
+        lora: Lora | None = None,
+        gradient_checkpointing: bool = False,
+        tokens_at_once: int | None = None,
     ) -> None:
         self.context = _checked_context(observation_space, action_space, reference)
-        self.lm = _copy(reference)
-        self.critic_lm = _copy(reference) if separate_critic else None
+        self.reference = reference
+        self.lm = reference.with_adapters(lora) if lora else _copy(reference)
+        self.critic_lm: CausalLM | None = None
+        if separate_critic:
+            self.critic_lm = reference.with_adapters(lora) if lora else _copy(reference, sharing_head=True)
+        self.tokens_at_once = tokens_at_once or training_tokens(self.lm.model, recompute=gradient_checkpointing)
         with torch.no_grad():
             layers = read_layers(self.lm, torch.zeros(1, 1, dtype=torch.long, device=self.lm.device))
         self._critic = TextCritic([layer.shape[2] for layer in layers], self.context).to(self.lm.device)
-        parts: dict[str, nn.Module] = {"model": self.lm.model, "critic": self._critic}
+        trained: dict[str, nn.Module] = {
+            "model": Adapters(self.lm.model) if lora else self.lm.model,
+            "critic": self._critic,
+        }
         if self.critic_lm:
-            parts["critic_trunk"] = self.critic_lm.trunk
-        self.network = nn.ModuleDict(parts).requires_grad_(True)
+            trained["critic_trunk"] = Adapters(self.critic_lm.trunk) if lora else self.critic_lm.trunk
+        self.network = nn.ModuleDict(trained).requires_grad_(True)
+        if gradient_checkpointing:
+            for lm in (self.lm, self.critic_lm):
+                if lm:
+                    recompute_activations(lm.model)
 
     def to_device(self, device: torch.device) -> None:
         """See `Policy.to_device`."""
         self.network.to(device)
-        if self.critic_lm:
-            self.critic_lm.model.to(device)  # its head is not part of the network
+        for lm in (self.lm, self.critic_lm):  # of which the network may hold only a part
+            if lm:
+                lm.model.to(device)
 
     def initial_memory(self, n: int) -> TextMemory:
         """An empty KV cache."""
@@ -119,7 +134,7 @@ class LanguageModelPolicy:
 
     def microbatches(self, batch: Minibatch) -> Iterable[tuple[Minibatch, float]]:
         """Groups of texts of similar length, which limits padding and memory."""
-        for texts, places in batch.observations.parts(tokens_at_once(self.lm)):
+        for texts, places in batch.observations.parts(self.tokens_at_once):
             steps = torch.from_numpy(places).to(batch.actions.device)
             numbers = {name: getattr(batch, name) for name in NUMBERS}
             some = {name: x[steps] if len(x) else x for name, x in numbers.items()}  # empty for demonstrations
@@ -134,25 +149,31 @@ class LanguageModelPolicy:
         """Nothing: tokens are not normalized."""
 
     def export(self, run: Path) -> None:
-        """Write the policy to `model`, a Hugging Face folder."""
+        """Write the policy to `model`, a Hugging Face folder, and its adapters, if any, also to `adapter`."""
         self.lm.save(run / "model")
+        if has_adapters(self.lm.model):
+            base = self.reference
+            save_adapter(self.lm.model, run / "adapter", base=base.name, fingerprint=base.fingerprint())
 
     @torch.no_grad()
     def _values(self, texts: Texts) -> Tensor:  # -> (M,)
         lm = self.critic_lm or self.lm
         values = torch.empty(len(texts.rows), device=lm.device)
-        for part, places in texts.parts(tokens_at_once(lm)):
+        for part, places in texts.parts(self.tokens_at_once):
             values[torch.from_numpy(places).to(lm.device)] = self._critic(part.layers(lm), part.places(lm))
         return values
 
 
-def tokens_at_once(lm: CausalLM) -> int:
-    """The number of padded tokens in one training forward."""
-    return at_once(TOKENS_AT_ONCE, lm.device)
-
-
-def _copy(lm: CausalLM) -> CausalLM:
-    return CausalLM(copy.deepcopy(lm.model).float(), lm.tokenizer)
+def _copy(lm: CausalLM, *, sharing_head: bool = False) -> CausalLM:
+    """A float32 copy of a model; `sharing_head`: without a copy of its head, which is not used."""
+    head = lm.model.get_output_embeddings().parameters() if sharing_head else ()
+    trunk = {id(parameter) for parameter in lm.trunk.parameters()}  # a tied head's among them
+    shared: dict[int, Any] = {
+        id(parameter): nn.Parameter(parameter.detach(), requires_grad=False)
+        for parameter in head
+        if id(parameter) not in trunk
+    }
+    return CausalLM(copy.deepcopy(lm.model, shared).float(), lm.tokenizer)
 
 
 def _checked_context(observation_space: spaces.Space[Any], action_space: spaces.Space[Any], lm: CausalLM) -> int:

@@ -37,8 +37,11 @@ RENAMED = {
     "activation": "activation_fn nonlinearity",
     "memory_size": "lstm_hidden_size gru_hidden_size rnn_size",
     "lr_schedule": "lr_scheduler_type lr_scheduler",
+    "lora_rank": "lora_r",
+    "lora_target_modules": "target_modules",
 }
 _ADVANTAGES = "override collect or estimate_advantages in a subclass"
+_LORA = "lora_rank=16 trains adapters, with lora_alpha and lora_target_modules; lora_rank=0 trains all weights"
 _EVALUATION = "learn(…, callbacks=Evaluate(every, n_episodes, env=…)) evaluates during training"
 _LOGGING = 'learn(…, run="runs/name") writes TensorBoard events, metrics.jsonl and checkpoints there'
 _SDE = "state-dependent exploration is not implemented; log_std_init and ent_coef set how much is explored"
@@ -63,6 +66,11 @@ ANSWERS = {
     "nminibatches": "batch_size is n_envs * n_steps / nminibatches",
     "num_minibatches": "batch_size is n_envs * n_steps / num_minibatches",
     "optimizer_class": "Adam is the only optimizer",
+    "gradient_accumulation_steps": "minibatches have batch_size steps, and are read in parts of tokens_at_once tokens",
+    "lora_dropout": "adapters have no dropout, so that the first ratio is 1: leave it out",
+    "load_in_4bit": "weights are not quantised: lora_rank=16 and a model loaded in bfloat16 save memory",
+    "load_in_8bit": "weights are not quantised: lora_rank=16 and a model loaded in bfloat16 save memory",
+    "peft_config": _LORA,
     "policy_kwargs": "its entries are hyperparameters here, such as net_arch=(64, 64) and activation='relu'",
     "progress": "learn and resume take it",
     "progress_bar": "learn and resume take progress=…",
@@ -80,6 +88,7 @@ ANSWERS = {
     "total_timesteps": "learn takes it",
     "track": _LOGGING,
     "train_batch_size": "a rollout has n_envs * n_steps steps, and a minibatch batch_size",
+    "use_peft": _LORA,
     "use_rms_prop": "Adam is the only optimizer",
     "use_sde": _SDE,
     "verbose": "learn(…, progress=False) hides the progress bar, which is all that is printed",

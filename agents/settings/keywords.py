@@ -28,6 +28,11 @@ class PolicyKeywords(Keywords, total=False):
     memory_size: int
     separate_critic: bool
     bf16: bool
+    lora_rank: int
+    lora_alpha: float | None
+    lora_target_modules: tuple[str, ...] | None
+    gradient_checkpointing: bool
+    tokens_at_once: int | None
     log_std_init: float
     normalize_observation: bool
 

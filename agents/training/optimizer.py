@@ -23,16 +23,17 @@ class FlatAdam:
 
     def __init__(self, network: nn.Module, eps: float = 1e-8) -> None:
         parameters = [p for p in network.parameters() if p.requires_grad]
-        self.flat = torch.cat([p.detach().flatten() for p in parameters])  # (P,)
+        self.parameters, at = parameters, 0
+        self.flat = parameters[0].new_empty(sum(parameter.numel() for parameter in parameters)).detach()  # (P,)
+        for parameter in parameters:  # each is freed as it is copied, so that the weights are never there twice
+            span = slice(at, at + parameter.numel())
+            parameter.data = self.flat[span].view_as(parameter).copy_(parameter.data)
+            at = span.stop
         self.gradient, self.mean, self.square = (torch.zeros_like(self.flat) for _ in range(3))
         self.eps, self.steps = eps, torch.zeros((), device=self.flat.device)
         self.norms = torch.zeros((), device=self.flat.device)  # sum of the gradients' norms: finite if all of them are
-        self.parameters, at = parameters, 0
-        for parameter in parameters:
-            span = slice(at, at + parameter.numel())
-            parameter.data = self.flat[span].view_as(parameter)
-            parameter.grad = self.gradient[span].view_as(parameter)
-            at = span.stop
+        for parameter, gradient in zip(parameters, self.gradient.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = gradient.view_as(parameter)
 
     def zero(self) -> None:
         """Set the gradient to zero; RuntimeError if the network's parameters are no longer those of the flat tensor."""

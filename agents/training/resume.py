@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ...language.free_memory import TooLittleMemoryError
 from ...records.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from ...records.references import IMPORT, decode, load_reference, references
 from ...records.run import Run
@@ -28,7 +29,12 @@ from .plan import Plan
 log = logging.getLogger("textrlhf")
 L = TypeVar("L", bound=Learner)
 FIXED = {"n_envs", "seed", "net_arch", "activation", "memory_size", "separate_critic", "normalize_observation"}
-FIXED |= {"normalize_reward"}  # what the weights and states of a checkpoint depend on
+FIXED |= {
+    "normalize_reward",
+    "lora_rank",
+    "lora_alpha",
+    "lora_target_modules",
+}  # what the weights and states of a checkpoint depend on
 
 
 def load(
@@ -107,7 +113,7 @@ def restore(
     try:
         agent: Any = kind.__new__(kind)
         agent._setup(config, _environment(checkpoint, env, config.n_envs, trust))
-    except CheckpointError:
+    except (CheckpointError, TooLittleMemoryError):
         raise
     except (TypeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: its config does not fit this version ({error})") from None

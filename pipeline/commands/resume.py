@@ -78,6 +78,7 @@ def resume(argv: Sequence[str]) -> None:
     import gymnasium as gym
 
     from ...agents import Agent
+    from ...language.free_memory import TooLittleMemoryError
     from ...records.checkpoint import CheckpointError
     from ..runs.run_report import learning, report
 
@@ -90,7 +91,7 @@ def resume(argv: Sequence[str]) -> None:
         request = dataclasses.replace(request, steps=planned + more, stop_at=stop_at)
     if not options.quiet:
         heading(f"{run} resumes from step {step:,} of {planned + more:,}")
-    with learning(run) as folder, as_user_error(CheckpointError, gym.error.Error):
+    with learning(run) as folder, as_user_error(CheckpointError, TooLittleMemoryError, gym.error.Error):
         if request.command != "learn":
             request.save(run)  # so that resuming again does not bring back what was changed
         agent: Agent = Agent.resume(

@@ -9,6 +9,7 @@ from ...records.checks import finite, one_of
 HEADS = ("last", "tokens")
 READS = ("text", "pair", "response")
 MODEL_FOLDER = "reward_model"  # the folder of a run in which its reward model is saved
+ADAPTER_FOLDER = "adapter"  # with what was trained of it, where that are adapters
 ENSEMBLE_FILE = "ensemble.json"
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...language.causal_lm import CausalLM, LanguageError, load, no_progress_bars, pick_device, shipped
+from ...language.hf import with_parameters_of
 from .config import HEADS, RewardModelConfig
 from .heads import TokenValues
 from .network import Parts, RewardNetwork, state_width
@@ -20,12 +21,19 @@ SMALL = 20_000_000  # weights of a trunk below which the head that sums over tok
 
 
 def new_parts(
-    model: str | os.PathLike[str] | CausalLM, head: str, *, reads: str | None, end: bool, seed: int, device: str
+    model: str | os.PathLike[str] | CausalLM,
+    head: str,
+    *,
+    reads: str | None,
+    end: bool,
+    seed: int,
+    device: str,
+    share_weights: bool = False,
 ) -> Parts:
-    """Put an untrained head on a copy of a causal language model, or on an encoder."""
+    """Put an untrained head on a copy of a causal language model, or on an encoder; see `RewardModel.new`."""
     if head not in (*HEADS, "auto"):
         raise ValueError(f'head is {head!r}: expected "auto", {", ".join(map(repr, HEADS))}')
-    trunk, tokenizer = _trunk(model, seed)
+    trunk, tokenizer = _trunk(model, seed, share_weights)
     network = RewardNetwork(trunk, TokenValues(1, 1))  # to find out whether the trunk is causal
     if head == "auto":
         size = sum(weights.numel() for weights in trunk.parameters())
@@ -39,10 +47,13 @@ def new_parts(
     else:
         network = RewardNetwork(_classifier(trunk, tokenizer, end, seed))
     network.float().to(pick_device(device))
+    network.borrowed = share_weights
     return Parts(network, tokenizer, RewardModelConfig(head=head, reads=reads, end=end))
 
 
-def _trunk(model: str | os.PathLike[str] | CausalLM, seed: int) -> tuple[Any, PreTrainedTokenizerBase]:
+def _trunk(
+    model: str | os.PathLike[str] | CausalLM, seed: int, share_weights: bool
+) -> tuple[Any, PreTrainedTokenizerBase]:
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     if not isinstance(model, CausalLM):
@@ -57,7 +68,9 @@ def _trunk(model: str | os.PathLike[str] | CausalLM, seed: int) -> tuple[Any, Pr
             with torch.random.fork_rng(devices=[]), no_progress_bars():
                 torch.manual_seed(seed)  # for weights that a checkpoint may lack, such as BERT's pooler
                 return AutoModel.from_pretrained(name, dtype=torch.float32), AutoTokenizer.from_pretrained(name)
-    return copy.deepcopy(model.trunk).requires_grad_(False).cpu(), model.tokenizer
+    trunk: Any = model.trunk
+    trunk = with_parameters_of(trunk, frozen=True) if share_weights else copy.deepcopy(trunk)
+    return trunk.requires_grad_(False).cpu(), model.tokenizer
 
 
 def _classifier(trunk: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end: bool, seed: int) -> PreTrainedModel:
@@ -78,7 +91,7 @@ def _classifier(trunk: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end:
         raise LanguageError(
             f"transformers has no sequence classifier for {type(trunk).__name__}: use head='tokens', which needs none"
         ) from error
-    model.base_model.load_state_dict(trunk.state_dict(), strict=False)
+    model.base_model.load_state_dict(trunk.state_dict(), strict=False, assign=True)  # not copied
     head = getattr(model, "score", None)
     if head is not None:
         noise = torch.Generator().manual_seed(seed)

@@ -53,6 +53,11 @@ def find_reward_model(name: str | os.PathLike[str]) -> str:
     for folder in (place / MODEL_FOLDER, place):
         if any((recovered(folder) / file).is_file() for file in ("config.json", ENSEMBLE_FILE)):
             return str(folder)
+    if (place / "adapter_config.json").is_file():
+        raise RewardModelFolderError(
+            f"{given} is an adapter (LoRA), which is no whole reward model: name the run it lies in, whose "
+            f"{MODEL_FOLDER} has it merged, or merge it with peft's merge_and_unload()"
+        )
     known = f"one of the shipped reward models {shipped_reward_models()}"
     elsewhere = given.count("/") == 1 and not given.startswith((".", "~")) and not os.path.isabs(given)
     if place.exists() or not elsewhere or os.path.isdir(os.path.dirname(given)):

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ...language.families import has_window
-from ...language.logprobs import TOKENS_AT_ONCE, at_once, by_length
+from ...language.logprobs import TOKENS_AT_ONCE, by_length, reading_tokens
+from ...language.lora import has_adapters, merged
 from ...language.memory import padded
 from ...language.slot_cache import attention_mask
 from .config import RewardModelConfig
@@ -33,6 +34,7 @@ class RewardNetwork(nn.Module):
     def __init__(self, model: PreTrainedModel, values: TokenValues | None = None, label: int | None = None) -> None:
         super().__init__()
         self.model, self.values, self.label = model.eval(), values, label
+        self.borrowed = False  # whether a language model has the same weights, which must not change then
         self.causal = _is_causal(self.trunk)
         self.shares = self.causal and not has_window(model.config) and self._branches()
 
@@ -48,12 +50,24 @@ class RewardNetwork(nn.Module):
         device: torch.device = self.model.device
         return device
 
+    @property
+    def head_names(self) -> list[str]:
+        """The names of the classifier's parts above its trunk that have weights."""
+        parts = self.model.named_children()
+        return [name for name, part in parts if name != self.model.base_model_prefix and list(part.parameters())]
+
+    def merged(self) -> RewardNetwork:
+        """The same network, with its adapters, if any, merged into the weights of their layers."""
+        if not has_adapters(self.model):
+            return self
+        return RewardNetwork(merged(self.model), self.values, self.label)
+
     def forward(
         self, texts: Sequence[Text], groups: Sequence[Sequence[int]], dropout: Dropout | None = None
     ) -> Tensor:  # -> (len(texts),)
         """Raw scores; `groups` are texts with a prompt in common."""
         rows = pack(texts, groups, self.shares)
-        budget = at_once(TOKENS_AT_ONCE, self.device)
+        budget = reading_tokens(self.trunk, TOKENS_AT_ONCE)
         parts, order = [], []
         for batch in by_length([len(row.tokens) for row in rows], budget):
             parts.append(self._read(texts, [rows[i] for i in batch], dropout))

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...language.causal_lm import CausalLM, pick_device
+from ...language.lora import save_adapter
 from ...records.jsonl import shortened
 from ..reward_function import RewardFunctionError, Scores
 from .cache import cached, forget
@@ -66,9 +67,14 @@ class RewardModel:
         end: bool = False,
         seed: int = 0,
         device: str = "auto",
+        share_weights: bool = False,
     ) -> RewardModel:
-        """Put an untrained head on a copy of a language model (shipped, a path, a hub id, a CausalLM) or an encoder."""
-        return cls(*new_parts(model, head, reads=reads, end=end, seed=seed, device=device))
+        """Put an untrained head on a copy of a language model (shipped, a path, a hub id, a CausalLM) or an encoder.
+
+        With `share_weights` there is no copy of a language model's weights, for training adapters (LoRA) beside them.
+        """
+        how: dict[str, Any] = {"reads": reads, "end": end, "seed": seed, "device": device}
+        return cls(*new_parts(model, head, share_weights=share_weights, **how))
 
     @classmethod
     def load(
@@ -91,11 +97,18 @@ class RewardModel:
         )
 
     def save(self, path: str | os.PathLike[str]) -> RewardModel:
-        """Write a folder, as a whole or not at all, and return the reward model named by it."""
-        parts, name = Parts(self.network, self.tokenizer, self.config), os.path.abspath(path)
+        """Write a folder, as a whole or not at all, and return the reward model named by it; adapters are merged."""
+        parts, name = Parts(self.network.merged(), self.tokenizer, self.config), os.path.abspath(path)
         save_folder(path, parts)
         forget(name)
         return RewardModel(*parts, name)
+
+    def save_adapter(self, path: str | os.PathLike[str], base: str) -> None:
+        """Write the adapters (LoRA) that it was trained with in peft's format; `base` names the model without them."""
+        network = self.network
+        heads = [] if network.values is not None else network.head_names
+        task = "FEATURE_EXTRACTION" if network.values is not None else "SEQ_CLS"
+        save_adapter(network.model, path, base=base, task=task, heads=heads)
 
     @property
     def normalised(self) -> bool:

@@ -1,7 +1,8 @@
 """A reward model from judgements in one call: members, scale, saving, evaluation and report.
 
 RUN/config.json, metrics.jsonl, checkpoints/    of the training; with several members in RUN/member-0, RUN/member-1, …
-RUN/reward_model                                the trained reward model or ensemble
+RUN/reward_model                                the trained reward model or ensemble, adapters merged
+RUN/adapter                                     the adapters alone, with lora_rank
 RUN/report.html, evaluation.json                its evaluation on held-out judgements, if any
 """
 
@@ -29,7 +30,7 @@ from ..evaluation.results import Evaluation
 from ..feedback import Judgement, described
 from ..loading import load_reward_model
 from ..reward_function import RewardFunctionError
-from ..text.config import MODEL_FOLDER
+from ..text.config import ADAPTER_FOLDER, MODEL_FOLDER
 from ..text.reward_model import RewardModel
 from .score_scale import Model, Texts, find_reference, name_of, sample_texts
 from .trainer import TrainConfig, chosen_for, readable, train
@@ -128,7 +129,8 @@ def train_reward_model(
         if place and (place.path / MODEL_FOLDER).is_dir():
             continue
         seed = config.seed + i
-        member = RewardModel.new(model, head, reads=reads, end=end, seed=seed, device=device)
+        shared = bool(config.lora)
+        member = RewardModel.new(model, head, reads=reads, end=end, seed=seed, device=device, share_weights=shared)
         with _threads(threads, member):
             if not trained:
                 prompts = [judgement.prompt for judgement in judgements]
@@ -153,6 +155,8 @@ def train_reward_model(
                     member.normalise(*texts)
             except RewardFunctionError as error:
                 log.warning("the scores stay raw: %s", error)
+        if place and config.lora:
+            member.save_adapter(place.path / ADAPTER_FOLDER, name_of(model))
         trained.append(member.save(place.path / MODEL_FOLDER) if place else member)
     reward_model = _combined(trained, folder, places, combine, device)
     first: Any = reward_model.models[0] if isinstance(reward_model, Ensemble) else reward_model
@@ -188,9 +192,10 @@ def _settings_in_words(config: TrainConfig, member: RewardModel, n_judgements: i
     """How a reward model was trained, and what its scores mean."""
     chosen = chosen_for(config, member.network, n_judgements)
     source = f"0 is the mean of the texts of {reference}, 1 a standard deviation above"
+    adapters = f", adapters of rank {chosen.lora_rank}" if chosen.lora else ""
     return {
         "Training": f"{chosen.epochs:g} epochs, {chosen.batch_size} judgements per step, learning rate "
-        f"{chosen.learning_rate:.2g}, seed {chosen.seed}",
+        f"{chosen.learning_rate:.2g}{adapters}, seed {chosen.seed}",
         "Score": source if member.normalised else "raw, in log-odds",
     }
 

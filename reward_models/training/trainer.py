@@ -7,6 +7,7 @@ All randomness comes from the config's seed, so a resumed run ends with the same
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import math
@@ -20,8 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from ...language.fit import FitConfig, fit
+from ...language.lora import Lora, adapter_parameters, has_adapters, merged, with_adapters
+from ...language.sizes import recompute_activations, training_tokens
 from ...records.checks import one_of
 from ...records.progress import ProgressBar
+from ...records.run import Run
 from ..feedback import Judgement, Labelled, Rated, Tied
 from ..text.heads import Dropout
 from ..text.network import RewardNetwork
@@ -32,7 +36,17 @@ from .losses import centring, logistic, plackett_luce, regression, tie
 
 BETAS = (0.9, 0.99)  # of Adam; a shorter memory would normalise away the size of a rare token's gradient
 FAST = 50.0  # learning rate of offset and line relative to the head: single numbers, which start far from their optimum
-SAME = ("batch_size", "warmup", "weight_decay", "max_grad_norm", "seed", "checkpoints", "bf16")  # of FitConfig
+SAME = (
+    "batch_size",
+    "warmup",
+    "weight_decay",
+    "max_grad_norm",
+    "seed",
+    "checkpoints",
+    "bf16",
+    "tokens_at_once",
+)  # of FitConfig
+TOKENS = {"cpu": 1 << 14, "cuda": 1 << 16}  # in a forward, where memory allows
 OVERFLOWS = ("error", "drop")
 LINES = ("linear", "learned")
 
@@ -46,7 +60,8 @@ class TrainConfig:
     batch_size: int | None = None
     """judgements per step; None: 32, and of fewer than 512 judgements a sixteenth, at least 4"""
     learning_rate: float | None = None
-    """of the trunk; None sets it by size: 1e-3 up to a million weights, 2e-5 at 100 million, 1e-5 above 225 million"""
+    """of the trunk; None sets it by size: 1e-3 up to a million weights, 2e-5 at 100 million, 1e-5 above 225 million;
+    of adapters ten times that, up to 1e-3"""
     head_learning_rate: float = 1e-3
     """of the head, which is new"""
     token_learning_rate: float = 0.02
@@ -73,6 +88,17 @@ class TrainConfig:
     """number of checkpoints over the run, to resume from; fewer where writing them takes more than 5% of the time"""
     bf16: bool = False
     """compute in bfloat16"""
+    lora_rank: int = 0
+    """train adapters of this rank (LoRA) beside the trunk's weights, which stay as they are; 0 trains all weights"""
+    lora_alpha: float | None = None
+    """scale of the adapters' outputs, times the rank; None: twice the rank"""
+    lora_target_modules: tuple[str, ...] | None = None
+    """names of the layers with adapters, such as ("q_proj", "v_proj"); None: all linear ones of the trunk"""
+    gradient_checkpointing: bool = False
+    """compute activations again in the backward pass instead of keeping them: less memory, a third more time"""
+    tokens_at_once: int | None = None
+    """tokens that a forward reads, padding included; of larger batches the gradients add up. If None, chosen by the
+    model's size and the free memory, and recorded"""
     seed: int = 0
     """of the head, the order of the judgements and dropout"""
 
@@ -90,6 +116,15 @@ class TrainConfig:
             raise ValueError(f"lapse is {self.lapse!r}: expected 0 to below 0.5, at which choices are random")
         if not (math.isfinite(self.centring) and self.centring >= 0):
             raise ValueError(f"centring is {self.centring!r}: expected a finite number, 0 or more")
+        if self.lora_target_modules is not None:  # a list, if it was read from a file
+            object.__setattr__(self, "lora_target_modules", tuple(self.lora_target_modules))
+        if self.lora and self.frozen:
+            raise ValueError(f"frozen=True trains the head alone, lora_rank={self.lora_rank} the trunk: choose one")
+
+    @property
+    def lora(self) -> Lora | None:
+        """The settings of the adapters, if there are any."""
+        return Lora(self.lora_rank, self.lora_alpha, self.lora_target_modules) if self.lora_rank else None
 
 
 @dataclass
@@ -128,9 +163,10 @@ def train(
     returns raw scores until `normalise` is called; `train_reward_model` does that too, and saves and evaluates.
     """
     config = chosen_for(config or TrainConfig(), reward_model.network, len(judgements))
+    _prepare(reward_model.network, config)
+    config = _with_tokens_at_once(config, reward_model.network, Run.of(run) if run is not None and resume else None)
     assert config.batch_size is not None
     assert config.learning_rate is not None
-    reward_model.network.requires_grad_(False)
     learner = Learner(reward_model.network, config).to(reward_model.network.device)
     learned = JudgementDataset(reward_model, judgements, config, learner, training=True)
     watched = JudgementDataset(reward_model, heldout, config, learner) if heldout else None
@@ -169,23 +205,52 @@ def train(
     return Trained(reward_model, metrics, learned.dropped)
 
 
+def _prepare(network: RewardNetwork, config: TrainConfig) -> None:
+    """Freeze the network, and give it adapters or take them off."""
+    if config.lora and not has_adapters(network.model):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            network.model = with_adapters(network.model, config.lora)
+    elif not config.lora and (network.borrowed or has_adapters(network.model)):
+        network.model = copy.deepcopy(merged(network.model))  # which shares all that is not merged
+        network.borrowed = False
+    if config.gradient_checkpointing:
+        recompute_activations(network.model)
+    network.requires_grad_(False)
+
+
+def _with_tokens_at_once(config: TrainConfig, network: RewardNetwork, resumed: Run | None) -> TrainConfig:
+    """The config with a number of tokens per forward; of a resumed run the one it began with."""
+    if config.tokens_at_once is not None:
+        return config
+    if resumed is not None and resumed.has_checkpoints():
+        tokens = resumed.last_checkpoint().state.get("fit", {}).get("tokens_at_once")
+    else:
+        tokens = training_tokens(network.trunk, recompute=config.gradient_checkpointing, most=TOKENS)
+    return dataclasses.replace(config, tokens_at_once=tokens)
+
+
 def chosen_for(config: TrainConfig, network: RewardNetwork, n: int) -> TrainConfig:
     """The config with a learning rate for this network and a batch size for n judgements, where it has none."""
     return dataclasses.replace(
         config,
-        learning_rate=default_rate(network) if config.learning_rate is None else config.learning_rate,
+        learning_rate=default_rate(network, adapters=bool(config.lora))
+        if config.learning_rate is None
+        else config.learning_rate,
         batch_size=min(max(n // 16, 4), 32, max(n, 1)) if config.batch_size is None else config.batch_size,
     )
 
 
-def default_rate(network: RewardNetwork) -> float:
+def default_rate(network: RewardNetwork, *, adapters: bool = False) -> float:
     """A learning rate for a trunk of this size.
 
     From 100 million weights on what is published: 2e-5, the least that BERT (110M) was fine-tuned with, 1.5e-5 for the
     reward models of Stiennon et al. (2020; 1.3B), 1e-5 for those of Llama 2 (2023; 7B to 13B). Small trunks were tuned.
+    Adapters take about ten times the rate of all weights, at any size (Schulman et al., 2025, "LoRA without regret").
     """
-    size = sum(weights.numel() for weights in network.trunk.parameters())
-    return float(np.clip(1e-3 * (1e6 / size) ** 0.85, 1e-5, 1e-3))
+    size = sum(weights.numel() for name, weights in network.trunk.named_parameters() if ".lora_" not in name)
+    rate = float(np.clip(1e-3 * (1e6 / size) ** 0.85, 1e-5, 1e-3))
+    return min(10 * rate, 1e-3) if adapters else rate
 
 
 class Learner(nn.Module):
@@ -203,7 +268,8 @@ class Learner(nn.Module):
         model = self.network.model
         new = [part for part, _ in model.named_children() if part != model.base_model_prefix]
         return {
-            "network.": 0.0 if self.config.frozen else 1.0,
+            "network.": 0.0 if self.config.frozen or self.config.lora else 1.0,
+            **{f"network.model.{name}": 1.0 for name in adapter_parameters(model)},
             **({f"network.model.{part}": head / learning_rate for part in new} if self.network.values is None else {}),
             "network.values.gate": head / learning_rate,
             "network.values.values": token / learning_rate,

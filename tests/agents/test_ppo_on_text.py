@@ -297,3 +297,21 @@ def test_set_env_keeps_the_reference_model() -> None:
     assert agent.learn(32, progress=False).env.kl_coef == 0.3
     with pytest.raises(ValueError, match="env has the reference model "):
         agent.set_env("TextRLHF-v0", env_kwargs=text_env(family="llama"))
+
+
+def test_a_cut_up_minibatch_has_the_same_gradient() -> None:
+    """Parts that are weighted by texts instead of tokens."""
+    gradients = []
+    for tokens in (2048, 16):
+        agent = learner(batch("dialogue", "llama"), tokens_at_once=tokens, learning_rate=1e-9, n_epochs=1, n_steps=12)
+        assert agent.config.tokens_at_once == tokens
+        minibatch = next(next(rollouts(agent, 1, learn=False)).minibatches(1000, agent.random.order, whiten=True))
+        parts = list(agent.policy.microbatches(minibatch))
+        assert (len(parts) > 3) == (tokens == 16)
+        agent.optimizer.zero()
+        for part, share in parts:
+            new = agent.policy.evaluate(part)
+            agent.optimizer.add(((new.log_prob * part.advantages) + (new.value - part.returns) ** 2).mean(), share)
+        gradients.append(agent.optimizer.gradient.clone())
+    torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-5)
+    assert gradients[0].abs().max() > 1e-3

@@ -55,6 +55,19 @@ def test_loss_counts_tokens_from_start_on():
     assert float(total) == pytest.approx(expected, abs=1e-5)
 
 
+def test_parts_of_a_batch_add_up_to_its_gradient():
+    """Parts that count alike whatever their number of tokens."""
+    found = []
+    for tokens in (None, 40):
+        lm = handle()
+        data = NextTokens(lm, counting_texts())
+        config = FitConfig(steps=3, batch_size=24, learning_rate=1e-3, tokens_at_once=tokens)
+        loss = fit(lm.model, data, config, show=False)["loss"]
+        found.append((loss, *lm.model.parameters()))
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
+    torch.testing.assert_close(found[0][1:], found[1][1:], atol=2e-5, rtol=0)
+
+
 def test_resumed_equals_never_interrupted(tmp_path, monkeypatch):
     config, texts = FitConfig(steps=24, batch_size=16, checkpoints=4), counting_texts()
     whole = handle()

@@ -122,7 +122,7 @@ def other_than(default: Any, hint: str) -> Any:
     if isinstance(default, tuple):
         return (3, 5, 7)
     if default is None:
-        return 0.25 if "float" in hint else 11
+        return 0.25 if "float" in hint else ("a", "b") if "tuple" in hint else 11
     return {"tanh": "relu", "constant": "cosine"}.get(default, "gru" if hint.startswith("Literal") else "cpu")
 
 

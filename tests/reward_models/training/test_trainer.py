@@ -402,7 +402,7 @@ class TestLoss:
     def test_learning_rate_by_size(self, size, low, high):
         """A model of 135M weights was trained with 3.8e-5."""
         weights = SimpleNamespace(numel=lambda: int(size))
-        network = SimpleNamespace(trunk=SimpleNamespace(parameters=lambda: [weights]))
+        network = SimpleNamespace(trunk=SimpleNamespace(named_parameters=lambda: [("weight", weights)]))
         assert low <= default_rate(network) <= high * 1.001
 
     def test_few_judgements_make_small_batches(self):
