@@ -26,8 +26,8 @@ Ints = NDArray[np.int64]
 Messages = Sequence[Mapping[str, str]]
 MARK = "answer0"  # stands for what an assistant says where only the template's part matters
 NO_TEMPLATE = (
-    "{} has no chat template, which messages need: use an instruct model, or set tokenizer.chat_template to the one that "
-    "the model was trained with (for a base model see docs/chat.md) and save it"
+    "{} has no chat template, which messages need: use an instruct model, or set tokenizer.chat_template to the one "
+    "that the model was trained with (for a base model see docs/chat.md) and save it"
 )
 
 
@@ -75,8 +75,8 @@ class ChatTemplate:
         if not (whole.startswith(before) and whole[len(before) :].lstrip().startswith(MARK)):
             raise ChatTemplateError(
                 f"the chat template of {_name(self.tokenizer)} writes a turn differently once the conversation goes on "
-                f"(first {shortened(before)}, then {shortened(whole)}), so no text can grow by it: leave out the system "
-                "message, or set tokenizer.chat_template to one that only adds"
+                f"(first {shortened(before)}, then {shortened(whole)}), so no text can grow by it: leave out the "
+                "system message, or set tokenizer.chat_template to one that only adds"
             )
         ids = self._ids([whole[whole.index(self._end_token, len(before)) :]])[0]
         return ids[ids.tolist().index(self.end_id) + 1 :]
@@ -117,8 +117,8 @@ class ChatTemplate:
             if not text.startswith(before):
                 raise ChatTemplateError(
                     f"the chat template of {_name(self.tokenizer)} asks for an answer by {shortened(before[-40:])} and "
-                    f"writes a given one as {shortened(text[max(len(before) - 40, 0) :])}: a model trained on the second "
-                    "would not answer the first; set tokenizer.chat_template to one that writes both alike"
+                    f"writes a given one as {shortened(text[max(len(before) - 40, 0) :])}: a model trained on the "
+                    "second would not answer the first; set tokenizer.chat_template to one that writes both alike"
                 )
             end = text.find(self._end_token, len(before)) + len(self._end_token)
             yield len(before), end, text[:end]
@@ -148,8 +148,8 @@ class ChatTemplate:
     def _end_token(self) -> str:
         if self.end_id is None:
             raise ChatTemplateError(
-                f"the chat template of {_name(self.tokenizer)} ends the assistant's turn with no special token, so no answer "
-                "could end: set tokenizer.chat_template to one that writes eos_token there"
+                f"the chat template of {_name(self.tokenizer)} ends the assistant's turn with no special token, so no "
+                "answer could end: set tokenizer.chat_template to one that writes eos_token there"
             )
         return str(self.tokenizer.convert_ids_to_tokens(self.end_id))
 
@@ -175,7 +175,9 @@ def find_turn_end(tokenizer: PreTrainedTokenizerBase) -> int | None:
     added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     special = added | {str(token) for token in tokenizer.all_special_tokens}
     found = [(rest.index(token), -len(token), token) for token in special if token and token in rest]
-    return int(tokenizer.convert_tokens_to_ids(min(found)[2])) if found else None
+    ids: Any = tokenizer.convert_tokens_to_ids([min(found)[2]]) if found else [None]
+    end: int | None = ids[0]
+    return end
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, answer: bool) -> str:
@@ -187,8 +189,8 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, answer: b
     except Exception as error:  # a template is a program of someone else's
         roles = ", ".join(message["role"] for message in messages)
         raise ChatTemplateError(
-            f"the chat template of {_name(tokenizer)} does not take messages of {roles} ({type(error).__name__}: {error})"
-            f"{_remedy(tokenizer, messages, answer)}"
+            f"the chat template of {_name(tokenizer)} does not take messages of {roles} "
+            f"({type(error).__name__}: {error}){_remedy(tokenizer, messages, answer)}"
         ) from error
 
 

@@ -40,15 +40,19 @@ QWEN3 = (
     + "{%- if m.role == 'user' -%}{%- set ns.last = loop.index0 -%}{%- endif -%}"
     "{%- endfor -%}" + HEAD + "{%- if m.role == 'assistant' -%}"
     "{%- set said = m.content.split('</think>')[-1].lstrip('\n') -%}"
-    "{%- set thought = m.content.split('</think>')[0].split('<think>')[-1].strip('\n') if '</think>' in m.content else '' -%}"
+    "{%- set parts = m.content.split('</think>') -%}"
+    "{%- set thought = parts[0].split('<think>')[-1].strip('\n') if parts[1:] else '' -%}"
     "{{ '<|im_start|>assistant\n' }}"
-    "{%- if loop.index0 > ns.last -%}{{ '<think>\n' + thought + '\n</think>\n\n' }}{%- endif -%}{{ said + '<|im_end|>\n' }}"
+    "{%- if loop.index0 > ns.last -%}{{ '<think>\n' + thought + '\n</think>\n\n' }}{%- endif -%}"
+    "{{ said + '<|im_end|>\n' }}"
     "{%- else -%}" + CHATML_TURN + "{%- endif -%}" + CHATML_END
 )
 GEMMA = (
-    "{{ bos_token }}{%- if messages[0].role == 'system' -%}{{ raise_exception('System role not supported') }}{%- endif -%}"
+    "{{ bos_token }}"
+    "{%- if messages[0].role == 'system' -%}{{ raise_exception('System role not supported') }}{%- endif -%}"
     + HEAD
-    + "{%- if (m.role == 'user') != (loop.index0 % 2 == 0) -%}{{ raise_exception('Roles must alternate') }}{%- endif -%}"
+    + "{%- if (m.role == 'user') != (loop.index0 % 2 == 0) -%}{{ raise_exception('Roles must alternate') }}"
+    "{%- endif -%}"
     + TRIMMED
     + "{{ '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) + '\n' + text + '<end_of_turn>\n' }}"
     "{%- endfor -%}{%- if add_generation_prompt -%}{{ '<start_of_turn>model\n' }}{%- endif -%}"
@@ -73,10 +77,11 @@ PHI4 = (
 QWEN_SAYS = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 SMOL_SAYS = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 
+_HEADERS = ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
 _IM = ("<|im_start|>", "<|im_end|>")
 # template, tokens of its own, eos, bos that the tokenizer adds itself, kind of tokenizer
 FAMILIES = {
-    "llama3": (LLAMA3, ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"), "<|end_of_text|>", "<|begin_of_text|>", "bytes"),
+    "llama3": (LLAMA3, _HEADERS, "<|end_of_text|>", "<|begin_of_text|>", "bytes"),
     "qwen2.5": (_chatml(QWEN_SAYS), _IM, "<|im_end|>", None, "bytes"),
     "qwen3": (QWEN3, _IM, "<|im_end|>", None, "bytes"),
     "gemma": (GEMMA, ("<start_of_turn>", "<end_of_turn>"), "<eos>", "<bos>", "pieces"),
@@ -149,5 +154,5 @@ def chat_lm(family: str = "chatml", model: str = "llama"):
 
 def said(*contents: str, system: str | None = None) -> list[dict[str, str]]:
     """Messages of user and assistant in turn."""
-    turns = [{"role": role, "content": one} for role, one in zip(itertools.cycle(("user", "assistant")), contents)]  # noqa: B905
+    turns = [{"role": role, "content": one} for role, one in zip(itertools.cycle(("user", "assistant")), contents)]
     return [*([{"role": "system", "content": system}] if system else []), *turns]
