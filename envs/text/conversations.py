@@ -44,7 +44,7 @@ def converse(
             spoken.append(record)
             continue
         try:
-            spoken.append(replace(record, text=lm.chat.prompt(_messages(record.text, options.system_prompt))))
+            spoken.append(replace(record, text=lm.chat.prompt(conversation(record.text, options.system_prompt))))
         except ChatTemplateError as error:
             raise DataError(f"{place}: {error}") from None
     if dialogue:
@@ -79,7 +79,8 @@ def fitted(record: Prompt, lm: CausalLM, room: int) -> tuple[Prompt, NDArray[np.
         del messages[first : first + 2]
 
 
-def _messages(text: str, system: str | None) -> list[Message]:
+def conversation(text: str, system: str | None) -> list[Message]:
+    """A prompt as messages, a plain text as the user's, with a system message where it has none of its own."""
     messages = text.messages if isinstance(text, Conversation) else [{"role": "user", "content": text}]
     if system is not None and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": system})

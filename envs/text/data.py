@@ -56,10 +56,11 @@ def _parsed(rows: Rows, needs: Sequence[str]) -> list[tuple[str, Prompt, str | N
         raise DataError(f"prompts is {shortened(rows)}: expected the path of a JSONL file, or a list of texts or rows")
     if not numbered:
         raise DataError(f"{_named(rows)} holds no prompts: expected at least one")
-    return [(place, *_parse(place, row, needs)) for place, row in numbered]
+    return [(place, *parse_prompt(place, row, needs)) for place, row in numbered]
 
 
-def _parse(place: str, row: Any, needs: Sequence[str]) -> tuple[Prompt, str | None]:
+def parse_prompt(place: str, row: Any, needs: Sequence[str] = ()) -> tuple[Prompt, str | None]:
+    """A row as a prompt, and the split that it names; DataError with its place."""
     if isinstance(row, str):
         row = {"prompt": row}
     if are_messages(row):

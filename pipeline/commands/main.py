@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": ("play", "play episodes without training, and print the scores"),
     "watch": ("play", "watch an agent play"),
     "write": ("write", "continue a prompt with a trained language model"),
+    "chat": ("chat", "talk with a trained language model"),
     "reward": ("reward.main", "train, evaluate and use reward models"),
     "envs": ("listing", "list environments with tuned hyperparameters, or all"),
     "agents": ("listing", "list the agents"),
