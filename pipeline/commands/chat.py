@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from rich.control import strip_control_codes
 
 from ..console.arguments import parse
 from ..console.checks import at_least_one, check_device
@@ -106,7 +107,7 @@ def _answer(talk: Chat, text: str) -> None:
         return
     try:
         for piece in pieces:
-            print(piece, end="", flush=True)
+            print(strip_control_codes(piece), end="", flush=True)
     except KeyboardInterrupt:
         if not sys.stdin.isatty():
             raise

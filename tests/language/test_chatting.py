@@ -35,8 +35,9 @@ def test_several_turns_are_those_of_the_template(family: str) -> None:
 def test_what_is_in_memory_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = chat_lm()
     chat = Chat(lm, system="Be brief.", temperature=0)
-    written = iter([*lm.encode("hi ho"), lm.chat.end_id, *lm.encode("so"), lm.chat.end_id])
-    monkeypatch.setattr("textrlhf.language.chatting.sample", lambda logits, **how: (torch.tensor([next(written)]), None))
+    written = [*lm.encode("hi ho"), lm.chat.end_id, *lm.encode("so"), lm.chat.end_id]
+    drawn = (torch.tensor([token]) for token in written)
+    monkeypatch.setattr("textrlhf.language.chatting.sample", lambda logits, **how: (next(drawn), None))
     read: list[int] = []
     original = chat._memory.read
     monkeypatch.setattr(chat._memory, "read", lambda rows, new: read.extend(new[0]) or original(rows, new))

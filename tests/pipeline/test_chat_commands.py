@@ -28,7 +28,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def answer(messages: list[dict[str, str]], n: int = 6) -> str:
     lm = chat_lm()
     (text,) = generate(lm, [lm.chat.tokens(messages).tolist()], n, temperature=0)
-    return strip_control_codes(lm.decode(text.tokens).strip())  # as the terminal shows it
+    return lm.decode(text.tokens)
+
+
+def shown(text: str) -> str:
+    """A text as the terminal shows it."""
+    return strip_control_codes(text)
 
 
 def say(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -40,21 +45,21 @@ def test_chat_answers_each_line(run: Path, monkeypatch, capsys) -> None:
     main(["chat", f"{run}", "--temperature", "0", "--max-new-tokens", "6"])
     out = capsys.readouterr().out
     first = answer(said("the hat?"))
-    second = answer(said("the hat?", first, "why?"))
+    second = answer(said("the hat?", first.strip(), "why?"))
     lines = out.split("\n")
-    assert out.startswith(f"{first}\n{second}\n{answer(said('why?'))}\nThere is no /help: /reset")
+    assert out.startswith(shown(f"{first}\n{second}\n{answer(said('why?'))}\nThere is no /help: /reset"))
     assert "which ends a turn" in lines[-2]
 
 
 def test_write_answers_through_the_template(run: Path, monkeypatch, capsys) -> None:
     how = ["--model", f"{run / 'model'}", "--chat", "--temperature", "0", "--max-new-tokens", "6"]
     main(["write", "the hat?", "--system", "Be brief.", *how])
-    assert capsys.readouterr().out == f"{answer(said('the hat?', system='Be brief.'))}\n"
+    assert capsys.readouterr().out == shown(f"{answer(said('the hat?', system='Be brief.')).strip()}\n")
     main(["write", json.dumps(said("the?", "hat", "so?")), *how])
-    assert capsys.readouterr().out == f"{answer(said('the?', 'hat', 'so?'))}\n"
+    assert capsys.readouterr().out == shown(f"{answer(said('the?', 'hat', 'so?')).strip()}\n")
     say(monkeypatch, f"the?\n{json.dumps({'messages': said('so?')})}\n")
     main(["write", "-", *how, "-n", "2"])
-    one, two = answer(said("the?")), answer(said("so?"))
+    one, two = (shown(answer(said(text)).strip()) for text in ("the?", "so?"))
     assert capsys.readouterr().out == f"> the?\n{one}\n{one}\n> so?\n{two}\n{two}\n"
 
 
