@@ -106,7 +106,8 @@ def _answer(talk: Chat, text: str) -> None:
         line(str(error), "yellow")
         return
     try:
-        for piece in pieces:
+        for i, piece in enumerate(pieces):
+            piece = piece if i else piece.lstrip()  # some models begin an answer with a space
             print(strip_control_codes(piece), end="", flush=True)
     except KeyboardInterrupt:
         if not sys.stdin.isatty():
