@@ -12,7 +12,7 @@ from ...records.jsonl import DataError, read_jsonl, row_split, shortened
 from .task import Prompt
 
 Rows = str | os.PathLike[str] | Sequence[str | Mapping[str, Any]] | Mapping[str, Any]  # the last: by split
-MESSAGES = ("messages", "conversations")  # a whole prompt; the second is ShareGPT's
+MESSAGES = ("messages", "conversations")  # in place of a prompt; the second is ShareGPT's
 HELD_OUT_EVERY = 10  # where no row names its split
 
 
@@ -26,7 +26,7 @@ def placed_prompts(rows: Rows, split: str, needs: Sequence[str] = ()) -> list[tu
 
     A row is `{"prompt": …, "reference": …, "split": …}` (the last two optional, the split "train" or "heldout"), or in
     a list just a string. "prompt" is a text, or chat messages, which may also be named "messages" or "conversations"
-    (ShareGPT). All other fields become `facts`. If no row names a split, every tenth one is held out; fewer
+    (ShareGPT); of these the assistant's last turn, where they end with it, is the reference. All other fields become `facts`. If no row names a split, every tenth one is held out; fewer
     than ten serve both splits. `{"train": …, "heldout": …}` has the rows of each split.
     """
     if isinstance(rows, Mapping):
@@ -74,8 +74,11 @@ def parse_prompt(place: str, row: Any, needs: Sequence[str] = ()) -> tuple[Promp
         )
     if not isinstance(row, Mapping) or not isinstance(seen, str | list):
         raise DataError(f'{place}: expected an object with a "prompt", a string or messages, saw {shortened(row)}')
-    chat = isinstance(seen, list | Conversation) or key in MESSAGES
-    text = read_messages(place, seen, prompt=True) if chat else str(seen)
+    reference, text = row.get("reference"), str(seen)
+    if key in MESSAGES:
+        text, reference = _asked_and_answered(place, seen, reference)
+    elif isinstance(seen, list | Conversation):
+        text = read_messages(place, seen, prompt=True)
     if not text.strip():
         raise DataError(f"{place}: the prompt is empty, and a model needs a text to continue")
     try:
@@ -83,13 +86,21 @@ def parse_prompt(place: str, row: Any, needs: Sequence[str] = ()) -> tuple[Promp
     except ValueError as error:
         raise DataError(f"{place}: {error}") from None
     facts = {name: value for name, value in row.items() if name not in (key, "reference", "split")}
-    reference = row.get("reference")
     if reference is not None and not isinstance(reference, str):
         raise DataError(f"{place}: the reference is {shortened(reference)}, expected a string")
     for need in needs:
         if (reference if need == "reference" else facts.get(need)) is None:
             raise DataError(f'{place}: "{need}" is missing, which this task\'s score needs')
     return Prompt(text, reference, facts), row_split(place, row)
+
+
+def _asked_and_answered(place: str, messages: Any, reference: Any) -> tuple[Conversation, Any]:
+    """A conversation as a prompt, without the assistant's last turn, which is a reference."""
+    whole = read_messages(place, messages).messages
+    if whole[-1]["role"] == "assistant":
+        answer = whole.pop()
+        reference = answer["content"] if reference is None else reference
+    return read_messages(place, whole, prompt=True), reference
 
 
 def _prompt_key(place: str, row: Mapping[str, Any]) -> str:

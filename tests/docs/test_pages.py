@@ -26,13 +26,8 @@ from textrlhf.reward_models.text.reward_model import RewardModelConfig
 
 DOCS = Path(textrlhf.__file__).parent / "docs"
 REWARD_MODEL_ASSETS = DOCS / "reward_models.md"
-PAGES = [
-    *sorted((DOCS / "envs").glob("*.md")),
-    DOCS / "own_prompts.md",
-    DOCS / "chat.md",
-    DOCS / "agents" / "ppo_on_text.md",
-]
-PAGES += [DOCS / "agents" / "callbacks.md", DOCS / "agents" / "reinforce.md", REWARD_MODEL_ASSETS]
+PAGES = [*sorted((DOCS / "envs").glob("*.md")), DOCS / "own_prompts.md", DOCS / "agents" / "ppo_on_text.md"]
+PAGES += [DOCS / "chat.md", DOCS / "agents" / "callbacks.md", DOCS / "agents" / "reinforce.md", REWARD_MODEL_ASSETS]
 ENTRIES = {env_id: str(spec.entry_point) for env_id, spec in gym.registry.items()}
 IDS = sorted(env_id for env_id, entry in ENTRIES.items() if entry.startswith("textrlhf.envs."))
 TASKS = {  # by id, what a text environment is about where nobody says otherwise

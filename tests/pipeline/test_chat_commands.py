@@ -13,6 +13,7 @@ from rich.control import strip_control_codes
 from chat_models import chat_lm, said
 from textrlhf.language import generate
 from textrlhf.pipeline.commands.main import main
+from textrlhf.records.samples import read_samples
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +94,34 @@ def test_a_run_without_a_model_says_so(tmp_path: Path, capsys) -> None:
     with pytest.raises(SystemExit):
         main(["chat", f"{tmp_path}"])
     assert "has no language model" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_messages_become_a_model_to_talk_with(run: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    """From a file of messages alone: fine-tuning, PPO from the same prompts, and a chat with the result."""
+    demos = tmp_path / "demos.jsonl"
+    rows = [{"messages": said(f"the {word}?", f"a {word}", system="Be brief.")} for word in ("hat", "sea", "tree")]
+    demos.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    how = ["--seed", "0", "--evaluation-episodes", "2", "--quiet", "--env", "TextRLHF-v0"]
+    fitted, learned = f"{tmp_path / 'sft'}", f"{tmp_path / 'ppo'}"
+    main(["train", *how, "--agent", "clone", "--demonstrations", f"{demos}", "--model", f"{run / 'model'}",
+          "--steps", "40", "--batch-size", "20", "--run", fitted])  # fmt: skip
+    samples = read_samples(Path(fitted) / "samples.jsonl")
+    assert samples[0]["prompt"].startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nthe ")
+    (tmp_path / "my_lengths.py").write_text("def short(prompts, responses):\n    return [-len(r) for r in responses]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    main(["train", *how, "--model", f"{fitted}/model", "--prompts", f"{demos}", "--reward-model", "my_lengths:short",
+          "--n-envs", "2", "--n-steps", "16", "--steps", "64", "--run", learned])  # fmt: skip
+    capsys.readouterr()
+    say(monkeypatch, "the hat?\n")
+    main(["chat", learned, "--system", "Be brief.", "--max-new-tokens", "6", "--temperature", "0"])
+    assert capsys.readouterr().out.strip()
+
+
+def test_demonstrations_without_prompts_ask_for_some(run: Path, tmp_path: Path, capsys) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text('{"text": "the hat"}\n')
+    with pytest.raises(SystemExit):
+        main(["train", "--env", "TextRLHF-v0", "--agent", "clone", "--demonstrations", f"{texts}", "--steps", "4",
+              "--model", f"{run / 'model'}", "--run", f"{tmp_path / 'run'}"])  # fmt: skip
+    assert "line 1: the row has no prompt that samples could continue" in capsys.readouterr().err

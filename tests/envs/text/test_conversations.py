@@ -77,6 +77,7 @@ SHAREGPT = [{"from": "human", "value": "the hat?"}]
         ({"prompt": HI}, {}, HI),
         (HI, {}, HI),
         ({"messages": said("the?", "hat", "so?")}, {}, said("the?", "hat", "so?")),
+        ({"messages": said("the hat?", "Here it is.")}, {}, HI),
         ({"conversations": SHAREGPT}, {"system_prompt": "Be brief."}, BRIEF),
         ({"prompt": BRIEF}, {"system_prompt": "Be long."}, BRIEF),
         ("the hat?", {"chat": True}, HI),
@@ -89,6 +90,11 @@ def test_prompts_are_written_by_the_template(row, options, messages, family) -> 
     assert tokens == template_tokens(chat_lm(family), messages)
     assert prompt == chat_lm(family).tokenizer.decode(tokens)
     assert prompt.messages == messages
+
+
+def test_the_last_answer_of_a_whole_conversation_is_the_reference() -> None:
+    made = env(prompts=[{"messages": said("the hat?", "Here it is.")}])
+    assert made.unwrapped.prompts[0].reference == "Here it is."
 
 
 def test_plain_texts_stay_plain() -> None:
