@@ -25,9 +25,10 @@ def placed_prompts(rows: Rows, split: str, needs: Sequence[str] = ()) -> list[tu
     """Read the prompts of a split with their places; `needs` names the fields each row must have besides "prompt".
 
     A row is `{"prompt": …, "reference": …, "split": …}` (the last two optional, the split "train" or "heldout"), or in
-    a list just a string. "prompt" is a text, or chat messages, which may also be named "messages" or "conversations"
-    (ShareGPT); of these the assistant's last turn, where they end with it, is the reference. All other fields become `facts`. If no row names a split, every tenth one is held out; fewer
-    than ten serve both splits. `{"train": …, "heldout": …}` has the rows of each split.
+    a list just a string. "prompt" is a text or chat messages, which may also be named "messages" or "conversations"
+    (ShareGPT): of these the assistant's last turn, where they end with it, is the reference. All other fields become
+    `facts`. If no row names a split, every tenth one is held out; fewer than ten serve both splits.
+    `{"train": …, "heldout": …}` has the rows of each split.
     """
     if isinstance(rows, Mapping):
         if split not in rows:
