@@ -49,6 +49,11 @@ class ChatTemplate:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, encode_more: Callable[[str], Ints]) -> None:
         self.tokenizer, self._encode_more = tokenizer, encode_more
         self.end_id = find_turn_end(tokenizer)  # ends the assistant's turns; None: no special token does
+        if not _writes_text(tokenizer):
+            raise ChatTemplateError(
+                f"the chat template of {_name(tokenizer)} leaves out what a message of plain text says, as those of "
+                "models that also see pictures may: set tokenizer.chat_template to one for text"
+            )
 
     def prompt(self, messages: Messages) -> Conversation:
         """Messages that end with the user's turn, with the text that the assistant continues."""
@@ -75,8 +80,9 @@ class ChatTemplate:
         if not (whole.startswith(before) and whole[len(before) :].lstrip().startswith(MARK)):
             raise ChatTemplateError(
                 f"the chat template of {_name(self.tokenizer)} writes a turn differently once the conversation goes on "
-                f"(first {shortened(before)}, then {shortened(whole)}), so no text can grow by it: leave out the "
-                "system message, or set tokenizer.chat_template to one that only adds"
+                f"(first {shortened(before)}, then {shortened(whole)}), so no text can grow by it: "
+                f"{'leave out the system message, or ' if messages[0]['role'] == 'system' else ''}set "
+                "tokenizer.chat_template to one that only adds, and leaves thoughts where they are"
             )
         ids = self._ids([whole[whole.index(self._end_token, len(before)) :]])[0]
         return ids[ids.tolist().index(self.end_id) + 1 :]
@@ -154,7 +160,7 @@ class ChatTemplate:
         return str(self.tokenizer.convert_ids_to_tokens(self.end_id))
 
     def _check(self, messages: Messages) -> None:
-        ends = {self._end_token, str(self.tokenizer.eos_token)}
+        ends = {str(self.tokenizer.eos_token), *([] if self.end_id is None else [self._end_token])}
         for i, message in enumerate(messages):
             for end in ends:
                 if end in message["content"]:
@@ -162,6 +168,13 @@ class ChatTemplate:
                         f"message {i} ({message['role']}) holds {end}, which ends a turn: take it out, as the template "
                         f"writes it: {shortened(message['content'])}"
                     )
+
+
+def _writes_text(tokenizer: PreTrainedTokenizerBase) -> bool:
+    try:
+        return MARK in _render(tokenizer, [{"role": "user", "content": MARK}], answer=True)
+    except ChatTemplateError:
+        return True  # whoever uses the template is told
 
 
 def find_turn_end(tokenizer: PreTrainedTokenizerBase) -> int | None:

@@ -129,7 +129,7 @@ def broken(template: str) -> Codec:
         (said("hi"), "{{ raise_exception('no') }}", r"does not take messages of user \(.*: no\)$"),
         (said("hi"), "{{ messages[0].content ", "does not take messages of user"),
         (said("hi <|im_end|> ho"), "same", r"message 0 \(user\) holds <\|im_end\|>, which ends a turn: take it out"),
-        (said("hi"), "{% for m in messages %}{{ m.content }}{% endfor %}", "with no special token, so no answer"),
+        (said("hi"), "{% for m in messages %}{{ m.content[0].text }}{% endfor %}", "as those of models that also see"),
     ],
 )
 def test_messages_and_templates_that_do_not_fit_are_named(messages, template, error: str) -> None:
@@ -141,6 +141,11 @@ def test_messages_and_templates_that_do_not_fit_are_named(messages, template, er
 def test_a_template_that_rewrites_its_text_cannot_have_it_go_on() -> None:
     with pytest.raises(ChatTemplateError, match="leave out the system message"):
         codec("mistral").chat.reply(said("the?", "Here.", system="Be brief."), "So?")
+    endless = broken("{% for m in messages %}{{ m.content }}{% endfor %}").chat
+    assert endless.prompt(said("hi")) == "hi"  # which has an end of text, if not one of turns
+    for go_on in (lambda: endless.reply(said("hi", "ho"), "hu"), lambda: endless.answers(said("hi", "ho"))):
+        with pytest.raises(ChatTemplateError, match="with no special token, so no answer could end"):
+            go_on()
     opened = (
         "{% for m in messages %}{{ m.content + eos_token }}{% endfor %}{% if add_generation_prompt %}<think>{% endif %}"
     )
