@@ -126,7 +126,7 @@ class ChatTemplate:
                     f"writes a given one as {shortened(text[max(len(before) - 40, 0) :])}: a model trained on the "
                     "second would not answer the first; set tokenizer.chat_template to one that writes both alike"
                 )
-            end = text.find(self._end_token, len(before)) + len(self._end_token)
+            end = text.index(self._end_token, len(before)) + len(self._end_token)
             yield len(before), end, text[:end]
 
     def _answered(self, text: str, spans: Sequence[tuple[int, int]]) -> Answered:
@@ -145,9 +145,8 @@ class ChatTemplate:
         return np.concatenate(pieces), np.cumsum([len(piece) for piece in pieces[:-1]]).tolist()
 
     def _ids(self, texts: Sequence[str]) -> list[Ints]:
-        rows: Any = self.tokenizer([str(text) for text in texts], add_special_tokens=False)[
-            "input_ids"
-        ]  # a template writes its own
+        plain = [str(text) for text in texts]
+        rows: Any = self.tokenizer(plain, add_special_tokens=False)["input_ids"]  # a template writes its own
         return [np.asarray(row, np.int64) for row in rows]
 
     @property
