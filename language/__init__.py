@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .causal_lm import CausalLM as CausalLM
     from .causal_lm import LanguageError as LanguageError
     from .causal_lm import load as load
+    from .chat_template import ChatTemplateError as ChatTemplateError
+    from .conversation import Conversation as Conversation
     from .families import make_memory as make_memory
     from .generation import generate as generate
     from .logprobs import Choices as Choices
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "CausalLM": "causal_lm",
+    "ChatTemplateError": "chat_template",
     "Choices": "logprobs",
+    "Conversation": "conversation",
     "LanguageError": "causal_lm",
     "TokenMemory": "memory",
     "choice_logprobs": "logprobs",

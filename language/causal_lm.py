@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from .chat_template import find_turn_end
 from .free_memory import TooLittleMemoryError, check_room
 from .gguf_files import GGUFError, gguf_file, read_gguf
 from .hf import ready_to_run, with_parameters_of
@@ -270,7 +271,7 @@ def _head(model: PreTrainedModel) -> nn.Linear:
 
 
 def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, who: object) -> tuple[int, ...]:
-    """Every token that ends a text: the tokenizer's, and those of the model's generation config."""
+    """Every token that ends a text: the tokenizer's, those of the generation config, and what ends a chat's turn."""
     generation = getattr(model, "generation_config", None)
     tuned = getattr(generation, "eos_token_id", None)
     tuned = [] if tuned is None else [tuned] if isinstance(tuned, int) else list(tuned)
@@ -282,7 +283,9 @@ def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, who: ob
         )
     named, added = tokenizer.all_special_ids, tokenizer.added_tokens_decoder
     special = {*named, *(i for i, token in added.items() if token.special)}  # Gemma's <end_of_turn> has no role
-    return tuple(dict.fromkeys([own, *(i for i in tuned if i in special)]))
+    turn_end = find_turn_end(tokenizer) if getattr(tokenizer, "chat_template", None) else None
+    ends = [own, *(i for i in tuned if i in special), *([] if turn_end is None else [turn_end])]
+    return tuple(dict.fromkeys(ends))
 
 
 def _encoder_decoder(name: object) -> LanguageError:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..records.jsonl import shortened
+from .chat_template import NO_TEMPLATE, ChatTemplate, ChatTemplateError
+from .conversation import Conversation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,7 +48,12 @@ class Codec:
         return self.encode_more_all([text])[0]
 
     def encode_all(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
-        """Token ids of each text."""
+        """Token ids of each text; of a `Conversation` those of the chat template, ready for the assistant's turn."""
+        if any(isinstance(text, Conversation) for text in texts):
+            chats = [self.chat.prompt(text.messages) for text in texts if isinstance(text, Conversation)]
+            plain = self.encode_all([text for text in texts if not isinstance(text, Conversation)])
+            encoded = iter(self.chat.encode(chats)), iter(plain)
+            return [next(encoded[0 if isinstance(text, Conversation) else 1]) for text in texts]
         rows = [self._begun_once(row) for row in self._ids(texts)]
         return [np.asarray(row[:-1] if len(row) > 1 and row[-1] in self.eos_ids else row, np.int64) for row in rows]
 
@@ -67,6 +74,18 @@ class Codec:
         if unknown is None or unknown in self.eos_ids:  # GPT-2 knows every byte; its unk_token is its end of text
             return []
         return [i for i, row in enumerate(rows) if unknown in row]
+
+    @property
+    def has_template(self) -> bool:
+        """Whether the tokenizer has a chat template."""
+        return bool(getattr(self.tokenizer, "chat_template", None))
+
+    @cached_property
+    def chat(self) -> ChatTemplate:
+        """The tokenizer's chat template; ChatTemplateError where it has none."""
+        if not self.has_template:
+            raise ChatTemplateError(NO_TEMPLATE.format(self.tokenizer.name_or_path or self))
+        return ChatTemplate(self.tokenizer, self.encode_more)
 
     @cached_property
     def _mark(self) -> tuple[str, list[int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..language import CausalLM
+from ..language import CausalLM, Conversation
 from ..language.tokenization import Ids
 from .composite import Composite, function_of
 from .ensemble import Ensemble
@@ -38,7 +38,7 @@ def check_lengths(
         same = mine is its or (len(mine) == len(its) and mine.get_vocab() == its.get_vocab())
         if model.config.reads == "response":
             longest = 0
-        elif same and model.config.reads == "text":
+        elif same and model.config.reads == "text" and not any(isinstance(prompt, Conversation) for prompt in prompts):
             longest = max(map(len, tokens))
         else:
             longest = max(len(text.tokens) for text in model.reader.read(prompts, [""] * len(prompts)))

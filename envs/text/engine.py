@@ -17,7 +17,7 @@ import torch
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
-from ...language import CausalLM, load
+from ...language import CausalLM, Conversation, load
 from ...language.causal_lm import pick_device
 from ...records.jsonl import shortened
 from .action_masks import ANY, Rules
@@ -88,7 +88,8 @@ class TextEngine:
                 f"min_new_tokens is {options.min_new_tokens}, above max_new_tokens ({self.budget}): no text could end"
             )
         measured = self.scorer.uses_gold or self.turns.many
-        self.prompts = load_split(self.task, self.lm, options, measured, self.context - self.budget)
+        room, dialogue = self.context - self.budget, self.turns.many
+        self.prompts = load_split(self.task, self.lm, options, measured, room, dialogue=dialogue)
         check_reward_models(self.scorer.reward_function, self.lm, self.prompts, self.budget)
         self.rules = Rules(self.lm.vocab_size, self.lm.eos_ids, options.allowed_tokens, options.min_new_tokens)
         self._eos = np.array(self.lm.eos_ids)
@@ -253,6 +254,8 @@ class TextEngine:
 
     def _response(self, row: int) -> str:
         prompt, end = int(self.prompt_lengths[row]), int(self.lengths[row])
+        if self.turns.many and isinstance(self.records[row].text, Conversation):
+            return self.turns.response(row, self.lm, self.tokens[row, :end], prompt)
         before, after = self.tokens[row, :prompt], self.tokens[row, prompt:end]
         return self.lm.continuation(before, after, self.prompts.text(self.lm, self.prompt_numbers[row]))
 

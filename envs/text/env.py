@@ -89,6 +89,8 @@ class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
     | `model` | str, CausalLM | None | reference: path, hub id or shipped model; None: the one shipped for the task |
     | `reward_model` | callable, str | None | (prompts, responses) -> scores, a name, "gold", "none"; None: the task's |
     | `prompts` | path, list, dict | None | your rows: a JSONL file, a list, or one of these per split |
+    | `chat` | bool | None | by the model's chat template: every prompt, none, or (None) those that are messages |
+    | `system_prompt` | str | None | system message of conversations that have none |
     | `split` | str | "train" | which prompts: "train" or "heldout" |
     | `max_new_tokens` | int | None | token budget of a text; None: the task's |
     | `min_new_tokens` | int | 0 | mask the end of text until the text has so many new tokens |

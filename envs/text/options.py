@@ -38,6 +38,11 @@ class TextOptions:
     "none", where nothing is to be scored; None: the task's own choice"""
     prompts: Rows | None = None
     """a JSONL file or a list of rows in place of the task's prompts, or a mapping with one of these per split"""
+    chat: bool | None = None
+    """write prompts by the model's chat template: all of them, plain texts as the user's turn, or none; None: those
+    that are messages"""
+    system_prompt: str | None = None
+    """the system message of conversations that have none"""
     split: Split = "train"
     """which prompts to use"""
     max_new_tokens: int | None = None
@@ -77,6 +82,10 @@ class TextOptions:
         for name in ("max_new_tokens", "context", "turns", "max_episode_steps"):
             if getattr(self, name) is not None:
                 count(name, getattr(self, name))
+        if self.chat not in (None, True, False):
+            raise ValueError(f"chat is {self.chat!r}: expected True, False or None")
+        if self.system_prompt is not None and not (isinstance(self.system_prompt, str) and self.system_prompt.strip()):
+            raise ValueError(f"system_prompt is {self.system_prompt!r}: expected a text, or None")
         count("min_new_tokens", self.min_new_tokens, least=0)
         not_negative("kl_coef", self.kl_coef)
         not_negative("missing_eos_penalty", self.missing_eos_penalty)
@@ -89,6 +98,8 @@ class TextKeywords(TypedDict, total=False):
     model: str | CausalLM | None
     reward_model: RewardFunction | Named | None
     prompts: Rows | None
+    chat: bool | None
+    system_prompt: str | None
     split: Split
     max_new_tokens: int | None
     min_new_tokens: int

@@ -6,18 +6,20 @@ import logging
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...language import CausalLM
+from ...language import CausalLM, Conversation
 from ...records.jsonl import DataError, shortened
-from .data import load_prompts
+from .conversations import converse, encoded, fitted
+from .data import placed_prompts
 from .options import TextOptions
 from .task import Prompt, Task
 
 log = logging.getLogger("textrlhf")
-_Encoded = dict[int, tuple[Sequence[Prompt], list[NDArray[np.int64]]]]
+_Encoded = dict[tuple[Any, ...], tuple[Sequence[Prompt], "Prompts"]]  # the records given, and what was made of them
 _known: weakref.WeakKeyDictionary[CausalLM, _Encoded] = weakref.WeakKeyDictionary()
 
 
@@ -39,15 +41,21 @@ class Prompts:
         return len(self.tokens)
 
 
-def load_split(task: Task, lm: CausalLM, options: TextOptions, measured: bool, room: int) -> Prompts:
+def load_split(
+    task: Task, lm: CausalLM, options: TextOptions, measured: bool, room: int, *, dialogue: bool = False
+) -> Prompts:
     """Return the split's prompts as tokens, none longer than `room`; dropped and truncated ones are logged.
 
-    If the task's measures are needed (`measured`), the user's rows must have the fields that these need.
+    If the task's measures are needed (`measured`), the user's rows must have the fields that these need. In a
+    `dialogue` the user must be able to answer.
     """
+    records: Sequence[Prompt]
     if options.prompts is None:
         records = task.prompts(options.split)
+        places = [f"prompt {i} of the task {task.name!r}" for i in range(len(records))]
     else:
-        records = load_prompts(options.prompts, options.split, task.needs if measured else ())
+        placed = placed_prompts(options.prompts, options.split, task.needs if measured else ())
+        places, records = [place for place, _ in placed], [record for _, record in placed]
         if unfit := [record for record in records if measured and not task.can_measure(record)]:
             raise DataError(
                 f"the task {task.name!r} cannot score {len(unfit)} of {len(records)} prompts, the first "
@@ -55,25 +63,24 @@ def load_split(task: Task, lm: CausalLM, options: TextOptions, measured: bool, r
             )
     if not records:
         raise DataError(f"the task {task.name!r} has no prompts in the split {options.split!r}: expected at least one")
-    return _fitted(Prompts(records, _encoded_once(lm, records)), lm, options.prompt_overflow, room)
-
-
-def _encoded_once(lm: CausalLM, records: Sequence[Prompt]) -> list[NDArray[np.int64]]:
-    """Encode built-in prompts once: environments are made often, and such a task returns the same tuple each time."""
-    if not isinstance(records, tuple):
-        return _encoded(lm, records)
-    known = _known.setdefault(lm, {})
-    if id(records) not in known:
-        known[id(records)] = records, _encoded(lm, records)  # keeping the records keeps their id unique
-    return known[id(records)][1]
+    known, key = _known.setdefault(lm, {}), (id(records), options.chat, options.system_prompt, dialogue)
+    if key in known:
+        prompts = known[key][1]
+    else:
+        spoken = converse(records, places, lm, options, dialogue=dialogue)
+        prompts = Prompts(spoken, _encoded(lm, spoken))
+        if isinstance(records, tuple):  # built-in: environments are made often, and a task returns the same tuple
+            known[key] = records, prompts  # keeping the records keeps their id unique
+    return _fitted(prompts, lm, options.prompt_overflow, room)
 
 
 def _encoded(lm: CausalLM, records: Sequence[Prompt]) -> list[NDArray[np.int64]]:
-    tokens = lm.encode_all([record.text for record in records])
+    tokens = encoded(lm, records)
     for record, ids in zip(records, tokens, strict=True):
         if not len(ids):
             raise DataError(f"the prompt {record.text!r} has no tokens: a model needs at least one")
-    if spaced := lm.ending_in_a_bare_space([record.text for record in records]):
+    texts = ["" if isinstance(record.text, Conversation) else record.text for record in records]  # of no template
+    if spaced := lm.ending_in_a_bare_space(texts):
         log.warning(
             "%d of %d prompts end in a space, the first %s, and the words of %s begin with one: end prompts without it",
             len(spaced),
@@ -107,6 +114,9 @@ def _fitted(prompts: Prompts, lm: CausalLM, overflow: str, room: int) -> Prompts
     log.warning("%s: truncated on the left", what)
     records, tokens = list(prompts.records), list(prompts.tokens)
     for i in long:
+        if isinstance(records[i].text, Conversation):
+            records[i], tokens[i] = fitted(records[i], lm, room)
+            continue
         first = tokens[i][: int(lm.adds_bos)]  # a model needs the token that begins every text
         rest = tokens[i][len(first) - room :]
         tokens[i], records[i] = np.concatenate([first, rest]), replace(records[i], text=lm.decode(rest, special=True))

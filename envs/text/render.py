@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...language import Conversation
+
 if TYPE_CHECKING:
     from .engine import TextEngine
 
@@ -51,9 +53,10 @@ def _pieces(engine: TextEngine, row: int, start: int) -> tuple[str, int]:
     """The coloured tokens from `start` on and how far they go: an incomplete character waits for its next token."""
     end = int(engine.lengths[row])
     tokens, shades = engine.tokens[row], engine.shades(row)
-    text, out, shown = engine.lm.decode(tokens[:start]), [], start
+    special = isinstance(engine.records[row].text, Conversation)  # a template's tokens tell who speaks
+    text, out, shown = engine.lm.decode(tokens[:start], special=special), [], start
     for i in range(start, end):
-        whole = engine.lm.decode(tokens[: i + 1])
+        whole = engine.lm.decode(tokens[: i + 1], special=special)
         if whole.endswith("\ufffd"):
             continue
         kl = shades[i]

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ...language.conversation import Conversation
+
 Scores = NDArray[np.float64]
 
 
@@ -17,12 +19,18 @@ Scores = NDArray[np.float64]
 class Prompt:
     """A text to be continued, and what the task knows about it.
 
-    `text + response` is the whole text: a response brings its own leading space.
+    `text + response` is the whole text: a response brings its own leading space. A `Conversation` is written by the
+    model's chat template, if it has one; a task may give one with a plain text for models without.
     """
 
     text: str
     reference: str | None = None  # a good response
     facts: Mapping[str, Any] = field(default_factory=dict)  # whatever else its gold score needs
+
+    @property
+    def asked(self) -> str:
+        """The text without a template's tokens: of a conversation, what the user said last."""
+        return self.text.messages[-1]["content"] if isinstance(self.text, Conversation) else self.text
 
 
 class Task(ABC):
@@ -76,7 +84,11 @@ class Task(ABC):
         return turns
 
     def reply(self, prompt: Prompt, turns: Sequence[str], rng: np.random.Generator) -> str:
-        """In a dialogue, return the user's answer to the agent's `turns` so far, with the markers between turns."""
+        """In a dialogue, return the user's answer to the agent's `turns` so far, with the markers between turns.
+
+        Where the prompt is a conversation the chat template writes the turns, and the answer has no markers; for both a
+        `Conversation` of the user's message, with markers in its text.
+        """
         raise NotImplementedError(f"the task {self.name!r} is no dialogue")
 
     def feedback(self, prompt: Prompt, turns: Sequence[str]) -> float | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...language import CausalLM
+from ...language import CausalLM, Conversation
+from ...language.conversation import Message
 from ...reward_models import RewardFunctionError
 from .options import Feedback
 from .task import Prompt, Task
@@ -25,13 +27,14 @@ class Turns:
                 f"turns is {turns}, but the task {task.name!r} is no dialogue (it has no reply): leave turns out"
             )
         self.texts: list[list[str]] = [[] for _ in range(n)]  # the agent's turns so far
+        self._replies: list[list[str]] = [[] for _ in range(n)]  # the user's messages, where a chat template writes
         self._starts = [0] * n  # position in the context where the current turn begins
 
     def begin(self, row: int, start: int, *, first: bool = False) -> None:
         """Begin a turn, with `first` that of a new text."""
         self._starts[row] = start
         if first:
-            self.texts[row] = []
+            self.texts[row], self._replies[row] = [], []
 
     def end(self, row: int, record: Prompt, lm: CausalLM, tokens: NDArray[np.int64]) -> float | None:
         """End the turn and return its reward, if it has one."""
@@ -64,7 +67,29 @@ class Turns:
         reply = self.task.reply(record, self.texts[row], rng)
         if not isinstance(reply, str):
             raise TypeError(f"reply of the task {self.task.name!r} returned {reply!r}: expected a string")
-        return lm.encode_more(reply)
+        if not isinstance(record.text, Conversation):
+            return lm.encode_more(reply)
+        said = reply.messages[-1]["content"] if isinstance(reply, Conversation) else reply.strip()
+        tokens = lm.chat.reply([*record.text.messages, *self._messages(row)], said)
+        self._replies[row].append(said)
+        return tokens
+
+    def response(self, row: int, lm: CausalLM, tokens: NDArray[np.int64], prompt: int) -> Conversation:
+        """All that follows the first `prompt` tokens, without the last end of turn, as messages and as text."""
+        if len(self.texts[row]) == len(self._replies[row]):  # the last turn is not ended
+            start = self._starts[row]
+            unended = [lm.continuation(tokens[:start], tokens[start:])]
+        else:
+            unended = []
+            tokens = tokens[:-1]
+        before, whole = (lm.decode(part, special=True) for part in (tokens[:prompt], tokens))
+        return Conversation(self._messages(row, unended), whole[len(before) :])
+
+    def _messages(self, row: int, more: Sequence[str] = ()) -> list[Message]:
+        """What agent and user have said since the prompt."""
+        own = [{"role": "assistant", "content": text.strip()} for text in (*self.texts[row], *more)]
+        replies = [{"role": "user", "content": text} for text in self._replies[row]]
+        return [message for pair in itertools.zip_longest(own, replies) for message in pair if message]
 
 
 def ask(prompt: Prompt, turns: Sequence[str]) -> float | None:

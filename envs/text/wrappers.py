@@ -40,7 +40,8 @@ class Strings(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         gym.utils.RecordConstructorArgs.__init__(self)
         super().__init__(env)
         self.lm = _lm(env)
-        self.end: str = str(self.lm.tokenizer.eos_token)
+        end = self.lm.chat.end_id if self.lm.has_template else None  # of a turn
+        self.end: str = str(self.lm.tokenizer.eos_token if end is None else self.lm.decode([end], special=True))
         assert isinstance(env.observation_space, spaces.Box)
         longest = max(map(len, self.lm.tokenizer.get_vocab())) + 1
         self.observation_space = AnyText(env.observation_space.shape[0] * longest)

@@ -18,6 +18,7 @@ COMMANDS = {
     "profile": ("profile", "show where the time of an agent's rollouts and updates goes"),
     "write": ("write", "continue a prompt with a trained language model"),
     "data": ("data", "describe a data set, or convert it: preferences, ratings, conversations in any usual form"),
+    "chat": ("chat", "talk with a trained language model"),
     "reward": ("reward.main", "train, evaluate and use reward models"),
     "envs": ("listing", "list environments with tuned hyperparameters, or all"),
     "agents": ("listing", "list the agents"),

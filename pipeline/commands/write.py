@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from ..console.arguments import parse
-from ..console.checks import at_least_one, check_device, existing_folder
+from ..console.checks import at_least_one, check_device
 from ..console.errors import UserError, as_user_error
 from ..console.printing import line
+from ..runs.language_model import language_model_of
 from ..runs.reward_run import open_reward_model
-from ..runs.run_folder import holds_run
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ...language import CausalLM
+
+MESSAGES = '[{"role": "user", "content": "…"}], or {"messages": […]}'
 
 
 @dataclass
@@ -26,7 +34,12 @@ class Options:
     """
 
     prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")]
-    """the beginning of the text"""
+    """the beginning of the text; with --chat what the user says, messages as JSON, or - for one of these a line of
+    standard input"""
+    chat: bool = False
+    """answer PROMPT through the model's chat template, and print the answer alone"""
+    system: str | None = None
+    """with --chat, the system message of a conversation that has none"""
     run: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs/demo"
     """the run whose model to use"""
     model: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
@@ -55,52 +68,75 @@ def write(argv: Sequence[str]) -> None:
     at_least_one("--n", options.n)
     at_least_one("--max-new-tokens", options.max_new_tokens)
     check_device(options.device)
-    name = options.model or _model_of(options.run)
+    if options.system is not None and not options.chat:
+        raise UserError("--system is the system message of a chat: give --chat too")
+    name = options.model or language_model_of(options.run)
 
     from ...language import LanguageError, generate, load
 
     with as_user_error(LanguageError):
         lm = load(name, options.device)
-    tokens = lm.encode(options.prompt)
-    if not len(tokens):
-        raise UserError(f"PROMPT {options.prompt!r} has no tokens: expected at least one")
-    if lm.with_unknown_tokens([tokens]):
-        raise UserError(f"PROMPT {options.prompt!r} has words that {lm} does not know")
-    room = 256 if lm.context is None else min(lm.context - len(tokens), 256)
+    prompts = _chats(lm, options) if options.chat else [options.prompt]
+    tokens = lm.encode_all(prompts)
+    for prompt, ids in zip(prompts, tokens, strict=True):
+        _check_prompt(lm, prompt, ids)
+    longest = max(map(len, tokens))
+    room = 256 if lm.context is None else min(lm.context - longest, 256)
     if room < 1:
-        raise UserError(f"PROMPT has {len(tokens)} tokens, which fill the {lm.context} positions of {lm}: shorten it")
+        raise UserError(f"PROMPT has {longest} tokens, which fill the {lm.context} positions of {lm}: shorten it")
     with as_user_error(ValueError):
         texts = generate(
             lm,
-            [tokens.tolist()] * options.n,
+            [ids.tolist() for ids in tokens for _ in range(options.n)],
             options.max_new_tokens or room,
             temperature=options.temperature,
             top_k=options.top_k,
             top_p=options.top_p,
             seed=options.seed,
         )
-    responses = [lm.continuation(text.prompt, text.tokens, options.prompt) for text in texts]
+    asked = [prompt for prompt in prompts for _ in range(options.n)]
+    decoded = [prompt if not options.chat else lm.decode(ids) for prompt, ids in zip(prompts, tokens, strict=True)]
+    before = [text for text in decoded for _ in range(options.n)]
+    responses = [lm.continuation(one.prompt, one.tokens, text) for one, text in zip(texts, before, strict=True)]
     scores = None
     if options.reward_model is not None:
         from ...reward_models import RewardFunctionError, call_reward
 
         reward_model = open_reward_model(options.reward_model, options.device)
         with as_user_error(RewardFunctionError):
-            scores = call_reward(reward_model, [options.prompt] * options.n, responses)
+            scores = call_reward(reward_model, asked, responses)
     for i, response in enumerate(responses):
-        line(f"{options.prompt}{response}" + ("" if scores is None else f"  [{scores[i]:+.2f}]"))
+        if len(prompts) > 1 and i % options.n == 0:
+            line(f"> {asked[i].messages[-1]['content']}", "dim")  # type: ignore[attr-defined]  # a Conversation
+        text = response.strip() if options.chat else f"{asked[i]}{response}"
+        line(text + ("" if scores is None else f"  [{scores[i]:+.2f}]"))
 
 
-def _model_of(run: str) -> Path:
-    folder = existing_folder(run) / "model"
-    if not folder.is_dir():
-        if holds_run(Path(run)):
-            raise UserError(
-                f"{run} has no language model yet: a run on a text environment writes one when it ends or is "
-                f"interrupted; finish it with `textrlhf resume {run}`"
-            )
-        raise UserError(
-            f"{run} has no language model: train one (textrlhf train --env TextRLHF-v0 --run DIR), or name one with "
-            "--model"
-        )
-    return folder
+def _check_prompt(lm: CausalLM, prompt: str, ids: NDArray[np.int64]) -> None:
+    if not len(ids):
+        raise UserError(f"PROMPT {prompt!r} has no tokens: expected at least one")
+    if lm.with_unknown_tokens([ids]):
+        raise UserError(f"PROMPT {prompt!r} has words that {lm} does not know")
+
+
+def _chats(lm: CausalLM, options: Options) -> list[str]:
+    """PROMPT, or each line of standard input, as a conversation that the model's template writes."""
+    from ...envs.text.conversations import conversation
+    from ...envs.text.data import parse_prompt
+    from ...language import ChatTemplateError
+    from ...records.jsonl import DataError, parse_jsonl
+
+    lines = [one for one in (sys.stdin if options.prompt == "-" else [options.prompt]) if one.strip()]
+    if not lines:
+        raise UserError("PROMPT is - and standard input has no lines: expected one prompt a line")
+    where = "standard input" if options.prompt == "-" else "PROMPT"
+    chats: list[str] = []
+    with as_user_error(ChatTemplateError, DataError):
+        for number, text in enumerate(lines, 1):
+            place, row = f"{where}, line {number}", text.strip()
+            rows: list[tuple[str, object]] = [(place, row)]
+            if row.startswith(("[{", "{")):
+                rows = parse_jsonl([row], place, MESSAGES)
+            prompt, _ = parse_prompt(place, rows[0][1])
+            chats.append(lm.chat.prompt(conversation(prompt.text, options.system)))
+    return chats

@@ -95,7 +95,7 @@ class RewardNetwork(nn.Module):
         """Raw scores of the first `counts[i]` tokens of each text, by one forward of each; 0 where these are none."""
         rows = pack(texts, [[i] for i in range(len(texts))], share=False)
         found = [torch.empty(0)] * len(texts)
-        for batch in by_length([len(row.tokens) for row in rows], at_once(TOKENS_AT_ONCE, self.device)):
+        for batch in by_length([len(row.tokens) for row in rows], reading_tokens(self.trunk, TOKENS_AT_ONCE)):
             some, ends = [rows[i] for i in batch], [torch.from_numpy(counts[i]).to(self.device) for i in batch]
             if self.values is not None:
                 own = [texts[i] for i in batch]

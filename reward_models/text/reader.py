@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...language.chat_template import ChatTemplateError
+from ...language.conversation import Conversation, Message
 from ...language.tokenization import Codec, check_texts
+from ...records.jsonl import shortened
 from .packing import Ints, Text
 
 if TYPE_CHECKING:
@@ -24,6 +27,10 @@ class TextReader(Codec):
     What a response ends in is not read: tokens that end a text or a turn, and white space. `reads` is "text" (the
     response continues the prompt), "pair" (two segments, as encoders are often trained) or "response" (that alone).
     `end` appends the end-of-text token. With `apart` no token spans prompt and response.
+
+    A prompt that is a `Conversation` is read with the response as the assistant's turn, or its turns where that is one
+    too: as "text" exactly as this tokenizer's own chat template writes them. Without a template, and in two segments,
+    they are read as "User: …" and "Assistant: …", and a single message as it is.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, reads: str, end: bool, apart: bool) -> None:
@@ -34,6 +41,48 @@ class TextReader(Codec):
 
     def read(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Text]:
         """Tokenise each text; nothing else is ever left out."""
+        pairs = list(zip(prompts, responses, strict=True))
+        chats = [i for i, (prompt, _) in enumerate(pairs) if isinstance(prompt, Conversation)]
+        if not chats:
+            return self._texts(prompts, responses)
+        texts: dict[int, Text] = {}
+        for i in chats:
+            if self.reads == "text" and self.has_template:
+                texts[i] = self._chat(*pairs[i])
+            else:
+                pairs[i] = self._transcript(*pairs[i])
+        others = [i for i in range(len(pairs)) if i not in texts]
+        read = self._texts([pairs[i][0] for i in others], [pairs[i][1] for i in others])
+        texts.update(zip(others, read, strict=True))
+        return [texts[i] for i in range(len(pairs))]
+
+    def _chat(self, prompt: str, response: str) -> Text:
+        assert isinstance(prompt, Conversation)
+        try:
+            tokens, start = self.chat.judged(prompt.messages, self._answered(response))
+        except ChatTemplateError as error:
+            raise ChatTemplateError(f"{shortened(str(prompt))}: {error}") from None
+        if self.end and tokens[-1] not in self.eos_ids:
+            tokens = np.concatenate([tokens, self.eos_ids[:1]])
+        return Text(tokens, start if self.apart else 0, len(tokens))
+
+    def _transcript(self, prompt: str, response: str) -> tuple[str, str]:
+        """A conversation as two plain texts."""
+        assert isinstance(prompt, Conversation)
+        asked, answered = prompt.messages, self._answered(response)
+        if self.reads == "text":
+            before = f"{Conversation(asked)}\n\n"
+            return f"{before}Assistant:", str(Conversation(answered)).removeprefix("Assistant:")
+        return tuple(one[0]["content"] if len(one) == 1 else str(Conversation(one)) for one in (asked, answered))  # type: ignore[return-value]
+
+    def _answered(self, response: str) -> list[Message]:
+        """A response as messages, without what files and environments write differently."""
+        given = (
+            response.messages if isinstance(response, Conversation) else [{"role": "assistant", "content": response}]
+        )
+        return [{**message, "content": self._bare(message["content"]).strip()} for message in given]
+
+    def _texts(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Text]:
         plain = [self._plain(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
         prompts, responses = [prompt for prompt, _ in plain], [response for _, response in plain]
         if self.reads == "pair":
@@ -108,24 +157,33 @@ class TextReader(Codec):
         return spans
 
     def templated(self, prompts: Sequence[str]) -> float:
-        """The share of prompts with special tokens, as chat templates write them."""
+        """The share of prompts with special tokens, as chat templates write them; its own writes conversations."""
         own = self.tokenizer
         special = {str(token) for token in own.added_tokens_decoder.values() if token.special}
         special -= {own.bos_token, own.unk_token}
-        return sum(any(token in prompt for token in special) for prompt in prompts) / max(len(prompts), 1)
+        found = (
+            self.has_template if isinstance(prompt, Conversation) else any(token in prompt for token in special)
+            for prompt in prompts
+        )
+        return sum(found) / max(len(prompts), 1)
 
     def _plain(self, prompt: str, response: str) -> tuple[str, str]:
         """A prompt and its response without what differs between files and environments, but not between texts."""
-        given, before = response, ""
+        given, response = response, self._bare(response)
+        if self.reads != "text":
+            return prompt, response.lstrip() or given  # something has to be read
+        bare = prompt.rstrip(" ")
+        return bare, prompt[len(bare) :] + response
+
+    def _bare(self, response: str) -> str:
+        """A response without the white space and the tokens at its end."""
+        before = ""
         while before != response:
             before = response
             response = response.rstrip()
             for end in self._ends:
                 response = response.removesuffix(end)
-        if self.reads != "text":
-            return prompt, response.lstrip() or given  # something has to be read
-        bare = prompt.rstrip(" ")
-        return bare, prompt[len(bare) :] + response
+        return response
 
     def _pairs(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Text]:
         if not responses:
@@ -148,7 +206,7 @@ def joined(prompts: Sequence[str], responses: Sequence[str]) -> tuple[int, int]:
     words = [
         (prompt, response)
         for prompt, response in zip(prompts, responses, strict=True)
-        if response[:2].strip()[:1].isalnum()
+        if response[:2].strip()[:1].isalnum() and not isinstance(prompt, Conversation)
     ]
     return len(words), sum(
         bool(prompt) and not prompt[-1].isspace() and not response[0].isspace() for prompt, response in words

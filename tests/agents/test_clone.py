@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from chat_models import chat_lm, said
 from clone_envs import ROWS, TALK, some_episodes, texts
 from slot_policy import SlotPolicy
 from textrlhf.agents import Clone, Demonstrations, Episode, record
@@ -137,6 +138,31 @@ def test_text_loss_is_over_response_tokens_only(rows: Any, family: str, monkeypa
     assert found == pytest.approx(float(loss.detach()), abs=2e-6)
     compare(grads, model, "model.")
     assert not any(gradient.any() for name, gradient in grads.items() if name.startswith("critic"))
+
+
+@pytest.mark.parametrize("system", ["Be brief.", "Say it at length."])
+def test_of_a_conversation_only_the_assistants_turns_have_a_loss(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against float64: system, user and template are read, and are never targets."""
+    lm, ended = chat_lm(), "<|im_end|>"
+    talk = said("the hat?", "Here it is.", "and then?", "So.", system=system)
+    env = gym.make_vec("TextRLHF-v0", 1, model=lm, prompts=["the"], reward_model="none", context=256)
+    agent = Clone(env, demonstrations=[{"messages": talk}], seed=0, heldout=0.0, batch_size=1000, max_grad_norm=1e9)
+    whole = lm.tokenizer.apply_chat_template(talk, tokenize=False)
+    encoded = lm.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+    spans = [
+        (whole.index(answer + ended), whole.index(answer + ended) + len(answer + ended))
+        for answer in ("Here it is.", "So.")
+    ]
+    places = [i for i, (a, b) in enumerate(encoded["offset_mapping"]) if any(s <= a and b <= e for s, e in spans)]
+    ids = torch.tensor([encoded["input_ids"]])
+    model = copy.deepcopy(lm.model).double().requires_grad_(True)
+    logits = model(ids).logits[0]
+    loss = F.cross_entropy(logits[[at - 1 for at in places]], ids[0, places])
+    loss.backward()
+    found, grads = gradients(agent, monkeypatch)
+    assert agent.num_timesteps == len(places)
+    assert found == pytest.approx(float(loss.detach()), abs=2e-6)
+    compare(grads, model, "model.")
 
 
 def test_text_loss_equals_next_token_loss() -> None:

@@ -29,6 +29,7 @@ DOCS = Path(textrlhf.__file__).parent / "docs"
 REWARD_MODEL_ASSETS = DOCS / "reward_models.md"
 PAGES = [*sorted((DOCS / "envs").glob("*.md")), DOCS / "own_prompts.md", DOCS / "agents" / "ppo_on_text.md"]
 PAGES += [
+    DOCS / "chat.md",
     DOCS / "data.md",
     DOCS / "troubleshooting.md",
     DOCS / "agents" / "callbacks.md",

@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
+from chat_models import chat_lm, said
+from textrlhf.envs.text.demonstrations import demonstrations
+from textrlhf.language import Conversation
 from textrlhf.language.sft_examples import read_sft_examples
 from textrlhf.records.jsonl import DataError
 from tiny_models import V, tiny_lm
@@ -46,6 +50,91 @@ def test_a_file_is_read_row_by_row(tmp_path: Path) -> None:
     file.write_text("\n\n".join(map(json.dumps, rows)))
     found = read_sft_examples(file, tiny_lm())
     assert [example.tokens.tolist() for example in found] == [[i, i + 1, EOS] for i in range(2, 9)]
+
+
+def learned(row: Any, family: str = "chatml", **options: Any) -> list[tuple[list[int], str]]:
+    """The tokens of each example of a row, and as text what is learned of it."""
+    lm = chat_lm(family)
+    found = read_sft_examples([row], lm, **options)
+    return [(example.tokens.tolist(), lm.decode(example.tokens[example.learned], special=True)) for example in found]
+
+
+TALK = said("the?", "Here.", "then?", "So.", system="Be brief.")
+SHAREGPT = [{"from": "system", "value": "Be brief."}]
+SHAREGPT += [{"from": ("human", "gpt")[i % 2], "value": one["content"]} for i, one in enumerate(TALK[1:])]
+END = "<|im_end|>"
+BOTH, LAST = f"Here.{END}So.{END}", f"So.{END}"
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"messages": TALK}, BOTH),
+        ({"conversations": SHAREGPT}, BOTH),
+        ({"prompt": TALK[:-1], "completion": TALK[-1:]}, LAST),
+        ({"prompt": TALK[:-1], "completion": " So."}, LAST),
+        ({"prompt": TALK[:2], "turns": ["Here.", "then?", "So."]}, BOTH),
+        ({"prompt": TALK[:-1], "chosen": TALK, "rejected": TALK}, LAST),
+        ({"chosen": TALK, "rejected": TALK}, LAST),
+        ({"prompt": Conversation(TALK[:-1]), "completion": "So."}, LAST),
+    ],
+)
+def test_every_form_of_a_conversation_is_the_templates(row: Any, expected: str) -> None:
+    ((tokens, text),) = learned(row)
+    tokenizer = chat_lm().tokenizer
+    assert text == expected
+    assert tokens == tokenizer.apply_chat_template(TALK, return_dict=False)[: len(tokens)]
+    assert tokenizer.decode(tokens).endswith(LAST)
+
+
+def test_a_prompt_of_text_is_the_users_turn_where_the_completion_is_messages() -> None:
+    ((tokens, text),) = learned({"prompt": "the?", "completion": said("", "Here.")[1:]})
+    assert text == f"Here.{END}"
+    assert chat_lm().tokenizer.decode(tokens) == f"<|im_start|>user\nthe?{END}\n<|im_start|>assistant\nHere.{END}"
+
+
+def test_of_a_text_all_but_the_first_token_is_learned() -> None:
+    (example,) = examples({"text": "a2 a3 a4"})
+    np.testing.assert_array_equal(example.tokens, [2, 3, 4, EOS])
+    np.testing.assert_array_equal(example.learned, [1, 2, 3])
+
+
+def test_the_demonstrated_tokens_are_those_that_an_environment_shows() -> None:
+    """What is cloned is what the agent sees and does, the template's own tokens included."""
+    lm = chat_lm()
+    options = {"model": lm, "context": 256, "max_new_tokens": 96, "kl_penalty": "none"}
+    env = gym.make("TextDialogue-v0", split="heldout", **options)
+    (row,) = demonstrations(env, 1, seed=4)
+    (example,) = read_sft_examples([row], lm)
+    number = [one.text.messages for one in env.unwrapped.prompts].index(row["messages"][:1])
+    said_by_user = [one["content"] for one in row["messages"][2::2]]
+    task = env.unwrapped.engine.task
+    task.reply = lambda prompt, turns, rng: said_by_user[len(turns) - 1]
+    seen, _ = env.reset(options={"prompt": number})
+    for at in example.learned:
+        np.testing.assert_array_equal(seen[seen >= 0], example.tokens[:at])
+        seen, _, terminated, _, info = env.step(example.tokens[at])
+    assert terminated
+    assert info["gold"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("row", "error"),
+    [
+        ({"messages": said("hi")}, "the assistant says nothing"),
+        ({"messages": [*said("hi", "ho"), *said("", "ho")[1:]]}, "the roles are user, assistant, assistant"),
+        ({"messages": said("hi", f"ho {END} hu")}, r"message 1 \(assistant\) holds <\|im_end\|>"),
+        ({"messages": said("hi", " ")}, r"message 1 \(assistant\) is empty"),
+        ({"messages": said("hi", "ho"), "text": "hi"}, "are messages and text: expected one"),
+        ({"prompt": "hi", "text": "hi ho"}, 'the row has "prompt" and "text", two forms of one text'),
+        ({"prompt": said("hi"), "chosen": said("ho", "hu")}, '"chosen" begins with other messages than "prompt"'),
+        ({"prompt": said("hi", "ho"), "completion": "hu"}, "the prompt ends with the assistant's turn"),
+        ({"text": " "}, '"text" is empty'),
+    ],
+)
+def test_a_bad_conversation_is_named(row: Any, error: str) -> None:
+    with pytest.raises(DataError, match=rf"^demonstrations\[0\]: .*{error}"):
+        learned(row)
 
 
 GOOD = {"prompt": "a2", "completion": " a3"}

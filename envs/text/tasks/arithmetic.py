@@ -13,14 +13,14 @@ FORMS = ("{} =", "What is {}?", "Compute {}.")
 
 
 def _exact(prompt: Prompt, response: str) -> float:
-    return float(normalised(response) == str(compute(prompt.text)))
+    return float(normalised(response) == str(compute(prompt.asked)))
 
 
 def _close(prompt: Prompt, response: str) -> float:
     number = normalised(response)
     if not re.fullmatch(r"-?\d{1,18}", number):
         return 0.0
-    return 1 / (1 + abs(int(number) - compute(prompt.text)))
+    return 1 / (1 + abs(int(number) - compute(prompt.asked)))
 
 
 class TextArithmetic(SeededTask):
@@ -46,12 +46,12 @@ class TextArithmetic(SeededTask):
 
     def family(self, prompt: Prompt) -> str:
         """Return the calculation without the words around it."""
-        return _last_calculation(prompt.text)
+        return _last_calculation(prompt.asked)
 
     def can_measure(self, prompt: Prompt) -> bool:
         """Whether there is a calculation in the prompt."""
         try:
-            compute(prompt.text)
+            compute(prompt.asked)
         except ValueError:
             return False
         return True

@@ -7,6 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from ....language.conversation import Conversation
 from ..task import Prompt
 from .scores import words
 from .splits import Draws, SeededTask, data_file
@@ -84,7 +85,8 @@ class TextDialogue(SeededTask):
         what = _something({slot: wanted[slot] for slot in said})
         if draws.chance(0.9):
             what += f" for {draws.one(WOMEN + MEN)}"
-        text = f"User: {draws.one(OPENINGS).format(what)}{ASSISTANT}"
+        opening = draws.one(OPENINGS).format(what)
+        text = Conversation([{"role": "user", "content": opening}], f"User: {opening}{ASSISTANT}")
         missing = [slot for slot in SLOTS if slot not in said]
         asked = [f"{QUESTIONS[0].format(slot)}{_says(_answer({slot: wanted[slot]}, 0))}" for slot in missing]
         return Prompt(text, "".join(asked) + CONFIRMATIONS[0].format(_thing(wanted)), wanted)
@@ -130,6 +132,8 @@ class TextDialogue(SeededTask):
 
 def agent_turns(response: str) -> list[str]:
     """Return the agent's turns in the rest of a dialogue."""
+    if isinstance(response, Conversation):
+        return [message["content"] for message in response.messages if message["role"] == "assistant"]
     return [part.split(USER)[0] for part in response.split(ASSISTANT)]
 
 
@@ -158,7 +162,7 @@ def _read(turn: str, wanted: Wanted, known: set[str]) -> Turn:
 
 def _known(prompt: Prompt, read: Sequence[Turn]) -> set[str]:
     """The slots whose values the customer has named."""
-    heard = set(words(prompt.text))
+    heard = set(words(prompt.asked))
     named = {slot for slot, value in _wanted(prompt).items() if heard.issuperset(words(value))}
     return named.union(*(turn.asked for turn in read))
 
@@ -187,8 +191,8 @@ def _answer(values: Wanted, form: int) -> str:
     return ANSWERS[form].format(thing[0].upper() + thing[1:])
 
 
-def _says(text: str) -> str:
-    return f"{USER} {text}{ASSISTANT}"
+def _says(text: str) -> Conversation:
+    return Conversation([{"role": "user", "content": text}], f"{USER} {text}{ASSISTANT}")
 
 
 def _any(forms: Sequence[str], rng: np.random.Generator) -> str:

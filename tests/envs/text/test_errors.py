@@ -102,11 +102,14 @@ def test_num_envs(text):
     [
         ("{'prompt': 'a3'}", 'line 3: not JSON .*expected one object a line with a "prompt"'),
         ('{"prompt": "a3"', "line 3: not JSON"),
-        ('{"text": "a3"}', r'line 3: expected an object with a string "prompt", saw \{\'text\': \'a3\'\}'),
+        (
+            '{"text": "a3"}',
+            r'line 3: expected an object with a "prompt", a string or messages, saw \{\'text\': \'a3\'\}',
+        ),
         ("[1, 2]", r"line 3: \[1, 2\] are token ids: expected text"),
-        ("[]", r'line 3: expected an object with a string "prompt", saw \[\]'),
+        ("[]", r'line 3: expected an object with a "prompt", a string or messages, saw \[\]'),
         ("null", "line 3: expected an object"),
-        ('{"prompt": 7}', "line 3: expected an object with a string"),
+        ('{"prompt": 7}', "line 3: expected an object with a .prompt., a string or messages"),
         ('{"prompt": "  "}', "line 3: the prompt is empty"),
         ('{"prompt": "a3", "reference": 4}', "line 3: the reference is 4, expected a string"),
         ('{"prompt": "a3", "split": "dev"}', r"line 3: the split is 'dev', expected one of \['train', 'heldout'\]"),

@@ -32,11 +32,11 @@ class Reviews(Task):
 
     def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
         """Score each response: "gold" is its sentiment, "grammatical" whether it completes a review."""
-        pairs = [(prompt.text, response) for prompt, response in zip(prompts, responses, strict=True)]
+        pairs = [(prompt.asked, response) for prompt, response in zip(prompts, responses, strict=True)]
         gold = [sentiment(prompt, response) for prompt, response in pairs]
         right = [grammatical(prompt + response) for prompt, response in pairs]
         return {"gold": np.array(gold, dtype=np.float64), "grammatical": np.array(right, dtype=np.float64)}
 
     def demonstrate(self, prompt: Prompt, rng: np.random.Generator) -> str:
         """Return a response drawn from the grammar, positive or negative."""
-        return writer.continue_review(prompt.text, rng)
+        return writer.continue_review(prompt.asked, rng)
