@@ -101,7 +101,7 @@ def dialogues(place: str, prompt: object, named: Mapping[str, object]) -> tuple[
     given: list[Message] = []
     if is_chat(prompt):
         given = messages_at(f'{place}: "prompt"', prompt if are_messages(prompt) else [prompt])
-    elif prompt:
+    elif prompt and not (isinstance(prompt, str) and not prompt.strip()):
         given = user(text(place, {"prompt": prompt}, "prompt")).messages
     read = [_conversation(f'{place}: "{name}"', given, value) for name, value in named.items()]
     wholes = [whole for whole, _ in read]
