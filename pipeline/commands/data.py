@@ -172,8 +172,8 @@ def _describe_unjudged(rows: Sequence[Unjudged], count: Lengths) -> dict[str, An
 
 def _write(options: Options, unjudged: Sequence[Unjudged] | None) -> int:
     """Write the rows that were asked for, and return their number."""
-    from ...reward_models.feedback.formats import as_completion, as_prompt, as_row
     from ...reward_models.feedback.unjudged import Unjudged, demonstrations_of
+    from ...reward_models.feedback.writing import as_completion, as_prompt, as_row
 
     rows: list[dict[str, Any]]
     if unjudged is None:

@@ -11,8 +11,9 @@ import numpy as np
 
 from ...language.conversation import Conversation
 from ..feedback.agreement import alpha
-from ..feedback.formats import ImportedJudgements, kind_of
+from ..feedback.formats import ImportedJudgements
 from ..feedback.judgements import Judgement, Labelled, Ranked, Rated, Tied
+from ..feedback.writing import kind_of
 from .metrics import auroc, binomial_interval, spearman
 
 Lengths = Callable[[Sequence[str]], Sequence[int]]

@@ -89,6 +89,7 @@ def dialogues(place: str, prompt: object, named: Mapping[str, object]) -> tuple[
     A response is a text, the messages after the prompt, or a whole conversation: the prompt is then what all of them
     begin with. A response of more than one turn is a `Conversation`, as is a prompt of messages.
     """
+    prompt, named = _messages(prompt), {name: _messages(value) for name, value in named.items()}
     if not (is_chat(prompt) or any(map(is_chat, named.values()))):
         texts = [text(place, named, name) for name in named]
         if prompt is not None:
@@ -100,7 +101,7 @@ def dialogues(place: str, prompt: object, named: Mapping[str, object]) -> tuple[
     given: list[Message] = []
     if is_chat(prompt):
         given = messages_at(f'{place}: "prompt"', prompt if are_messages(prompt) else [prompt])
-    elif prompt:
+    elif prompt and not (isinstance(prompt, str) and not prompt.strip()):
         given = user(text(place, {"prompt": prompt}, "prompt")).messages
     read = [_conversation(f'{place}: "{name}"', given, value) for name, value in named.items()]
     wholes = [whole for whole, _ in read]
@@ -112,6 +113,11 @@ def dialogues(place: str, prompt: object, named: Mapping[str, object]) -> tuple[
     before = Conversation(wholes[0][:at])
     read_messages(f'{place}: "prompt"', before.messages, prompt=True)
     return before, tuple(_rest(whole[at:]) for whole in wholes)
+
+
+def _messages(value: object) -> object:
+    """The messages of a `Conversation`, which is also a string; any other value as it is."""
+    return value.messages if isinstance(value, Conversation) else value
 
 
 def _conversation(place: str, given: list[Message], value: object) -> tuple[list[Message], bool]:

@@ -1,4 +1,4 @@
-"""Reading and writing judgements: our own forms and those of known data sets, which may be mixed.
+"""Reading judgements: our own forms and those of known data sets, which may be mixed.
 
     {"prompt", "chosen", "rejected"}      a pair, with an optional "margin"
     {"chosen", "rejected"}                a pair of whole dialogues: their common beginning is the prompt
@@ -15,19 +15,17 @@ null counts as missing, other keys are ignored. `schemas` has the other data set
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...language.conversation import Conversation
 from ...language.tokenizer_loading import load_tokenizer
 from ...records.checks import SPLITS
-from ...records.jsonl import DataError, row_split, shortened, write_jsonl
+from ...records.jsonl import DataError, row_split, shortened
 from ...records.rows import read_rows, split_named
 from ..reward_function import is_number
 from .fields import Row
-from .judgements import Judgement, Labelled, Ranked, Rated, Tied, UnusableError, checked_scale
+from .judgements import Judgement, Labelled, Rated, Tied, UnusableError, checked_scale
 from .raters import HOW, combined
 from .report import ReadReport
 from .schemas.own import FORMS, ratings_of
@@ -39,7 +37,6 @@ Rows = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
 Known = list[tuple[str, Row, Schema]]
 
 HELD_OUT_EVERY = 10  # where no row names a split, every tenth prompt is held out
-KINDS = {"pair": Ranked, "ranking": Ranked, "tie": Tied, "label": Labelled, "rating": Rated}
 
 
 @dataclass(frozen=True)
@@ -122,31 +119,6 @@ def import_judgements(
     tagged = combined(tagged, raters)
     judgements = [one for one, _ in tagged]
     return ImportedJudgements(judgements, _splits(tagged), report, any(split for _, split in tagged))
-
-
-def write_judgements(path: str | os.PathLike[str], judgements: Iterable[Judgement]) -> None:
-    """Write judgements to a JSONL file that `read_judgements` reads; their split is not kept."""
-    write_jsonl(path, [as_row(judgement) for judgement in judgements])
-
-
-def as_row(judgement: Judgement) -> dict[str, object]:
-    """A judgement as a row of our own forms."""
-    row: dict[str, object] = {"prompt": as_prompt(judgement.prompt), **_verdict(judgement)}
-    return row if judgement.rater is None else row | {"rater": judgement.rater}
-
-
-def described(judgements: Iterable[Judgement]) -> str:
-    """How many judgements there are of each kind, such as "3,000 pairs and 1 label"."""
-    counts = Counter(kind_of(judgement) for judgement in judgements)
-    parts = [f"{counts[kind]:,} {kind}{'s' * (counts[kind] > 1)}" for kind in KINDS if counts[kind]]
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts) or "nothing"
-
-
-def kind_of(judgement: Judgement) -> str:
-    """The name of a judgement's kind."""
-    if isinstance(judgement, Ranked):
-        return "pair" if len(judgement.responses) == 2 else "ranking"
-    return next(name for name, kind in KINDS.items() if isinstance(judgement, kind))
 
 
 def _numbered(rows: Rows) -> list[tuple[str, object]]:
@@ -258,33 +230,3 @@ def _unit(one: Judgement) -> tuple[str, str]:
     """What is held out together: a prompt, and without one a text that is judged alone, or a row."""
     alone = isinstance(one, Labelled | Rated)
     return one.prompt, "" if one.prompt else one.responses[0] if alone else one.place
-
-
-def _verdict(judgement: Judgement) -> dict[str, object]:
-    texts = [as_completion(judgement.prompt, text) for text in judgement.responses]
-    if isinstance(judgement, Labelled):
-        return {"completion": texts[0], "label": judgement.good}
-    if isinstance(judgement, Rated):
-        scale = [float(end) for end in judgement.scale]
-        weight = {} if judgement.weight == 1 else {"weight": float(judgement.weight)}
-        return {"completion": texts[0], "rating": float(judgement.rating), "scale": scale, **weight}
-    if isinstance(judgement, Tied):
-        return {"responses": texts, "tie": "both bad" if judgement.both_bad else True}
-    if len(texts) > 2:
-        return {"responses": texts, "ranking": list(range(len(texts)))}
-    extra: dict[str, object] = {"margin": float(judgement.margin)} if judgement.margin else {}
-    if judgement.position is not None:
-        extra["position"] = judgement.position
-    return {"chosen": texts[0], "rejected": texts[1], **extra}
-
-
-def as_completion(prompt: str, text: str) -> object:
-    """A response as JSON has it: text, or messages where it or its prompt is a conversation, as TRL wants them."""
-    if isinstance(prompt, Conversation) and not isinstance(text, Conversation):
-        return [{"role": "assistant", "content": text}]
-    return as_prompt(text)
-
-
-def as_prompt(text: str) -> object:
-    """A prompt as JSON has it: text, or messages."""
-    return text.messages if isinstance(text, Conversation) else text

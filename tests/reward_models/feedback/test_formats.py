@@ -139,6 +139,14 @@ class TestMessages:
         ]
         for pair in read(*rows):
             assert (messages(pair.prompt), pair.responses) == (chat("q"), ("a", "b"))
+        (pair,) = read(
+            {
+                "prompt": Conversation(chat("q")),
+                "chosen": Conversation(chat("q", "a")),
+                "rejected": [answer | {"content": "b"}],
+            }
+        )
+        assert (messages(pair.prompt), pair.responses) == (chat("q"), ("a", "b"))
         (label,) = read({"completion": chat("q", "a"), "label": True})
         assert (messages(label.prompt), label.responses) == (chat("q"), ("a",))
 
@@ -388,6 +396,12 @@ def test_error_names_file_and_line(tmp_path: Path, name: str) -> None:
     path.write_text(f"{good}\n\n{line}\n{good}\n")
     with pytest.raises(DataError, match=f"^{re.escape(str(path))}, line 3: .*{message}"):
         read_judgements(path)
+
+
+def test_a_table_without_the_names_of_its_columns(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("The film was,good,bad\nIt was,fine,dull\n")
+    with pytest.raises(DataError, match=r"line 2: the keys .* no judgement.*in a table the first line has to name"):
+        read_judgements(tmp_path / "a.csv")
 
 
 def test_missing_or_empty_file(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_agreement_and_numbers_count_for_more():
 
 
 def test_ratings_of_one_text_without_a_prompt_are_held_out_together():
-    rows = [{"prompt": "", "completion": f"t{i % 20}", "rating": i % 3, "rater": str(i)} for i in range(60)]
+    rows = [{"prompt": "", "completion": f"t{i % 21}", "rating": i % 4, "rater": str(i)} for i in range(63)]
     found = import_judgements(rows, raters="all")
     sides = [{one.response for one in found.of(split)} for split in ("train", "heldout")]
     assert sides[1] == {"t9", "t19"}

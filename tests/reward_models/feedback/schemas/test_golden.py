@@ -101,6 +101,7 @@ EXPECTED = {
     "alpacafarm.jsonl": [
         Ranked(FRUIT, (APPLE, STONE), rater="gpt-4", position=1),
         Ranked(chat("Name a fruit\n\nthat is red."), (APPLE, "A plum."), rater="worker-7", position=0),
+        Tied(TREE, ("An oak.", "An elm."), rater="gpt-4"),
     ],
     "label-studio.json": [
         Ranked(FRUIT, (APPLE, STONE), rater="3", position=1),
