@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import gymnasium as gym
 import numpy as np
@@ -167,6 +168,14 @@ def test_the_shops_customer_speaks_through_the_template() -> None:
     assert [answer.split()[1].strip(".") for answer in answers] == ["scarf", "small"]
     plain = gym.make("TextDialogue-v0", model=lm, chat=False, **ROOM)
     assert plain.reset(seed=0)[1]["prompt"].endswith("\nAssistant:")
+
+
+def test_a_dialogue_is_rendered_with_the_tokens_that_tell_who_speaks() -> None:
+    made = env(task=Guide(), render_mode="ansi")
+    made.reset(seed=0)
+    speak(made, "chatml", ["a hat"])
+    text = re.sub(r"\x1b\[\d+m", "", made.render())
+    assert "a hat<|im_end|>\n<|im_start|>user\nwhy" in text
 
 
 def test_only_the_agents_tokens_are_charged(oracle, rng) -> None:
