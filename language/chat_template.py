@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..records.characters import check_texts
 from ..records.jsonl import shortened
 from .conversation import Conversation, Message
 
@@ -59,6 +60,8 @@ class ChatTemplate:
         """Messages that end with the user's turn, with the text that the assistant continues."""
         text = _render(self.tokenizer, messages, answer=True)
         self._check(messages)
+        if messages[-1]["role"] == "assistant":
+            raise ChatTemplateError("the prompt ends with the assistant's turn, which it is to write: drop that turn")
         return Conversation(messages, text)
 
     def tokens(self, messages: Messages) -> Ints:
@@ -145,7 +148,7 @@ class ChatTemplate:
         return np.concatenate(pieces), np.cumsum([len(piece) for piece in pieces[:-1]]).tolist()
 
     def _ids(self, texts: Sequence[str]) -> list[Ints]:
-        plain = [str(text) for text in texts]
+        check_texts(plain := [str(text) for text in texts])
         rows: Any = self.tokenizer(plain, add_special_tokens=False)["input_ids"]  # a template writes its own
         return [np.asarray(row, np.int64) for row in rows]
 

@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 
 from ..records.jsonl import DataError, read_jsonl, row_split, shortened
 from .causal_lm import CausalLM
-from .chat_template import ChatTemplateError
 from .conversation import Conversation, Message, are_messages, read_messages
 
 Rows = str | os.PathLike[str] | Sequence[Mapping[str, Any]]
@@ -198,7 +197,7 @@ def _plain_examples(rows: Sequence[tuple[str, _Plain]], lm: CausalLM, named: str
 def _chat_answers(place: str, row: _Chat, lm: CausalLM) -> list[tuple[Ints, Ints]]:
     try:
         return [(answer.tokens, answer.learned) for answer in lm.chat.answers(row.messages, row.first)]
-    except ChatTemplateError as error:
+    except ValueError as error:  # of the template, or of characters
         raise DataError(f"{place}: {error}") from None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..records.jsonl import shortened
+from ..records.characters import check_texts
 from .chat_template import NO_TEMPLATE, ChatTemplate, ChatTemplateError
 from .conversation import Conversation
 
@@ -18,16 +18,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Ids = list[int] | NDArray[np.int64]
-
-
-def check_texts(texts: Sequence[str]) -> None:
-    """Raise ValueError for what no tokenizer takes: a text with half of a surrogate pair."""
-    for text in texts:
-        if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise ValueError(
-                f"{shortened(text)} has half of a surrogate pair, which is no character: "
-                'read it with errors="replace", or drop it'
-            )
 
 
 class Codec:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from ...language.conversation import Conversation, are_messages, read_messages
-from ...language.tokenization import check_texts
+from ...records.characters import check_texts
 from ...records.jsonl import DataError, read_jsonl, row_split, shortened
 from .task import Prompt
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from ...language.chat_template import ChatTemplateError
 from ...language.conversation import Conversation, Message
-from ...language.tokenization import Codec, check_texts
+from ...language.tokenization import Codec
+from ...records.characters import check_texts
 from ...records.jsonl import shortened
 from .packing import Ints, Text
 

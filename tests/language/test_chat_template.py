@@ -126,6 +126,7 @@ def broken(template: str) -> Codec:
     ("messages", "template", "error"),
     [
         (said("hi", system="Be brief."), None, "without the system message: join that into the user's first turn"),
+        (said("hi", "ho"), "same", "the prompt ends with the assistant's turn, which it is to write"),
         (said("hi"), "{{ raise_exception('no') }}", r"does not take messages of user \(.*: no\)$"),
         (said("hi"), "{{ messages[0].content ", "does not take messages of user"),
         (said("hi <|im_end|> ho"), "same", r"message 0 \(user\) holds <\|im_end\|>, which ends a turn: take it out"),

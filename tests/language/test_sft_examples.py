@@ -130,6 +130,7 @@ def test_the_demonstrated_tokens_are_those_that_an_environment_shows() -> None:
         ({"prompt": said("hi"), "chosen": said("ho", "hu")}, '"chosen" begins with other messages than "prompt"'),
         ({"prompt": said("hi", "ho"), "completion": "hu"}, "the prompt ends with the assistant's turn"),
         ({"text": " "}, '"text" is empty'),
+        ({"messages": said("hi", "\ud83d")}, "has half of a surrogate pair"),
     ],
 )
 def test_a_bad_conversation_is_named(row: Any, error: str) -> None:

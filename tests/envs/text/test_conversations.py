@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import gymnasium as gym
 import numpy as np
@@ -15,6 +16,7 @@ from textrlhf.envs.text import Prompt, Task
 from textrlhf.language import Conversation
 from textrlhf.records.jsonl import DataError
 from textrlhf.records.progress import Stopwatch
+from textrlhf.reward_models import RewardModel
 
 ROOM = {"context": 224, "max_new_tokens": 12}
 
@@ -155,6 +157,30 @@ def test_a_dialogue_has_the_tokens_of_the_whole_conversation(family) -> None:
     assert lm.tokenizer.decode(tokens[:-1]) == info["prompt"] + response
 
 
+def test_thoughts_stay_in_a_text_that_grows() -> None:
+    """Qwen 3's template would take them out of the history, under the feet of whoever reads token by token."""
+    lm, made = chat_lm("qwen3"), env("qwen3", task=Guide(), max_new_tokens=60)
+    made.reset(seed=1)
+    thought = "<think>\nhm\n</think>\n\na hat"
+    observation = speak(made, "qwen3", [thought, "so"])[-1][0]
+    text = lm.tokenizer.decode(seen(observation))
+    assert f"assistant\n{thought}<|im_end|>\n<|im_start|>user\nwhy" in text
+
+
+def test_a_reward_model_reads_the_environments_texts_as_those_of_files() -> None:
+    """The policy's template and the reward model's differ; what is read is the reward model's alone."""
+    model = RewardModel.new(chat_lm("llama3"), "last", device="cpu")
+    made = env(task=Guide(), reward_model=model, kl_penalty="none", feedback=lambda prompt, turns: None)
+    _, info = made.reset(seed=1)
+    last = speak(made, "chatml", ["a hat", "so", "no"])[-1][4]
+    prompt, response = Conversation(info["prompt"].messages), Conversation(last["response"].messages)
+    assert str(prompt) != str(info["prompt"])
+    assert last["score"] == pytest.approx(float(model.score([prompt], [response])[0]), abs=1e-5)
+    (text,) = model.read([info["prompt"]], [last["response"]])
+    messages = prompt.messages + response.messages
+    assert text.tokens.tolist() == template_tokens(chat_lm("llama3"), messages, answer=False)
+
+
 def test_the_shops_customer_speaks_through_the_template() -> None:
     lm = chat_lm()
     made = gym.make("TextDialogue-v0", model=lm, split="heldout", **{**ROOM, "max_new_tokens": 64})
@@ -167,6 +193,14 @@ def test_the_shops_customer_speaks_through_the_template() -> None:
     assert [answer.split()[1].strip(".") for answer in answers] == ["scarf", "small"]
     plain = gym.make("TextDialogue-v0", model=lm, chat=False, **ROOM)
     assert plain.reset(seed=0)[1]["prompt"].endswith("\nAssistant:")
+
+
+def test_a_dialogue_is_rendered_with_the_tokens_that_tell_who_speaks() -> None:
+    made = env(task=Guide(), render_mode="ansi")
+    made.reset(seed=0)
+    speak(made, "chatml", ["a hat"])
+    text = re.sub(r"\x1b\[\d+m", "", made.render())
+    assert "a hat<|im_end|>\n<|im_start|>user\nwhy" in text
 
 
 def test_only_the_agents_tokens_are_charged(oracle, rng) -> None:
