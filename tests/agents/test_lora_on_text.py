@@ -15,6 +15,7 @@ import textrlhf
 from interrupted import Interrupt
 from text_learner import batch, learner, rollouts
 from textrlhf.agents import PPO, REINFORCE, Clone
+from textrlhf.agents.policies import LanguageModelPolicy
 from textrlhf.language import CausalLM, load
 from textrlhf.records.progress import Stopwatch
 from textrlhf.records.run import Run
@@ -189,3 +190,21 @@ def test_on_smollm2(tmp_path: Path) -> None:
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     torch.testing.assert_close(plain(IDS).logits, logits(agent.policy.lm), atol=1e-4, rtol=0)
     assert (plain(IDS).logits - logits(reference)).abs().max() > 1e-3
+
+
+class OwnPolicy(LanguageModelPolicy):
+    """As a user may write it."""
+
+    def __init__(self, *spaces, reference_model, separate_critic, **shape) -> None:
+        super().__init__(*spaces, reference_model, separate_critic=separate_critic)
+
+
+def test_policies_of_ones_own(tmp_path: Path) -> None:
+    """Adapters that are asked for and not made; a number of tokens that is recorded, and then refused."""
+    agent = learner(batch("plain", "llama"), policy=OwnPolicy, tokens_at_once=512)
+    assert agent.policy.tokens_at_once == 512
+    agent.save(tmp_path / "saved")
+    again = PPO.load(tmp_path / "saved", batch("plain", "llama"), policy=OwnPolicy)
+    assert again.policy.tokens_at_once == 512
+    with pytest.raises(ValueError, match="lora_rank=4 is for language models"):
+        learner(batch("plain", "llama"), policy=OwnPolicy, **LORA)
