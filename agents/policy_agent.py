@@ -85,6 +85,7 @@ class PolicyAgent(Agent):
         self.policy = self.make_policy()
         self.policy.to_device(self.device)
         if isinstance(self.policy, LanguageModelPolicy):  # sums of gradients depend on it
+            self.policy.tokens_at_once = self.config.tokens_at_once or self.policy.tokens_at_once
             self.config = self.config.replace(given=False, tokens_at_once=self.policy.tokens_at_once)
         self.networks["model"] = self.policy.network
         self.env.share_observations(not getattr(self.policy, "keeps_observations", True))
@@ -102,7 +103,7 @@ class PolicyAgent(Agent):
             "normalize": config.normalize_observation,
         }
         if callable(config.policy):
-            self._refuse_for_others()
+            self._refuse_for_others("lora_rank", "gradient_checkpointing")
             text = (
                 {} if reference is None else {"reference_model": reference, "separate_critic": config.separate_critic}
             )
@@ -117,7 +118,7 @@ class PolicyAgent(Agent):
             return self._language_model(reference)
         if config.bf16:
             raise ValueError("bf16=True is for language models: small networks compute in float32")
-        self._refuse_for_others()
+        self._refuse_for_others("lora_rank", "gradient_checkpointing", "tokens_at_once")
         return (GRUPolicy if config.policy == "gru" else MLPPolicy)(*spaces, **shape)
 
     def _language_model(self, reference: Any) -> LanguageModelPolicy:
@@ -144,13 +145,11 @@ class PolicyAgent(Agent):
             **how,
         )
 
-    def _refuse_for_others(self) -> None:
+    def _refuse_for_others(self, *names: str) -> None:
         """Raise ValueError for settings of language models that another policy would ignore."""
-        for name, usual in (("lora_rank", 0), ("gradient_checkpointing", False), ("tokens_at_once", None)):
-            if getattr(self.config, name) != usual:
-                raise ValueError(
-                    f"{name}={getattr(self.config, name)!r} is for language models, policy='lm': leave it out"
-                )
+        for name in names:
+            if value := getattr(self.config, name):
+                raise ValueError(f"{name}={value!r} is for language models, policy='lm': leave it out")
 
     def precision(self) -> torch.autocast:
         """bfloat16 autocast if configured, for policy and reference model alike."""

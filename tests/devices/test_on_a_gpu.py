@@ -307,20 +307,26 @@ def test_ppo_learns_control_as_on_the_cpu(name: str, gpu: PretendGPU) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "family", "kl_penalty", "critic"),
+    ("kind", "family", "kl_penalty", "critic", "rank"),
     [
-        ("plain", "gpt2", "token", False),
-        ("masks", "gpt2", "deferred", False),
-        ("dialogue", "llama", "deferred", True),
-        ("cut", "opt", "none", False),
-        ("dialogue", "bloom", "token", False),
-        ("masks", "gemma2", "deferred", True),
+        ("plain", "gpt2", "token", False, 0),
+        ("masks", "gpt2", "deferred", False, 0),
+        ("dialogue", "llama", "deferred", True, 0),
+        ("cut", "opt", "none", False, 0),
+        ("dialogue", "bloom", "token", False, 0),
+        ("masks", "gemma2", "deferred", True, 0),
+        ("dialogue", "llama", "deferred", True, 3),
     ],
 )
-def test_ppo_learns_texts_as_on_the_cpu(kind: str, family: str, kl_penalty: str, critic: bool, gpu: PretendGPU) -> None:
+def test_ppo_learns_texts_as_on_the_cpu(
+    kind: str, family: str, kl_penalty: str, critic: bool, rank: int, gpu: PretendGPU
+) -> None:
+    if rank:
+        pytest.importorskip("peft", reason="the extra lora is not installed")
+
     def found(device: str) -> list[Any]:
         env = batch(kind, model=handle(device, family), device=device, kl_penalty=kl_penalty)
-        agent = learner(env, moved=0.05, device=device, separate_critic=critic)
+        agent = learner(env, moved=0.05, device=device, separate_critic=critic, lora_rank=rank)
         metrics = [agent.advance(1.0, Stopwatch()) for _ in range(2)]
         assert max(one["train/first_ratio_error"] for one in metrics) < 1e-4
         assert agent.optimizer.flat.device == pick_device(device)
