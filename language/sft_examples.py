@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..records.jsonl import DataError, read_jsonl, row_split, shortened
+from ..records.jsonl import DataError, row_split, shortened
+from ..records.rows import read_rows
 from .causal_lm import CausalLM
 from .conversation import Conversation, Message, are_messages, read_messages
 
@@ -71,7 +72,7 @@ def read_sft_examples(rows: Rows, lm: CausalLM, context: int | None = None) -> l
     think do.
     """
     if isinstance(rows, str | os.PathLike):
-        named, numbered = str(rows), read_jsonl(rows, "demonstrations", f"one object a line, {FORMS}")
+        named, numbered = str(rows), read_rows(rows, "demonstrations", f"one object a line, {FORMS}")
     else:
         named, numbered = "demonstrations", [(f"demonstrations[{i}]", row) for i, row in enumerate(rows)]
     if not numbered:

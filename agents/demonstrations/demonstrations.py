@@ -119,7 +119,7 @@ class Demonstrations:
 
     @classmethod
     def from_texts(cls, rows: Rows, lm: CausalLM, context: int | None = None) -> Demonstrations:
-        """Tokenize prompts and responses, a JSONL file or a list of rows (see `textrlhf.language.sft_examples`)."""
+        """Tokenize prompts and responses, a data file or a list of rows (see `textrlhf.language.sft_examples`)."""
         examples = read_sft_examples(rows, lm, context)
         heldout = np.array([example.split == "heldout" for example in examples])
         episodes = [Episode(Prefixes(e.tokens[: e.learned[-1]], e.learned), e.tokens[e.learned]) for e in examples]

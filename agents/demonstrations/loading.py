@@ -16,7 +16,7 @@ from ..environment.spaces import Array, Leaves
 from .demonstrations import Demonstrations, Episode, Prefixes
 
 DemonstrationsLike = str | os.PathLike[str] | Demonstrations | Sequence[Mapping[str, Any]]
-ACCEPTED = "Demonstrations, a .npz written by record(…).save, or prompts and responses for text (a .jsonl or a list)"
+ACCEPTED = "Demonstrations, a .npz written by record(…).save, or prompts and responses for text (a data file or a list)"
 
 
 def load_demonstrations(given: DemonstrationsLike, adapter: EnvAdapter) -> Demonstrations:
@@ -26,7 +26,7 @@ def load_demonstrations(given: DemonstrationsLike, adapter: EnvAdapter) -> Demon
         found = given
     elif file and file.suffix == ".npz":
         found = Demonstrations.load(file)
-    elif (file and file.suffix != ".jsonl") or not isinstance(given, str | os.PathLike | Sequence):
+    elif not isinstance(given, str | os.PathLike | Sequence):
         raise DataError(f"demonstrations is {shortened(given)}: expected {ACCEPTED}")
     elif adapter.reference_model is None:
         raise DataError(

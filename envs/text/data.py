@@ -1,4 +1,4 @@
-"""The user's own prompts: a JSONL file or a list."""
+"""The user's own prompts: a data file or a list."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from ...language.conversation import Conversation, are_messages, read_messages
 from ...records.characters import check_texts
-from ...records.jsonl import DataError, read_jsonl, row_split, shortened
+from ...records.jsonl import DataError, row_split, shortened
+from ...records.rows import read_rows
 from .task import Prompt
 
 Rows = str | os.PathLike[str] | Sequence[str | Mapping[str, Any]] | Mapping[str, Any]  # the last: by split
@@ -50,11 +51,14 @@ def placed_prompts(rows: Rows, split: str, needs: Sequence[str] = ()) -> list[tu
 
 def _parsed(rows: Rows, needs: Sequence[str]) -> list[tuple[str, Prompt, str | None]]:
     if isinstance(rows, str | os.PathLike):
-        numbered = read_jsonl(rows, "prompts", 'one object a line with a "prompt"')
+        numbered = read_rows(rows, "prompts", 'one object a line with a "prompt"')
     elif isinstance(rows, Iterable) and not isinstance(rows, bytes | Set | Mapping | Iterator):
         numbered = [(f"prompts[{i}]", row) for i, row in enumerate(rows)]
     else:
-        raise DataError(f"prompts is {shortened(rows)}: expected the path of a JSONL file, or a list of texts or rows")
+        raise DataError(
+            f"prompts is {shortened(rows)}: expected the path of a data file (.jsonl, .json, .csv, …), or a list of "
+            "texts or rows"
+        )
     if not numbered:
         raise DataError(f"{_named(rows)} holds no prompts: expected at least one")
     return [(place, *parse_prompt(place, row, needs)) for place, row in numbered]

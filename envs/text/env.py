@@ -88,7 +88,7 @@ class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
     | `task` | str, Task | None | built-in task by name, or your own; None: "reviews", or just your `prompts` |
     | `model` | str, CausalLM | None | reference: path, hub id or shipped model; None: the one shipped for the task |
     | `reward_model` | callable, str | None | (prompts, responses) -> scores, a name, "gold", "none"; None: the task's |
-    | `prompts` | path, list, dict | None | your rows: a JSONL file, a list, or one of these per split |
+    | `prompts` | path, list, dict | None | your rows: a data file, a list, or one of these per split |
     | `chat` | bool | None | by the model's chat template: every prompt, none, or (None) those that are messages |
     | `system_prompt` | str | None | system message of conversations that have none |
     | `split` | str | "train" | which prompts: "train" or "heldout" |

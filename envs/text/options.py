@@ -37,7 +37,8 @@ class TextOptions:
     """a callable (prompts, responses) -> scores, a saved reward model by name, "gold", the task's true score, or
     "none", where nothing is to be scored; None: the task's own choice"""
     prompts: Rows | None = None
-    """a JSONL file or a list of rows in place of the task's prompts, or a mapping with one of these per split"""
+    """a data file (.jsonl, .json, .csv, …) or a list of rows in place of the task's prompts, or a mapping with one of
+    these per split"""
     chat: bool | None = None
     """write prompts by the model's chat template: all of them, plain texts as the user's turn, or none; None: those
     that are messages"""

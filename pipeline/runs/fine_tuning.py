@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...records.jsonl import DataError, read_jsonl
+from ...records.jsonl import DataError
+from ...records.rows import read_rows
 from ..console.errors import UserError
 
 PROMPTS = ("prompt", "messages", "conversations")  # the fields of a row that a sample can continue
@@ -17,7 +18,7 @@ def fine_tuning(agent: str, env: str, env_kwargs: Mapping[str, Any], demonstrati
     if agent != "clone" or env.rpartition(":")[2] != "TextRLHF-v0" or not own:
         return dict(env_kwargs)
     more = {"reward_model": "none"}
-    if "prompts" not in env_kwargs and str(demonstrations).endswith(".jsonl"):
+    if "prompts" not in env_kwargs and not str(demonstrations).endswith(".npz"):
         _check_prompts(str(demonstrations))
         more |= {"prompts": str(demonstrations), "prompt_overflow": "drop"}
     return {**more, **env_kwargs}
@@ -26,7 +27,7 @@ def fine_tuning(agent: str, env: str, env_kwargs: Mapping[str, Any], demonstrati
 def _check_prompts(demonstrations: str) -> None:
     """Refuse rows without prompts; what else may be wrong with the file is told by those that read it."""
     try:
-        rows = read_jsonl(demonstrations)
+        rows = read_rows(demonstrations)
     except DataError:
         return
     for place, row in rows:

@@ -27,7 +27,7 @@ class OwnPrompts(Task):
 
     def prompts(self, split: str) -> Sequence[Prompt]:
         """Raise: there are none built in."""
-        raise ValueError("prompts is missing: pass a JSONL file or a list of texts")
+        raise ValueError("prompts is missing: pass a data file or a list of texts")
 
     def measure(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Mapping[str, Scores]:
         """Return no measures."""
