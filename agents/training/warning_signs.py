@@ -30,7 +30,7 @@ LONGER, TOGETHER = (
     2.0,
     0.5,
 )  # length now over that of the beginning; rank correlation of its last values with the score's
-FLAT = 0.1  # rise of the score or return, in deviations of episodes
+FLAT = 0.05  # rise of the score or return, in deviations of episodes
 RATIO_ERROR = {False: 1e-2, True: 0.5}  # by bf16
 NEGATIVE_KL = -1.0  # nats per text
 OVERFITTED = 1.05  # held-out loss over its minimum
@@ -111,6 +111,8 @@ def _clipping(h: History) -> str | None:
 
 def _entropy_collapse(h: History) -> str | None:
     begin, now = h.at_first("train/entropy"), h.now("train/entropy")
+    if not h.text and h.now("rollout/return") - h.at_first("rollout/return") > h.deviation:
+        return None  # it is certain of what it has learned
     if "train/approx_kl" in h.last and begin > 0.1 and 0 <= now < ENTROPY_LEFT[h.text] * begin:
         return f"the entropy fell from {begin:.2f} to {now:.3f} nats a step"
     return None

@@ -78,6 +78,10 @@ def test_what_is_no_sign() -> None:
     assert signs(series("rollout/score", *rising(0, 1), *[1.0] * 60)) == []
     assert signs(series("train/explained_variance", *[math.nan] * 40)) == []  # returns without variance
     assert signs(series("train/entropy", *rising(2.0, 0.01)), text=False) == []  # cloning: as it should
+    certain = series("train/entropy", *rising(1.0, 0.01, 25), *[0.01] * 5, **{"train/approx_kl": 0.01})
+    assert signs(certain, text=False) == ["entropy-collapse"]
+    learned = [{**row, "rollout/return": value} for row, value in zip(certain, rising(-200, -100), strict=True)]
+    assert signs(learned, text=False, deviation=10.0) == []
     assert signs(series("train/entropy", *rising(-1.0, -9.0), **{"train/approx_kl": 0.01}), text=False) == []
 
 
