@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ...language.fit import FitConfig, fit
 from ...language.lora import Lora, adapter_parameters, has_adapters, merged, with_adapters
+from ...language.memory_estimate import MemoryEstimate, check_memory
 from ...language.sizes import recompute_activations, training_tokens
 from ...records.checks import one_of
 from ...records.progress import ProgressBar
@@ -206,7 +207,7 @@ def train(
 
 
 def _prepare(network: RewardNetwork, config: TrainConfig) -> None:
-    """Freeze the network, and give it adapters or take them off."""
+    """Freeze the network, give it adapters or take them off, and check that there is memory to train it."""
     if config.lora and not has_adapters(network.model):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -216,6 +217,11 @@ def _prepare(network: RewardNetwork, config: TrainConfig) -> None:
         network.borrowed = False
     if config.gradient_checkpointing:
         recompute_activations(network.model)
+    trained = adapter_parameters(network.model).values() if config.lora else network.parameters()
+    if not config.frozen:
+        moments = 3 * 4 * sum(parameter.numel() for parameter in trained)
+        needed = MemoryEstimate(fixed={"gradients and Adam's moments": moments}, passing={})
+        check_memory(needed, network.device, "the reward model")
     network.requires_grad_(False)
 
 

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
 
 from textrlhf.language import CausalLM
+from textrlhf.language.free_memory import TooLittleMemoryError
 from textrlhf.records.run import Run
 from textrlhf.reward_models import Ranked, RewardModel, TrainConfig, load_reward_model, train, train_reward_model
 from textrlhf.reward_models.text.folder import RewardModelFolderError
@@ -117,6 +118,14 @@ def test_encoders_take_adapters(tmp_path: Path) -> None:
     good, bad = member.raw(*GOOD_BAD)
     assert good > bad + 0.5
     np.testing.assert_allclose(member.save(tmp_path / "saved").raw(*GOOD_BAD), [good, bad], atol=1e-4)
+
+
+def test_too_little_memory_is_an_error_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    member = RewardModel.new(base(tmp_path), "tokens")
+    monkeypatch.setattr("textrlhf.language.memory_estimate.free_memory", lambda device: 100_000)
+    with pytest.raises(TooLittleMemoryError, match="the reward model takes about .* moments .*lora_rank=16"):
+        train(member, PAIRS, dataclasses.replace(CONFIG, lora_rank=0), show=False)
+    train(member, PAIRS, dataclasses.replace(CONFIG, lora_rank=1, epochs=1.0), show=False)
 
 
 def test_settings(tmp_path: Path) -> None:
