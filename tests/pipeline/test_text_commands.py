@@ -172,6 +172,7 @@ def test_a_reward_function_by_name(
     [
         ("'The film was' --run nowhere", "there is no folder nowhere"),
         ("'The film was' --model reviews -n 0", "--n 0: accepted is at least 1"),
+        ("'The film was' --run killed", "killed has no language model yet: .* finish it with `textrlhf resume killed`"),
         ("'' --model reviews", "has no tokens"),
         ("'The zyzzyva was' --model reviews", "has words that .* does not know"),
         ("'The film was' --model reviews --max-new-tokens 500", "more than the 64 positions"),
@@ -179,9 +180,13 @@ def test_a_reward_function_by_name(
         ("'The film was' --model reviews --reward-model nobody-here/at-all", "nobody-here/at-all"),
     ],
 )
-def test_mistakes(line: str, remedy: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes(
+    line: str, remedy: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     import huggingface_hub
 
+    (tmp_path / "killed" / "checkpoints" / "step-0000000001").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(SystemExit) as end:
         main(["write", *shlex.split(line)])
