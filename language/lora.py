@@ -111,7 +111,7 @@ def merged(model: PreTrainedModel) -> PreTrainedModel:
         if hasattr(layer, "get_delta_weight"):
             base = copy.deepcopy(layer.get_base_layer(), dict(shared))
             weight = base.weight
-            sum_of_both = weight.float() + layer.get_delta_weight(ADAPTER)
+            sum_of_both = weight.to(torch.promote_types(weight.dtype, torch.float32)) + layer.get_delta_weight(ADAPTER)
             base.weight = nn.Parameter(sum_of_both.to(weight.dtype), requires_grad=False)
             plain[id(layer)] = base
     found: PreTrainedModel = copy.deepcopy(model, plain)
