@@ -116,7 +116,7 @@ def _counter(model: str | None) -> tuple[Lengths, str]:
         """Chat messages as the model's template writes them; those of a response only their text."""
         if templated and isinstance(text, Conversation) and text.messages[0]["role"] != "assistant":
             return str(tokenizer.apply_chat_template(text.messages, tokenize=False, add_generation_prompt=True))
-        return text
+        return str(text)
 
     return lambda texts: [len(ids) for ids in codec.encode_all(list(map(as_read, texts)))], f"tokens of {model}"
 

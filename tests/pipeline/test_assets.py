@@ -46,7 +46,7 @@ def test_reviews_are_grammatical_and_of_mixed_sentiment():
     """At least 95 of 100, and neutral on average."""
     lm, task = load("reviews"), make_task("reviews", False)
     prompts = [*task.prompts("heldout"), *task.prompts("train")[:488]]
-    written = generate(lm, lm.encode_all([prompt.text for prompt in prompts]), task.max_new_tokens)
+    written = generate(lm, lm.encode_all([str(prompt.text) for prompt in prompts]), task.max_new_tokens)
     responses = [lm.continuation(text.prompt, np.array(text.tokens)) for text in written]
     measures = task.measure(prompts, responses)
     assert measures["grammatical"].mean() >= 0.95
@@ -99,7 +99,7 @@ def test_prompts_have_known_words(name):
     task = make_task(name, False)
     lm = load(task.model)
     for split in ("train", "heldout"):
-        ids = np.concatenate(lm.encode_all([prompt.text for prompt in task.prompts(split)]))
+        ids = np.concatenate(lm.encode_all([str(prompt.text) for prompt in task.prompts(split)]))
         assert lm.tokenizer.unk_token_id not in ids
 
 
