@@ -270,7 +270,9 @@ class _Trainer:
             total, n = self._loss(part)
             total.backward()
             summed, count = summed + float(total.detach()), count + n
-        torch._foreach_mul_([p.grad for p in self.names.values() if p.grad is not None], 1 / count)
+        for parameter in self.names.values():
+            if parameter.grad is not None:
+                parameter.grad.div_(count)
         return summed / count
 
     def _parts(self, batch: list[int]) -> list[list[int]]:

@@ -222,9 +222,7 @@ def with_adapter_merged(
     except (RuntimeError, ValueError, TypeError) as error:
         raise LoraError(f"{other}: {str(error).strip().splitlines()[-1].strip()}; {remedy}") from error
     plain: PreTrainedModel = with_both.merge_and_unload()
-    for left in ("peft_config", "_hf_peft_config_loaded"):
-        if left in vars(plain):
-            delattr(plain, left)
+    vars(plain).pop("peft_config", None)
     return plain.requires_grad_(False)
 
 
