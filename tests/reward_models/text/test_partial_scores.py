@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from textrlhf.language import CausalLM
 from textrlhf.reward_models import AtLeast, Composite, Ensemble, RewardModel
 from textrlhf.reward_models.reward_function import call_partial_scores
+from textrlhf.reward_models.text.config import RewardModelConfig
+from textrlhf.reward_models.text.network import RewardNetwork
+from textrlhf.reward_models.text.reward_model import chosen_end
 from tiny_models import noisy, tiny_model, word_tokenizer
 
 PROMPTS = ["a9 a10 a11", "a5 a6", "", "a9 a10 a11 "]
@@ -35,6 +39,17 @@ def made(tokenizer, head, family="gpt2", seed=0, **options):
     reward_model = RewardModel.new(lm, head, device="cpu", **options)
     noisy(reward_model.network.values or reward_model.network.model.score, seed=seed)
     return reward_model.normalise(PROMPTS, RESPONSES)
+
+
+def encoder():
+    tokenizer = word_tokenizer()
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4
+    )
+    config.num_labels = 1
+    torch.manual_seed(0)
+    network = RewardNetwork(noisy(BertForSequenceClassification(config)))
+    return RewardModel(network, tokenizer, RewardModelConfig(reads="text")).normalise(PROMPTS, RESPONSES)
 
 
 def every_end(responses):
@@ -89,12 +104,19 @@ def test_whole_words_take_one_forward(monkeypatch):
     assert len(read) == len(RESPONSES)
 
 
-def test_an_encoder_has_none():
-    model = made(word_tokenizer(), "tokens")
-    model.network.causal = False
-    assert not model.partial
-    with pytest.raises(ValueError, match="is an encoder, which reads a text only as a whole"):
-        model.partial_scores(PROMPTS, RESPONSES, every_end(RESPONSES))
+def test_an_encoder_reads_some_beginnings():
+    """Only whole words count, so that no score depends on what follows."""
+    model = encoder()
+    words = [" a7 a8 a9 a10", " a11 a12 a13 a14", " a15 a16"]
+    response = "".join(words)
+    (found,), whole = model.partial_scores(PROMPTS[:1], [response], [range(len(response) + 1)])
+    np.testing.assert_allclose(whole, model(PROMPTS[:1], [response]), atol=1e-5)
+    first, second = len(words[0]), len(words[0] + words[1])
+    expected = [0.0, *(model(PROMPTS[:1], [response[:end]])[0] for end in (first, second))]
+    at = (np.arange(len(response) + 1) > first).astype(int) + (np.arange(len(response) + 1) > second)
+    np.testing.assert_allclose(found, np.array(expected)[at], atol=1e-5)
+    counts = [chosen_end("a " * n + "a") for n in (3, 4, 7, 31, 32, 63, 64)]
+    assert counts == [0, 7, 7, 55, 63, 63, 127]
 
 
 @pytest.mark.parametrize("how", ["mean", "worst", "cautious"])
