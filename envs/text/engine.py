@@ -26,7 +26,7 @@ from .kl_penalty import KL_PENALTIES
 from .options import Feedback, TextOptions
 from .prompt_order import PromptOrder
 from .prompts import load_split
-from .reward_checks import check_reward_models
+from .reward_checks import check_credit, check_reward_models
 from .scoring import Scorer
 from .task import Prompt
 from .tasks import make_task
@@ -76,6 +76,7 @@ class TextEngine:
         self.scorer = Scorer(options.reward_model, self.task, options.device)
         if options.credit == "token":
             self.scorer.check_partial()
+            check_credit(self.scorer.reward_function)
         self.budget = options.max_new_tokens or self.task.max_new_tokens
         self.context = _context(self.lm, options.context, self.budget)
         self.turns = Turns(n, self.task, options.turns, feedback)

@@ -70,8 +70,8 @@ class Scorer:
         if self.scores and not gives_partial_scores(self.reward_function):
             raise ValueError(
                 f'credit is "token", and the reward_model {self.reward_function!r} scores whole texts only: expected a '
-                "learned reward model, an Ensemble of such, a Composite with one, or a callable with "
-                'partial_scores(prompts, responses, ends); or leave credit at "end"'
+                "learned reward model on a causal language model, an Ensemble of such, a Composite with one, or a "
+                'callable with partial_scores(prompts, responses, ends); or leave credit at "end"'
             )
 
     @_own_precision()

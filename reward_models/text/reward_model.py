@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -128,6 +127,11 @@ class RewardModel:
             parts.append(self.network(texts, list(groups.values())).double().cpu().numpy())
         return np.concatenate(parts)
 
+    @property
+    def partial(self) -> bool:
+        """Whether `partial_scores` works: no token of the trunk attends to later ones."""
+        return self.network.causal
+
     @torch.no_grad()
     def partial_scores(
         self, prompts: Sequence[str], responses: Sequence[str], ends: Sequence[Sequence[int]]
@@ -135,31 +139,20 @@ class RewardModel:
         """The scores of `responses[i][:end]` for each of `ends[i]`, and of the whole responses, by one forward a text.
 
         An end within one of the reward model's tokens costs a forward of its own. With `end` in the config the
-        beginnings are read without the end-of-text token. An encoder, which cannot read them all at once, reads each
-        text after some of its words only, and keeps that score until the next of them.
+        beginnings are read without the end-of-text token.
         """
+        if not self.partial:
+            raise ValueError(f"{self} is an encoder, whose states know what follows: it has no scores of beginnings")
         self._check_joins(prompts, responses)
-        read = self._partial_raw if self.network.causal else self._raw_at_some_words
         beginnings: list[Scores] = []
         wholes: list[Scores] = [np.empty(0)]
         for at in range(0, len(prompts), AT_ONCE):
             some = slice(at, at + AT_ONCE)
-            found, whole = read(prompts[some], responses[some], ends[some])
+            found, whole = self._partial_raw(prompts[some], responses[some], ends[some])
             beginnings += found
             wholes.append(whole)
         shift, scale = self.config.shift, self.config.scale
         return [(raw - shift) / scale for raw in beginnings], (np.concatenate(wholes) - shift) / scale
-
-    def _raw_at_some_words(
-        self, prompts: Sequence[str], responses: Sequence[str], ends: Sequence[Sequence[int]]
-    ) -> tuple[list[Scores], Scores]:
-        at = [[chosen_end(text[:end]) for end in some] for text, some in zip(responses, ends, strict=True)]
-        asked = sorted({(i, end) for i, some in enumerate(at) for end in some if end})
-        texts = [prompts[i] for i, _ in asked], [responses[i][:end] for i, end in asked]
-        raw = self.raw([*texts[0], *prompts], [*texts[1], *responses])
-        known = dict(zip(asked, raw.tolist(), strict=False))  # before the first word: the mean
-        beginnings = [np.array([known.get((i, end), self.config.shift) for end in some]) for i, some in enumerate(at)]
-        return beginnings, raw[len(asked) :]
 
     def _partial_raw(
         self, prompts: Sequence[str], responses: Sequence[str], ends: Sequence[Sequence[int]]
@@ -291,13 +284,6 @@ class RewardModel:
                 'first, reward_model = reward_model.save("some/folder")'
             )
         return load_cached, (self.name, str(self.network.device), self.reading)
-
-
-def chosen_end(beginning: str) -> int:
-    """Where an encoder reads a beginning: after its 4th, 8th, … 32nd whole word, then every 32nd; 0 before these."""
-    ends = [word.end() for word in re.finditer(r"\S+(?=\s)", beginning)]
-    count = len(ends) - len(ends) % (4 if len(ends) < 32 else 32)
-    return ends[count - 1] if count else 0
 
 
 def load_cached(place: str, device: str, reading: dict[str, Any]) -> RewardModel:

@@ -11,7 +11,6 @@ from textrlhf.reward_models import AtLeast, Composite, Ensemble, RewardModel
 from textrlhf.reward_models.reward_function import call_partial_scores
 from textrlhf.reward_models.text.config import RewardModelConfig
 from textrlhf.reward_models.text.network import RewardNetwork
-from textrlhf.reward_models.text.reward_model import chosen_end
 from tiny_models import noisy, tiny_model, word_tokenizer
 
 PROMPTS = ["a9 a10 a11", "a5 a6", "", "a9 a10 a11 "]
@@ -104,19 +103,12 @@ def test_whole_words_take_one_forward(monkeypatch):
     assert len(read) == len(RESPONSES)
 
 
-def test_an_encoder_reads_some_beginnings():
-    """Only whole words count, so that no score depends on what follows."""
+def test_an_encoder_has_none():
+    """Guards against scores that know what follows: they would be no potential."""
     model = encoder()
-    words = [" a7 a8 a9 a10", " a11 a12 a13 a14", " a15 a16"]
-    response = "".join(words)
-    (found,), whole = model.partial_scores(PROMPTS[:1], [response], [range(len(response) + 1)])
-    np.testing.assert_allclose(whole, model(PROMPTS[:1], [response]), atol=1e-5)
-    first, second = len(words[0]), len(words[0] + words[1])
-    expected = [0.0, *(model(PROMPTS[:1], [response[:end]])[0] for end in (first, second))]
-    at = (np.arange(len(response) + 1) > first).astype(int) + (np.arange(len(response) + 1) > second)
-    np.testing.assert_allclose(found, np.array(expected)[at], atol=1e-5)
-    counts = [chosen_end("a " * n + "a") for n in (3, 4, 7, 31, 32, 63, 64)]
-    assert counts == [0, 7, 7, 55, 63, 63, 127]
+    assert not model.partial
+    with pytest.raises(ValueError, match="is an encoder, whose states know what follows"):
+        model.partial_scores(PROMPTS, RESPONSES, every_end(RESPONSES))
 
 
 @pytest.mark.parametrize("how", ["mean", "worst", "cautious"])
