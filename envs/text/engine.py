@@ -21,12 +21,12 @@ from ...language import CausalLM, Conversation, load
 from ...language.causal_lm import pick_device
 from ...records.jsonl import shortened
 from .action_masks import ANY, Rules
-from .credit import Credit, Ending
+from .credit import Credit, Ending, Span
 from .kl_penalty import KL_PENALTIES
 from .options import Feedback, TextOptions
 from .prompt_order import PromptOrder
 from .prompts import load_split
-from .reward_checks import check_reward_models
+from .reward_checks import check_credit, check_reward_models
 from .scoring import Scorer
 from .task import Prompt
 from .tasks import make_task
@@ -76,6 +76,7 @@ class TextEngine:
         self.scorer = Scorer(options.reward_model, self.task, options.device)
         if options.credit == "token":
             self.scorer.check_partial()
+            check_credit(self.scorer.reward_function)
         self.budget = options.max_new_tokens or self.task.max_new_tokens
         self.context = _context(self.lm, options.context, self.budget)
         self.turns = Turns(n, self.task, options.turns, feedback)
@@ -91,6 +92,15 @@ class TextEngine:
         room, dialogue = self.context - self.budget, self.turns.many
         self.prompts = load_split(self.task, self.lm, options, measured, room, dialogue=dialogue)
         check_reward_models(self.scorer.reward_function, self.lm, self.prompts, self.budget)
+        if (
+            options.credit == "token"
+            and self.turns.many
+            and any(isinstance(record.text, Conversation) for record in self.prompts.records)
+        ):
+            raise ValueError(
+                'credit is "token" in a dialogue through a chat template, whose beginnings no reward model can score: '
+                'leave credit at "end", or reward the turns by feedback'
+            )
         self.rules = Rules(self.lm.vocab_size, self.lm.eos_ids, options.allowed_tokens, options.min_new_tokens)
         self._eos = np.array(self.lm.eos_ids)
         self.tokens: Ints = np.full((n, self.context), -1, np.int64)
@@ -172,23 +182,14 @@ class TextEngine:
         settled_before = self.credit.caller_settles
         spans = self.credit.settle()
         penalties, kl = self.kl_penalty.settle(), self.kl_penalty.settled_kl()
-        self.settled_info = [{} for _ in range(self.n)]
-        found = []
-        for row, (slot, penalised) in enumerate(zip(spans, penalties, strict=True)):
-            if not settled_before:  # only of the current text, whose scores are paid
-                self.credit.accounts[row].kl += float(kl[row].sum())
-                found.append(penalised)
-                continue
-            steps = 0
-            for span in slot:
-                first, steps = steps, steps + len(span.rewards)
-                span.account.kl += float(kl[row][first:steps].sum())
-                if span.ending is not None:
-                    known = {"kl": span.account.kl} if len(kl[row]) else {}
-                    self.settled_info[row][steps - 1] = {**span.info, **known}
-            rewards = np.concatenate([np.empty(0), *(span.rewards for span in slot)])
-            found.append(rewards + penalised if len(penalised) else rewards)
-        return found
+        if not settled_before:  # scores have been paid, and these penalties are of the current texts
+            for account, own in zip(self.credit.accounts, kl, strict=True):
+                account.kl += float(own.sum())
+            self.settled_info = [{} for _ in range(self.n)]
+            return penalties
+        self.settled_info = [_late_info(slot, own) for slot, own in zip(spans, kl, strict=True)]
+        rewards = [np.concatenate([np.empty(0), *(span.rewards for span in slot)]) for slot in spans]
+        return [paid + own if len(own) else paid for paid, own in zip(rewards, penalties, strict=True)]
 
     def _end(self, rows: Ints, eos: Flags, outcome: Outcome) -> dict[int, Ending]:
         """End turns, terminate or truncate the texts that are over, and return how they ended, by row."""
@@ -292,6 +293,17 @@ class TextEngine:
             )
         self.orders[row], self.rngs[row] = order, rng
         self.seeds[row] = -1  # Gymnasium's value for an unknown seed; None would draw a new one at the next reset
+
+
+def _late_info(spans: Sequence[Span], kl: Floats) -> dict[int, dict[str, Any]]:
+    """What is to be added to the infos of a slot's texts, by the step that ended each; `kl` is that of all steps."""
+    infos, steps = {}, 0
+    for span in spans:
+        first, steps = steps, steps + len(span.rewards)
+        span.account.kl += float(kl[first:steps].sum())
+        if span.ending is not None:
+            infos[steps - 1] = span.info | ({"kl": span.account.kl} if len(kl) else {})
+    return infos
 
 
 def _context(lm: CausalLM, given: int | None, budget: int) -> int:

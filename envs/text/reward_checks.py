@@ -14,6 +14,7 @@ from .prompts import Prompts
 
 log = logging.getLogger("textrlhf")
 _warned: weakref.WeakSet[RewardNetwork] = weakref.WeakSet()  # of scores without a scale
+_warned_of_credit: weakref.WeakSet[RewardNetwork] = weakref.WeakSet()
 _warned_of_prompts: weakref.WeakSet[RewardNetwork] = weakref.WeakSet()
 _SOME = 256  # prompts, to tell whether they have a template
 
@@ -31,6 +32,18 @@ def check_reward_models(reward_function: object, lm: CausalLM, prompts: Prompts,
                 "%s was never normalised: its scores are raw log-odds, against which kl_coef weighs the KL in nats; "
                 "for scores of standard deviation 1, call reward_model.normalise(prompts, responses) with texts of the "
                 "reference and save it, or train it with train_reward_model",
+                model,
+            )
+
+
+def check_credit(reward_function: object) -> None:
+    """Warn once of `credit="token"` with heads that were never trained to read beginnings."""
+    for model in reward_models_in(reward_function):
+        if model.config.head == "last" and model.network not in _warned_of_credit:
+            _warned_of_credit.add(model.network)
+            log.warning(
+                '%s reads a text at its last token, and was trained on whole texts: with credit="token" learning was '
+                'slower than with "end" where it was measured; a reward model with head="tokens" makes it faster',
                 model,
             )
 

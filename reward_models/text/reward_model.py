@@ -155,9 +155,7 @@ class RewardModel:
         beginnings are read without the end-of-text token.
         """
         if not self.partial:
-            raise ValueError(
-                f"{self} is an encoder, which reads a text only as a whole: it has no scores of beginnings"
-            )
+            raise ValueError(f"{self} is an encoder, whose states know what follows: it has no scores of beginnings")
         self._check_joins(prompts, responses)
         beginnings: list[Scores] = []
         wholes: list[Scores] = [np.empty(0)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from text_learner import DISABLED, ENVS, NEXT_STEP, SAME_STEP, N, batch, learner
 from textrlhf.agents import PPO
 from textrlhf.agents.policies import language_model as module
 from textrlhf.records.progress import Stopwatch
+from tiny_envs import text_env
 
 pytestmark = pytest.mark.slow
 
@@ -94,6 +96,23 @@ def test_autoreset_disabled_equals_same_step(kind: str) -> None:
         for agent in (same, disabled):
             agent.advance(1.0, Stopwatch())
     assert torch.equal(same.optimizer.flat, disabled.optimizer.flat)
+
+
+@pytest.mark.parametrize("kind", ["credit", "cut"])
+def test_single_environments_settle_as_the_batch(kind: str) -> None:
+    """Guards against late infos of another text, slot or step, where each environment settles by itself."""
+    options = {**text_env(**ENVS[kind]), "kl_penalty": "deferred", "kl_coef": BETA}
+    modes = {"vectorization_mode": "sync", "vector_kwargs": {"autoreset_mode": SAME_STEP}}
+    envs = gym.make_vec("TextRLHF-v0", N, **options), gym.make_vec("TextRLHF-v0", N, **modes, **options)
+    agents = [learner(env, moved=0.1) for env in envs]
+    for one, other in zip(*(rollouts(agent, 3, learn=False) for agent in agents), strict=True):
+        np.testing.assert_allclose(other.rewards, one.rewards, atol=1e-5)
+    native, single = (agent.episodes.recent for agent in agents)
+    assert len(native) > N
+    for one, other in zip(native, single, strict=True):
+        assert other == pytest.approx(one, abs=1e-5)
+        assert "kl" in one
+        assert ("score" in one) or kind == "cut"
 
 
 def texts_of(agent: PPO, monkeypatch: pytest.MonkeyPatch) -> list[list[list[np.ndarray]]]:

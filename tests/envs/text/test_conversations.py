@@ -193,6 +193,8 @@ def test_the_shops_customer_speaks_through_the_template() -> None:
     assert [answer.split()[1].strip(".") for answer in answers] == ["scarf", "small"]
     plain = gym.make("TextDialogue-v0", model=lm, chat=False, **ROOM)
     assert plain.reset(seed=0)[1]["prompt"].endswith("\nAssistant:")
+    with pytest.raises(ValueError, match="whose beginnings no reward model can score"):
+        gym.make("TextDialogue-v0", model=lm, credit="token", reward_model="reviews", **ROOM)
 
 
 def test_a_dialogue_is_rendered_with_the_tokens_that_tell_who_speaks() -> None:

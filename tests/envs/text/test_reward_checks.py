@@ -91,3 +91,13 @@ def test_a_scale_that_was_never_measured_is_announced_once(text, caplog):
     other.normalise(["a3", "a3"], [" a4", " a9"])
     text(reward_model=other, prompts=PROMPTS)
     assert "normalised" not in caplog.text
+
+
+def test_credit_by_a_head_that_reads_whole_texts_is_announced_once(text, caplog):
+    """Guards against slower learning without a word; a sum over tokens is what credit by token is for."""
+    text(reward_model=reward_model(64), credit="token")
+    assert "was trained on whole texts" not in caplog.text
+    last = RewardModel.new(CausalLM(tiny_model("gpt2"), word_tokenizer()), "last")
+    for _ in range(2):
+        text(reward_model=last, credit="token")
+    assert caplog.text.count("was trained on whole texts") == 1

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from textrlhf.language import CausalLM
 from textrlhf.reward_models import AtLeast, Composite, Ensemble, RewardModel
 from textrlhf.reward_models.reward_function import call_partial_scores
+from textrlhf.reward_models.text.config import RewardModelConfig
+from textrlhf.reward_models.text.network import RewardNetwork
 from tiny_models import noisy, tiny_model, word_tokenizer
 
 PROMPTS = ["a9 a10 a11", "a5 a6", "", "a9 a10 a11 "]
@@ -35,6 +38,17 @@ def made(tokenizer, head, family="gpt2", seed=0, **options):
     reward_model = RewardModel.new(lm, head, device="cpu", **options)
     noisy(reward_model.network.values or reward_model.network.model.score, seed=seed)
     return reward_model.normalise(PROMPTS, RESPONSES)
+
+
+def encoder():
+    tokenizer = word_tokenizer()
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4
+    )
+    config.num_labels = 1
+    torch.manual_seed(0)
+    network = RewardNetwork(noisy(BertForSequenceClassification(config)))
+    return RewardModel(network, tokenizer, RewardModelConfig(reads="text")).normalise(PROMPTS, RESPONSES)
 
 
 def every_end(responses):
@@ -90,10 +104,10 @@ def test_whole_words_take_one_forward(monkeypatch):
 
 
 def test_an_encoder_has_none():
-    model = made(word_tokenizer(), "tokens")
-    model.network.causal = False
+    """Guards against scores that know what follows: they would be no potential."""
+    model = encoder()
     assert not model.partial
-    with pytest.raises(ValueError, match="is an encoder, which reads a text only as a whole"):
+    with pytest.raises(ValueError, match="is an encoder, whose states know what follows"):
         model.partial_scores(PROMPTS, RESPONSES, every_end(RESPONSES))
 
 
