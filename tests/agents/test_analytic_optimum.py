@@ -181,8 +181,8 @@ def read_one_behind(monkeypatch: pytest.MonkeyPatch) -> None:
 def score_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Scorer.__call__
 
-    def score(self, prompts, responses):
-        scores, known = whole(self, prompts, responses)
+    def score(self, prompts, responses, *more):
+        scores, known = whole(self, prompts, responses, *more)
         return 2 * scores, known
 
     monkeypatch.setattr(Scorer, "__call__", score)

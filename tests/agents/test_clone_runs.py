@@ -162,7 +162,7 @@ def test_weights_transfer_to_ppo() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("demos.csv", "demonstrations is 'demos.csv': expected Demonstrations, a .npz"),
+        ("demos.csv", "demos.csv, that is text, but .*CartPole.* has no language model"),
         ("gone.npz", "demonstrations is 'gone.npz', where there is no file"),
         ("demos.jsonl", "demos.jsonl, that is text, but .*CartPole.* has no language model"),
         (ROWS, "a list of rows, that is text, but .* has no language model"),

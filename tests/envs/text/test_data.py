@@ -94,7 +94,7 @@ def test_token_ids_are_refused_with_the_remedy(rows):
 @pytest.mark.parametrize("rows", [5, None, b"a2", {"a2"}, (row for row in ["a2"]), {"train": {"a2": 1}}])
 def test_what_is_no_list_is_refused(rows):
     """Guards against a bare TypeError, and against a generator, which gymnasium.make cannot copy."""
-    with pytest.raises(DataError, match="prompts is .*: expected the path of a JSONL file, or a list of texts or rows"):
+    with pytest.raises(DataError, match="prompts is .*: expected the path of a data file .*, or a list"):
         texts(rows)
 
 
