@@ -54,6 +54,7 @@ class ColumnCache(TokenMemory):
             every = np.zeros(self.n, np.int64)
             every[going] = tokens[ready]
             where = upload.add(going)
+            self._expect(going, self.lengths[going] - 1, np.ones_like(going), going, upload)
             stepped = self._step_all(every, upload)
             self._fresh[:] = False
             self._fresh[going] = True
@@ -85,7 +86,10 @@ class ColumnCache(TokenMemory):
         tokens = padded([self._texts[row] for row in rows], left=True)
         width = tokens.shape[1]
         scratch, key = DynamicCache(), upload.add(rows)
-        hidden = self._forward(tokens, self.lengths[rows], width, scratch, upload)
+        counts = self.lengths[rows]
+        real = np.flatnonzero(np.arange(width) >= width - counts[:, None])
+        self._expect(rows, np.zeros_like(rows), counts, real, upload)
+        hidden = self._forward(tokens, counts, width, scratch, upload)
         if self._cache is None:
             self._cache, self._columns = DynamicCache(), width
             for i, layer in enumerate(_layers(scratch)):
@@ -114,15 +118,15 @@ class ColumnCache(TokenMemory):
         positions = np.maximum(np.cumsum(seen, 1) - 1, 0)[:, columns - q :]  # (R, q)
         keys = [upload.add(x) for x in (tokens, seen.astype(np.int64), positions)]
         ids, mask, places = (upload[key] for key in keys)
-        out = self.lm.trunk(
+        states = self._read(
+            upload,
             input_ids=ids,
             attention_mask=mask,
             past_key_values=cache,
             use_cache=True,
             **({"position_ids": places} if self._takes_positions else {}),
         )
-        hidden: Tensor = out.last_hidden_state[:, -1]
-        return hidden
+        return states[:, -1]
 
 
 def _layers(cache: DynamicCache | None) -> list[Any]:

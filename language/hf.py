@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -86,6 +86,25 @@ def layers_of(model: nn.Module) -> list[nn.Module]:
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+
+
+@contextlib.contextmanager
+def inputs_of(modules: Sequence[nn.Module]) -> Iterator[list[torch.Tensor]]:
+    """Collect the hidden states that each of these layers is given while the block runs."""
+    found = [torch.empty(0)] * len(modules)
+
+    def note(i: int) -> Any:
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            found[i] = args[0] if args else kwargs["hidden_states"]
+
+        return hook
+
+    handles = [module.register_forward_pre_hook(note(i), with_kwargs=True) for i, module in enumerate(modules)]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def recompute_layers(model: nn.Module) -> int:

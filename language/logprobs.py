@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from .causal_lm import CausalLM
+from .layer_states import layer_states
 from .memory import Ints, padded
 
 if TYPE_CHECKING:
@@ -126,9 +127,7 @@ def read_whole(lm: CausalLM, tokens: Tensor) -> Tensor:  # (G, longest) -> (G, l
 
 def read_layers(lm: CausalLM, tokens: Tensor) -> list[Tensor]:  # (G, longest) -> (G, longest, d) each
     """Read right-padded texts in one forward; return hidden states before, halfway through and after the trunk."""
-    out = lm.trunk(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False, output_hidden_states=True)
-    n_layers = len(out.hidden_states) - 1
-    return [*(out.hidden_states[i] for i in sorted({0, n_layers // 2} - {n_layers})), out.last_hidden_state]
+    return layer_states(lm, input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ nothing. W may be shared with other models, since nobody writes to it.
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import os
 import warnings
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .hf import with_parameters_of
@@ -70,8 +72,33 @@ def with_adapters(model: PreTrainedModel, lora: Lora) -> PreTrainedModel:
     peft.inject_adapter_in_model(config, adapted, ADAPTER)
     for parameter in adapter_parameters(adapted).values():
         parameter.data = parameter.data.float()
+    for layer in adapted.modules():
+        if hasattr(layer, "get_delta_weight"):
+            layer.__class__ = _in_two_products(type(layer))
     adapted.eval()
     return adapted
+
+
+@functools.cache
+def _in_two_products(kind: Any) -> Any:
+    """A subclass of one of peft's layers that adds to its layer's output in the product itself.
+
+    peft scales and adds in two further passes over the output, and keeps one of them for gradients.
+    """
+
+    class InTwoProducts(kind):  # type: ignore[misc]
+        def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            low, high = self.lora_A[ADAPTER].weight, self.lora_B[ADAPTER].weight  # (r, in), (out, r)
+            if self.merged or self.disable_adapters or x.dtype != low.dtype:
+                result: Tensor = super().forward(x, *args, **kwargs)
+                return result
+            out: Tensor = self.base_layer(x, *args, **kwargs)
+            between = F.linear(x, low).flatten(0, -2)
+            flat = torch.addmm(out.flatten(0, -2), between, high.t(), alpha=self.scaling[ADAPTER])
+            return flat.view(out.shape)
+
+    InTwoProducts.__name__ = kind.__name__
+    return InTwoProducts
 
 
 def has_adapters(model: nn.Module) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,8 +17,22 @@ from torch import Tensor
 
 from .causal_lm import CausalLM
 from .device_copies import PackedUpload
+from .layer_states import layer_states
 
 Ints = NDArray[np.int64]
+
+
+class Reader(Protocol):
+    """Reads along: is shown the hidden states of all tokens that a memory reads."""
+
+    def expect(self, rows: Ints, firsts: Ints, counts: Ints, at: Ints | None, upload: PackedUpload) -> None:
+        """`rows` (R,) are about to read `counts` tokens after their first `firsts`.
+
+        `at` has the flat positions of these tokens, row by row, in what `read` will get; None: all of them.
+        """
+
+    def read(self, states: Sequence[Tensor], upload: PackedUpload) -> None:  # (…, q, d) each
+        """They have been read: the states of each layer."""
 
 
 class TokenMemory(ABC):
@@ -26,6 +41,7 @@ class TokenMemory(ABC):
     def __init__(self, lm: CausalLM, n: int) -> None:
         self.lm, self.n = lm, n
         self.lengths: Ints = np.zeros(n, np.int64)  # tokens read
+        self.reader: Reader | None = None
 
     def reset(self, rows: ArrayLike) -> None:
         """Empty these rows."""
@@ -67,6 +83,20 @@ class TokenMemory(ABC):
             )
         self.lengths[rows] = np.where(ends[rows] > old, old, np.maximum(ends[rows] - 1, 0))
         return self.read(rows, [texts[row, self.lengths[row] : ends[row]] for row in rows], upload)
+
+    def _expect(self, rows: Ints, firsts: Ints, counts: Ints, at: Ints | None, upload: PackedUpload) -> None:
+        """Tell the reader what the next forward reads; see `Reader.expect`."""
+        if self.reader is not None:
+            self.reader.expect(rows, firsts, counts, at, upload)
+
+    def _read(self, upload: PackedUpload, **inputs: Any) -> Tensor:  # -> (R, q, d)
+        """A forward of the trunk: the last hidden states."""
+        if self.reader is None:
+            hidden: Tensor = self.lm.trunk(**inputs).last_hidden_state
+            return hidden
+        states = layer_states(self.lm, **inputs)
+        self.reader.read(states, upload)
+        return states[-1]
 
     @abstractmethod
     def step(self, rows: Ints, tokens: Ints, upload: PackedUpload | None = None) -> Tensor:  # -> (len(rows), d)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TRAINING = {"cpu": 1 << 11, "cuda": 1 << 16}  # padded tokens per forward of an update, where memory allows
 LEAST = 1 << 8  # so that updates of large models are no slower than their memory asks for; a text is never split
 SHARE = 0.5  # of free memory, for activations
+ENOUGH = {"cpu": 1 << 30}  # bytes of activations: with 135M weights 512 tokens took one, and 2,048 were no faster
 KEPT = 1.5  # activations kept for gradients over inputs and outputs of linear layers: 1.1 of Llama, 1.8 of GPT-2
 
 
@@ -35,10 +36,11 @@ def training_tokens(
     if free is None:
         now = free_memory(model.device)
         free = None if now is None else int(SHARE * now)
-    wanted = at_once(most, model.device)
-    if free is None:
+    wanted, enough = at_once(most, model.device), ENOUGH.get(model.device.type)
+    limits = [limit for limit in (free, enough) if limit is not None]
+    if not limits:
         return wanted
-    fit = free // kept_per_token(model, recompute=recompute)
+    fit = min(limits) // kept_per_token(model, recompute=recompute)
     return min(max(1 << max(fit.bit_length() - 1, 0), LEAST), wanted)
 
 

@@ -94,7 +94,7 @@ class SlotCache(TokenMemory):
         behind = np.cumsum(counts)  # every token becomes a row of its own that looks into its text's keys
         own = np.repeat(rows, counts)
         columns = self.lengths[own] + np.arange(behind[-1]) - np.repeat(behind - counts, counts)
-        hidden = self._forward(own, columns, np.concatenate(tokens)[:, None], behind - 1, upload)
+        hidden = self._forward(own, columns, np.concatenate(tokens)[:, None], behind - 1, upload, (rows, counts, None))
         self.lengths[rows] += counts
         return hidden
 
@@ -110,22 +110,33 @@ class SlotCache(TokenMemory):
         every = np.zeros(self.n, np.int64)
         every[rows] = tokens
         wanted = None if np.array_equal(rows, np.arange(self.n)) else rows
-        hidden = self._forward(None, self.lengths, every[:, None], wanted, upload)
+        read = rows, np.ones_like(rows), wanted
+        hidden = self._forward(None, self.lengths, every[:, None], wanted, upload, read)
         self.lengths[rows] += 1
         return hidden
 
     def _extend(self, rows: Ints, tokens: Sequence[Ints], upload: PackedUpload | None) -> Tensor:
         counts, grid = np.fromiter(map(len, tokens), np.int64, len(tokens)), padded(tokens)
         lasts = np.arange(len(rows)) * grid.shape[1] + counts - 1
-        hidden = self._forward(rows, self.lengths[rows], grid, lasts, upload)
+        read = rows, counts, np.flatnonzero(np.arange(grid.shape[1]) < counts[:, None])
+        hidden = self._forward(rows, self.lengths[rows], grid, lasts, upload, read)
         self.lengths[rows] += counts
         return hidden
 
     @torch.no_grad()
     def _forward(
-        self, rows: Ints | None, lengths: Ints, tokens: Ints, wanted: Ints | None, upload: PackedUpload | None
+        self,
+        rows: Ints | None,
+        lengths: Ints,
+        tokens: Ints,
+        wanted: Ints | None,
+        upload: PackedUpload | None,
+        read: tuple[Ints, Ints, Ints | None],
     ) -> Tensor:  # (R, q) -> (W, d)
-        """Read tokens (R, q); states at the `wanted` ones of these laid flat, or at all of them."""
+        """Read tokens (R, q); states at the `wanted` ones of these laid flat, or at all of them.
+
+        `read` is for the reader: which rows get how many tokens, and where in the flat tokens these are.
+        """
         q, device = tokens.shape[1], self.lm.device
         upload = upload or PackedUpload(device)
         fresh = not lengths.any()
@@ -133,6 +144,8 @@ class SlotCache(TokenMemory):
         if needed > self._capacity:
             self._capacity = _in_blocks(max(needed, min(needed + needed // 4, self._last_position + 1)))
         width = 0 if fresh else _in_blocks(needed)
+        texts, counts, places = read
+        self._expect(texts, self.lengths[texts], counts, places, upload)
         keys = [None if x is None else upload.add(x) for x in (tokens, lengths[:, None] + np.arange(q), rows, wanted)]
         ids, columns, own, at = (None if key is None else upload[key] for key in keys)
         assert ids is not None
@@ -141,14 +154,15 @@ class SlotCache(TokenMemory):
         for layer in self._layers:
             layer.place = place
         seen = torch.arange(width or q, device=device) <= columns[:, :, None]  # (R, q, kv)
-        out = self.lm.trunk(
+        states = self._read(
+            upload,
             input_ids=ids,
             attention_mask=attention_mask(self.lm.model, seen[:, None]),
             position_ids=columns.clamp(max=self._last_position),
             past_key_values=self._cache,
             use_cache=True,
         )
-        hidden: Tensor = out.last_hidden_state.flatten(0, 1)  # (R · q, d)
+        hidden = states.flatten(0, 1)  # (R · q, d)
         return hidden if at is None else hidden[at]
 
 

@@ -105,14 +105,19 @@ class LanguageModelPolicy:
         token, log_prob = draw(
             self.lm.head(states), temperature=0.0 if deterministic else 1.0, allowed=allowed, generator=generator
         )
-        return Act(token, log_prob, memory, unchecked=True)
+        value = memory.reader.values() if memory.reader else None
+        return Act(token, log_prob, memory, value, unchecked=True)
 
     def value(self, observation: Leaves, memory: TextMemory, rows: Ints | None = None) -> Tensor:
         """See `Policy.value`; the texts are read from their beginning."""
         return self._values(Texts.at_their_ends(observation[0]))
 
     def values(self, log: TextLog, acts: Sequence[Act]) -> Tensor:
-        """See `Policy.values`; each text is read once, in one forward."""
+        """See `Policy.values`: known from acting, or with a separate critic from one forward of each text."""
+        if acts and acts[0].value is not None:
+            tokens, opens = log.final
+            known = [act.value for act in acts if act.value is not None]
+            return torch.stack([*known, acts[-1].memory.values(tokens, np.flatnonzero(~opens))])
         texts, steps = log.whole()
         found = self._values(texts)
         values = found.new_zeros(log.shape)
@@ -142,7 +147,9 @@ class LanguageModelPolicy:
             yield part, len(places) / len(batch.actions)
 
     def new_log(self, memory: TextMemory) -> TextLog:
-        """See `Policy.new_log`."""
+        """See `Policy.new_log`; from here on the critic reads along."""
+        if not self.critic_lm:
+            memory.watch(self._critic)
         return TextLog()
 
     def update_statistics(self, log: TextLog, valid: Flags) -> None:

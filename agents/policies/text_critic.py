@@ -21,6 +21,7 @@ class TextCritic(nn.Module):
 
     def __init__(self, widths: Sequence[int], context: int) -> None:
         super().__init__()
+        self.widths = tuple(widths)
         self.scale = context**-0.5  # the norm of a sum of that many random directions
         self.layers = nn.Sequential(nn.Linear(2 * sum(widths), WIDTH), nn.GELU(), nn.Linear(WIDTH, 1))
         for parameter in self.layers[-1].parameters():
@@ -28,10 +29,21 @@ class TextCritic(nn.Module):
 
     def forward(self, states: Sequence[Tensor], at: Tensor) -> Tensor:  # (S, longest, d) each, (M,) -> (M,)
         """The values at the flat positions `at` of a padded batch."""
-        features = []
-        with torch.autocast(at.device.type, enabled=False):  # bfloat16 is too coarse for sums
-            for layer in states:
-                layer = F.rms_norm(layer.float(), layer.shape[-1:])  # hidden states have outliers
-                features += [layer.flatten(0, 1)[at], self.scale * layer.cumsum(1).flatten(0, 1)[at]]
-            value: Tensor = self.layers(torch.cat(features, 1)).squeeze(-1)
+        layers = [normalised(layer) for layer in states]
+        last = torch.cat([layer.flatten(0, 1)[at] for layer in layers], 1)
+        sums = torch.cat([layer.cumsum(1).flatten(0, 1)[at] for layer in layers], 1)
+        return self.of_features(last, sums)
+
+    def of_features(self, last: Tensor, sums: Tensor) -> Tensor:  # (M, D) each -> (M,)
+        """The values of tokens, from the normalised states of all layers and their sums over the text so far."""
+        with torch.autocast(last.device.type, enabled=False):  # bfloat16 is too coarse for sums
+            parts = zip(last.split(self.widths, 1), sums.split(self.widths, 1), strict=True)
+            features = torch.cat([part for one, total in parts for part in (one, self.scale * total)], 1)
+            value: Tensor = self.layers(features).squeeze(-1)
         return value
+
+
+def normalised(layer: Tensor) -> Tensor:
+    """Hidden states, which have outliers, with a root mean square of 1, in float32."""
+    with torch.autocast(layer.device.type, enabled=False):
+        return F.rms_norm(layer.float(), layer.shape[-1:])

@@ -20,6 +20,8 @@ from ...language.logprobs import by_length, read_layers, read_whole
 from ...language.memory import padded
 from ..environment.spaces import Flags, Ints, Leaves
 from ..experience.rollout import Segments, steps_of
+from .critic_reader import CriticReader
+from .text_critic import TextCritic
 
 
 class TextMemory:
@@ -28,6 +30,21 @@ class TextMemory:
     def __init__(self, lm: CausalLM, n: int, context: int) -> None:
         self.n, self.cache = n, make_memory(lm, n)
         self.tokens: Ints = np.full((n, context), -1, np.int64)  # those in the cache
+        self.reader: CriticReader | None = None
+
+    def watch(self, critic: TextCritic) -> None:
+        """From now on keep what the critic needs of each text; call it while all rows are empty."""
+        if self.cache.reader is None:
+            self.reader = self.cache.reader = CriticReader(critic, self.n, self.cache.lm.device)
+
+    def values(self, tokens: Ints, rows: Ints) -> Tensor:  # (N, context) -> (N,)
+        """The critic's values of the texts in these rows, of which new tokens are read; other rows' are older ones."""
+        assert self.reader is not None
+        self.forget(rows[~is_continuation(self.tokens[rows], tokens[rows])])
+        self.tokens[rows] = tokens[rows]
+        if len(rows):
+            self.cache.catch_up(rows, tokens, (tokens >= 0).sum(1))
+        return self.reader.values()
 
     def forget(self, rows: Ints) -> None:
         """Empty these rows."""
@@ -171,6 +188,11 @@ class TextLog:
     def shape(self) -> tuple[int, int]:
         """The number of steps and slots."""
         return len(self._lengths), len(self._last)
+
+    @property
+    def final(self) -> tuple[Ints, Flags]:
+        """The last observations, and which of them start an episode."""
+        return self._last, self._opens
 
     def whole(self) -> tuple[Texts, Ints]:
         """All texts at all steps, and these as flat indices t·N + n; without texts that start at the last step."""

@@ -10,7 +10,6 @@ The files have no rater ids. So A and B are different ratings, not different peo
 
 from __future__ import annotations
 
-import ast
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-SCALE = (-4, 4)
+from textrlhf.reward_models.feedback.vader import SCALE, read_vader
+
 SHARES = {"learn": 0.40, "check": 0.25, "write": 0.15, "test": 0.20}
 OPENING = 3  # words of a prompt
 
@@ -42,16 +42,12 @@ class Snippet:
         return " ".join(self.text.split()[:OPENING])
 
 
-def read_snippets(snippets: Path, ratings: Path) -> list[Snippet]:
-    """Read both files, in their order; the few texts that occur twice are kept once."""
+def read_snippets(snippets: Path) -> list[Snippet]:
+    """Read the rated texts in the order of their file; the few that occur twice are kept once."""
     found: dict[str, Snippet] = {}
-    texts, lists = (path.read_text(encoding="utf-8").splitlines() for path in (snippets, ratings))
-    for text_row, list_row in zip(texts, lists, strict=True):
-        (key, _, text), (other, _, _, rated) = text_row.split("\t"), list_row.split("\t")
-        if key != other:
-            raise SystemExit(f"{snippets.name} has text {key} where {ratings.name} has {other}: the files do not match")
-        text = " ".join(text.split())
-        found.setdefault(text, Snippet(text, tuple(ast.literal_eval(rated)), part_of(text)))
+    for _, row in read_vader(snippets):
+        text, ratings = " ".join(row["text"].split()), tuple(int(one) for one in row["ratings"])
+        found.setdefault(text, Snippet(text, ratings, part_of(text)))
     return list(found.values())
 
 
@@ -72,7 +68,7 @@ def judgements(snippets: list[Snippet], half: str | None, seed: int, pairs: int)
     """
     rated = [(one.text, one.ratings if half is None else one.half(half)) for one in snippets]
     rows: list[dict[str, Any]] = [
-        {"prompt": "", "completion": text, "rating": float(np.mean(own)), "scale": list(SCALE)} for text, own in rated
+        {"prompt": "", "completion": text, "rating": float(np.mean(own)), "scale": SCALE} for text, own in rated
     ]
     rng = np.random.default_rng(seed)
     while len(rows) < len(rated) + pairs:

@@ -61,7 +61,7 @@ class RealRun:
     @cached_property
     def snippets(self) -> dict[str, list[Snippet]]:
         """The rated texts by part."""
-        every = read_snippets(self.material.snippets, self.material.ratings)
+        every = read_snippets(self.material.snippets)
         parts = {part: [one for one in every if one.part == part] for part in ("learn", "check", "write", "test")}
         return {part: some[: self.size.snippets] for part, some in parts.items()}
 

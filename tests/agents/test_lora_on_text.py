@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 import textrlhf
 from interrupted import Interrupt
+from real_models import needs_material, smollm2
 from text_learner import batch, learner, rollouts
 from textrlhf.agents import PPO, REINFORCE, Clone
 from textrlhf.agents.policies import LanguageModelPolicy
@@ -172,10 +172,10 @@ def test_default_learning_rate_is_ten_times_higher() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.skipif("TEXTRLHF_SMOLLM2" not in os.environ, reason="TEXTRLHF_SMOLLM2 names no folder of SmolLM2-135M")
+@needs_material
 def test_on_smollm2(tmp_path: Path) -> None:
     """30 layers, grouped heads, 49,152 tokens: rounding that adds up, names of layers, a merge that is not exact."""
-    env = {"model": os.environ["TEXTRLHF_SMOLLM2"], "prompts": ["The film was", "I think that"], "max_new_tokens": 8}
+    env = {"model": str(smollm2()), "prompts": ["The film was", "I think that"], "max_new_tokens": 8}
     env |= {"reward_model": "none", "context": 16}
     how = {"n_envs": 4, "n_steps": 9, "batch_size": 18, "n_epochs": 1, "seed": 1, "gradient_checkpointing": True}
     agent = PPO("TextRLHF-v0", env_kwargs=env, lora_rank=8, **how)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -126,15 +125,3 @@ def test_what_is_refused(original: CausalLM, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(LanguageError, match=r"package gguf and accelerate: pip install 'textrlhf\[gguf\]'"):
         load(file)
-
-
-@pytest.mark.skipif("TEXTRLHF_SMOLLM2_GGUF" not in os.environ, reason="TEXTRLHF_SMOLLM2_GGUF names no GGUF file")
-@pytest.mark.long
-def test_smollm2(tmp_path: Path) -> None:
-    """A real file, quantised to four bits."""
-    lm = load(os.environ["TEXTRLHF_SMOLLM2_GGUF"])
-    assert (lm.vocab_size, lm.context, len(lm.model.model.layers)) == (49152, 8192, 30)
-    assert lm.tokenizer.chat_template
-    ids = torch.tensor([lm.encode("The capital of France is").tolist()])
-    assert "Paris" in lm.decode(lm.model.generate(ids, max_new_tokens=8, do_sample=False)[0].tolist())
-    assert lm.save(tmp_path / "plain").fingerprint() == load(tmp_path / "plain").fingerprint()
