@@ -39,6 +39,6 @@ def write_page(folder: Path, results: dict[str, Any]) -> Path:
     return folder / "results.html"
 
 
-def _shown(interval: list[float]) -> str:
-    value, low, high = (f"{number:.3g}" for number in interval)
-    return f"{value} ({low} to {high})"
+def _shown(measured: list[float]) -> str:
+    value, *interval = (f"{number:.3g}" for number in measured)
+    return f"{value} ({' to '.join(interval)})" if interval else value

@@ -74,9 +74,11 @@ def judgements(snippets: list[Snippet], half: str | None, seed: int, pairs: int)
     while len(rows) < len(rated) + pairs:
         first, second = rng.choice(len(rated), 2, replace=False)
         one, other = (int(rng.choice(rated[i][1])) for i in (first, second))
-        if one != other:
-            better, worse = (first, second) if one > other else (second, first)
-            rows.append({"prompt": "", "chosen": rated[better][0], "rejected": rated[worse][0]})
+        better, worse = (rated[i][0] for i in ((first, second) if one >= other else (second, first)))
+        if one == other:
+            rows.append({"prompt": "", "responses": [better, worse], "tie": True})
+        else:
+            rows.append({"prompt": "", "chosen": better, "rejected": worse})
     return rows
 
 

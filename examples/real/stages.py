@@ -34,8 +34,8 @@ class Size:
     """How much of everything."""
 
     pairs: int = 2000  # comparisons of two texts, beside the ratings
-    reward_epochs: float = 4.0
-    clone_epochs: float = 2.0
+    reward_epochs: float = 3.0
+    clone_epochs: float = 1.0
     tokens: int = 40_960  # that PPO learns from
     tested: int = TESTED
     snippets: int | None = None  # of each part; None: all
@@ -203,7 +203,7 @@ class RealRun:
         }
 
 
-POLICY = {"n_envs": 32, "n_steps": 32, "n_epochs": 2, "batch_size": 512, "learning_rate": 2e-5}
+POLICY = {"n_envs": 32, "n_steps": 32, "n_epochs": 2, "batch_size": 256, "lora_rank": 16, "learning_rate": 3e-4}
 
 
 def resumable(kind: Any, run: Path, make: Any, steps: Any) -> Any:
