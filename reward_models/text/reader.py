@@ -118,6 +118,9 @@ class TextReader(Codec):
         spans = self._spans([head + response for head, (_, response) in zip(before, plain, strict=True)], own)
         counts = []
         for i, (text, found) in enumerate(zip(texts, spans, strict=True)):
+            if isinstance(prompts[i], Conversation):
+                counts.append(self._beginnings_in_chat(text, responses[i], ends[i]))
+                continue
             whole = prompts[i] if self.reads == "text" else ""
             at = np.array([len(before[i]) + self._plain_length(whole, responses[i][:end]) for end in ends[i]], np.int64)
             if found is None:
@@ -127,6 +130,23 @@ class TextReader(Codec):
             clean = np.append(found[0], len(before[i]) + len(plain[i][1]))[n] >= at  # no token begins before the end
             counts.append(np.where(clean, text.start + n, -1))
         return counts
+
+    def _beginnings_in_chat(self, text: Text, response: str, ends: Sequence[int]) -> Ints:
+        """As `beginnings`, of a response that a chat template surrounds."""
+        unknown = np.full(len(ends), -1)
+        said, tokens = self._bare(response).strip(), text.tokens.tolist()
+        if isinstance(response, Conversation) or not (said and self.tokenizer.is_fast):
+            return unknown
+        encoded: Any = self.tokenizer(said, add_special_tokens=False, return_offsets_mapping=True)
+        ids, offsets = encoded["input_ids"], np.array(encoded["offset_mapping"], np.int64).reshape(-1, 2)
+        starts = range(len(tokens) - len(ids), -1, -1)
+        first = next((k for k in starts if tokens[k : k + len(ids)] == ids), None)
+        if first is None:
+            return unknown
+        at = np.array([len(self._bare(response[:end]).strip()) for end in ends], np.int64)
+        n = np.searchsorted(np.maximum.accumulate(offsets[:, 1]), at, side="right")
+        clean = np.append(offsets[:, 0], len(said))[n] >= at  # no token begins before the end
+        return np.where(clean, first + n, -1)
 
     def _plain_length(self, prompt: str, beginning: str) -> int:
         """The characters of a beginning that are read as the response."""

@@ -6,11 +6,13 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from textrlhf.language import CausalLM
+from chat_models import chat_lm, said
+from textrlhf.language import CausalLM, Conversation
 from textrlhf.reward_models import AtLeast, Composite, Ensemble, RewardModel
 from textrlhf.reward_models.reward_function import call_partial_scores
 from textrlhf.reward_models.text.config import RewardModelConfig
 from textrlhf.reward_models.text.network import RewardNetwork
+from textrlhf.reward_models.text.packing import Text
 from tiny_models import noisy, tiny_model, word_tokenizer
 
 PROMPTS = ["a9 a10 a11", "a5 a6", "", "a9 a10 a11 "]
@@ -131,3 +133,24 @@ def test_a_composite_adds_what_is_known():
     for scores, own in zip(found, model.partial_scores(PROMPTS, RESPONSES, ends)[0], strict=True):
         np.testing.assert_allclose(scores, 2 * own + 3 * np.minimum(own - 0.1, 0))
     assert not Composite({"size": (size, 1.0)}).partial
+
+
+@pytest.mark.parametrize("head", ["tokens", "last"])
+@pytest.mark.parametrize("family", ["chatml", "llama3"])
+def test_beginnings_of_an_answer_in_a_conversation(head, family, monkeypatch):
+    """The template surrounds the answer, in one forward: a beginning is the tokens up to it, not one text each."""
+    model = RewardModel.new(chat_lm(family), head, device="cpu")
+    noisy(model.network.values or model.network.model.score)
+    prompts, answer = [Conversation(said("Hi", "Hello.", "a cat?"))], " on the mat, a hat."
+    (text,) = model.read(prompts, [answer])
+    tokens, spoken = text.tokens.tolist(), model.reader.encode_more(answer.strip()).tolist()
+    start = next(k for k in range(len(tokens)) if tokens[k : k + len(spoken)] == spoken)
+    ends = [len(answer) - len(answer.strip()) + len(model.reader.decode(spoken[:n])) for n in range(1, len(spoken) + 1)]
+    monkeypatch.setattr(model.network, "forward", None)  # which reads texts one by one
+    (found,), whole = model.partial_scores(prompts, [answer], [[0, *ends]])
+    monkeypatch.undo()
+    for n, score in enumerate(found):
+        if not answer[: [0, *ends][n]].endswith(" "):  # white space at an end is not read
+            cut = Text(text.tokens[: start + n], text.start, start + n)
+            assert score == pytest.approx(float(model.network([cut], [[0]]).detach()), abs=1e-5)
+    np.testing.assert_allclose(whole, model(prompts, [answer]), atol=1e-5)
