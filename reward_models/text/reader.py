@@ -12,7 +12,7 @@ from ...language.conversation import Conversation, Message
 from ...language.tokenization import Codec
 from ...records.characters import check_texts
 from ...records.jsonl import shortened
-from .packing import Ints, Text
+from .packing import Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -81,10 +81,10 @@ class TextReader(Codec):
         given = (
             response.messages if isinstance(response, Conversation) else [{"role": "assistant", "content": response}]
         )
-        return [{**message, "content": self._bare(message["content"]).strip()} for message in given]
+        return [{**message, "content": self.bare(message["content"]).strip()} for message in given]
 
     def _texts(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Text]:
-        plain = [self._plain(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
+        plain = [self.plain(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
         prompts, responses = [prompt for prompt, _ in plain], [response for _, response in plain]
         if self.reads == "pair":
             return self._pairs(prompts, responses)
@@ -105,77 +105,10 @@ class TextReader(Codec):
             texts.append(Text(tokens, len(prompt), len(tokens)))
         return texts
 
-    def beginnings(
-        self, prompts: Sequence[str], responses: Sequence[str], texts: Sequence[Text], ends: Sequence[Sequence[int]]
-    ) -> list[Ints]:
-        """How many tokens of each text are the text of `responses[i][:end]`, for each of `ends[i]`.
-
-        −1 where an end lies within a token: that beginning has other tokens, and must be read as a text of its own.
-        """
-        plain = [self._plain(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
-        before = [prompt if self.reads == "text" and not self.apart else "" for prompt, _ in plain]
-        own = [text.tokens[text.start : len(text.tokens) - int(self.end)] for text in texts]
-        spans = self._spans([head + response for head, (_, response) in zip(before, plain, strict=True)], own)
-        counts = []
-        for i, (text, found) in enumerate(zip(texts, spans, strict=True)):
-            if isinstance(prompts[i], Conversation):
-                counts.append(self._beginnings_in_chat(text, responses[i], ends[i]))
-                continue
-            whole = prompts[i] if self.reads == "text" else ""
-            at = np.array([len(before[i]) + self._plain_length(whole, responses[i][:end]) for end in ends[i]], np.int64)
-            if found is None:
-                counts.append(np.full(len(at), -1))
-                continue
-            n = np.searchsorted(found[1], at, side="right")
-            clean = np.append(found[0], len(before[i]) + len(plain[i][1]))[n] >= at  # no token begins before the end
-            counts.append(np.where(clean, text.start + n, -1))
-        return counts
-
-    def _beginnings_in_chat(self, text: Text, response: str, ends: Sequence[int]) -> Ints:
-        """As `beginnings`, of a response that a chat template surrounds."""
-        unknown = np.full(len(ends), -1)
-        said, tokens = self._bare(response).strip(), text.tokens.tolist()
-        if isinstance(response, Conversation) or not (said and self.tokenizer.is_fast):
-            return unknown
-        encoded: Any = self.tokenizer(said, add_special_tokens=False, return_offsets_mapping=True)
-        ids, offsets = encoded["input_ids"], np.array(encoded["offset_mapping"], np.int64).reshape(-1, 2)
-        starts = range(len(tokens) - len(ids), -1, -1)
-        first = next((k for k in starts if tokens[k : k + len(ids)] == ids), None)
-        if first is None:
-            return unknown
-        at = np.array([len(self._bare(response[:end]).strip()) for end in ends], np.int64)
-        n = np.searchsorted(np.maximum.accumulate(offsets[:, 1]), at, side="right")
-        clean = np.append(offsets[:, 0], len(said))[n] >= at  # no token begins before the end
-        return np.where(clean, first + n, -1)
-
-    def _plain_length(self, prompt: str, beginning: str) -> int:
-        """The characters of a beginning that are read as the response."""
-        return len(self._plain(prompt, beginning)[1]) if beginning.strip() else 0
-
-    def _spans(self, texts: Sequence[str], tokens: Sequence[Ints]) -> list[tuple[Ints, Ints] | None]:
-        """Where in its text each token begins and ends; None where the tokenizer does not say."""
-        mark = self._mark[0] if self.reads == "text" and self.apart else ""
-        found = self._found([mark + text for text in texts], tokens, len(mark))
-        if mark and (missing := [i for i, spans in enumerate(found) if spans is None]):  # such as a word joined to it
-            again = self._found([texts[i] for i in missing], [tokens[i] for i in missing], 0)
-            for i, spans in zip(missing, again, strict=True):
-                found[i] = spans
-        return found
-
-    def _found(self, texts: Sequence[str], tokens: Sequence[Ints], skip: int) -> list[tuple[Ints, Ints] | None]:
-        """Where in each text, less its first `skip` characters, these of its tokens are."""
-        spans: list[tuple[Ints, Ints] | None] = [None] * len(texts)
-        if not texts or not self.tokenizer.is_fast:
-            return spans
-        encoded: Any = self.tokenizer(list(texts), return_offsets_mapping=True)
-        for i, (ids, offsets) in enumerate(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)):
-            own = tokens[i].tolist()
-            starts = range(len(ids) - len(own), -1, -1)  # from the end: special tokens and the mark come first
-            first = next((k for k in starts if ids[k : k + len(own)] == own), None)
-            if first is not None:
-                place = np.array(offsets[first : first + len(own)], np.int64).reshape(-1, 2) - skip
-                spans[i] = place[:, 0], np.maximum.accumulate(place[:, 1])
-        return spans
+    @property
+    def mark(self) -> str:
+        """What is put before a text that continues another, and taken away again; empty unless that is needed."""
+        return self._mark[0]
 
     def templated(self, prompts: Sequence[str]) -> float:
         """The share of prompts with special tokens, as chat templates write them; its own writes conversations."""
@@ -188,15 +121,15 @@ class TextReader(Codec):
         )
         return sum(found) / max(len(prompts), 1)
 
-    def _plain(self, prompt: str, response: str) -> tuple[str, str]:
+    def plain(self, prompt: str, response: str) -> tuple[str, str]:
         """A prompt and its response without what differs between files and environments, but not between texts."""
-        given, response = response, self._bare(response)
+        given, response = response, self.bare(response)
         if self.reads != "text":
             return prompt, response.lstrip() or given  # something has to be read
         bare = prompt.rstrip(" ")
         return bare, prompt[len(bare) :] + response
 
-    def _bare(self, response: str) -> str:
+    def bare(self, response: str) -> str:
         """A response without the white space and the tokens at its end."""
         before = ""
         while before != response:

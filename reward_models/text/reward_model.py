@@ -21,6 +21,7 @@ from ...language.causal_lm import CausalLM, pick_device
 from ...language.lora import save_adapter
 from ...records.jsonl import shortened
 from ..reward_function import RewardFunctionError, Scores
+from .beginnings import beginnings
 from .cache import cached, forget
 from .config import RewardModelConfig
 from .construction import new_parts
@@ -157,31 +158,31 @@ class RewardModel:
         if not self.partial:
             raise ValueError(f"{self} is an encoder, whose states know what follows: it has no scores of beginnings")
         self._check_joins(prompts, responses)
-        beginnings: list[Scores] = []
+        scores: list[Scores] = []
         wholes: list[Scores] = [np.empty(0)]
         for at in range(0, len(prompts), AT_ONCE):
             some = slice(at, at + AT_ONCE)
             found, whole = self._partial_raw(prompts[some], responses[some], ends[some])
-            beginnings += found
+            scores += found
             wholes.append(whole)
         shift, scale = self.config.shift, self.config.scale
-        return [(raw - shift) / scale for raw in beginnings], (np.concatenate(wholes) - shift) / scale
+        return [(raw - shift) / scale for raw in scores], (np.concatenate(wholes) - shift) / scale
 
     def _partial_raw(
         self, prompts: Sequence[str], responses: Sequence[str], ends: Sequence[Sequence[int]]
     ) -> tuple[list[Scores], Scores]:
         texts = self.read(prompts, responses)
-        counts = self.reader.beginnings(prompts, responses, texts, ends)
+        counts = beginnings(self.reader, prompts, responses, texts, ends)
         apart = [(i, k) for i, some in enumerate(counts) for k in np.flatnonzero(some < 0).tolist()]
         cut = self.read([prompts[i] for i, _ in apart], [responses[i][: ends[i][k]] for i, k in apart])
         every = [*texts, *cut]
         asked = [np.append(some, len(text.tokens)) for some, text in zip(counts, texts, strict=True)]
         asked += [np.array([len(text.tokens) - int(self.config.end)]) for text in cut]
         raw = [one.cpu().numpy() for one in self.network.beginnings(every, asked)]
-        beginnings = [one[:-1].copy() for one in raw[: len(texts)]]
+        scores = [one[:-1].copy() for one in raw[: len(texts)]]
         for (i, k), one in zip(apart, raw[len(texts) :], strict=True):
-            beginnings[i][k] = one[0]
-        return beginnings, np.array([one[-1] for one in raw[: len(texts)]])
+            scores[i][k] = one[0]
+        return scores, np.array([one[-1] for one in raw[: len(texts)]])
 
     def read(self, prompts: Sequence[str], responses: Sequence[str], places: Sequence[str] | None = None) -> list[Text]:
         """Tokenise texts; an empty or too long one is an error that begins with its entry in `places`."""
