@@ -71,8 +71,9 @@ class OnPolicyAgent(PolicyAgent):
         self.reward_norm = RewardNorm(self.env.n_envs, self.config.gamma) if self.config.normalize_reward else None
         if self.reward_norm:
             self.parts["reward_norm"] = self.reward_norm
-        fingerprint = getattr(self.env.reference_model, "fingerprint", None)
-        self._reference: str | None = fingerprint() if fingerprint else None  # it is frozen: one hash is enough
+
+    def _needs_reference(self) -> bool:
+        return True  # it pays for the KL from it
 
     @abstractmethod
     def update(self, rollout: Rollout, remaining: float) -> Metrics:
@@ -125,17 +126,3 @@ class OnPolicyAgent(PolicyAgent):
         self.collector.reset(derive_seed(self.seed, Stream.ENVIRONMENTS, self.n_updates), env_state)
         if self.reward_norm:
             self.reward_norm.cut()
-
-    def state_dict(self) -> dict[str, Any]:
-        """See `Agent.state_dict`."""
-        return super().state_dict() | ({"reference_model": self._reference} if self._reference else {})
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See `Agent.load_state_dict`."""
-        if state.get("reference_model", self._reference) != self._reference:
-            raise ValueError(
-                f"the environment's reference model, {self.env.reference_model}, is not the one this agent started "
-                "from: pass env=… with that model, or restore its files; to use the trained model as a new reference, "
-                "make a new agent in an environment with model='<run>/model'"
-            )
-        super().load_state_dict(state)

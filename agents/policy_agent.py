@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -90,6 +90,26 @@ class PolicyAgent(Agent):
         self.networks["model"] = self.policy.network
         self.env.share_observations(not getattr(self.policy, "keeps_observations", True))
         self._predictions = torch_generator(self.seed, Stream.PREDICTIONS, self.device)
+        fingerprint = getattr(self.env.reference_model, "fingerprint", None) if self._needs_reference() else None
+        self._reference: str | None = fingerprint() if fingerprint else None  # it is frozen: one hash is enough
+
+    def _needs_reference(self) -> bool:
+        """Whether a checkpoint is of use beside the very reference model only that it was trained with."""
+        return bool(self.config.lora_rank)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Agent.state_dict`."""
+        return super().state_dict() | ({"reference_model": self._reference} if self._reference else {})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See `Agent.load_state_dict`."""
+        if state.get("reference_model", self._reference) != self._reference:
+            raise ValueError(
+                f"the environment's reference model, {self.env.reference_model}, is not the one this agent started "
+                "from: pass env=… with that model, or restore its files; to use the trained model as a new reference, "
+                "make a new agent in an environment with model='<run>/model'"
+            )
+        super().load_state_dict(state)
 
     def make_policy(self) -> Policy:
         """The policy for this environment and config; override it to use your own."""

@@ -7,7 +7,6 @@ and `Wrapper.spec` copy an environment's arguments freely.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from .chat_template import find_turn_end
+from .fingerprint import fingerprint
 from .free_memory import TooLittleMemoryError, check_room
 from .gguf_files import GGUFError, gguf_file, read_gguf
 from .hf import ready_to_run, with_parameters_of
@@ -110,11 +110,7 @@ class CausalLM(Codec):
 
     def fingerprint(self) -> str:
         """Return a hash of all weights, to check that a model has not changed."""
-        digest = hashlib.sha256()
-        for key, tensor in sorted(self.model.state_dict().items()):
-            digest.update(key.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return fingerprint(self.model.state_dict())
 
     def __repr__(self) -> str:
         return f"CausalLM({self.name or type(self.model).__name__!r})"

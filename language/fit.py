@@ -31,6 +31,7 @@ from ..records.progress import ProgressBar
 from ..records.run import MODEL, DivergedError, Run
 from ..records.saving_budget import SavingBudget, size_of
 from .causal_lm import CausalLM
+from .fingerprint import fingerprint
 from .logprobs import by_length, read_whole, token_logprobs
 from .memory import Ints, padded
 
@@ -221,6 +222,9 @@ class _Trainer:
             if rate > 0:
                 self.names[name] = parameter
                 groups.setdefault((rate, parameter.ndim >= 2), []).append(parameter)
+        frozen = {name: weights for name, weights in module.named_parameters() if name not in self.names}
+        if frozen:  # not in a checkpoint, which is of no use beside others
+            self.settings["frozen_weights"] = fingerprint(frozen)
         self.optimizer = torch.optim.AdamW(
             [
                 {"params": group, "times": rate, "weight_decay": config.weight_decay if matrix else 0.0}

@@ -30,10 +30,10 @@ def training_tokens(
 ) -> int:
     """The number of padded tokens in one forward of an update: a power of two.
 
-    `free` is the memory, in bytes, that the update may use; by default half of what is free now. `most` are the
-    tokens on each kind of device beyond which more are not wanted.
+    `free` is the memory, in bytes, that the update may use; by default on a GPU half of what is free now. `most` are
+    the tokens on each kind of device beyond which more are not wanted.
     """
-    if free is None:
+    if free is None and model.device.type != "cpu":  # there the same seed gives the same run whatever else runs
         now = free_memory(model.device)
         free = None if now is None else int(SHARE * now)
     wanted, enough = at_once(most, model.device), ENOUGH.get(model.device.type)

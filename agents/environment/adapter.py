@@ -22,7 +22,7 @@ from ...language.growing_texts import growing_lengths
 from .attributes import EnvAttributes
 from .episode_info import EpisodeInfo, EpisodeInfoReader
 from .masks import Mask, MaskSource, require_an_action
-from .reward_wrappers import changing_wrapper
+from .reward_wrappers import BLIND, changes_rewards, wrappers_of
 from .spaces import (
     ActionCodec,
     Array,
@@ -167,7 +167,8 @@ class EnvAdapter:
     def announce_settling(self) -> None:
         """Announce that `settle` will collect scores and deferred KL penalties: from now on no reward includes them.
 
-        Not in a wrapper that may change rewards: what is settled later does not pass through it.
+        Not in a wrapper that may change rewards: what is settled later does not pass through it. Where a wrapper may
+        look at rewards or infos, scores are paid at once, and only penalties wait.
         """
         if self.settles and not self._wrappers_known:
             self.settles = self._may_settle()
@@ -175,16 +176,24 @@ class EnvAdapter:
         if self.settles:
             self._attributes.call("settle")
 
+    def stop_settling(self) -> None:
+        """Let rewards include everything again, for others who use the environment."""
+        if self.settles and self._wrappers_known and self._attributes.has("stop_settling"):
+            self._attributes.call("stop_settling")
+
     def _may_settle(self) -> bool:
-        attributes = self._attributes
-        name = changing_wrapper(self.vector_env)
+        attributes, wrappers = self._attributes, wrappers_of(self.vector_env)
         deferred = not attributes.has("kl_penalty") or attributes.get("kl_penalty") == "deferred"
+        name = next((kind.__name__ for kind in wrappers if changes_rewards(kind)), None)
         if name and deferred:
             raise EnvError(
                 f"the wrapper {name} may change rewards, and penalties that are settled later do not pass through it: "
                 'make the environment with kl_penalty="token", or say changes_rewards = False in the wrapper\'s class'
             )
-        return not name
+        watched = any(kind.__name__ not in BLIND for kind in wrappers)
+        if watched and attributes.has("pay_scores_at_once"):
+            attributes.call("pay_scores_at_once")
+        return deferred or not (name or watched)
 
     def settle(self, counts: Ints) -> Settled:
         """What is pending of each slot's rewards, to be added to them in order: nothing, or of `counts` steps.

@@ -1,4 +1,4 @@
-"""Which wrappers of an environment may change rewards: penalties that are settled later would not pass through them."""
+"""Which wrappers of an environment see or change rewards: what is settled later does not pass through them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import gymnasium as gym
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from gymnasium.vector.vector_env import VectorRewardWrapper
 
+# Gymnasium's wrappers that look neither at rewards nor at infos.
+BLIND = ("OrderEnforcing", "PassiveEnvChecker", "TimeLimit")
 # Of Gymnasium's wrappers that are no RewardWrapper: one scales rewards, the others sum those of several steps.
 CHANGING = ("NormalizeReward", "AtariPreprocessing", "MaxAndSkipObservation", "RepeatAction")
 
@@ -22,8 +24,8 @@ def changes_rewards(wrapper: type[Any]) -> bool:
     return issubclass(wrapper, gym.RewardWrapper | VectorRewardWrapper) or steps.__name__ in CHANGING
 
 
-def changing_wrapper(env: VectorEnv[Any, Any, Any]) -> str | None:
-    """The name of a wrapper of the batch or of its environments that may change rewards; None if there is none."""
+def wrappers_of(env: VectorEnv[Any, Any, Any]) -> list[type[Any]]:
+    """The wrappers of a batch and of its environments."""
     base: Any = env.unwrapped
     wrapped: Any
     if isinstance(base, AsyncVectorEnv):  # its environments are in other processes: look at one like them
@@ -32,9 +34,9 @@ def changing_wrapper(env: VectorEnv[Any, Any, Any]) -> str | None:
         inner = [one]
     else:
         inner = base.envs if isinstance(base, SyncVectorEnv) else []
+    found: list[type[Any]] = []
     for wrapped in (env, *inner):
         while wrapped is not wrapped.unwrapped:
-            if changes_rewards(type(wrapped)):
-                return type(wrapped).__name__
+            found.append(type(wrapped))
             wrapped = wrapped.env
-    return None
+    return list(dict.fromkeys(found))

@@ -45,7 +45,7 @@ class Collector:
 
         1. The policy acts on the observations; the log stores what training will need of them.
         2. The environments step. For a truncated episode the critic evaluates the final observation at once.
-        3. After the last step the critic evaluates all observations, for language models in one forward per text.
+        3. After the last step the critic evaluates all observations, if it has not while the policy acted.
         4. Scores and KL penalties that are pending are added to the rewards.
         5. Returns and lengths of the episodes that ended are recorded.
         """

@@ -55,6 +55,7 @@ def train(
             callback.on_start(agent, run.path if run else None)
         stopped = stack.enter_context(interruptible("finishing this update" + (", then saving" if run else "")))
         steps = stack.enter_context(_Steps(agent, callbacks))
+        stack.push(lambda kind, *_: _stop_settling(agent, kind))
         started, first = time.perf_counter(), agent.num_timesteps
         going = agent.num_timesteps < plan.end
         if agent.num_timesteps == plan.start:
@@ -123,6 +124,12 @@ def _save(
     states = [[type(callback).__name__, callback.state_dict()] for callback in callbacks]
     state = {**agent.checkpoint_state(), "env_state": env_state, "callbacks": states, **more}
     run.save(agent.num_timesteps, state, agent.tensors())
+
+
+def _stop_settling(agent: Learner, error: type[BaseException] | None) -> None:
+    """Whoever uses the environment next gets whole rewards; after an error it may be beyond use."""
+    if error is None or issubclass(error, KeyboardInterrupt):
+        agent.env.stop_settling()
 
 
 def _draw_curves(run: Run, title: str, error: type[BaseException] | None) -> None:

@@ -53,6 +53,14 @@ class TextEnvBase:
     def kl_coef(self, value: float) -> None:
         self.engine.kl_coef = not_negative("kl_coef", value)
 
+    def pay_scores_at_once(self) -> None:
+        """No score waits for `settle()`, only deferred KL penalties do."""
+        self.engine.credit.may_wait = False
+
+    def stop_settling(self) -> None:
+        """Nobody will call `settle()` any more: texts are paid when they end, and what is pending is dropped."""
+        self.engine.stop_settling()
+
     def get_human_feedback(self, prompt: Prompt, turns: Sequence[str]) -> float | None:
         """Return the reward of the agent's latest turn of a dialogue, or None. Override it, or pass `feedback=`."""
         feedback = self.engine.options.feedback or self.engine.task.feedback

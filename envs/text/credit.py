@@ -65,6 +65,7 @@ class Credit:
     def __init__(self, n: int, scorer: Scorer, by_token: bool, read: Read) -> None:
         self.n, self.scorer, self.by_token, self.read = n, scorer, by_token, read
         self.accounts = [Account() for _ in range(n)]
+        self.may_wait = True  # whether scores wait for `settle`, once it has been called
         self.forget()
 
     def forget(self) -> None:
@@ -102,6 +103,8 @@ class Credit:
 
         If the reward function raises, everything stays pending.
         """
+        if not self.may_wait:
+            return [[] for _ in range(self.n)]
         if self.caller_settles:
             running = [[self._span(row, None)] if self._steps[row] else [] for row in range(self.n)]
         else:

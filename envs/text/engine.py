@@ -127,8 +127,7 @@ class TextEngine:
             self.rngs[row], self.seeds[row] = seeding.np_random(seeds[row])
             self.orders[row] = PromptOrder(len(self.prompts))
         if len(rows) == self.n:
-            self.kl_penalty.forget()
-            self.credit.forget()
+            self.stop_settling()
 
     def begin(self, rows: Ints, prompts: Sequence[int] | None = None) -> None:
         """Put the next prompt into each of these rows, or those numbered in `prompts`."""
@@ -190,6 +189,11 @@ class TextEngine:
         self.settled_info = [_late_info(slot, own) for slot, own in zip(spans, kl, strict=True)]
         rewards = [np.concatenate([np.empty(0), *(span.rewards for span in slot)]) for slot in spans]
         return [paid + own if len(own) else paid for paid, own in zip(rewards, penalties, strict=True)]
+
+    def stop_settling(self) -> None:
+        """Drop what is pending, and expect no `settle()`."""
+        self.kl_penalty.forget()
+        self.credit.forget()
 
     def _end(self, rows: Ints, eos: Flags, outcome: Outcome) -> dict[int, Ending]:
         """End turns, terminate or truncate the texts that are over, and return how they ended, by row."""

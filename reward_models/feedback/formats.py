@@ -190,7 +190,8 @@ def _report(known: Known, outcomes: Sequence[Outcome]) -> ReadReport:
 
 
 def _declared_split(place: str, row: Row, schema: Schema) -> str | None:
-    return row_split(place, row) if schema.own else split_named(row.get("split"))
+    named = split_named(row.get("split"))
+    return row_split(place, row) if schema.own and named is None else named
 
 
 def _decoder(tokenizer: str | None) -> Callable[[Sequence[int]], str] | None:

@@ -37,7 +37,8 @@ def combined(judgements: Tagged, how: str | None) -> Tagged:
         elif i in kept:
             members, weight = kept[i]
             ratings = [judgements[member][0].rating for member in members]  # type: ignore[union-attr]
-            changed: dict[str, object] = {"weight": float(weight)} if how == "spread" else {}
+            own = float(np.mean([judgements[member][0].weight for member in members]))  # type: ignore[union-attr]
+            changed: dict[str, object] = {"weight": own * float(weight) if how == "spread" else own}
             if len(ratings) > 1:
                 mean = min(max(float(np.mean(ratings)), one.scale[0]), one.scale[1])  # of equal ones not a bit beyond
                 changed |= {"rating": mean, "rater": None}

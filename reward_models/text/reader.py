@@ -63,7 +63,7 @@ class TextReader(Codec):
             tokens, start = self.chat.judged(prompt.messages, self._answered(response))
         except ChatTemplateError as error:
             raise ChatTemplateError(f"{shortened(str(prompt))}: {error}") from None
-        if self.end and tokens[-1] not in self.eos_ids:
+        if self.end and not np.isin(tokens[-2:], self.eos_ids).any():  # the template may have white space behind it
             tokens = np.concatenate([tokens, self.eos_ids[:1]])
         return Text(tokens, start if self.apart else 0, len(tokens))
 

@@ -174,11 +174,13 @@ class RewardModel:
         texts = self.read(prompts, responses)
         counts = beginnings(self.reader, prompts, responses, texts, ends)
         apart = [(i, k) for i, some in enumerate(counts) for k in np.flatnonzero(some < 0).tolist()]
-        cut = self.read([prompts[i] for i, _ in apart], [responses[i][: ends[i][k]] for i, k in apart])
-        every = [*texts, *cut]
+        before, begun = [prompts[i] for i, _ in apart], [responses[i][: ends[i][k]] for i, k in apart]
+        cut = self.read(before, begun)
+        lasts = beginnings(self.reader, before, begun, cut, [[len(one)] for one in begun])
         asked = [np.append(some, len(text.tokens)) for some, text in zip(counts, texts, strict=True)]
-        asked += [np.array([len(text.tokens) - int(self.config.end)]) for text in cut]
-        raw = [one.cpu().numpy() for one in self.network.beginnings(every, asked)]
+        for text, (last,) in zip(cut, lasts, strict=True):  # as the others, without what a template or `end` adds
+            asked.append(np.array([last if last >= 0 else len(text.tokens) - int(self.config.end)]))
+        raw = [one.cpu().numpy() for one in self.network.beginnings([*texts, *cut], asked)]
         scores = [one[:-1].copy() for one in raw[: len(texts)]]
         for (i, k), one in zip(apart, raw[len(texts) :], strict=True):
             scores[i][k] = one[0]

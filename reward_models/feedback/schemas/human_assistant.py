@@ -36,16 +36,24 @@ def _is_dialogue(row: Row) -> bool:
     return row.get("prompt") is None and all(isinstance(one, str) and one.startswith(BEGINNING) for one in both)
 
 
+def _answered(place: str, row: Row, key: str) -> str:
+    """A dialogue whose last turn says something."""
+    dialogue = text(place, row, key)
+    if not TURN.split(dialogue)[-1].strip():
+        raise UnusableError(f"{place}: the last turn is empty in {shortened(dialogue[-60:])}")
+    return dialogue
+
+
 def hh(place: str, row: Row, reading: Reading) -> list[Judgement]:
     """HH-RLHF: two whole dialogues, as text."""
-    chosen, rejected = text(place, row, "chosen"), text(place, row, "rejected")
+    chosen, rejected = _answered(place, row, "chosen"), _answered(place, row, "rejected")
     prompt = shared_prompt(chosen, rejected)
     return [Ranked(prompt, (chosen[len(prompt) :], rejected[len(prompt) :]), place=place)]
 
 
 def hh_chat(place: str, row: Row, reading: Reading) -> list[Judgement]:
     """HH-RLHF, as chat messages."""
-    named = {key: messages(place, text(place, row, key)) for key in ("chosen", "rejected")}
+    named = {key: messages(place, _answered(place, row, key)) for key in ("chosen", "rejected")}
     return [Ranked(*dialogues(place, None, named), place=place)]
 
 

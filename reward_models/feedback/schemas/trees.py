@@ -28,6 +28,9 @@ def trees(rows: Numbered) -> list[Outcome]:
         if isinstance(path, str):
             outcomes |= dict.fromkeys(members, Outcome(refused=path))
             continue
+        if any(not message["content"].strip() for message in path):
+            outcomes |= dict.fromkeys(members, Outcome(refused="a message before it is empty"))
+            continue
         usable = different([(float(rows[i][1]["rank"]), i, str(rows[i][1]["text"])) for i in members])
         outcomes |= dict.fromkeys(members, Outcome(refused="a reply that is empty or like another"))
         if len(usable) < 2:

@@ -191,9 +191,12 @@ def test_nothing_is_left_out_silently(caplog: pytest.LogCaptureFixture) -> None:
     ]
     report = import_judgements(rows).report
     assert report.as_json() == {
-        **{"read": 4, "kept": 3, "tied": 0, "context": 0, "refused": 1, "schemas": {"hh-rlhf": 4}},
+        **{"read": 4, "kept": 2, "tied": 0, "context": 0, "refused": 2, "schemas": {"hh-rlhf": 4}},
         "left_out": {},
-        "reasons": {"identical texts": {"count": 1, "first": "judgements[1]"}},
+        "reasons": {
+            "identical texts": {"count": 1, "first": "judgements[1]"},
+            "an empty text": {"count": 1, "first": "judgements[2]"},
+        },
     }
     with pytest.raises(DataError, match="no judgement that can be used: 1 rows read: 1 refused; 1 refused: identical"):
         read(rows[1])
@@ -286,8 +289,8 @@ class TestSplits:
     def test_unknown_split(self) -> None:
         with pytest.raises(ValueError, match=r"split is 'test': expected one of \['train', 'heldout'\], or None"):
             read_judgements([self.row("p")], "test")
-        with pytest.raises(DataError, match=r"judgements\[0\]: the split is 'dev'"):
-            read_judgements([self.row("p", split="dev")])
+        with pytest.raises(DataError, match=r"judgements\[0\]: the split is 'other'"):
+            read_judgements([self.row("p", split="other")])
 
 
 FORMS = (
@@ -444,3 +447,18 @@ def test_write_then_read(tmp_path_factory: pytest.TempPathFactory, written: list
     write_judgements(path, written)
     assert read_judgements(path, None) == read_judgements(path) == written
     assert read_judgements(path, "heldout") == []
+
+
+def test_test_splits_are_held_out_in_our_own_forms_too():
+    rows = [{"prompt": "p", "chosen": " a", "rejected": " b", "split": name} for name in ("train", "test")]
+    assert [len(read_judgements(rows, split)) for split in ("train", "heldout")] == [1, 1]
+
+
+def test_a_dialogue_without_a_last_answer_is_refused():
+    """Its last turn is what is judged: without one, what the person said would be."""
+    rows = [
+        {"chosen": f"\n\nHuman: hi\n\nAssistant:{end}", "rejected": "\n\nHuman: hi\n\nAssistant: no"}
+        for end in ("", " y")
+    ]
+    imported = import_judgements(rows)
+    assert (imported.report.kept, len(imported.report.refused)) == (1, 1)
