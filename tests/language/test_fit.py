@@ -18,6 +18,8 @@ from textrlhf.records.metrics import read_metrics
 from textrlhf.records.run import Run
 from tiny_models import V, tiny_model, word_tokenizer
 
+pytestmark = pytest.mark.slow
+
 
 def counting_texts(n=120, seed=0):
     """Each token is the one before plus one: predictable but for the first."""

@@ -11,6 +11,8 @@ import textrlhf  # noqa: F401
 from tiny_envs import Chatting, Counting, text_env
 from tiny_models import V, tiny_lm
 
+pytestmark = pytest.mark.slow
+
 EOS, N = 1, 3
 QUICK = settings(
     max_examples=15,

@@ -13,6 +13,8 @@ from textrlhf.envs.text import Prompt, Task
 from textrlhf.language import CausalLM
 from tiny_models import tiny_model, word_tokenizer
 
+pytestmark = pytest.mark.slow
+
 V, EOS, BETA = 8, 1, 0.02
 WANTED = ("a3", "a5", "a2", "a7")
 
