@@ -57,7 +57,7 @@ import tempfile
 from pathlib import Path
 
 from our_ppo_worker import VOCAB, make_models, rollout
-from sides import Worker
+from sides import Worker, in_turn
 
 RESULT = Path(__file__).resolve().parent.parent / "runs" / "reference" / "benchmarks" / "ppo_vs_trl.json"
 SHAPE = {"prompt": 32, "response": 64, "batch": 64, "kl_coef": 0.05, "learning_rate": 3e-6, "accumulate": 1}
@@ -93,13 +93,7 @@ def start(options: argparse.Namespace, folder: str, prompts: list[list[int]], ho
 def compare(options: argparse.Namespace, folder: str, prompts: list[list[int]], part: str) -> dict[str, object]:
     """All sides of a part, in turn."""
     workers = {name: start(options, folder, prompts, how) for name, how in PARTS[part].items()}
-    peak = {name: worker.turn()["mib"] for name, worker in workers.items()}
-    rows = []
-    for _ in range(options.repetitions):
-        rows.append({name: worker.turn() for name, worker in workers.items()})
-        peak |= {name: one["mib"] for name, one in rows[-1].items()}
-        if options.verbose:
-            print(part, json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    rows, peak = in_turn(workers, options.repetitions, part if options.verbose else None)
     for worker in workers.values():
         worker.close()
     ratios: dict[str, float] = {}

@@ -35,7 +35,7 @@ import time
 from pathlib import Path
 
 from ppo_vs_trl import check_same_work, per_second, ratio
-from sides import Worker
+from sides import Worker, in_turn
 
 RESULT = Path(__file__).resolve().parent.parent / "runs" / "reference" / "benchmarks" / "real_vs_trl.json"
 SHAPE = {"prompt": 8, "response": 32, "batch": 32, "kl_coef": 0.05, "learning_rate": 3e-6, "accumulate": 1}
@@ -97,16 +97,10 @@ def start(options: argparse.Namespace, folder: str, prompts: list[list[int]], te
 
 
 def compare(options: argparse.Namespace, folder: str, prompts: list[list[int]], texts: list[str], part: str) -> dict:
-    """All sides of a part, in turn, each alone in memory where it would not fit beside the others."""
+    """All sides of a part, in turn; they are in memory together."""
     sides = {name: how for name, how in PARTS[part].items() if not options.sides or name in options.sides}
     workers = {name: start(options, folder, prompts, texts, how) for name, how in sides.items()}
-    peak = {name: worker.turn()["mib"] for name, worker in workers.items()}
-    rows = []
-    for _ in range(options.repetitions):
-        rows.append({name: worker.turn() for name, worker in workers.items()})
-        peak |= {name: one["mib"] for name, one in rows[-1].items()}
-        if options.verbose:
-            print(part, json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    rows, peak = in_turn(workers, options.repetitions, part if options.verbose else None)
     reads = {name: worker.about["reads"] for name, worker in workers.items()}
     versions = {name: worker.about["versions"] for name, worker in workers.items()}
     for worker in workers.values():

@@ -45,3 +45,15 @@ class Worker:
     def close(self) -> None:
         self.process.stdin.close()
         self.process.wait()
+
+
+def in_turn(workers: dict[str, Worker], repetitions: int, show: str | None) -> tuple[list[dict], dict[str, int]]:
+    """An update of each side, uncounted, then so many of each in turn: what they took, and each side's peak in MiB."""
+    peak = {name: worker.turn()["mib"] for name, worker in workers.items()}
+    rows: list[dict] = []
+    for _ in range(repetitions):
+        rows.append({name: worker.turn() for name, worker in workers.items()})
+        peak |= {name: one["mib"] for name, one in rows[-1].items()}
+        if show:
+            print(show, json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    return rows, peak

@@ -99,7 +99,7 @@ class TrainConfig:
     """compute activations again in the backward pass instead of keeping them: less memory, a third more time"""
     tokens_at_once: int | None = None
     """tokens that a forward reads, padding included; of larger batches the gradients add up. If None, chosen by the
-    model's size and the free memory, and recorded"""
+    model's size (on a GPU by the free memory), and recorded"""
     seed: int = 0
     """of the head, the order of the judgements and dropout"""
 
