@@ -201,7 +201,7 @@ class Ours:
 
     def dataset(self, reward_model):
         """The pairs as `train` uses them."""
-        from textrlhf.reward_models.training.trainer import JudgementDataset, Learner
+        from textrlhf.reward_models.training.judgement_dataset import JudgementDataset, Learner
 
         return JudgementDataset(reward_model, self.pairs, self.config, Learner(reward_model.network, self.config))
 

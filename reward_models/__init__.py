@@ -33,8 +33,8 @@ if TYPE_CHECKING:  # for type checkers and editors
     from .text.reward_model import RewardModel as RewardModel
     from .training.distill import distill as distill
     from .training.pretrain import pretrain_on_halves as pretrain_on_halves
+    from .training.train_config import TrainConfig as TrainConfig
     from .training.train_reward_model import train_reward_model as train_reward_model
-    from .training.trainer import TrainConfig as TrainConfig
     from .training.trainer import train as train
 
 _FEEDBACK = ("Labelled", "Ranked", "Rated", "SimulatedAnnotator", "Tied", "import_judgements")
@@ -43,7 +43,8 @@ _MODULES = {
     **dict.fromkeys(("AtLeast", "AtMost", "Composite"), "composite"),
     **dict.fromkeys((*_FEEDBACK, "read_judgements", "write_judgements"), "feedback"),
     **dict.fromkeys(("RewardFunction", "RewardFunctionError", "call_reward"), "reward_function"),
-    **dict.fromkeys(("TrainConfig", "train"), "training.trainer"),
+    "TrainConfig": "training.train_config",
+    "train": "training.trainer",
     "Ensemble": "ensemble",
     "RewardModel": "text.reward_model",
     "distill": "training.distill",

@@ -15,7 +15,8 @@ import numpy as np
 from ..feedback import Rated
 from ..reward_function import Scores, call_reward
 from ..text.reward_model import RewardModel
-from .trainer import TrainConfig, TrainOptions, train
+from .train_config import TrainConfig
+from .trainer import TrainOptions, train
 
 
 class Teacher(Protocol):

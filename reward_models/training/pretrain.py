@@ -22,7 +22,8 @@ from ..feedback import Labelled
 from ..reward_function import Scores, call_reward
 from ..text.reward_model import RewardModel
 from .distill import Teacher
-from .trainer import TrainConfig, TrainOptions, train
+from .train_config import TrainConfig
+from .trainer import TrainOptions, train
 
 PRETRAIN_CONFIG = TrainConfig(epochs=1.0, batch_size=128, dropout=0.3)
 PROMPT = "."  # of every half: the end of a sentence, so that its first token, too, has a state before it

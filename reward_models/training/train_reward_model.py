@@ -32,8 +32,10 @@ from ..loading import load_reward_model
 from ..reward_function import RewardFunctionError
 from ..text.config import ADAPTER_FOLDER, MODEL_FOLDER
 from ..text.reward_model import RewardModel
+from .judgement_dataset import readable
 from .score_scale import Model, Texts, find_reference, name_of, sample_texts
-from .trainer import TrainConfig, chosen_for, readable, train
+from .train_config import TrainConfig
+from .trainer import chosen_for, train
 
 SMALL = 20_000_000  # weights of a trunk below which several threads are slower than one
 log = logging.getLogger("textrlhf")

@@ -9,34 +9,28 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import itertools
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from ...language.fit import FitConfig, fit
-from ...language.lora import Lora, adapter_parameters, has_adapters, merged, with_adapters
+from ...language.lora import adapter_parameters, has_adapters, merged, with_adapters
 from ...language.memory_estimate import MemoryEstimate, check_memory
 from ...language.sizes import recompute_activations, training_tokens
-from ...records.checks import one_of
 from ...records.progress import ProgressBar
 from ...records.run import Run
-from ..feedback import Judgement, Labelled, Rated, Tied
-from ..text.heads import Dropout
+from ..feedback import Judgement
 from ..text.network import RewardNetwork
-from ..text.packing import Text, pack
-from ..text.reader import joined
 from ..text.reward_model import RewardModel
-from .losses import centring, logistic, plackett_luce, regression, tie
+from .judgement_dataset import JudgementDataset, Learner
+from .train_config import TrainConfig
 
 BETAS = (0.9, 0.99)  # of Adam; a shorter memory would normalise away the size of a rare token's gradient
-FAST = 50.0  # learning rate of offset and line relative to the head: single numbers, which start far from their optimum
 SAME = (
     "batch_size",
     "warmup",
@@ -48,84 +42,6 @@ SAME = (
     "tokens_at_once",
 )  # of FitConfig
 TOKENS = {"cpu": 1 << 14, "cuda": 1 << 16}  # in a forward, where memory allows
-OVERFLOWS = ("error", "drop")
-LINES = ("linear", "learned")
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How to train a reward model."""
-
-    epochs: float = 3.0
-    """passes over the judgements; with more than a few, label noise is memorised"""
-    batch_size: int | None = None
-    """judgements per step; None: 32, and of fewer than 512 judgements a sixteenth, at least 4"""
-    learning_rate: float | None = None
-    """of the trunk; None sets it by size: 1e-3 up to a million weights, 2e-5 at 100 million, 1e-5 above 225 million;
-    of adapters ten times that, up to 1e-3"""
-    head_learning_rate: float = 1e-3
-    """of the head, which is new"""
-    token_learning_rate: float = 0.02
-    """of the token values of the "tokens" head: each is seen rarely"""
-    frozen: bool = False
-    """train the head alone: logistic regression on the trunk's states"""
-    dropout: float = 0.5
-    """dropout of the states in front of the head"""
-    lapse: float = 0.1
-    """label noise: how often annotators choose the wrong response by accident; below 0.5"""
-    centring: float = 0.0
-    """weight of a penalty on the squared mean of a judgement's scores"""
-    ratings: str = "learned"
-    """how ratings relate to scores: "linear" (the scale is [-1, 1]) or by a "learned" line"""
-    overflow: str = "error"
-    """judgements with a text longer than the model's positions: "error" or "drop" them; nothing is truncated"""
-    weight_decay: float = 0.01
-    """on matrices"""
-    warmup: float = 0.05
-    """share of the steps over which the learning rate rises"""
-    max_grad_norm: float = 1.0
-    """clip the global gradient norm to this"""
-    checkpoints: int = 10
-    """number of checkpoints over the run, to resume from; fewer where writing them takes more than 5% of the time"""
-    bf16: bool = False
-    """compute in bfloat16"""
-    lora_rank: int = 0
-    """train adapters of this rank (LoRA) beside the trunk's weights, which stay as they are; 0 trains all weights"""
-    lora_alpha: float | None = None
-    """scale of the adapters' outputs, times the rank; None: twice the rank"""
-    lora_target_modules: tuple[str, ...] | None = None
-    """names of the layers with adapters, such as ("q_proj", "v_proj"); None: all linear ones of the trunk"""
-    gradient_checkpointing: bool = False
-    """compute activations again in the backward pass instead of keeping them: less memory, a third more time"""
-    tokens_at_once: int | None = None
-    """tokens that a forward reads, padding included; of larger batches the gradients add up. If None, chosen by the
-    model's size (on a GPU by the free memory), and recorded"""
-    seed: int = 0
-    """of the head, the order of the judgements and dropout"""
-
-    def __post_init__(self) -> None:
-        one_of("overflow", self.overflow, OVERFLOWS)
-        one_of("ratings", self.ratings, LINES)
-        if self.seed < 0 or (self.batch_size is not None and self.batch_size < 1):
-            raise ValueError(f"batch_size is {self.batch_size}, seed {self.seed}: expected at least 1, and at least 0")
-        for name in ("epochs", "head_learning_rate", "token_learning_rate"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ValueError(f"{name} is {getattr(self, name)!r}: expected a positive number")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout!r}: expected 0 to below 1")
-        if not 0 <= self.lapse < 0.5:
-            raise ValueError(f"lapse is {self.lapse!r}: expected 0 to below 0.5, at which choices are random")
-        if not (math.isfinite(self.centring) and self.centring >= 0):
-            raise ValueError(f"centring is {self.centring!r}: expected a finite number, 0 or more")
-        if self.lora_target_modules is not None:  # a list, if it was read from a file
-            object.__setattr__(self, "lora_target_modules", tuple(self.lora_target_modules))
-        if self.lora and self.frozen:
-            raise ValueError(f"frozen=True trains the head alone, lora_rank={self.lora_rank} the trunk: choose one")
-
-    @property
-    def lora(self) -> Lora | None:
-        """The settings of the adapters, if there are any."""
-        return Lora(self.lora_rank, self.lora_alpha, self.lora_target_modules) if self.lora_rank else None
 
 
 @dataclass
@@ -257,146 +173,3 @@ def default_rate(network: RewardNetwork, *, adapters: bool = False) -> float:
     size = sum(weights.numel() for name, weights in network.trunk.named_parameters() if ".lora_" not in name)
     rate = float(np.clip(1e-3 * (1e6 / size) ** 0.85, 1e-5, 1e-3))
     return min(10 * rate, 1e-3) if adapters else rate
-
-
-class Learner(nn.Module):
-    """A reward model's network, with the learned offset of labels and line of ratings."""
-
-    def __init__(self, network: RewardNetwork, config: TrainConfig) -> None:
-        super().__init__()
-        self.network, self.config = network, config
-        self.offset = nn.Parameter(torch.tensor(0.0))
-        self.line = nn.Parameter(torch.zeros(2))  # ratings over scores: log slope, intercept
-
-    def rates(self, learning_rate: float) -> dict[str, float]:
-        """Each part's learning rate relative to the trunk's, by the beginning of parameter names."""
-        head, token = self.config.head_learning_rate, self.config.token_learning_rate
-        model = self.network.model
-        new = [part for part, _ in model.named_children() if part != model.base_model_prefix]
-        return {
-            "network.": 0.0 if self.config.frozen or self.config.lora else 1.0,
-            **{f"network.model.{name}": 1.0 for name in adapter_parameters(model)},
-            **({f"network.model.{part}": head / learning_rate for part in new} if self.network.values is None else {}),
-            "network.values.gate": head / learning_rate,
-            "network.values.values": token / learning_rate,
-            "offset": FAST * head / learning_rate,
-            "line": FAST * head / learning_rate if self.config.ratings == "learned" else 0.0,
-        }
-
-
-class JudgementDataset:
-    """Judgements as `fit` takes examples: their numbers of tokens, and the loss of any of them."""
-
-    def __init__(
-        self,
-        reward_model: RewardModel,
-        judgements: Sequence[Judgement],
-        config: TrainConfig,
-        learner: Learner,
-        *,
-        training: bool = False,
-    ) -> None:
-        self.network, self.config, self.learner, self.training = reward_model.network, config, learner, training
-        self.judgements = readable(reward_model, judgements) if config.overflow == "drop" else list(judgements)
-        self.dropped = len(judgements) - len(self.judgements)
-        prompts = [one.prompt for one in self.judgements for _ in one.responses]
-        responses = [text for one in self.judgements for text in one.responses]
-        places = [one.place for one in self.judgements for _ in one.responses]
-        words, together = joined(prompts, responses)
-        self.templated = reward_model.reader.templated(prompts)
-        self.joined = together / words if words else None
-        self.texts: list[Text] = reward_model.read(prompts, responses, places)
-        numbers = itertools.count()
-        self.groups = [[next(numbers) for _ in one.responses] for one in self.judgements]
-        shares = self.network.shares
-        self.sizes = np.array(
-            [sum(len(row.tokens) for row in pack(self.texts, [group], shares)) for group in self.groups], np.int64
-        )
-        self.features: Tensor | None = None
-
-    def check(self) -> None:
-        """Raise a ValueError for judgements that nothing can be learned from."""
-        n, size = len(self.judgements), self.config.batch_size or 1
-        if n < size:
-            dropped = f" ({self.dropped} were too long and dropped)" if self.dropped else ""
-            raise ValueError(
-                f"there are {n} judgements{dropped}, fewer than a batch of {size}: collect more, or lower batch_size"
-            )
-        if all(isinstance(one, Tied) for one in self.judgements):
-            raise ValueError(f"all {n} judgements are ties, which any constant score explains: add preferences")
-        labels = [one.good for one in self.judgements if isinstance(one, Labelled)]
-        if len(set(labels)) == 1:
-            word = "good" if labels[0] else "bad"
-            raise ValueError(f"all {len(labels)} labels are {word!r}: add some of the other, or leave the labels out")
-        ratings = [one for one in self.judgements if isinstance(one, Rated)]
-        if len({_on_unit(one) for one in ratings}) == 1:
-            raise ValueError(f"all {len(ratings)} ratings are {ratings[0].rating}: add others, or leave them out")
-
-    @torch.no_grad()
-    def cache_features(self) -> None:
-        """Compute the states of a frozen trunk once."""
-        parts, batch = [], 4 * (self.config.batch_size or 1)
-        for at in range(0, len(self.texts), batch):
-            texts = self.texts[at : at + batch]
-            rows = pack(texts, [[i] for i in range(len(texts))], share=False)
-            parts.append(self.network.features(texts, rows))
-        self.features = torch.cat(parts)
-
-    def loss(self, which: Sequence[int]) -> tuple[Tensor, int]:
-        """The summed loss of some judgements, and their number."""
-        scores = self._scores(which)
-        at = np.cumsum([0, *(len(self.groups[i]) for i in which)])
-        kinds: dict[tuple[Any, int], list[int]] = {}  # by loss and number of responses
-        for n, i in enumerate(which):
-            kinds.setdefault((type(self.judgements[i]), len(self.groups[i])), []).append(n)
-        total = scores.new_zeros(())
-        for (kind, k), members in kinds.items():
-            places = torch.from_numpy(at[members][:, None] + np.arange(k))
-            found = scores[places.to(scores.device)]  # (m, k)
-            total = total + self._terms(kind, [self.judgements[which[n]] for n in members], found).sum()
-            if self.config.centring:
-                total = total + self.config.centring * centring(found).sum()
-        return total, len(which)
-
-    def _scores(self, which: Sequence[int]) -> Tensor:  # -> (texts,)
-        dropout = self._dropout(which)
-        if self.features is not None:
-            rows = torch.tensor([text for i in which for text in self.groups[i]], device=self.features.device)
-            return self.network.read_features(self.features[rows], dropout)
-        texts = [self.texts[text] for i in which for text in self.groups[i]]
-        at = np.cumsum([0, *(len(self.groups[i]) for i in which)]).tolist()
-        scores: Tensor = self.network(texts, [range(*ends) for ends in itertools.pairwise(at)], dropout)
-        return scores
-
-    def _dropout(self, which: Sequence[int]) -> Dropout | None:
-        if not self.training or not self.config.dropout:
-            return None
-        seed = np.random.SeedSequence([self.config.seed, *which]).generate_state(1, np.uint64)[0]
-        generator = torch.Generator(self.network.device).manual_seed(int(seed >> np.uint64(1)))
-        return Dropout(self.config.dropout, generator)
-
-    def _terms(self, kind: Any, judgements: list[Any], scores: Tensor) -> Tensor:  # (m, k) -> (m,)
-        def column(value: Callable[[Any], float]) -> Tensor:
-            return torch.tensor([value(one) for one in judgements], dtype=scores.dtype, device=scores.device)
-
-        if kind is Labelled:
-            return logistic(scores[:, 0], column(lambda one: float(one.good)), self.learner.offset)
-        if kind is Rated:
-            return column(lambda one: one.weight) * regression(scores[:, 0], column(_on_unit), self.learner.line)
-        if kind is Tied:
-            return tie(scores, self.config.lapse)
-        margins = column(lambda one: one.margin) if scores.shape[1] == 2 else None
-        return plackett_luce(scores, margins, self.config.lapse)
-
-
-def _on_unit(one: Rated[str]) -> float:
-    """A rating mapped to [−1, 1]."""
-    low, high = one.scale
-    return 2 * (one.rating - low) / (high - low) - 1
-
-
-def readable(reward_model: RewardModel, judgements: Sequence[Judgement]) -> list[Judgement]:
-    """The judgements whose texts all fit the reward model's positions."""
-    prompts = [one.prompt for one in judgements for _ in one.responses]
-    fits = iter(reward_model.readable(prompts, [text for one in judgements for text in one.responses]))
-    return [one for one in judgements if all(tuple(itertools.islice(fits, len(one.responses))))]

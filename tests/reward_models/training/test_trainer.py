@@ -17,7 +17,8 @@ from textrlhf.language import CausalLM
 from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.metrics import read_metrics
 from textrlhf.reward_models import Labelled, Ranked, Rated, RewardModel, Tied, TrainConfig, train
-from textrlhf.reward_models.training.trainer import JudgementDataset, Learner, chosen_for, default_rate
+from textrlhf.reward_models.training.judgement_dataset import JudgementDataset, Learner
+from textrlhf.reward_models.training.trainer import chosen_for, default_rate
 from tiny_models import V, tiny_model, word_tokenizer
 
 pytestmark = pytest.mark.slow
