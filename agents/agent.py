@@ -11,6 +11,7 @@ from typing import Any, Self
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
+from ..language.learning_rate import fine_tuning_rate
 from ..records.run import Run
 from .environment.adapter import EnvAdapter
 from .environment.attributes import EnvAttributes
@@ -59,8 +60,7 @@ class Agent(Learner):
         made = vectorize(env, chosen.n_envs, env_kwargs, exactly=exactly)
         as_lm = getattr(chosen, "policy", None) in ("auto", "lm")
         if as_lm and EnvAttributes(made.env).has("reference_model"):
-            adapters = bool(getattr(chosen, "lora_rank", 0))
-            chosen = chosen.with_defaults(language_model_settings(self.name, adapters=adapters))
+            chosen = chosen.with_defaults(self._text_defaults(chosen, EnvAttributes(made.env).get("reference_model")))
             if made.owned and made.env.num_envs != chosen.n_envs:
                 made.env.close()
                 made = vectorize(env, chosen.n_envs, env_kwargs)
@@ -68,6 +68,14 @@ class Agent(Learner):
             log.warning("n_envs=1: no more of %s can be made (%s)", env, made.why)
             chosen = chosen.with_envs(made.env.num_envs)
         self._setup(chosen, made)
+
+    def _text_defaults(self, config: Config, reference: Any) -> dict[str, Any]:
+        """The default hyperparameters in environments with this reference model; the learning rate is by its size."""
+        defaults = language_model_settings(self.name)
+        if hasattr(config, "learning_rate"):
+            adapters = bool(getattr(config, "lora_rank", 0))
+            defaults["learning_rate"] = fine_tuning_rate(reference.model, adapters=adapters)
+        return defaults
 
     @abstractmethod
     def predict(

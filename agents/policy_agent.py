@@ -43,7 +43,7 @@ class PolicyConfig(Config):
     """run a language model in bfloat16 autocast; weights stay float32"""
     lora_rank: int = 0
     """train adapters of this rank (LoRA) beside a language model's weights, which are the reference model's own and
-    stay as they are; 0 trains all weights. The default learning rate is then ten times higher"""
+    stay as they are; 0 trains all weights. The default learning rate is then ten times higher, up to 1e-3"""
     lora_alpha: float | None = None
     """scale of the adapters' outputs, times the rank; None: twice the rank, so that another rank needs no other
     learning rate"""

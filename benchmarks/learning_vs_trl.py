@@ -5,18 +5,20 @@
     python benchmarks/learning_vs_trl.py --trl-python trl-1.12.0/bin/python --write
     python benchmarks/learning_vs_trl.py --draw             # the picture again, from the JSON
 
-All sides: the shipped model of `reviews`, its training prompts and its learned reward model, which nobody may change;
-32 new tokens, β .1 per token (k1), γ 1, λ .95, clips .2, constant learning rates, fp32. Ours learns from short
-rollouts, once: 64 slots × 32 tokens an update (about 120 texts), one epoch of four minibatches, and otherwise as
-tuned. TRL has 128 texts an update, and one step of its optimiser an epoch, whose gradient it adds up from two halves;
-four epochs, as it has by default (`trl`), or two (`trl_two_epochs`); `trl_as_ours` makes one epoch of
+`ours` pays each token what it adds to the score (credit="token"); `ours_credit_at_end` at the end of a text, as TRL
+does. The others are TRL's PPO. All sides: the shipped model of `reviews`, its training prompts and its learned reward
+model, which nobody may change; 32 new tokens, β .1 per token (k1), γ 1, λ .95, clips .2, constant learning rates, fp32.
+Ours learns from short rollouts, once: 64 slots × 32 tokens an update (about 120 texts), one epoch of four minibatches,
+and otherwise as tuned. TRL has 128 texts an update, and one step of its optimiser an epoch, whose gradient it adds up
+from two halves; four epochs, as it has by default (`trl`), or two (`trl_two_epochs`); `trl_as_ours` makes one epoch of
 four minibatches, with a step each. Its critic has a trunk of its own, begun as the model, and a random head.
 
 Gold, the true sentiment between −1 and 1, is what nobody learns from. A side is there when the mean over its last 256
 texts is .8, nine tenths of that range, at a KL to the reference of at most 10 nats a text. Seconds are those of its
 updates: ours include gold, which its environment tells, TRL's do not. Every learning rate is run with every seed, and
 a side is judged by the one whose median is best; a run that goes too far first is never there, and counts as the
-longest. Each process runs alone, with --threads.
+longest. Each process runs alone, with --threads; sides take turns, run by run. With --cells, a file, runs that are done
+are kept there and not done again.
 
 How ours came to be so short: rollouts of 16 to 128 tokens and one or two epochs were tried on this very task, four
 seeds each. TRL's three schedules are what it does by itself and two that do less between two rollouts, as ours does.
@@ -27,6 +29,7 @@ Prints JSON lines; --write puts them into runs/reference/benchmarks/learning_vs_
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -46,7 +49,8 @@ GIVEN = {"bf16": False, "response": 32, "kl_coef": 0.1}
 RATES = (5e-4, 1e-3, 2e-3)
 TRL = {"batch": 128, "accumulate": 2, "minibatches": 2, "epochs": 4}
 SIDES = {
-    "ours": {},
+    "ours": {"credit": "token"},
+    "ours_credit_at_end": {"credit": "end"},
     "trl": TRL,
     "trl_two_epochs": {**TRL, "epochs": 2},
     "trl_as_ours": {"batch": 128, "accumulate": 1, "minibatches": 4, "epochs": 1},
@@ -55,6 +59,7 @@ SIDES = {
 
 DRAWN = {
     "ours": ("textrlhf", plots.BLUE),
+    "ours_credit_at_end": ("textrlhf, scores at the end", plots.MUTED),
     "trl": ("TRL, 4 epochs", plots.RED),
     "trl_two_epochs": ("TRL, 2 epochs", plots.PURPLE),
     "trl_as_ours": ("TRL, 1 epoch of 4 minibatches", plots.GREEN),
@@ -100,7 +105,9 @@ def learn(options: argparse.Namespace, gold: Gold, folder: str, side: str, rate:
         "seed": seed,
     }
     python, script = (
-        (sys.executable, "our_learning_worker.py") if side == "ours" else (options.trl_python, "trl_learning_worker.py")
+        (sys.executable, "our_learning_worker.py")
+        if "credit" in SIDES[side]
+        else (options.trl_python, "trl_learning_worker.py")
     )
     worker = Worker(python, script, given)
     texts: deque[float] = deque(maxlen=WINDOW)
@@ -142,7 +149,8 @@ def median(seconds: list[float | None]) -> float:
 def ratios(seconds: dict[str, list[float | None]]) -> dict[str, float]:
     """How many times as long the other sides took."""
     others = [side for side in seconds if side != "ours"] if "ours" in seconds else []
-    found = {side.replace("trl", "ratio"): median(seconds[side]) / median(seconds["ours"]) for side in others}
+    names = {side: side.replace("trl", "ratio").replace("ours", "ratio") for side in others}
+    found = {names[side]: median(seconds[side]) / median(seconds["ours"]) for side in others}
     return {name: round(ratio, 2) for name, ratio in found.items() if isfinite(ratio)}
 
 
@@ -175,8 +183,9 @@ def draw(result: dict) -> None:
 
     title = f"To a true score of {GOOD}: {result['ratio']:.1f}× faster than TRL's default PPO"
     ends = [run["kl"] for runs in best.values() for run in runs]
+    seeds = len(best["ours"])
     note = (
-        "Seconds to each score: median (line) and min–max (band) over 3 seeds. TRL's default is 4 epochs.\n"
+        f"Seconds to each score: median (line) and min–max (band) over {seeds} seeds. TRL's default is 4 epochs.\n"
         f"Best of three learning rates for each side. KL at the end: {min(ends):.1f} to {max(ends):.1f} nats per text."
     )
     plots.picture(FOLDER / "learning_vs_trl.png", curves, (9, 5.6), title, note, dark=True)
@@ -188,14 +197,20 @@ def seconds_to(curve: list[list[float]], levels: np.ndarray) -> np.ndarray:
     return np.interp(levels, np.minimum(np.maximum.accumulate(gold), GOOD), seconds)
 
 
+def known_rows(cells: Path | None) -> list[dict]:
+    """The runs that are done."""
+    return [json.loads(line) for line in cells.read_text().splitlines()] if cells and cells.exists() else []
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trl-python", metavar="PATH", help="of an environment that has TRL 1.12.0")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=float, default=300, help="seconds of updates that a run may take")
     parser.add_argument("--sides", nargs="+", choices=list(SIDES), default=list(SIDES))
     parser.add_argument("--rates", nargs="+", type=float, default=RATES)
+    parser.add_argument("--cells", type=Path, metavar="FILE", help="where to keep each run as it is done")
     parser.add_argument("--write", action="store_true", help="keep the result")
     parser.add_argument("--draw", action="store_true", help="only draw the picture from what is written")
     options = parser.parse_args()
@@ -210,20 +225,25 @@ def main() -> None:
 
     if options.write and set(options.sides) != set(SIDES):
         parser.error("--write keeps all sides or none: leave --sides out")
-    rows, gold, seconds, rates = [], Gold(), {}, {}
+    rows, gold = known_rows(options.cells), Gold()
     with tempfile.TemporaryDirectory() as folder:
         options.model, options.reward_model = Path(folder) / "model", Path(folder) / "reward_model"
         load("reviews", "cpu").save(options.model)
         RewardModel.load("reviews", device="cpu").save(options.reward_model)
-        for side in options.sides:
-            needed: dict[float, list[float | None]] = {rate: [] for rate in options.rates}
-            for rate in options.rates:
-                for seed in range(options.seeds):
-                    row = learn(options, gold, folder, side, rate, seed)
-                    needed[rate].append(row["seconds"] if row["reached"] else None)
-                    rows.append(row)
-            rates[side] = min(needed, key=lambda rate: median(needed[rate]))
-            seconds[side] = needed[rates[side]]
+        for seed, rate, side in itertools.product(range(options.seeds), options.rates, options.sides):
+            cell = {"side": side, "learning_rate": rate, "seed": seed}
+            if not any(cell.items() <= row.items() for row in rows):
+                rows.append(learn(options, gold, folder, side, rate, seed))
+                if options.cells:
+                    write_file(options.cells, "".join(json.dumps(row) + "\n" for row in rows))
+    seconds, rates = {}, {}
+    for side in options.sides:
+        needed: dict[float, list[float | None]] = {rate: [] for rate in options.rates}
+        for row in rows:
+            if row["side"] == side:
+                needed[row["learning_rate"]].append(row["seconds"] if row["reached"] else None)
+        rates[side] = min(needed, key=lambda rate: median(needed[rate]))
+        seconds[side] = needed[rates[side]]
     result = {
         "command": "python benchmarks/learning_vs_trl.py --trl-python PATH --write",
         "threads": options.threads,

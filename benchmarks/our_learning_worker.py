@@ -25,6 +25,7 @@ def main() -> None:
         env_kwargs={
             "reward_model": reward_model,
             "kl_coef": given["kl_coef"],
+            "credit": given["credit"],
             "missing_eos_penalty": 0.0,
             "device": "cpu",
         },

@@ -20,7 +20,6 @@ from .habits import SCHEDULES, answer
 
 Schedule = Literal["constant", "linear", "cosine"]
 LANGUAGE_MODEL = "any language model"  # the key of the settings for environments with a reference model
-ADAPTERS_RATE = 10  # times the learning rate of all weights, at any size (Schulman et al., 2025)
 C = TypeVar("C", bound="Config")
 _COMPARE = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
 
@@ -153,13 +152,10 @@ def tuned_settings(agent: str) -> dict[str, Tuned]:
     return {env_id: Tuned(**kept) for env_id, kept in json.loads(file.read_text()).items()} if file.is_file() else {}
 
 
-def language_model_settings(agent: str, *, adapters: bool = False) -> dict[str, Any]:
-    """An agent's defaults in environments with a reference model; `adapters`: where only these are trained (LoRA)."""
+def language_model_settings(agent: str) -> dict[str, Any]:
+    """An agent's defaults in environments with a reference model."""
     known = tuned_settings(agent).get(LANGUAGE_MODEL)
-    settings = dict(known.hyperparameters) if known else {}
-    if adapters and "learning_rate" in settings:
-        settings["learning_rate"] *= ADAPTERS_RATE
-    return settings
+    return dict(known.hyperparameters) if known else {}
 
 
 def tuned_for(agent: str, env_id: str, env_kwargs: Mapping[str, Any] | None = None) -> Tuned | None:

@@ -21,6 +21,7 @@ from textrlhf.reward_models.feedback.vader import SCALE, read_vader
 
 SHARES = {"learn": 0.40, "check": 0.25, "write": 0.15, "test": 0.20}
 OPENING = 3  # words of a prompt
+PAIRS = 600  # comparisons beside the ratings, from which one number is learned
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def part_of(text: str) -> str:
     return part
 
 
-def judgements(snippets: list[Snippet], half: str | None, seed: int, pairs: int) -> list[dict[str, Any]]:
+def judgements(snippets: list[Snippet], half: str | None, seed: int, pairs: int = PAIRS) -> list[dict[str, Any]]:
     """Rows to train a reward model on: each text's mean rating, and `pairs` comparisons of single ratings of two texts.
 
     The pairs tell how far apart scores must be for one text to be preferred with some probability.

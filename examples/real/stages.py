@@ -24,6 +24,7 @@ from textrlhf.agents import Clone
 from textrlhf.language import CausalLM, load
 from textrlhf.records.folder import write_file
 from textrlhf.reward_models import RewardModel, TrainConfig, load_reward_model, read_judgements, train_reward_model
+from textrlhf.reward_models.evaluation.metrics import spearman
 
 BUDGET = 32  # new tokens of a text
 TESTED = 400  # prompts of the comparison; the other test texts' openings are PPO's
@@ -67,11 +68,8 @@ class RealRun:
 
     @cached_property
     def untouched(self) -> CausalLM:
-        """SmolLM2 as it is, unpacked once into a plain Hugging Face folder."""
-        plain = self.shared / "smollm2-float32"
-        if not (plain / "config.json").exists():
-            load(self.material.language_model).save(plain)
-        return load(plain)
+        """SmolLM2 as it is."""
+        return load(plain_folder(self.shared, self.material))
 
     @cached_property
     def cloned(self) -> CausalLM:
@@ -82,8 +80,7 @@ class RealRun:
                 {"prompt": one.opening, "completion": one.text[len(one.opening) :]} for one in self.snippets["write"]
             ]
             rows = [row for row in rows if row["completion"]]
-            env = {"model": str(self.shared / "smollm2-float32"), "prompts": rows, "reward_model": "none"}
-            assert self.untouched
+            env = {"model": str(plain_folder(self.shared, self.material)), "prompts": rows, "reward_model": "none"}
             agent = resumable(
                 Clone,
                 run,
@@ -139,20 +136,7 @@ class RealRun:
         """The cloned model after PPO."""
         run = self.folder / "ppo"
         if not (run / "done").exists():
-            assert self.cloned
-            assert self.reward_model
-            prompts = [{"prompt": one.opening, "split": "train"} for one in self.snippets["test"][self.size.tested :]]
-            prompts += [{"prompt": text, "split": "heldout"} for text in self.openings[:64]]
-            env = {
-                "model": str(self.folder / "clone" / "model"),
-                "reward_model": str(self.folder / "reward" / "scaled"),
-                "prompts": prompts,
-                "max_new_tokens": BUDGET,
-                "context": 64,
-                "kl_penalty": "deferred",
-                "kl_coef": 0.03,
-                "prompt_overflow": "drop",
-            }
+            env = self.environment()
             agent = resumable(
                 PPO,
                 run,
@@ -162,6 +146,23 @@ class RealRun:
             agent.close()
             (run / "done").touch()
         return load(run / "model")
+
+    def environment(self) -> dict[str, Any]:
+        """The arguments of PPO's environment; what they name is made if it is not there."""
+        assert self.cloned
+        assert self.reward_model
+        prompts = [{"prompt": one.opening, "split": "train"} for one in self.snippets["test"][self.size.tested :]]
+        prompts += [{"prompt": text, "split": "heldout"} for text in self.openings[:64]]
+        return {
+            "model": str(self.folder / "clone" / "model"),
+            "reward_model": str(self.folder / "reward" / "scaled"),
+            "prompts": prompts,
+            "max_new_tokens": BUDGET,
+            "context": 64,
+            "kl_penalty": "deferred",
+            "kl_coef": 0.03,
+            "prompt_overflow": "drop",
+        }
 
     @property
     def openings(self) -> list[str]:
@@ -196,9 +197,9 @@ class RealRun:
         mean, one = [np.mean(text.ratings) for text in texts], [text.half("A")[0] for text in texts]
         others = [np.mean(text.half("B")) for text in texts]
         return {
-            "spearman with the mean rating": spearman(scores, mean),
-            "spearman with one rating": spearman(scores, one),
-            "spearman of one rating with the mean of the others": spearman(one, others),
+            "spearman with the mean rating": round(spearman(scores, mean), 4),
+            "spearman with one rating": round(spearman(scores, one), 4),
+            "spearman of one rating with the mean of the others": round(spearman(one, others), 4),
             "texts": len(texts),
         }
 
@@ -214,12 +215,9 @@ def resumable(kind: Any, run: Path, make: Any, steps: Any) -> Any:
     return agent.learn(steps(agent), run=run)
 
 
-def spearman(one: Any, other: Any) -> float:
-    """Spearman's rank correlation; equal values share their mean rank."""
-    first, second = (_ranks(np.asarray(values, float)) for values in (one, other))
-    return round(float(np.corrcoef(first, second)[0, 1]), 4)
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[which]
+def plain_folder(shared: Path, material: Material) -> Path:
+    """SmolLM2 as a plain Hugging Face folder, unpacked once."""
+    plain = shared / "smollm2-float32"
+    if not (plain / "config.json").exists():
+        load(material.language_model).save(plain)
+    return plain

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
-import numpy as np
 import torch
 
 from ...language.fit import FitConfig, fit
+from ...language.learning_rate import fine_tuning_rate
 from ...language.lora import adapter_parameters, has_adapters, merged, with_adapters
 from ...language.memory_estimate import MemoryEstimate, check_memory
 from ...language.sizes import recompute_activations, training_tokens
@@ -156,20 +156,8 @@ def chosen_for(config: TrainConfig, network: RewardNetwork, n: int) -> TrainConf
     """The config with a learning rate for this network and a batch size for n judgements, where it has none."""
     return dataclasses.replace(
         config,
-        learning_rate=default_rate(network, adapters=bool(config.lora))
+        learning_rate=fine_tuning_rate(network.trunk, adapters=bool(config.lora))
         if config.learning_rate is None
         else config.learning_rate,
         batch_size=min(max(n // 16, 4), 32, max(n, 1)) if config.batch_size is None else config.batch_size,
     )
-
-
-def default_rate(network: RewardNetwork, *, adapters: bool = False) -> float:
-    """A learning rate for a trunk of this size.
-
-    From 100 million weights on what is published: 2e-5, the least that BERT (110M) was fine-tuned with, 1.5e-5 for the
-    reward models of Stiennon et al. (2020; 1.3B), 1e-5 for those of Llama 2 (2023; 7B to 13B). Small trunks were tuned.
-    Adapters take about ten times the rate of all weights, at any size (Schulman et al., 2025, "LoRA without regret").
-    """
-    size = sum(weights.numel() for name, weights in network.trunk.named_parameters() if ".lora_" not in name)
-    rate = float(np.clip(1e-3 * (1e6 / size) ** 0.85, 1e-5, 1e-3))
-    return min(10 * rate, 1e-3) if adapters else rate

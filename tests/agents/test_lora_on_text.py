@@ -17,6 +17,7 @@ from text_learner import batch, learner, rollouts
 from textrlhf.agents import PPO, REINFORCE, Clone
 from textrlhf.agents.policies import LanguageModelPolicy
 from textrlhf.language import CausalLM, load
+from textrlhf.language.learning_rate import fine_tuning_rate
 from textrlhf.records.progress import Stopwatch
 from textrlhf.records.run import Run
 from tiny_models import tiny_model, word_tokenizer
@@ -166,9 +167,11 @@ def test_settings_of_language_models_are_refused_elsewhere() -> None:
             PPO("CartPole-v1", **given)
 
 
-def test_default_learning_rate_is_ten_times_higher() -> None:
-    rates = [PPO(batch("plain"), **given).config.learning_rate for given in ({}, LORA, {**LORA, "learning_rate": 1.0})]
-    assert rates == pytest.approx([1e-5, 1e-4, 1.0])
+def test_default_learning_rate_is_by_size() -> None:
+    envs = batch("plain")
+    model = envs.unwrapped.reference_model.model
+    rates = [PPO(envs, **given).config.learning_rate for given in ({}, LORA, {**LORA, "learning_rate": 1.0})]
+    assert rates == [fine_tuning_rate(model), fine_tuning_rate(model, adapters=True), 1.0]
 
 
 @pytest.mark.long

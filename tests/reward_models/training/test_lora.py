@@ -17,7 +17,6 @@ from textrlhf.language.free_memory import TooLittleMemoryError
 from textrlhf.records.run import Run
 from textrlhf.reward_models import Ranked, RewardModel, TrainConfig, load_reward_model, train, train_reward_model
 from textrlhf.reward_models.text.folder import RewardModelFolderError
-from textrlhf.reward_models.training.trainer import default_rate
 from tiny_models import V, tiny_model, word_tokenizer
 
 peft = pytest.importorskip("peft", reason="the extra lora is not installed")
@@ -128,9 +127,7 @@ def test_too_little_memory_is_an_error_before_training(tmp_path: Path, monkeypat
     train(member, PAIRS, dataclasses.replace(CONFIG, lora_rank=1, epochs=1.0), show=False)
 
 
-def test_settings(tmp_path: Path) -> None:
-    network = RewardModel.new(base(tmp_path), "tokens").network
-    assert default_rate(network, adapters=True) == pytest.approx(min(10 * default_rate(network), 1e-3))
+def test_settings() -> None:
     assert TrainConfig(**{**dataclasses.asdict(CONFIG), "lora_target_modules": ["q_proj"]}).lora_target_modules == (
         "q_proj",
     )

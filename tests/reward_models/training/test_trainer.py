@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.metrics import read_metrics
 from textrlhf.reward_models import Labelled, Ranked, Rated, RewardModel, Tied, TrainConfig, train
 from textrlhf.reward_models.training.judgement_dataset import JudgementDataset, Learner
-from textrlhf.reward_models.training.trainer import chosen_for, default_rate
+from textrlhf.reward_models.training.trainer import chosen_for
 from tiny_models import V, tiny_model, word_tokenizer
 
 pytestmark = pytest.mark.slow
@@ -397,14 +396,6 @@ class TestLoss:
         assert rates["network."] == 1
         assert rates["network.values.values"] == pytest.approx(100)
         assert Learner(one.network, dataclasses.replace(config, frozen=True)).rates(1e-3)["network."] == 0
-        assert default_rate(one.network) == 1e-3
-
-    @pytest.mark.parametrize(("size", "low", "high"), [(1e6, 1e-3, 1e-3), (135e6, 1e-5, 2e-5), (7e9, 1e-5, 1e-5)])
-    def test_learning_rate_by_size(self, size, low, high):
-        """A model of 135M weights was trained with 3.8e-5."""
-        weights = SimpleNamespace(numel=lambda: int(size))
-        network = SimpleNamespace(trunk=SimpleNamespace(named_parameters=lambda: [("weight", weights)]))
-        assert low <= default_rate(network) <= high * 1.001
 
     def test_few_judgements_make_small_batches(self):
         """22 pairs were fewer than the batch of 32."""
