@@ -297,6 +297,7 @@ FORMS = (
     re.escape('{"prompt", "chosen", "rejected"}, {"chosen", "rejected"}, {"prompt", "completion", "label"}, ') + ".*"
 )
 MESSAGES = [{"role": "user", "content": "hi"}]
+ANSWER = {"role": "assistant", "content": "ho"}
 BAD: dict[str, tuple[str, str]] = {
     "no json": ("{'prompt': 'p'}", f"not JSON .*; expected one object a line, {FORMS}"),
     "no object": ('["p", "a", "b"]', f"expected an object {FORMS}, saw "),
@@ -322,7 +323,15 @@ BAD: dict[str, tuple[str, str]] = {
     "margin": ('{"prompt": "p", "chosen": "a", "rejected": "b", "margin": "2"}', "margin is '2'"),
     "no answer in the messages": (
         json.dumps({"prompt": MESSAGES, "chosen": MESSAGES, "rejected": MESSAGES}),
-        "chosen and rejected do not begin with the same turns up to the assistant's",
+        '"chosen" has the roles user: expected the assistant.s turn after the prompt.s, or a whole conversation',
+    ),
+    "an unknown role after the prompt": (
+        json.dumps({"prompt": MESSAGES, "chosen": [ANSWER, {"role": "tool", "content": "3"}], "rejected": "b"}),
+        '"chosen": message 1 has the role .tool.: expected one of system, user, assistant',
+    ),
+    "two answers in a row": (
+        json.dumps({"prompt": MESSAGES, "chosen": [ANSWER], "rejected": [ANSWER, ANSWER]}),
+        r'"rejected": the roles are assistant, assistant \(after user\): expected',
     ),
     "a prompt that is answered": (
         json.dumps({"prompt": [*MESSAGES, {"role": "assistant", "content": "ho"}], "completion": "a", "label": 1}),
@@ -377,7 +386,7 @@ BAD: dict[str, tuple[str, str]] = {
         '"chosen": a message is empty',
     ),
     "different questions": (
-        json.dumps({"chosen": [{"role": "user", "content": w} for w in "a"], "rejected": MESSAGES}),
+        json.dumps({"chosen": [{"role": "user", "content": "a"}, ANSWER], "rejected": [*MESSAGES, ANSWER]}),
         "do not begin with the same turns",
     ),
     "a demonstration": ('{"prompt": "p", "completion": "a"}', "are a demonstration: --demonstrations"),
