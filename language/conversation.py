@@ -69,12 +69,11 @@ def are_messages(value: object) -> bool:
     )
 
 
-def read_messages(
-    place: str, value: object, *, prompt: bool = False, after: Sequence[Message] = ()
-) -> Conversation:
+def read_messages(place: str, value: object, *, prompt: bool = False, after: Sequence[Message] = ()) -> Conversation:
     """Check messages, in either form, and name their roles as chat templates do; DataError names the `place`.
 
-    A `prompt` ends with the user's turn. `after` are checked messages that these follow; both are returned. Content in parts, [{"type": "text", "text": …}], is joined.
+    A `prompt` ends with the user's turn. `after` are checked messages that these follow; both are returned. Content in
+    parts, [{"type": "text", "text": …}], is joined.
     """
     if isinstance(value, Conversation):
         value = value.messages
@@ -105,7 +104,8 @@ def _message(place: str, one: Any) -> Message:
     content = one["content"] if "content" in one else one.get("value")
     name = role_of(one)
     if name is None:
-        raise DataError(f"{place} has the role {shortened(one.get('role', one.get('from')))}: expected one of {', '.join(ROLES)}")
+        seen = shortened(one.get("role", one.get("from")))
+        raise DataError(f"{place} has the role {seen}: expected one of {', '.join(ROLES)}")
     if isinstance(content, Sequence) and not isinstance(content, str):
         parts = [part.get("text") if isinstance(part, Mapping) else None for part in content]
         if any(not isinstance(part, str) for part in parts):

@@ -9,7 +9,7 @@ from ....language.conversation import Conversation, read_messages
 from ....records.jsonl import DataError, shortened
 from ..fields import Row, dialogues, is_chat, number, one_of, rater_of, text, user
 from ..judgements import Judgement, Ranked, Tied
-from .schema import Reading, RefusedError, Schema, compared
+from .schema import Reading, RefusedError, Schema, compared, says
 
 
 def summarize(place: str, row: Row, reading: Reading) -> list[Judgement]:
@@ -160,11 +160,21 @@ def instruction(place: str, row: Row) -> str:
 
 
 def asked_pair(place: str, row: Row, reading: Reading) -> list[Judgement]:
-    """Pairs whose prompt has another name: `question` (Orca), `instruction` and `input` (LLaMA-Factory), `input`."""
-    if row.get("instruction") is not None:
-        asked = instruction(place, row)
-    else:
-        asked = text(place, row, next(key for key in ASKED if row.get(key) is not None))
+    """Pairs whose prompt has another name: `question` (Orca), `instruction` and `input` (LLaMA-Factory), `input`.
+
+    Or a `prompt` that has a `system` message beside it (Axolotl).
+    """
+    keys = [key for key in ("prompt", *ASKED) if says(row.get(key))]
+    if "instruction" in keys and "input" in keys:
+        keys.remove("input")  # belongs to it
+    if not keys:
+        raise DataError(f"{place}: there is no prompt: expected one of {', '.join(('prompt', *ASKED))}")
+    if len(keys) > 1:
+        raise DataError(
+            f"{place}: the row has {' and '.join(map(repr, keys))}, and each would be its prompt: drop all but one, or "
+            'pass schema="pair" (--schema pair) to read "prompt" alone'
+        )
+    asked = instruction(place, row) if keys == ["instruction"] else text(place, row, keys[0])
     named = {key: row[key] for key in ("chosen", "rejected")}
     margin = 0.0 if row.get("margin") is None else number(place, row, "margin")
     return [Ranked(*dialogues(place, user(asked, row.get("system")).messages, named), margin, place)]
@@ -186,8 +196,12 @@ ASKED = ("instruction", "question", "input", "query")
 
 def _asked_otherwise(row: Row) -> bool:
     texts = not any(is_chat(row[key]) and len(row[key]) > 1 for key in ("chosen", "rejected"))
-    known = any(isinstance(row.get(key), str) for key in ASKED)
-    return row.get("prompt") is None and known and texts and row.get("conversations") is None
+    known = any(_is_text(row.get(key)) for key in ASKED)
+    return texts and (known or (_is_text(row.get("prompt")) and _is_text(row.get("system"))))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and says(value)
 
 
 COMPARISONS = (
@@ -216,14 +230,16 @@ COMPARISONS = (
         "ultrafeedback_binarized",
         ("chosen", "rejected", "score_chosen", "score_rejected"),
         binarized,
+        reads=("prompt",),
         before=("pair",),
     ),
     Schema(
         "asked-pair",
-        "chosen and rejected, the prompt as instruction, question or input",
+        "chosen and rejected, the prompt as instruction, question or input, or with a system message",
         ("chosen", "rejected"),
         asked_pair,
         where=_asked_otherwise,
+        reads=("prompt", *ASKED, "system"),
         before=("pair",),
     ),
 )
