@@ -1,4 +1,4 @@
-"""Supervised fine-tuning examples: rows of JSONL or a list, to tokens.
+"""Supervised fine-tuning examples: rows of a data file or a list, to tokens.
 
     {"prompt", "completion"}    a response; "completion" may be called "response" or "chosen"
     {"prompt", "turns"}         a dialogue: the agent's turn, the user's, and so on, ending with the agent's
@@ -71,7 +71,7 @@ def read_sft_examples(rows: Rows, lm: CausalLM, context: int | None = None) -> l
     think do.
     """
     if isinstance(rows, str | os.PathLike):
-        named, numbered = str(rows), read_rows(rows, "demonstrations", f"one object a line, {FORMS}")
+        named, numbered = str(rows), read_rows(rows, "demonstrations", f"one object a line, {FORMS}", ("turns",))
     else:
         named, numbered = "demonstrations", [(f"demonstrations[{i}]", row) for i, row in enumerate(rows)]
     if not numbered:

@@ -131,12 +131,13 @@ def _imported(options: Options, raters: str | None) -> ImportedJudgements:
 def _unjudged(options: Options) -> list[Unjudged] | None:
     """The prompts and demonstrations of the file, or None if it has judgements."""
     from ...records.rows import read_rows
+    from ...reward_models.feedback.schemas.table import VALUES
     from ...reward_models.feedback.unjudged import read_unjudged
     from ...reward_models.feedback.vader import is_vader
 
     if options.schema is not None or is_vader(str(options.file)):
         return None
-    numbered = read_rows(str(options.file), "FILE", "judgements, demonstrations or prompts")
+    numbered = read_rows(str(options.file), "FILE", "judgements, demonstrations or prompts", VALUES)
     return read_unjudged(numbered) if numbered else None
 
 

@@ -204,33 +204,57 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and says(value)
 
 
+_SUMMARIES, _SCORES = ("info", "summaries", "choice"), ("score_0", "score_1")
+_HELPSTEER3 = ("context", "response1", "response2", "overall_preference")
+_SHP = ("history", "human_ref_A", "human_ref_B", "labels")
 COMPARISONS = (
-    Schema("summarize-from-feedback", "OpenAI's summarize_from_feedback", ("info", "summaries", "choice"), summarize),
-    Schema("lm-human-preferences", "OpenAI's lm-human-preferences", ("query", "sample0", "sample1"), lm_human),
+    Schema("summarize-from-feedback", "OpenAI's summarize_from_feedback", _SUMMARIES, summarize, values=_SUMMARIES),
+    Schema(
+        "lm-human-preferences",
+        "OpenAI's lm-human-preferences",
+        ("query", "sample0", "sample1"),
+        lm_human,
+        values=("best",),
+    ),
     Schema(
         "helpsteer2",
         "HelpSteer2, preferences",
         ("prompt", "response_1", "response_2", "preference_strength"),
         helpsteer2,
+        values=("preference_strength",),
     ),
-    Schema("helpsteer3", "HelpSteer3", ("context", "response1", "response2", "overall_preference"), helpsteer3),
-    Schema("shp", "Stanford Human Preferences", ("history", "human_ref_A", "human_ref_B", "labels"), shp),
-    Schema("webgpt", "WebGPT comparisons", ("question", "answer_0", "answer_1", "score_0", "score_1"), webgpt),
-    Schema("pku-saferlhf", "PKU-SafeRLHF, which is more helpful", ("prompt", "response_0", "better_response_id"), pku),
+    Schema("helpsteer3", "HelpSteer3", _HELPSTEER3, helpsteer3, values=("overall_preference", "individual_preference")),
+    Schema("shp", "Stanford Human Preferences", _SHP, shp, values=("labels", "score_A", "score_B")),
+    Schema("webgpt", "WebGPT comparisons", ("question", "answer_0", "answer_1", *_SCORES), webgpt, values=_SCORES),
+    Schema(
+        "pku-saferlhf",
+        "PKU-SafeRLHF, which is more helpful",
+        ("prompt", "response_0", "better_response_id"),
+        pku,
+        values=("better_response_id",),
+    ),
     Schema(
         "pku-saferlhf-safer",
         "PKU-SafeRLHF, which is safer",
         ("prompt", "response_0", "safer_response_id"),
         pku_safer,
+        values=("safer_response_id",),
         by_name=True,
     ),
-    Schema("alpacafarm", "AlpacaFarm", ("instruction", "output_1", "output_2", "preference"), alpaca_farm),
+    Schema(
+        "alpacafarm",
+        "AlpacaFarm",
+        ("instruction", "output_1", "output_2", "preference"),
+        alpaca_farm,
+        values=("preference",),
+    ),
     Schema(
         "ultrafeedback-binarized",
         "ultrafeedback_binarized",
         ("chosen", "rejected", "score_chosen", "score_rejected"),
         binarized,
         reads=("prompt",),
+        values=("score_chosen", "score_rejected"),
         before=("pair",),
     ),
     Schema(
@@ -240,6 +264,7 @@ COMPARISONS = (
         asked_pair,
         where=_asked_otherwise,
         reads=("prompt", *ASKED, "system"),
+        values=("margin",),
         before=("pair",),
     ),
 )

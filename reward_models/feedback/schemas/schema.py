@@ -46,7 +46,7 @@ class Outcome:
 class Schema:
     """A schema; `fields` recognise it if all of them have a value (`any_field`: one of them).
 
-    `reads` are the fields that it reads besides as prompt or response.
+    `reads` are the fields that it reads besides as prompt or response, `values` those of its fields that are no text.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Schema:
     where: Callable[[Row], bool] | None = None
     any_field: bool = False
     reads: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
     before: tuple[str, ...] = ()  # schemas whose fields its rows have too, where it reads all that they would
     own: bool = False  # rows that cannot be used are errors, not refused
     by_name: bool = False  # used only where the caller names it

@@ -32,6 +32,15 @@ def _conversation(place: str, row: Row) -> list[object]:
 
 _PAIR = ("conversations", "chosen", "rejected")
 SHARE_GPT = (
-    Schema("sharegpt-pair", "ShareGPT form, a pair", _PAIR, pair, reads=("system",), before=("pair",)),
-    Schema("sharegpt-label", "ShareGPT form, a label", ("conversations", "kto_tag"), label, reads=("system",)),
+    Schema(
+        "sharegpt-pair", "ShareGPT form, a pair", _PAIR, pair, reads=("system",), values=("margin",), before=("pair",)
+    ),
+    Schema(
+        "sharegpt-label",
+        "ShareGPT form, a label",
+        ("conversations", "kto_tag"),
+        label,
+        reads=("system",),
+        values=("kto_tag",),
+    ),
 )

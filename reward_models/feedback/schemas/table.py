@@ -20,6 +20,7 @@ SCHEMAS = {
     schema.name: schema
     for schema in (*OWN, *HUMAN_ASSISTANT, *COMPARISONS, *SHARE_GPT, *ARENA, *RATINGS, *TREES, *LABEL_STUDIO)
 }
+VALUES = frozenset(field for schema in SCHEMAS.values() for field in schema.values)  # not text in a table either
 
 
 def recognise(place: str, row: Row) -> Schema:

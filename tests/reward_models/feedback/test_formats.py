@@ -416,6 +416,17 @@ def test_a_table_without_the_names_of_its_columns(tmp_path: Path) -> None:
         read_judgements(tmp_path / "a.csv")
 
 
+def test_a_table_has_numbers_only_where_a_schema_wants_them(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt,completion,rating,rater,system\n1984,true,3,7,\n42,[1],4.5,8,\n")
+    (tmp_path / "b.csv").write_text('prompt,responses,ranking\n1,"[""2"", ""3""]","[1, 0]"\n')
+    first, second = read_judgements(tmp_path / "a.csv", scale=(1, 5))
+    assert (first, second) == (
+        Rated("1984", "true", 3, (1, 5), rater="7"),
+        Rated("42", "[1]", 4.5, (1, 5), rater="8"),
+    )
+    assert read_judgements(tmp_path / "b.csv") == [Ranked("1", ("3", "2"))]
+
+
 def test_missing_or_empty_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="^judgements is 'nowhere.jsonl', where there is no file"):
         read_judgements("nowhere.jsonl")
