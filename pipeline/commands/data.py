@@ -142,7 +142,7 @@ def _unjudged(options: Options) -> list[Unjudged] | None:
 
 
 def _describe_unjudged(rows: Sequence[Unjudged], count: Lengths) -> dict[str, Any]:
-    from ...reward_models.evaluation.data_set import quantiles
+    from ...reward_models.evaluation.data_set import conversations, quantiles
 
     shown = [row for row in rows if row.response is not None]
     kinds = {"demonstration": len(shown), "prompt": len(rows) - len(shown)}
@@ -164,6 +164,8 @@ def _describe_unjudged(rows: Sequence[Unjudged], count: Lengths) -> dict[str, An
         "lengths": {name: {"count": len(set(some)), **quantiles(count(some))} for name, some in texts.items() if some},
         "duplicates": {"repeated": len(rows) - len({(row.prompt, row.response) for row in rows})},
     }
+    if chats := [messages for row in rows if (messages := row.messages)]:
+        found["conversations"] = conversations("conversations", chats)
     if all(parts.values()):
         found["splits_declared"] = True
         found["splits"] = {name: len(part) for name, part in parts.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...language.conversation import read_messages
+from ...language.conversation import Conversation, Message, read_messages
 from ...records.jsonl import row_split
 from .fields import Row, dialogues, is_chat, messages_at, text
 from .judgements import Judgement, Labelled, Ranked
@@ -21,6 +21,17 @@ class Unjudged:
     prompt: str
     response: str | None
     split: str | None = None
+
+    @property
+    def messages(self) -> list[Message] | None:
+        """The whole conversation; None where it is plain text."""
+        if not isinstance(self.prompt, Conversation):
+            return None
+        if self.response is None:
+            return self.prompt.messages
+        if isinstance(self.response, Conversation):
+            return [*self.prompt.messages, *self.response.messages]
+        return [*self.prompt.messages, {"role": "assistant", "content": self.response}]
 
 
 def read_unjudged(numbered: Sequence[tuple[str, object]]) -> list[Unjudged] | None:
