@@ -14,6 +14,7 @@ from ..records.jsonl import DataError, shortened
 Message = dict[str, str]  # "role" and "content"
 
 ROLES = ("system", "user", "assistant")
+WHOLE = ("messages", "conversations")  # fields of rows with a whole conversation; the second is ShareGPT's
 _NAMES = {  # of roles, as data sets and tokenizers' templates write them
     **{role: role for role in ROLES},
     "developer": "system",

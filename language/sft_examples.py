@@ -26,14 +26,13 @@ from numpy.typing import NDArray
 from ..records.jsonl import DataError, row_split, shortened
 from ..records.rows import read_rows
 from .causal_lm import CausalLM
-from .conversation import Conversation, Message, are_messages, read_messages, role_of
+from .conversation import WHOLE, Conversation, Message, are_messages, read_messages, role_of
 
 Rows = str | os.PathLike[str] | Sequence[Mapping[str, Any]]
 Row = Mapping[str, Any]
 Ints = NDArray[np.int64]
 
 COMPLETIONS = ("completion", "response", "chosen")
-WHOLE = ("messages", "conversations")  # of a conversation; the second is ShareGPT's
 FORMS = '{"prompt", "completion"}, {"prompt", "turns"}, {"messages"} or {"text"}'
 
 log = logging.getLogger("textrlhf")

@@ -231,6 +231,31 @@ def test_score_of_one_text(made: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert re.search(word, printed)
 
 
+def test_score_of_chat_messages(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
+) -> None:
+    """They were scored as the text of their JSON."""
+    user, answer = {"role": "user", "content": "The film was"}, {"role": "assistant", "content": GOOD}
+    rows: list[dict[str, object]] = [
+        {"prompt": [user], "response": GOOD},
+        {"prompt": [user], "completion": [answer], "id": 7},
+        {"messages": [user, answer]},
+        {"conversations": [{"from": "human", "value": "The film was"}, {"from": "gpt", "value": GOOD}]},
+    ]
+    run, prompt = f"{made / 'critic'}", json.dumps([user])
+    (expected,) = load_reward_model(run)([[user]], [GOOD])
+    main(["reward", "score", run, write_rows(tmp_path / "chats.jsonl", rows)])
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [{**row, "score": None} for row in printed] == [{**row, "score": None} for row in rows]
+    assert [row["score"] for row in printed] == pytest.approx([expected] * 4, rel=1e-5)
+    for response in (GOOD, json.dumps([answer])):
+        main(["reward", "score", run, "--prompt", prompt, "--response", response])
+        assert f"Score  {expected:+.3f}" in capsys.readouterr().out
+    assert "is not JSON" in refused("score", run, "--prompt", prompt.replace('"', "'"), "--response", GOOD)
+    asked = write_rows(tmp_path / "asked.jsonl", [{"messages": [user]}])
+    assert 'line 1: "messages" has the roles user: expected the assistant' in refused("score", run, asked)
+
+
 @pytest.mark.parametrize(
     ("line", "remedy"),
     [
