@@ -294,6 +294,13 @@ def test_mistakes_are_one_line_with_the_remedy(line: str, remedy: str, made: Pat
     assert remedy.replace("DIR", f"{made}") in refused(*line.replace("DIR", f"{made}").split())
 
 
+@pytest.mark.parametrize("line", ["write A --model DIR", "write A --run DIR", "chat DIR"])
+def test_a_reward_models_run_writes_nothing(line: str, made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(line.replace("DIR", f"{made / 'critic'}").split())
+    assert "is the run of a reward model, which scores texts and writes none" in capsys.readouterr().err
+
+
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     main(["reward"])
     printed = capsys.readouterr().out
