@@ -273,6 +273,7 @@ def test_score_of_chat_messages(
         ("train DIR/prefs.jsonl --model reviews --run DIR/critic", "`textrlhf resume DIR/critic`"),
         ("train DIR/prefs.jsonl --model reviews --run DIR/prefs.jsonl", "is a file: name a folder"),
         ("train DIR/broken.jsonl --model reviews --run DIR/x", "DIR/broken.jsonl, line 2: not JSON"),
+        ("train DIR/chats.jsonl --model reviews --run DIR/x", "as reference (--reference MODEL)"),
         ("resume DIR/crtic", "did you mean DIR/critic?"),
         ("resume DIR", "is no run of a reward model"),
         ("evaluate DIR/none DIR/prefs.jsonl", "no reward model at DIR/none"),
@@ -290,6 +291,8 @@ def test_score_of_chat_messages(
 def test_mistakes_are_one_line_with_the_remedy(line: str, remedy: str, made: Path, refused: Callable[..., str]) -> None:
     write_rows(made / "few.jsonl", pairs(2))
     write_rows(made / "long.jsonl", [{**pairs(1)[0], "chosen": " wonderful" * 80}])
+    chats = [{"prompt": [{"role": "user", "content": f"{i}"}], "chosen": "a", "rejected": "b"} for i in range(8)]
+    write_rows(made / "chats.jsonl", chats)  # type: ignore[arg-type]
     (made / "broken.jsonl").write_text(f"{json.dumps(pairs(1)[0] | {'response': GOOD})}\n{{\n")
     assert remedy.replace("DIR", f"{made}") in refused(*line.replace("DIR", f"{made}").split())
 
