@@ -33,7 +33,7 @@ def check_reference(reference: Model | None, model: Model, prompts: Sequence[str
     writer = model if reference is None else reference
     if isinstance(writer, CausalLM):
         templated = writer.has_template
-    elif reference is None and not is_language_model(os.path.expanduser(os.fspath(model))):
+    elif reference is None and not is_language_model(os.path.expanduser(os.fspath(writer))):
         return  # an encoder, which writes no reference texts
     else:
         try:

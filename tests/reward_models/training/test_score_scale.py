@@ -61,9 +61,7 @@ def test_chat_messages_need_a_reference_with_a_template(tmp_path):
     """The error came after the reward model was made, and named neither the reference nor what it is for."""
     chats = ["a3", Conversation(said("Hi"))]
     for writers in ((None, "reviews"), (tiny_lm(), chat_lm()), ("reviews", chat_lm())):
-        with pytest.raises(
-            ValueError, match=r"no chat template: name an instruct model as reference \(--ref"
-        ):
+        with pytest.raises(ValueError, match=r"no chat template: name an instruct model as reference \(--ref"):
             check_reference(*writers, chats)
         check_reference(*writers, ["a3"])
     check_reference(None, chat_lm(), chats)
