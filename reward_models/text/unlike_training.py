@@ -28,7 +28,7 @@ class UnlikeTraining:
     def check_template(self, name: object, config: RewardModelConfig, prompts: Sequence[str]) -> None:
         """Warn if its training prompts had a chat template's tokens and these do not, or the reverse."""
         trained = config.templated
-        if trained is None or config.reads == "response" or self._prompts >= ENOUGH or not prompts:
+        if trained is None or config.reads == "response" or self._prompts >= ENOUGH or not len(prompts):
             return
         some = prompts[:ENOUGH]
         self._prompts += len(some)
