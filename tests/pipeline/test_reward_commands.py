@@ -252,6 +252,10 @@ def test_score_of_chat_messages(
         main(["reward", "score", run, "--prompt", prompt, "--response", response])
         assert f"Score  {expected:+.3f}" in capsys.readouterr().out
     assert "is not JSON" in refused("score", run, "--prompt", prompt.replace('"', "'"), "--response", GOOD)
+    (tmp_path / "table.csv").write_text('prompt,completion,label\n1984,"{""a"": 1}",1\n')
+    main(["reward", "score", run, f"{tmp_path / 'table.csv'}"])
+    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {**row, "score": 0} == {"prompt": "1984", "completion": '{"a": 1}', "label": 1, "score": 0}
     asked = write_rows(tmp_path / "asked.jsonl", [{"messages": [user]}])
     assert 'line 1: "messages" has the roles user: expected the assistant' in refused("score", run, asked)
 

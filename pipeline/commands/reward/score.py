@@ -16,6 +16,7 @@ from ....language.conversation import WHOLE, Conversation
 from ....records.jsonl import DataError, parse_jsonl, shortened, write_jsonl
 from ....records.rows import read_rows
 from ....reward_models.feedback.fields import dialogues, is_chat
+from ....reward_models.feedback.schemas.table import VALUES
 from ...console.arguments import parse
 from ...console.checks import existing_file
 from ...console.errors import UserError, as_user_error
@@ -97,7 +98,9 @@ def _read(file: str) -> tuple[list[Row], list[tuple[str, str]]]:
     if file == "-":
         numbered = parse_jsonl(sys.stdin, "standard input", EXPECTED)
     else:
-        numbered = read_rows(existing_file(file, EXPECTED), "FILE", EXPECTED)
+        numbered = read_rows(
+            existing_file(file, EXPECTED), "FILE", EXPECTED, VALUES
+        )  # the judgements beside texts stay what they are
     if not numbered:
         raise DataError(f"{file} holds no texts: expected {EXPECTED}")
     rows = [_checked(place, row) for place, row in numbered]
