@@ -6,13 +6,18 @@ from pathlib import Path
 
 from ..console.checks import existing_folder
 from ..console.errors import UserError
-from .run_folder import holds_run
+from .run_folder import REWARD_COMMAND, holds_run, stored_request
 
 
 def language_model_of(run: str) -> Path:
     """The language model's folder of a run."""
     folder = existing_folder(run) / "model"
     if not folder.is_dir():
+        if (stored_request(folder.parent) or {}).get("command") == REWARD_COMMAND:
+            raise UserError(
+                f"{run} is the run of a reward model, which scores texts and writes none: name it as --reward-model, "
+                "and a language model with --model"
+            )
         if holds_run(folder.parent):
             raise UserError(
                 f"{run} has no language model yet: a run on a text environment writes one when it ends or is "
