@@ -104,5 +104,6 @@ def _classifier(trunk: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end:
         noise = torch.Generator().manual_seed(seed)
         width = head.weight.shape[1]
         with torch.no_grad():
-            head.weight.copy_(torch.randn(head.weight.shape, generator=noise) / (width + 1) ** 0.5)
+            # Small, so that scores start near 0: Stiennon et al. (2020) divide by the root, for states of size 1.
+            head.weight.copy_(torch.randn(head.weight.shape, generator=noise) / (width + 1))
     return model
