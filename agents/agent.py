@@ -11,6 +11,7 @@ from typing import Any, Self
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
+from ..language import CausalLM
 from ..language.learning_rate import fine_tuning_rate
 from ..records.run import Run
 from .environment.adapter import EnvAdapter
@@ -72,7 +73,7 @@ class Agent(Learner):
     def _text_defaults(self, config: Config, reference: Any) -> dict[str, Any]:
         """The default hyperparameters in environments with this reference model; the learning rate is by its size."""
         defaults = language_model_settings(self.name)
-        if hasattr(config, "learning_rate"):
+        if hasattr(config, "learning_rate") and isinstance(reference, CausalLM):
             adapters = bool(getattr(config, "lora_rank", 0))
             defaults["learning_rate"] = fine_tuning_rate(reference.model, adapters=adapters)
         return defaults
