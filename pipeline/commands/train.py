@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -27,6 +28,7 @@ from ...envs.registration import TEXT_ENVS
 from ..console.arguments import named_fields, parse, peek, wants_help
 from ..console.checks import at_least_one, check_device, find_environment, function_named, takes_arguments
 from ..console.errors import UserError, as_user_error, did_you_mean
+from ..console.hints import hint_for_training
 from ..console.printing import heading
 from ..runs.fine_tuning import fine_tuning
 from ..runs.run_folder import Request, new_run
@@ -154,7 +156,7 @@ def parse_options(
         kw_only=True,
     )
     default = both(hyperparameters=begin, **({"steps": steps} if hasattr(options_class, "steps") else {}))
-    options = parse(both, argv, command, default)
+    options = parse(both, argv, command, default, functools.partial(hint_for_training, argv))
     chosen = {field: getattr(options.hyperparameters, field) for field in named_fields(kind, argv)}
     return options, begin.replace(**chosen)
 

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -86,7 +86,21 @@ def find_environment(name: str) -> None:
 
 
 def takes_arguments(name: str, arguments: Iterable[str]) -> bool:
-    """Whether an environment (or the function that makes it) has these arguments."""
+    """Whether an environment (or the function that makes it) has these arguments, or any."""
+    known = _parameters(name)
+    return any(one.kind is one.VAR_KEYWORD for one in known.values()) or set(arguments) <= known.keys()
+
+
+def argument_names(name: str) -> frozenset[str]:
+    """The names of an environment's arguments; none where there is no such environment."""
+    try:
+        known = _parameters(name)
+    except (UserError, AttributeError):
+        return frozenset()
+    return frozenset(one.name for one in known.values() if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL))
+
+
+def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
     import gymnasium as gym
 
     module, _, env_id = name.rpartition(":")
@@ -94,10 +108,11 @@ def takes_arguments(name: str, arguments: Iterable[str]) -> bool:
         spec = gym.spec(env_id)
         made_by: Any = spec.entry_point or spec.vector_entry_point
         made_by = gym.envs.registration.load_env_creator(made_by) if isinstance(made_by, str) else made_by
-    else:
+    elif module:
         made_by = getattr(import_module(module), env_id)
-    known = inspect.signature(made_by).parameters
-    return any(one.kind is one.VAR_KEYWORD for one in known.values()) or set(arguments) <= known.keys()
+    else:
+        raise UserError(f"no environment {name!r}")
+    return inspect.signature(made_by).parameters
 
 
 def function_named(name: str) -> Any:
