@@ -26,7 +26,14 @@ from ...agents.settings.config import (
 from ...agents.settings.registry import AGENTS, agent_class
 from ...envs.registration import TEXT_ENVS
 from ..console.arguments import named_fields, parse, peek, wants_help
-from ..console.checks import at_least_one, check_device, find_environment, function_named, takes_arguments
+from ..console.checks import (
+    at_least_one,
+    check_device,
+    check_kl_options,
+    find_environment,
+    function_named,
+    takes_arguments,
+)
 from ..console.errors import UserError, as_user_error, did_you_mean
 from ..console.hints import hint_for_training
 from ..console.printing import heading
@@ -96,6 +103,7 @@ def train(argv: Sequence[str]) -> None:
     for flag in ("steps", "evaluate_every", "evaluation_episodes"):
         at_least_one(f"--{flag.replace('_', '-')}", getattr(options, flag))
     env_kwargs = checked_arguments(options, config)
+    check_kl_options(options.env, [("--kl-coef", options.kl_coef), ("--kl-target", options.kl_target)])
     env = options.env.rpartition(":")[2].replace("/", "-").lower()
     which = time.strftime("%Y%m%d-%H%M%S") if config.seed is None else config.seed
     run = new_run(options.run or f"runs/{env}-{options.agent}-{which}", "train")

@@ -91,6 +91,18 @@ def takes_arguments(name: str, arguments: Iterable[str]) -> bool:
     return any(one.kind is one.VAR_KEYWORD for one in known.values()) or set(arguments) <= known.keys()
 
 
+def check_kl_options(env: str, given: Iterable[tuple[str, float | None]]) -> None:
+    """Refuse options of the KL penalty (flags and values, None where not given) that the environment cannot follow."""
+    found = {flag: value for flag, value in given if value is not None}
+    if found and argument_names(env) and not takes_arguments(env, ["kl_coef"]):
+        raise UserError(f"{', '.join(found)}: {env} has no KL penalty; text environments have (`textrlhf envs`)")
+    for flag, value in found.items():
+        if value < 0 or not (value or flag == "--kl-coef"):
+            raise UserError(f"{flag} {value:g}: accepted is {'at least' if flag == '--kl-coef' else 'above'} 0")
+    if "--kl-target" in found and found.get("--kl-coef") == 0:
+        raise UserError("--kl-coef 0: --kl-target multiplies it, so begin above 0, with 0.05 for example")
+
+
 def argument_names(name: str) -> frozenset[str]:
     """The names of an environment's arguments; none where there is no such environment."""
     try:

@@ -36,6 +36,18 @@ def hint_for_training(argv: Sequence[str], flag: str, unknown: Mapping[str, list
     return f"it is an argument of the environment: {with_env_kwargs(argv, more)}"
 
 
+def hint_for_resuming(run: str, env: str, flag: str, unknown: Mapping[str, list[str]], known: set[str]) -> str | None:
+    """What to do about an option of `train` that cannot be changed when a run is resumed."""
+    if (answer := hint_for_training(["--env", env], flag, unknown, known)) is None or "--env-kwargs" not in answer:
+        kept = flag in ("--evaluate-every", "--evaluation-episodes", "--stop-at", "--env", "--agent", "--env-kwargs")
+        return "a run keeps what it was started with: start a new one with `textrlhf train`" if kept else answer
+    more = answer.partition("--env-kwargs")[2].strip()
+    return (
+        "it is an argument of the environment, and a run keeps its environment: train its model in another run, "
+        f"textrlhf train --env {env} --model {run}/model --env-kwargs {more}"
+    )
+
+
 def environment_argument(name: str) -> str:
     """An environment's name for an argument that others call `name`, or negate as `no_…`."""
     name = name.removeprefix("no_")

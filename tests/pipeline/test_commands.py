@@ -174,11 +174,15 @@ def test_resume_with_other_settings(runs: Path, tmp_path: Path, refused: Callabl
     """`resume has no option --learning-rate`: the only way lost the optimiser's state."""
     run = tmp_path / "pole"
     shutil.copytree(runs / "pole", run)
-    assert "planned to step 1,024; accepted is at least that" in refused("resume", f"{run}", "--steps", "1000")
+    assert "at step 1,024 of 1,024; accepted is a later step, or +N" in refused("resume", f"{run}", "--steps", "1000")
     assert "accepted is a step to train to, or +N" in refused("resume", f"{run}", "--steps", "many")
     assert "--net-arch cannot be changed on resume" in refused("resume", f"{run}", "--net-arch", "8")
     assert "did you mean --learning-rate?" in refused("resume", f"{run}", "--learning-rat", "1e-5")
     assert "there is no folder" in refused("resume", f"{run}x", "--learning-rate", "1e-5")
+    assert "CartPole-v1 has no KL penalty" in refused("resume", f"{run}", "--steps", "+1", "--kl-target", "3")
+    assert "a run keeps what it was started with" in refused("resume", f"{run}", "--stop-at", "3")
+    kept = refused("resume", f"{run}", "--sutton-barto-reward", "True")
+    assert f"--model {run}/model --env-kwargs '{{\"sutton_barto_reward\": true}}'" in kept
     main(["resume", "--quiet", f"{run}", "--steps", "+128", "--learning-rate", "1e-5"])
     main(["resume", f"{run}", "--steps", "1280", "--quiet"])
     config = json.loads((run / "config.json").read_text())["config"]
@@ -186,6 +190,20 @@ def test_resume_with_other_settings(runs: Path, tmp_path: Path, refused: Callabl
     assert json.loads((run / "evaluation.json").read_text())["step"] == 1280
     assert read_request(run).steps == 1280
     assert "not bit-identical to an uninterrupted run: learning_rate=1e-05, trained to step " in caplog.text
+
+
+def test_resume_to_an_earlier_step_than_planned(tmp_path: Path, refused: Callable[..., str]) -> None:
+    agent = PPO("CartPole-v1", n_envs=4, n_steps=32, n_epochs=1, seed=0)
+    agent.learn(1024, run=tmp_path / "run", callbacks=StopSoon(), progress=False)
+    agent.close()
+    assert "at step 128 of 1,024; accepted is a later step" in refused(
+        "resume", f"{tmp_path / 'run'}", "--steps", "128"
+    )
+    with pytest.raises(ValueError, match="the run has done 128 steps; accepted is what ends it later"):
+        PPO.resume(tmp_path / "run", more_timesteps=-1000)
+    main(["resume", f"{tmp_path / 'run'}", "--steps", "300", "--quiet"])
+    assert PPO.load(tmp_path / "run").plan.end == 300
+    assert read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]["step"] == 384  # the first update's end from there
 
 
 def test_resume_imports_code_only_with_trust(
