@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -46,7 +47,8 @@ def train(
         bar = stack.enter_context(ProgressBar(plan.length, agent.title, show=progress))
         metric_log = None
         if run:
-            run.write_config({**agent.identity(), "config": agent.config.to_json()})
+            about = {"config": agent.config.to_json(), "plan": dataclasses.asdict(plan)}
+            run.write_config({**agent.identity(), **about})
             metric_log = run.metrics(agent.num_timesteps)
             stack.push(lambda kind, *_: _draw_curves(run, agent.title, kind))
             stack.callback(metric_log.close)

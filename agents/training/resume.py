@@ -50,8 +50,9 @@ def load(
 ) -> L:
     """Make the agent of a checkpoint, or of a run's last one, with some hyperparameters or `env_kwargs` changed."""
     folder = Path(path)
-    is_run = not (folder / "state.json").exists() and (folder / "checkpoints").is_dir()
-    checkpoint = Run(folder).last_checkpoint() if is_run else load_checkpoint(folder)
+    run = Run(folder)
+    is_run = not (folder / "state.json").exists() and ((folder / "checkpoints").is_dir() or run.why_empty())
+    checkpoint = run.last_checkpoint() if is_run else load_checkpoint(folder)
     return restore(cls, checkpoint, env, trust, changes, env_kwargs)
 
 

@@ -125,6 +125,10 @@ def _kl_options(options: Options) -> list[tuple[str, float | None]]:
 def _existing_run(name: str) -> Path:
     run = existing_folder(name)
     if not (is_reward_run(run) or holds_run(run)):
+        from ...records.run import Run
+
+        if empty := Run(run).why_empty():
+            raise UserError(empty)
         raise UserError(f"no checkpoint in {run}: name a run's folder, as given to `textrlhf train --run`")
     return run
 

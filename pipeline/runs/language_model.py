@@ -13,6 +13,10 @@ def language_model_of(run: str) -> Path:
     """The language model's folder of a run."""
     folder = existing_folder(run) / "model"
     if not folder.is_dir():
+        from ...records.run import Run
+
+        if empty := Run(folder.parent).why_empty():
+            raise UserError(empty)
         if holds_run(folder.parent):
             raise UserError(
                 f"{run} has no language model yet: a run on a text environment writes one when it ends or is "

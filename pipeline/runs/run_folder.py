@@ -113,6 +113,8 @@ def find_checkpoint(folder: str, *, best: bool = False) -> Checkpoint:
         raise UserError(f"{folder} has no best agent: train with --evaluate-every N, or leave out --best")
     if (path / MODEL_FOLDER).is_dir() or (stored_request(path) or {}).get("command") == REWARD_COMMAND:
         raise UserError(f"{folder} is a reward model's run: evaluate it with `textrlhf reward evaluate {folder} DATA`")
+    if not best and (empty := Run(path).why_empty()):
+        raise UserError(empty)
     if not (best or holds_run(path) or (path / "state.json").exists()):
         inside = [str(run) for run in sorted(path.iterdir()) if holds_run(run)]
         hint = f"inside are {', '.join(inside)}" if inside else "`textrlhf train --run DIR` creates one"

@@ -24,6 +24,7 @@ from textrlhf.pipeline.commands.train import parse_options
 from textrlhf.pipeline.runs import run_report
 from textrlhf.pipeline.runs.run_folder import Request, read_request
 from textrlhf.pipeline.runs.run_report import evaluated, scores_of
+from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.metrics import read_metrics
 from textrlhf.records.run import Run
 
@@ -192,6 +193,31 @@ def test_resume_with_other_settings(runs: Path, tmp_path: Path, refused: Callabl
     assert "not bit-identical to an uninterrupted run: learning_rate=1e-05, trained to step " in caplog.text
 
 
+def test_a_run_killed_before_its_first_checkpoint(tmp_path: Path, refused: Callable[..., str]) -> None:
+    """`neither a run nor a checkpoint`: every command says what it is, and the same run can be started again."""
+    run = tmp_path / "run"
+
+    def killed(agent: PPO, metrics: dict[str, float]) -> None:
+        if agent.num_timesteps == 256:
+            raise RuntimeError
+
+    def begin(*callbacks: Callable[..., None]) -> None:
+        agent = PPO("CartPole-v1", n_envs=4, n_steps=32, n_epochs=1, seed=0, checkpoint_every=500)
+        agent.learn(1024, run=run, callbacks=callbacks, progress=False)
+
+    with pytest.raises(RuntimeError):
+        begin(killed)
+    told = f"{run} has no checkpoint yet: the first is due at step 500, and its metrics end at step 128. If it was"
+    for command in ("resume", "evaluate", "watch", "profile", "chat"):
+        assert told in refused(command, f"{run}")
+    assert told in refused("write", "a", "--run", f"{run}")
+    for function in (PPO.load, PPO.resume):
+        with pytest.raises(CheckpointError, match=re.escape(told)):
+            function(run)
+    begin()
+    assert PPO.load(run).num_timesteps == 1024
+
+
 def test_resume_to_an_earlier_step_than_planned(tmp_path: Path, refused: Callable[..., str]) -> None:
     agent = PPO("CartPole-v1", n_envs=4, n_steps=32, n_epochs=1, seed=0)
     agent.learn(1024, run=tmp_path / "run", callbacks=StopSoon(), progress=False)
@@ -203,7 +229,7 @@ def test_resume_to_an_earlier_step_than_planned(tmp_path: Path, refused: Callabl
         PPO.resume(tmp_path / "run", more_timesteps=-1000)
     main(["resume", f"{tmp_path / 'run'}", "--steps", "300", "--quiet"])
     assert PPO.load(tmp_path / "run").plan.end == 300
-    assert read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]["step"] == 384  # the first update's end from there
+    assert read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]["step"] == 384  # the end of the update that passes it
 
 
 def test_resume_imports_code_only_with_trust(
