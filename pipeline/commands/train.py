@@ -25,6 +25,7 @@ from ...agents.settings.config import (
 )
 from ...agents.settings.registry import AGENTS, agent_class
 from ...envs.registration import TEXT_ENVS
+from ...records.progress import rounded
 from ..console.arguments import named_fields, parse, peek, wants_help
 from ..console.checks import (
     at_least_one,
@@ -112,7 +113,9 @@ def train(argv: Sequence[str]) -> None:
     request = Request(command="train", **{name: getattr(options, name) for name in names})
     if not options.quiet:
         which = hyperparameters_in_words(agent, config, named_fields(type(config), argv), tuned=known)
-        heading(f"{type(agent).__name__} on {options.env}: {options.steps:,} steps, seed {agent.seed}, {which}")
+        epoch = getattr(agent, "epoch_steps", None)
+        steps = f"{options.steps:,} steps" + (f" ({rounded(options.steps / epoch)} epochs)" if epoch else "")
+        heading(f"{type(agent).__name__} on {options.env}: {steps}, seed {agent.seed}, {which}")
     train_new(agent, run, request, quiet=options.quiet)
     report(agent, run, request, quiet=options.quiet)
     agent.close()
@@ -186,7 +189,7 @@ def _tuned(agent: str, env: str, env_kwargs: Mapping[str, Any]) -> Tuned | None:
 
 
 def hyperparameters_in_words(agent: Agent, config: Config, named: Collection[str], *, tuned: Tuned | None) -> str:
-    """Which hyperparameters an agent has, and which of them the command line changed."""
+    """Which hyperparameters an agent has, and which of them the command line changed or the agent chose itself."""
     if tuned:
         what, usual = "tuned hyperparameters", tuned.hyperparameters
     elif agent.env.is_text and getattr(config, "policy", None) in ("auto", "lm"):
@@ -196,7 +199,14 @@ def hyperparameters_in_words(agent: Agent, config: Config, named: Collection[str
     begin = make_config(type(config), **usual)
     own = sorted(set(named) - {"seed", "demonstrations"})
     changed = {name: value for name in own if (value := getattr(config, name)) != getattr(begin, name)}
-    return what + (f" except {', '.join(f'{name}={value}' for name, value in changed.items())}" if changed else "")
+    changes = f" except {', '.join(f'{name}={value}' for name, value in changed.items())}" if changed else ""
+    by_itself = [
+        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+        for name in ("learning_rate", "batch_size")
+        if name not in config.given and (value := getattr(agent.config, name, None)) != getattr(begin, name, None)
+    ]
+    chosen = f", chosen for this model and data {', '.join(by_itself)}" if by_itself else ""
+    return what + changes + chosen
 
 
 def env_arguments(options: AgentOptions) -> dict[str, Any]:
