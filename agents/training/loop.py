@@ -20,7 +20,7 @@ from .plan import Plan
 from .samples import Samples
 from .warn import Warn
 
-SAMPLES = 10  # times that sample episodes are played per plan, besides the first and the last
+SAMPLES = 10  # times that sample episodes may be played per plan, besides the first and the last
 
 
 def train(
@@ -61,7 +61,7 @@ def train(
         started, first = time.perf_counter(), agent.num_timesteps
         going = agent.num_timesteps < plan.end
         if agent.num_timesteps == plan.start:
-            samples.take()
+            samples.take(always=True)
         if run and not going:  # resumed, having perhaps been killed after its last checkpoint
             agent.export(run.path)
         while going:
@@ -81,7 +81,7 @@ def train(
                     times = {f"time/{name}": share for name, share in watch.shares().items()}
                     metric_log.write(now, metrics | times | {"time/steps_per_second": speed})
             if plan.crosses(plan.length // SAMPLES, before, now) or not going:
-                samples.take()
+                samples.take(always=not going)
             scheduled, interrupted = plan.cut_due(before, now) or not going, bool(stopped) and going
             watch.lap("other")
             if run and (scheduled or interrupted):

@@ -301,6 +301,7 @@ class StopSoon(Callback):
 def test_evaluate(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["evaluate", f"{runs / 'pole'}", "--episodes", "4", "--stochastic"])
     said = capsys.readouterr().out
+    assert said.startswith("evaluating 4 episodes\n")  # which takes minutes with a language model
     assert re.search(r"Evaluation +\d+\.\d ± \d+\.\d over 4 episodes \(worst \d+\.\d, best \d+\.\d\)", said)
     assert "step-0000001024" in said
     assert "sampled" in said
@@ -382,7 +383,7 @@ def test_demo(
     refused: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    few = [lambda agent, _: scores_of(agent, 16), lambda agent, run, _: evaluated(agent, run, 16)]
+    few = [lambda agent, _, **how: scores_of(agent, 16, **how), lambda agent, run, _: evaluated(agent, run, 16)]
     for name, function in zip(("scores_of", "evaluated"), few, strict=True):
         monkeypatch.setattr(run_report, name, function)
     run = tmp_path / "demo"
@@ -584,7 +585,9 @@ def test_command_and_python_agree(
         words = (
             "tuned hyperparameters" if known else "defaults for language models" if text else "default hyperparameters"
         )
-        assert f"seed 1, {words}{f' except n_steps={PPOConfig.n_steps}' if own and text else ''}\n" in said
+        changed = f" except n_steps={PPOConfig.n_steps}" if own and text else ""
+        chosen = "" if known or not text else ", chosen for this model and data learning_rate=0.001"
+        assert f"seed 1, {words}{changed}{chosen}\n" in said
         python.close()
 
 
