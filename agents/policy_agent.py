@@ -40,7 +40,7 @@ class PolicyConfig(Config):
     separate_critic: bool = False
     """give a language model's critic its own transformer trunk instead of reading the policy's hidden states"""
     bf16: bool = False
-    """run a language model in bfloat16 autocast; weights stay float32. Rounding alone then changes PPO's first ratios, by
+    """run a language model in bfloat16 autocast; weights stay float32. Rounding alone then changes first ratios, by
     up to .19 in a model of 135M weights (2e-5 in float32), which is near `clip_range`: prefer float32 where memory
     allows, and adapters where it does not"""
     lora_rank: int = 0

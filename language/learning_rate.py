@@ -15,6 +15,6 @@ def fine_tuning_rate(model: nn.Module, *, adapters: bool = False) -> float:
     weights on that is what is published: BERT (110M) was fine-tuned with 2e-5 at least, the reward models of Stiennon
     et al. (2020; 1.3B) with 1.5e-5, those of Llama 2 (2023; 7B to 13B) with 1e-5. Small models were tuned here.
     """
-    size: int = sum(weights.numel() for name, weights in model.named_parameters() if ".lora_" not in name)
-    rate = min(max(LARGEST * (1e6 / max(size, 1)) ** 0.85, LEAST), LARGEST)
+    size = sum(weights.numel() for name, weights in model.named_parameters() if ".lora_" not in name)
+    rate: float = min(max(LARGEST * (1e6 / max(size, 1)) ** 0.85, LEAST), LARGEST)
     return min(ADAPTERS * rate, LARGEST) if adapters else rate

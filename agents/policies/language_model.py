@@ -160,8 +160,8 @@ class LanguageModelPolicy:
         self.lm.save(run / "model")
         if has_adapters(self.lm.model):
             base, tokenizer = self.reference, self.lm.tokenizer
-            about = {"base": base.name, "fingerprint": base.fingerprint()}
-            save_adapter(self.lm.model, run / "adapter", tokenizer=tokenizer, **about)
+            place, fingerprint = run / "adapter", base.fingerprint()
+            save_adapter(self.lm.model, place, tokenizer=tokenizer, base=base.name, fingerprint=fingerprint)
 
     @torch.no_grad()
     def _values(self, texts: Texts) -> Tensor:  # -> (M,)

@@ -141,7 +141,7 @@ def _parse(argv: Sequence[str]) -> tuple[Options, dict[str, Any], Checkpoint | N
     run = next((word for word in argv if holds_run(Path(word)) and not is_reward_run(Path(word))), None)
     checkpoint = find_checkpoint(run) if run else None
     begin = hyperparameters(checkpoint) if checkpoint else None
-    if begin is None:
+    if run is None or checkpoint is None or begin is None:
         if argv and not argv[0].startswith("-"):
             _existing_run(argv[0])  # before its options, which are not known without it
         return parse(Options, argv, "resume"), {}, checkpoint
