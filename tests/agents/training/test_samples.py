@@ -12,6 +12,8 @@ from textrlhf.agents.training import samples
 from textrlhf.records import time_budget
 from textrlhf.records.samples import read_samples
 
+pytestmark = pytest.mark.slow
+
 UPDATES = 10
 
 
@@ -38,9 +40,9 @@ def test_slow_samples_are_few(cost: float, steps: list[int], tmp_path: Path, mon
     monkeypatch.setattr(samples, "ALLOWANCE", 100.0)
     monkeypatch.setattr(samples.Samples, "_play", slow)
     monkeypatch.setattr("textrlhf.agents.training.loop.draw_curves", lambda *args: None)
-    every = 7 * N
-    agent = learner(batch()).learn(UPDATES * every, run=tmp_path, progress=False)
+    every = 3 * N
+    agent = learner(batch(), n_steps=3).learn(UPDATES * every, run=tmp_path, progress=False)
     assert sorted({row["step"] for row in read_samples(tmp_path / "samples.jsonl")}) == [every * i for i in steps]
     monkeypatch.setattr(samples.Samples, "_play", lambda *args: None)
-    same = learner(batch()).learn(UPDATES * every, run=tmp_path / "without", progress=False)
+    same = learner(batch(), n_steps=3).learn(UPDATES * every, run=tmp_path / "without", progress=False)
     assert torch.equal(agent.optimizer.flat, same.optimizer.flat)
