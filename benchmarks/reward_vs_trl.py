@@ -57,17 +57,18 @@ def child() -> None:
     import transformers
     import trl
 
-    torch.set_num_threads(1)
     datasets.disable_progress_bars()
     given = json.loads(sys.stdin.readline())
+    torch.set_num_threads(given["threads"])
+    batch_size = given["batch"]
     tokenizer = transformers.AutoTokenizer.from_pretrained(given["folder"])
 
-    def trainer(order: list[int] | None, at_once: int = BATCH) -> trl.RewardTrainer:
+    def trainer(order: list[int] | None, at_once: int = batch_size) -> trl.RewardTrainer:
         """A new one: its pairs in this order, or in its own, and so many in one forward."""
         settings = trl.RewardConfig(
             output_dir=os.path.join(given["folder"], "trl"),
             per_device_train_batch_size=at_once,
-            gradient_accumulation_steps=BATCH // at_once,
+            gradient_accumulation_steps=batch_size // at_once,
             num_train_epochs=1,
             learning_rate=RATE,
             optim="adamw_torch_fused",
@@ -87,7 +88,7 @@ def child() -> None:
 
     def first_batch(order: list[int]) -> dict[str, float]:
         one = trainer(order)
-        batch = one.data_collator([one.train_dataset[i] for i in range(BATCH)])
+        batch = one.data_collator([one.train_dataset[i] for i in range(batch_size)])
         loss = one.compute_loss(one.model.train(), batch)
         loss.backward()
         return {"loss": loss.item(), "gradient": gradient(one.model)}
@@ -127,7 +128,7 @@ class TRL:
                 stdout=subprocess.PIPE,
                 stderr=words,
                 text=True,
-                env={**os.environ, **quiet, "OMP_NUM_THREADS": "1", "HF_HOME": str(given["folder"])},
+                env={**os.environ, **quiet, "OMP_NUM_THREADS": str(given["threads"]), "HF_HOME": str(given["folder"])},
             )
         self.versions = self._ask(given)
 
@@ -144,6 +145,7 @@ class TRL:
         return self._ask(("first_batch", order))
 
     def train(self, order: list[int] | None = None, at_once: int = BATCH) -> Seconds:
+        """One epoch, so many pairs in a forward."""
         return self._ask(("train", order, at_once))
 
     def close(self) -> None:
@@ -192,12 +194,12 @@ def some_pairs(n: int) -> list[tuple[str, str, str]]:
 class Ours:
     """Training as a user would call it, and a look at the work it does."""
 
-    def __init__(self, pairs: list[tuple[str, str, str]]) -> None:
+    def __init__(self, pairs: list[tuple[str, str, str]], batch_size: int = BATCH) -> None:
         from textrlhf.reward_models import Ranked, TrainConfig
 
         self.pairs = [Ranked(prompt, (chosen, rejected)) for prompt, chosen, rejected in pairs]
         plain = {"dropout": 0.0, "lapse": 0.0}
-        self.config = TrainConfig(epochs=1, batch_size=BATCH, learning_rate=RATE, **plain)
+        self.config = TrainConfig(epochs=1, batch_size=batch_size, learning_rate=RATE, **plain)
 
     def dataset(self, reward_model):
         """The pairs as `train` uses them."""
@@ -218,13 +220,14 @@ class Ours:
                 order.extend(which)
                 return nothing.weight.sum(), 1
 
-        steps = len(self.pairs) // BATCH
-        fit(nothing, Watched(), FitConfig(steps=steps, batch_size=BATCH, seed=self.config.seed), show=False)
+        size = self.config.batch_size
+        steps = len(self.pairs) // size
+        fit(nothing, Watched(), FitConfig(steps=steps, batch_size=size, seed=self.config.seed), show=False)
         return order
 
     def first_batch(self, reward_model, order: list[int]) -> dict[str, float]:
         reward_model.network.requires_grad_(True)
-        total, count = self.dataset(reward_model).loss(order[:BATCH])
+        total, count = self.dataset(reward_model).loss(order[: self.config.batch_size])
         (total / count).backward()
         return {"loss": total.item() / count, "gradient": gradient(reward_model.network)}
 
@@ -240,7 +243,7 @@ def training(make: dict, folder: str, python: str, n_pairs: int, repetitions: in
     order = ours.order(make["last"]())
     assert sorted(order) == list(range(n_pairs)), "an epoch is every pair once"
     tokens = sum(len(text.tokens) for text in ours.dataset(make["last"]()).texts)
-    theirs = TRL(python, folder=folder, pairs=pairs, tokens=tokens)
+    theirs = TRL(python, folder=folder, pairs=pairs, tokens=tokens, batch=BATCH, threads=1)
     first = ours.first_batch(make["last"](), order), theirs.first_batch(order)  # warms both up
     sides = {
         "trl": lambda: theirs.train(order),

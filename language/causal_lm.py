@@ -22,6 +22,7 @@ from .free_memory import TooLittleMemoryError, check_room
 from .gguf_files import GGUFError, gguf_file, read_gguf
 from .hf import ready_to_run, with_parameters_of
 from .lora import Lora, LoraError, base_of, is_adapter, merged, with_adapter_merged, with_adapters
+from .no_language_model import why_config_is_of_another, why_folder_is_of_another
 from .tokenization import Codec
 
 if TYPE_CHECKING:
@@ -208,6 +209,8 @@ def _from_hugging_face(name: str, place: str, dtype: torch.dtype) -> tuple[Any, 
         config = AutoConfig.from_pretrained(place)
         if config.is_encoder_decoder:
             raise _encoder_decoder(name)
+        if other := why_config_is_of_another(config):
+            raise LanguageError(f"model {name!r} is {other}")
         with no_progress_bars():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 place, config=config, dtype=dtype, output_loading_info=True
@@ -222,13 +225,15 @@ def _from_hugging_face(name: str, place: str, dtype: torch.dtype) -> tuple[Any, 
     if info["missing_keys"]:
         raise LanguageError(
             f"model {name!r} is no causal language model: it has no weights for {sorted(info['missing_keys'])[:3]}, "
-            "which would be random; was it saved as a classifier or a reward model?"
+            "which would be random; was it saved without its head?"
         )
     return model, tokenizer
 
 
 def _check_folder(name: str, place: str, known: str) -> None:
     """Raise a LanguageError unless a path is a folder with a model."""
+    if other := why_folder_is_of_another(place):
+        raise LanguageError(f"model {name!r} is {other}")
     if os.path.isfile(os.path.join(place, "metrics.jsonl")):
         its = os.path.join(name, "model")
         raise LanguageError(

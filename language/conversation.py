@@ -14,6 +14,7 @@ from ..records.jsonl import DataError, shortened
 Message = dict[str, str]  # "role" and "content"
 
 ROLES = ("system", "user", "assistant")
+WHOLE = ("messages", "conversations")  # fields of rows with a whole conversation; the second is ShareGPT's
 _NAMES = {  # of roles, as data sets and tokenizers' templates write them
     **{role: role for role in ROLES},
     "developer": "system",
@@ -54,6 +55,11 @@ class Conversation(str):
         return self.messages, str(self)
 
 
+def role_of(message: Mapping[str, Any]) -> str | None:
+    """The role of a message in either form, as chat templates name it; None for any other role."""
+    return _NAMES.get(str(message.get("role", message.get("from"))).lower())
+
+
 def are_messages(value: object) -> bool:
     """Whether a value looks like chat messages: a list whose items have a role (or "from")."""
     return (
@@ -64,22 +70,25 @@ def are_messages(value: object) -> bool:
     )
 
 
-def read_messages(place: str, value: object, *, prompt: bool = False) -> Conversation:
+def read_messages(place: str, value: object, *, prompt: bool = False, after: Sequence[Message] = ()) -> Conversation:
     """Check messages, in either form, and name their roles as chat templates do; DataError names the `place`.
 
-    A `prompt` ends with the user's turn. Content in parts, [{"type": "text", "text": …}], is joined.
+    A `prompt` ends with the user's turn. `after` are checked messages that these follow; both are returned. Content in
+    parts, [{"type": "text", "text": …}], is joined.
     """
     if isinstance(value, Conversation):
         value = value.messages
     if not are_messages(value):
         raise DataError(f"{place}: the messages are {shortened(value)}: expected {FORM}")
     assert isinstance(value, Sequence)
-    messages = [_message(f"{place}: message {i}", one) for i, one in enumerate(value)]
+    read = [_message(f"{place}: message {i}", one) for i, one in enumerate(value)]
+    messages = [*after, *read]
     turns = [message["role"] for message in messages if message["role"] != "system"]
     systems = sum(message["role"] == "system" for message in messages)
     expected = [("user", "assistant")[i % 2] for i in range(len(turns))]
     if turns != expected or systems > 1 or (systems and messages[0]["role"] != "system"):
-        seen = ", ".join(message["role"] for message in messages)
+        seen = ", ".join(message["role"] for message in read)
+        seen += f" (after {', '.join(message['role'] for message in after)})" if after else ""
         raise DataError(f"{place}: the roles are {seen}: expected at most one system message, first, then user and "
                         "assistant in turn; join or drop the others")  # fmt: skip
     if not turns:
@@ -93,11 +102,11 @@ def read_messages(place: str, value: object, *, prompt: bool = False) -> Convers
 
 
 def _message(place: str, one: Any) -> Message:
-    role = one.get("role", one.get("from"))
     content = one["content"] if "content" in one else one.get("value")
-    name = _NAMES.get(str(role).lower())
+    name = role_of(one)
     if name is None:
-        raise DataError(f"{place} has the role {shortened(role)}: expected one of {', '.join(ROLES)}")
+        seen = shortened(one.get("role", one.get("from")))
+        raise DataError(f"{place} has the role {seen}: expected one of {', '.join(ROLES)}")
     if isinstance(content, Sequence) and not isinstance(content, str):
         parts = [part.get("text") if isinstance(part, Mapping) else None for part in content]
         if any(not isinstance(part, str) for part in parts):

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning examples: rows of JSONL or a list, to tokens.
+"""Supervised fine-tuning examples: rows of a data file or a list, to tokens.
 
     {"prompt", "completion"}    a response; "completion" may be called "response" or "chosen"
     {"prompt", "turns"}         a dialogue: the agent's turn, the user's, and so on, ending with the agent's
@@ -26,15 +26,13 @@ from numpy.typing import NDArray
 from ..records.jsonl import DataError, row_split, shortened
 from ..records.rows import read_rows
 from .causal_lm import CausalLM
-from .conversation import Conversation, Message, are_messages, read_messages
+from .conversation import WHOLE, Conversation, Message, are_messages, read_messages, role_of
 
 Rows = str | os.PathLike[str] | Sequence[Mapping[str, Any]]
 Row = Mapping[str, Any]
 Ints = NDArray[np.int64]
 
-ANSWERS = ("assistant", "gpt", "model", "bot", "chatgpt")  # roles that a completion begins with
 COMPLETIONS = ("completion", "response", "chosen")
-WHOLE = ("messages", "conversations")  # of a conversation; the second is ShareGPT's
 FORMS = '{"prompt", "completion"}, {"prompt", "turns"}, {"messages"} or {"text"}'
 
 log = logging.getLogger("textrlhf")
@@ -72,7 +70,7 @@ def read_sft_examples(rows: Rows, lm: CausalLM, context: int | None = None) -> l
     think do.
     """
     if isinstance(rows, str | os.PathLike):
-        named, numbered = str(rows), read_rows(rows, "demonstrations", f"one object a line, {FORMS}")
+        named, numbered = str(rows), read_rows(rows, "demonstrations", f"one object a line, {FORMS}", ("turns",))
     else:
         named, numbered = "demonstrations", [(f"demonstrations[{i}]", row) for i, row in enumerate(rows)]
     if not numbered:
@@ -129,7 +127,7 @@ def _whole(place: str, key: str, value: Any) -> _Plain | _Chat:
 def _conversation(place: str, key: str, row: Row) -> _Chat:
     """Messages as the prompt, and what follows it, messages or text."""
     prompt, followed = row.get("prompt"), row[key]
-    if are_messages(followed) and followed[0].get("role", followed[0].get("from")) not in ANSWERS:
+    if are_messages(followed) and role_of(followed[0]) != "assistant":
         messages = read_messages(f'{place}: "{key}"', followed).messages  # a whole conversation, as "chosen" often is
         asked = messages[:-1] if prompt is None else _asked(place, prompt)
         if messages[: len(asked)] != asked:
@@ -143,7 +141,7 @@ def _conversation(place: str, key: str, row: Row) -> _Chat:
         answers = list(followed)
     else:
         answers = [{"role": "assistant", "content": _text(place, key, followed).strip()}]
-    return _Chat(read_messages(f'{place}: "prompt" and "{key}"', [*asked, *answers]).messages, len(asked))
+    return _Chat(read_messages(f'{place}: "{key}"', answers, after=asked).messages, len(asked))
 
 
 def _asked(place: str, prompt: Any) -> list[Message]:

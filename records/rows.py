@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from . import hub
@@ -30,12 +30,16 @@ COMPRESSED = ".gz"
 
 
 def read_rows(
-    source: str | os.PathLike[str], name: str = "path", expected: str = "rows of JSON, one value a line"
+    source: str | os.PathLike[str],
+    name: str = "path",
+    expected: str = "rows of JSON, one value a line",
+    values: Collection[str] = (),
 ) -> Rows:
     """Read the rows of a file, a folder or a hub id with their places, such as "prefs.csv, line 3".
 
     A source that consists of splits gives each row without a "split" that of its part, "train" or "heldout". `name`
-    (the caller's argument) and `expected` are used in errors, which are all `DataError`.
+    (the caller's argument) and `expected` are used in errors, which are all `DataError`. `values` are the columns of a
+    table that hold numbers, truth values, lists or objects; all others are text, or chat messages.
     """
     path = Path(source)
     if hub.is_folder(path) or hub.is_id(str(source)) or path.suffix == ".parquet":
@@ -50,7 +54,7 @@ def read_rows(
         )
     kind = (path.with_suffix("") if path.suffix == COMPRESSED else path).suffix.lower()
     if kind in (".csv", ".tsv"):
-        return list(parse_table(_text(path, "a table"), str(path), "\t" if kind == ".tsv" else None))
+        return list(parse_table(_text(path, "a table"), str(path), "\t" if kind == ".tsv" else None, values))
     text = _text(path, expected)
     rows = _json_rows(text, path) if kind == ".json" else None
     # JSON strings may contain other line separators than \n.

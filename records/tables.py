@@ -1,8 +1,8 @@
 """Tables of text, .csv and .tsv, as rows.
 
-Cells are text. Those of a column become what they are in JSON (numbers, true and false, lists, objects) if all of them
-are, so that labels, ratings and chat messages can be read; numbers in a column that is named like a text stay text. An
-empty cell of a text stays empty, any other is missing (None).
+Cells are text. Only those of the columns that the caller names as `values` become what they are in JSON: numbers, true
+and false, lists, objects; and in any column chat messages do. An empty cell of a column that is named like a text stays
+empty, any other is missing (None).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from .jsonl import DataError, shortened
@@ -21,11 +21,14 @@ TEXTS = re.compile(
     r"reference|context|history|summary|article|post|title)(?:[_ ]?(?:\d|[a-z]))?",
     re.IGNORECASE,
 )
+MESSAGES = ({"role", "content"}, {"from", "value"})  # the keys of a chat message
 WORDS = {"True": True, "False": False, "true": True, "false": False}
 LARGEST = 2**31 - 1  # characters of a cell; the module's own limit is 131,072
 
 
-def parse_table(text: str, name: str, delimiter: str | None = None) -> list[tuple[str, dict[str, Any]]]:
+def parse_table(
+    text: str, name: str, delimiter: str | None = None, values: Collection[str] = ()
+) -> list[tuple[str, dict[str, Any]]]:
     """Parse a table whose first line names the columns; without a delimiter it is a comma, or what that line has."""
     header = text.lstrip("\r\n").split("\n", 1)[0]
     if not header.strip():
@@ -39,8 +42,10 @@ def parse_table(text: str, name: str, delimiter: str | None = None) -> list[tupl
                 f"{place}: {len(cells)} cells for {len(columns)} columns ({', '.join(columns)}): put text with "
                 f'{delimiter!r}, " or a line break in "double quotes", and write " in it twice'
             )
-    typed = [_typed(column, [cells[i] for _, cells in lines[1:]]) for i, column in enumerate(columns)]
-    return [(place, {c: typed[i][row] for i, c in enumerate(columns)}) for row, (place, _) in enumerate(lines[1:])]
+    return [
+        (place, {column: _read(cell, column, values) for column, cell in zip(columns, cells, strict=True)})
+        for place, cells in lines[1:]
+    ]
 
 
 def _lines(text: str, name: str, delimiter: str) -> Iterator[tuple[str, list[str]]]:
@@ -72,14 +77,20 @@ def _columns(place: str, header: Sequence[str], name: str) -> list[str]:
     return columns
 
 
-def _typed(column: str, cells: Sequence[str]) -> Sequence[Any]:
-    values = [_value(cell) for cell in cells]
-    of_text = TEXTS.fullmatch(column) is not None
-    known = [value for value, cell in zip(values, cells, strict=True) if cell.strip()]
-    structured = bool(known) and all(isinstance(value, list | dict) for value in known)
-    if structured or (known and not of_text and all(value is not None for value in known)):
-        return values
-    return cells if of_text else [cell if cell.strip() else None for cell in cells]
+def _read(cell: str, column: str, values: Collection[str]) -> Any:
+    if not cell.strip():
+        return cell if TEXTS.fullmatch(column) and column not in values else None
+    if column not in values and cell.lstrip()[0] not in "[{":
+        return cell
+    value = _value(cell)
+    return cell if value is None or (column not in values and not _are_messages(value)) else value
+
+
+def _are_messages(value: Any) -> bool:
+    messages = value if isinstance(value, list) else [value]
+    return bool(messages) and all(
+        isinstance(one, Mapping) and any(keys <= one.keys() for keys in MESSAGES) for one in messages
+    )
 
 
 def _value(cell: str) -> Any:

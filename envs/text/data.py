@@ -6,14 +6,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from ...language.conversation import Conversation, are_messages, read_messages
+from ...language.conversation import WHOLE, Conversation, are_messages, read_messages
 from ...records.characters import check_texts
 from ...records.jsonl import DataError, row_split, shortened
 from ...records.rows import read_rows
 from .task import Prompt
 
 Rows = str | os.PathLike[str] | Sequence[str | Mapping[str, Any]] | Mapping[str, Any]  # the last: by split
-MESSAGES = ("messages", "conversations")  # in place of a prompt; the second is ShareGPT's
 HELD_OUT_EVERY = 10  # where no row names its split
 
 
@@ -80,7 +79,7 @@ def parse_prompt(place: str, row: Any, needs: Sequence[str] = ()) -> tuple[Promp
     if not isinstance(row, Mapping) or not isinstance(seen, str | list):
         raise DataError(f'{place}: expected an object with a "prompt", a string or messages, saw {shortened(row)}')
     reference, text = row.get("reference"), str(seen)
-    if key in MESSAGES:
+    if key in WHOLE:
         text, reference = _asked_and_answered(place, seen, reference)
     elif isinstance(seen, list | Conversation):
         text = read_messages(place, seen, prompt=True)
@@ -110,7 +109,7 @@ def _asked_and_answered(place: str, messages: Any, reference: Any) -> tuple[Conv
 
 def _prompt_key(place: str, row: Mapping[str, Any]) -> str:
     """Which field of a row is its prompt."""
-    named = [key for key in ("prompt", *MESSAGES) if row.get(key) is not None]
+    named = [key for key in ("prompt", *WHOLE) if row.get(key) is not None]
     if len(named) > 1:
         raise DataError(f"{place}: the row has {' and '.join(named)}, and each would be its prompt: drop all but one")
     return named[0] if named else "prompt"

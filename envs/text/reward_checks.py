@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Sequence
 
 from ...language import CausalLM
 from ...reward_models.lengths import check_lengths, reward_models_in
 from ...reward_models.text.network import RewardNetwork
-from ...reward_models.text.reward_model import RewardModel
 from .prompts import Prompts
 
 log = logging.getLogger("textrlhf")
 _warned: weakref.WeakSet[RewardNetwork] = weakref.WeakSet()  # of scores without a scale
 _warned_of_credit: weakref.WeakSet[RewardNetwork] = weakref.WeakSet()
-_warned_of_prompts: weakref.WeakSet[RewardNetwork] = weakref.WeakSet()
-_SOME = 256  # prompts, to tell whether they have a template
 
 
 def check_reward_models(reward_function: object, lm: CausalLM, prompts: Prompts, budget: int) -> None:
@@ -25,7 +21,7 @@ def check_reward_models(reward_function: object, lm: CausalLM, prompts: Prompts,
     more = ', or leave long prompts out with context={}, prompt_overflow="drop"'
     check_lengths(reward_function, lm, texts, prompts.tokens, budget, more)
     for model in reward_models_in(reward_function):
-        _check_template(model, texts)
+        model.check_template(texts)
         if not model.normalised and model.network not in _warned:
             _warned.add(model.network)
             log.warning(
@@ -46,17 +42,3 @@ def check_credit(reward_function: object) -> None:
                 'slower than with "end" where it was measured; a reward model with head="tokens" makes it faster',
                 model,
             )
-
-
-def _check_template(model: RewardModel, prompts: Sequence[str]) -> None:
-    trained = model.config.templated
-    if trained is None or model.config.reads == "response" or model.network in _warned_of_prompts:
-        return
-    if abs(model.reader.templated(prompts[:_SOME]) - trained) > 0.5:
-        _warned_of_prompts.add(model.network)
-        forms = "with the special tokens of a chat template", "without such tokens"
-        log.warning(
-            "%s was trained on prompts %s, and these are prompts %s: its scores mean little; write them as those were",
-            model,
-            *(forms if trained > 0.5 else forms[::-1]),
-        )

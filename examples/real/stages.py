@@ -8,6 +8,11 @@ material ──> language model ──> cloned on snippets ───────
 from __future__ import annotations
 
 import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +22,13 @@ import numpy as np
 import torch
 from fetch import Material, fetch
 from measure import measure, rule_based, summary, write_texts
-from ratings import Snippet, judgements, read_snippets
+from ratings import PAIRS, Snippet, judgements, read_snippets
 
 from textrlhf import PPO
 from textrlhf.agents import Clone
 from textrlhf.language import CausalLM, load
 from textrlhf.records.folder import write_file
+from textrlhf.records.metrics import read_metrics
 from textrlhf.reward_models import RewardModel, TrainConfig, load_reward_model, read_judgements, train_reward_model
 from textrlhf.reward_models.evaluation.metrics import spearman
 
@@ -34,7 +40,7 @@ TESTED = 400  # prompts of the comparison; the other test texts' openings are PP
 class Size:
     """How much of everything."""
 
-    pairs: int = 2000  # comparisons of two texts, beside the ratings
+    pairs: int = PAIRS  # comparisons of two texts, beside the ratings
     reward_epochs: float = 3.0
     clone_epochs: float = 1.0
     tokens: int = 40_960  # that PPO learns from
@@ -53,6 +59,21 @@ class RealRun:
 
     def __init__(self, folder: Path, shared: Path, seed: int, size: Size) -> None:
         self.folder, self.shared, self.seed, self.size = folder, shared, seed, size
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the minutes that a stage takes, and the most memory, to `cost.json`, also where it is interrupted."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            file = self.folder / "cost.json"
+            cost = json.loads(file.read_text()) if file.exists() else {"minutes": {}, "peak_gib": 0.0}
+            cost["minutes"][stage] = round(cost["minutes"].get(stage, 0.0) + (time.monotonic() - began) / 60, 2)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+            cost["peak_gib"] = max(cost["peak_gib"], round(peak, 2))
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_file(file, json.dumps(cost))
 
     @cached_property
     def material(self) -> Material:
@@ -81,20 +102,15 @@ class RealRun:
             ]
             rows = [row for row in rows if row["completion"]]
             env = {"model": str(plain_folder(self.shared, self.material)), "prompts": rows, "reward_model": "none"}
-            agent = resumable(
-                Clone,
-                run,
-                lambda: Clone(
-                    "TextRLHF-v0",
-                    demonstrations=rows,
-                    env_kwargs={**env, "max_new_tokens": BUDGET, "context": 128},
-                    seed=self.seed,
-                    batch_size=512,
-                    n_envs=16,
-                ),
-                lambda agent: round(self.size.clone_epochs * agent.epoch_steps),
-            )
-            agent.close()
+            how = {"env_kwargs": {**env, "max_new_tokens": BUDGET, "context": 128}, "seed": self.seed, "n_envs": 16}
+            with self.timed("clone"):
+                agent = resumable(
+                    Clone,
+                    run,
+                    lambda: Clone("TextRLHF-v0", demonstrations=rows, **how, **CLONING),
+                    lambda agent: round(self.size.clone_epochs * agent.epoch_steps),
+                )
+                agent.close()
             (run / "done").touch()
         return load(run / "model")
 
@@ -109,27 +125,31 @@ class RealRun:
         return self._reward_model("second", "check", "B")
 
     def _reward_model(self, name: str, part: str, half: str) -> RewardModel:
-        run, done = self.folder / name, self.folder / name / "scaled"
+        done = self.folder / name / "scaled"
         if not (done / "config.json").exists():
-            known = sorted(run.glob("checkpoints/step-*"))
-            if not (run / "reward_model").exists():
-                rows = judgements(self.snippets[part], half, self.seed, self.size.pairs)
-                config = TrainConfig(epochs=self.size.reward_epochs, seed=self.seed, lapse=0.0)
-                train_reward_model(
-                    read_judgements(rows, None),
-                    str(self.material.encoder),
-                    reads="text",
-                    config=config,
-                    run=run,
-                    resume=bool(known),
-                    threads=torch.get_num_threads(),
+            assert self.cloned
+            with self.timed(name):
+                model = self._trained_reward_model(
+                    self.folder / name, judgements(self.snippets[part], half, self.seed, self.size.pairs)
                 )
-            model = RewardModel.load(run / "reward_model")
-            openings = [one.opening for one in self.snippets["learn"][:256]]
-            texts = write_texts(self.cloned, openings, BUDGET, seed=1)  # of the reference model: mean 0, deviation 1
-            model.normalise(openings, [text["response"] for text in texts])
-            model.save(done)
+                openings = [one.opening for one in self.snippets["learn"][:256]]
+                texts = write_texts(self.cloned, openings, BUDGET, seed=1)  # then of mean 0 and deviation 1
+                model.normalise(openings, [text["response"] for text in texts])
+                model.save(done)
         return load_reward_model(done)  # type: ignore[return-value]
+
+    def _trained_reward_model(self, run: Path, rows: list[dict[str, Any]]) -> RewardModel:
+        if not (run / "reward_model").exists():
+            train_reward_model(
+                read_judgements(rows, None),
+                str(self.material.encoder),
+                reads="text",
+                config=TrainConfig(epochs=self.size.reward_epochs, seed=self.seed, **JUDGING),
+                run=run,
+                resume=any(run.glob("checkpoints/step-*")),
+                threads=torch.get_num_threads(),
+            )
+        return RewardModel.load(run / "reward_model")
 
     @cached_property
     def learned(self) -> CausalLM:
@@ -137,13 +157,14 @@ class RealRun:
         run = self.folder / "ppo"
         if not (run / "done").exists():
             env = self.environment()
-            agent = resumable(
-                PPO,
-                run,
-                lambda: PPO("TextRLHF-v0", env_kwargs=env, seed=self.seed, **POLICY),
-                lambda agent: self.size.tokens,
-            )
-            agent.close()
+            with self.timed("ppo"):
+                agent = resumable(
+                    PPO,
+                    run,
+                    lambda: PPO("TextRLHF-v0", env_kwargs=env, seed=self.seed, **POLICY),
+                    lambda agent: self.size.tokens,
+                )
+                agent.close()
             (run / "done").touch()
         return load(run / "model")
 
@@ -174,19 +195,23 @@ class RealRun:
         file = self.folder / "results.json"
         if not file.exists():
             models, rules = {"score": self.reward_model, "second": self.second}, rule_based(self.material.rules)
-            texts = {
-                name: measure(
-                    write_texts(lm, self.openings, BUDGET, seed=2), models, rules, self.cloned, self.untouched
-                )
-                for name, lm in (("before", self.cloned), ("after", self.learned))
-            }
-            result = {
-                "seed": self.seed,
-                "texts_measured": len(self.openings),
-                "reward_models": {name: self.judged(model) for name, model in models.items()},
-                **{name: summary(rows) for name, rows in texts.items()},
-                "texts": {name: rows[:40] for name, rows in texts.items()},
-            }
+            writers = {"before": self.cloned, "after": self.learned}
+            with self.timed("measure"):
+                texts = {
+                    name: measure(
+                        write_texts(lm, self.openings, BUDGET, seed=2), models, rules, self.cloned, self.untouched
+                    )
+                    for name, lm in writers.items()
+                }
+                result = {
+                    "seed": self.seed,
+                    "texts_measured": len(self.openings),
+                    "reward_models": {name: self.judged(model) for name, model in models.items()},
+                    **{name: summary(rows) for name, rows in texts.items()},
+                    "share_of_saving": {name: saving(self.folder / name) for name in ("clone", "ppo")},
+                }
+            result |= json.loads((self.folder / "cost.json").read_text())
+            result["texts"] = {name: rows[:40] for name, rows in texts.items()}
             write_file(file, json.dumps(result, indent=1))
         return dict(json.loads(file.read_text()))
 
@@ -204,7 +229,16 @@ class RealRun:
         }
 
 
-POLICY = {"n_envs": 32, "n_steps": 32, "n_epochs": 2, "batch_size": 256, "lora_rank": 16, "learning_rate": 3e-4}
+JUDGING: dict[str, Any] = {"lapse": 0.0, "learning_rate": 1e-4}
+CLONING: dict[str, Any] = {"batch_size": 512, "lora_rank": 16, "learning_rate": 3e-4, "heldout_checks": 2}
+POLICY: dict[str, Any] = {
+    "n_envs": 32,
+    "n_steps": 32,
+    "n_epochs": 2,
+    "batch_size": 256,
+    "lora_rank": 16,
+    "learning_rate": 3e-4,
+}
 
 
 def resumable(kind: Any, run: Path, make: Any, steps: Any) -> Any:
@@ -213,6 +247,13 @@ def resumable(kind: Any, run: Path, make: Any, steps: Any) -> Any:
         return kind.resume(run)
     agent = make()
     return agent.learn(steps(agent), run=run)
+
+
+def saving(run: Path) -> float | None:
+    """The share of a training's time that its checkpoints took."""
+    rows = read_metrics(run / "metrics.jsonl")
+    found: float | None = rows[-1].get("time/saving")
+    return found
 
 
 def plain_folder(shared: Path, material: Material) -> Path:

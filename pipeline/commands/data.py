@@ -131,17 +131,18 @@ def _imported(options: Options, raters: str | None) -> ImportedJudgements:
 def _unjudged(options: Options) -> list[Unjudged] | None:
     """The prompts and demonstrations of the file, or None if it has judgements."""
     from ...records.rows import read_rows
+    from ...reward_models.feedback.schemas.table import VALUES
     from ...reward_models.feedback.unjudged import read_unjudged
     from ...reward_models.feedback.vader import is_vader
 
     if options.schema is not None or is_vader(str(options.file)):
         return None
-    numbered = read_rows(str(options.file), "FILE", "judgements, demonstrations or prompts")
+    numbered = read_rows(str(options.file), "FILE", "judgements, demonstrations or prompts", VALUES)
     return read_unjudged(numbered) if numbered else None
 
 
 def _describe_unjudged(rows: Sequence[Unjudged], count: Lengths) -> dict[str, Any]:
-    from ...reward_models.evaluation.data_set import quantiles
+    from ...reward_models.evaluation.data_set import conversations, quantiles
 
     shown = [row for row in rows if row.response is not None]
     kinds = {"demonstration": len(shown), "prompt": len(rows) - len(shown)}
@@ -163,6 +164,8 @@ def _describe_unjudged(rows: Sequence[Unjudged], count: Lengths) -> dict[str, An
         "lengths": {name: {"count": len(set(some)), **quantiles(count(some))} for name, some in texts.items() if some},
         "duplicates": {"repeated": len(rows) - len({(row.prompt, row.response) for row in rows})},
     }
+    if chats := [messages for row in rows if (messages := row.messages)]:
+        found["conversations"] = conversations("conversations", chats)
     if all(parts.values()):
         found["splits_declared"] = True
         found["splits"] = {name: len(part) for name, part in parts.items()}

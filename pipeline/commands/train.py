@@ -60,7 +60,7 @@ class AgentOptions:
     model: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
     """for text: the language model to train, by folder or hub id, or a shipped one"""
     prompts: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
-    """for text: JSONL, one object with a "prompt" per line"""
+    """for text: rows with a "prompt", a .jsonl, .json, .csv, .tsv or .parquet file, a `datasets` folder or a hub id"""
     reward_model: Annotated[str | None, tyro.conf.arg(metavar="REWARD_MODEL")] = None
     """for text: a reward model by its run, folder or hub id, or a function of yours, module:function"""
     kl_coef: Annotated[float | None, tyro.conf.arg(metavar="BETA")] = None

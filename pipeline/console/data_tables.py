@@ -21,18 +21,13 @@ def print_description(of: Description) -> None:
     if lengths := of.get("lengths"):
         _table(f"Lengths in {of['unit']}", lengths)
     if chat := of.get("conversations"):
-        _table("Messages of a prompt", {"prompts": {"count": chat["prompts"], **chat["messages"]}})
-        roles = ", ".join(f"{role} {count:,}" for role, count in chat["roles"].items())
-        several = chat["responses_of_several_turns"]
-        key_values(
-            [
-                (
-                    "Roles",
-                    f"{roles}; {chat['with_system_message']:,} of {chat['prompts']:,} prompts have a system message",
-                ),
-                *([("Turns", f"{several:,} responses have more than one")] if several else []),
-            ]
-        )
+        what, count = chat["of"], chat["count"]
+        _table(f"Messages of {what}", {what: {"count": count, **chat["messages"]}})
+        roles = ", ".join(f"{role} {number:,}" for role, number in chat["roles"].items())
+        system = f"{chat['with_system_message']:,} of {count:,} {what} have a system message"
+        several = chat.get("responses_of_several_turns")
+        turns = [("Turns", f"{several:,} responses have more than one")] if several else []
+        key_values([("Roles", f"{roles}; {system}"), *turns])
     if written := of.get("written"):
         key_values([("Written", f"{written['file']} ({written['rows']:,})")])
 

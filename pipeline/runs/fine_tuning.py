@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...language.conversation import WHOLE
 from ...records.jsonl import DataError
 from ...records.rows import read_rows
 from ..console.errors import UserError
 
-PROMPTS = ("prompt", "messages", "conversations")  # the fields of a row that a sample can continue
+PROMPTS = ("prompt", *WHOLE)  # the fields of a row that a sample can continue
 
 
 def fine_tuning(agent: str, env: str, env_kwargs: Mapping[str, Any], demonstrations: str | None) -> dict[str, Any]:

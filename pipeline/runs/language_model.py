@@ -23,8 +23,8 @@ def language_model_of(run: str) -> Path:
         return folder
     if holds_reward_model(place):
         raise UserError(
-            f"{run} is a reward model's run, which scores texts and writes none: `textrlhf reward score {run} "
-            "--prompt TEXT --response TEXT` scores one; to write, name a run of `textrlhf train` on a text environment"
+            f"{run} is the run of a reward model, which scores texts and writes none: `textrlhf reward score {run} "
+            "--prompt TEXT --response TEXT` scores one; to write, name a language model or a run of `textrlhf train`"
         )
     if empty := Run(place).why_empty():
         raise UserError(empty)

@@ -82,9 +82,12 @@ def reliability(figure: Any, of: Calibration, confidence: str, right: str) -> No
 
 
 def accuracy_bars(figure: Any, parts: Sequence[Part], label: str, signed: bool = False) -> None:
-    """The accuracy of each part, with its bounds and size."""
+    """The accuracy of each part with its interval, bounds and size."""
     axes = figure.subplots()
-    bars = axes.bar(range(len(parts)), [part.accuracy for part in parts], 0.72, color=BLUE)
+    ends = [(part.accuracy - part.interval[0], part.interval[1] - part.accuracy) for part in parts]
+    errors: Any = [[max(end, 0.0) for end in side] for side in zip(*ends, strict=True)]
+    lines = {"yerr": errors, "error_kw": {"ecolor": MUTED, "elinewidth": 1}}
+    bars = axes.bar(range(len(parts)), [part.accuracy for part in parts], 0.72, color=BLUE, **lines)
     axes.bar_label(bars, [_percent(part.accuracy) for part in parts], padding=2, fontsize=7.5)
     axes.axhline(0.5, color=MUTED, lw=1, ls=(0, (4, 3)))
     where: Any = {"xytext": (3, 0), "xycoords": ("axes fraction", "data"), "textcoords": "offset points"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...language.conversation import Conversation
+from ...language.conversation import Conversation, Message
 from ..feedback.agreement import alpha
 from ..feedback.formats import ImportedJudgements
 from ..feedback.judgements import Judgement, Labelled, Ranked, Rated, Tied
@@ -53,6 +53,17 @@ def quantiles(values: Sequence[int]) -> dict[str, int]:
     """The quantiles of some lengths, by their names in per cent."""
     found = np.quantile(values, [q / 100 for q in QUANTILES], method="nearest")
     return {f"{q}%": int(value) for q, value in zip(QUANTILES, found, strict=True)}
+
+
+def conversations(of: str, chats: Sequence[Sequence[Message]]) -> dict[str, Any]:
+    """How many messages conversations have, and of whom; `of` says what they are, "prompts" say."""
+    return {
+        "of": of,
+        "count": len(chats),
+        "messages": quantiles([len(messages) for messages in chats]),
+        "roles": dict(Counter(message["role"] for messages in chats for message in messages)),
+        "with_system_message": sum(messages[0]["role"] == "system" for messages in chats),
+    }
 
 
 def _lengths(judgements: Sequence[Judgement], lengths: Lengths) -> dict[str, Any]:
@@ -170,12 +181,5 @@ def _conversations(judgements: Sequence[Judgement]) -> dict[str, Any] | None:
     chats = [prompt.messages for prompt in prompts if isinstance(prompt, Conversation)]
     if not chats:
         return None
-    roles = Counter(message["role"] for messages in chats for message in messages)
     several = {text for one in judgements for text in one.responses if isinstance(text, Conversation)}
-    return {
-        "prompts": len(chats),
-        "messages": quantiles([len(messages) for messages in chats]),
-        "roles": dict(roles),
-        "with_system_message": sum(messages[0]["role"] == "system" for messages in chats),
-        "responses_of_several_turns": len(several),
-    }
+    return {**conversations("prompts", chats), "responses_of_several_turns": len(several)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from ..feedback.judgements import Judgement, Labelled, Ranked, Rated, Tied
 from ..reward_function import RewardFunction, Scores, call_reward, sigmoid
-from .metrics import Floats, accuracy, auroc, calibration, pearson, ranks, spearman, weighted_mean
+from .metrics import Floats, accuracy, auroc, binomial_interval, calibration, pearson, ranks, spearman, weighted_mean
 from .results import Evaluation, Histogram, Mistake, OfComparisons, OfLabels, OfRatings, Part, RatedPart
 
 __all__ = ["Evaluation", "evaluate"]
@@ -81,7 +80,6 @@ def _comparisons(
     weights = 1.0 / np.bincount(of)[of]  # a ranking's pairs weigh 1 together
     margins = better - worse
     right = 0.5 * (np.sign(margins) + 1)
-    by_ranking = np.bincount(of, right * weights)
     every, confident = np.concatenate([weights, np.ones(len(ties))]), np.concatenate([np.abs(margins), ties])
     outcomes = np.concatenate([right, np.full(len(ties), 0.5)])
     losses = np.concatenate([_log_loss(margins, likely), 0.5 * (_log_loss(ties, likely) + _log_loss(-ties, likely))])
@@ -90,7 +88,7 @@ def _comparisons(
         pairs=len(rows),
         ties=len(ties),
         accuracy=accuracy(margins, weights),
-        accuracy_error=float(by_ranking.std(ddof=1) / math.sqrt(len(cases))) if len(cases) > 1 else math.nan,
+        accuracy_interval=binomial_interval(float(right @ weights), len(cases)),
         accuracy_if_longer_wins=accuracy(longer, weights),
         prefers_longer=accuracy(margins * np.sign(longer), weights),
         mean_margin=weighted_mean(margins, weights),
@@ -131,6 +129,7 @@ def _labels(table: Table, cases: list[Labelled[str]], offset: float) -> tuple[Of
         good_share=float(good.mean()),
         auroc=auroc(scores, good),
         accuracy=accuracy(margins),
+        accuracy_interval=binomial_interval(len(cases) * accuracy(margins), len(cases)),
         log_loss=weighted_mean(np.logaddexp(0, -margins)),
         calibration=calibration(sigmoid(odds), good),
         histogram=_histogram(scores[good], scores[~good]),
@@ -184,10 +183,12 @@ def _mistake(
 
 def _by(values: Floats, right: Floats, weights: Floats) -> tuple[Part, ...]:
     """The accuracy in each quintile of a value."""
-    return tuple(
-        Part(*_bounds(values[inside]), int(inside.sum()), weighted_mean(right[inside], weights[inside]))
-        for inside in _parts(values)
-    )
+    found = []
+    for inside in _parts(values):
+        of, how_many = right[inside], weights[inside]
+        interval = binomial_interval(float(of @ how_many), float(how_many.sum()))
+        found.append(Part(*_bounds(values[inside]), len(of), weighted_mean(of, how_many), interval))
+    return tuple(found)
 
 
 def _bounds(values: Floats) -> tuple[float, float]:

@@ -47,11 +47,14 @@ def accuracy(margins: ArrayLike, weights: ArrayLike | None = None) -> float:
     return weighted_mean(0.5 * (np.sign(margins) + 1), weights)
 
 
-def binomial_interval(count: int, of: int) -> tuple[float, float]:
-    """A 95 % interval of a probability, from how often something came in so many trials (Wilson, 1927)."""
+def binomial_interval(count: float, of: float) -> tuple[float, float]:
+    """A 95 % interval of a probability, from how often something came in so many trials (Wilson, 1927).
+
+    Where trials are right in part (½ for a tie, ⅔ of a ranking's pairs) it is wider than it need be.
+    """
     if not of:
         return 0.0, 1.0
-    z, share = 1.959964, count / of
+    z, share = 1.959964, min(max(count / of, 0.0), 1.0)
     middle = (share + z**2 / (2 * of)) / (1 + z**2 / of)
     half = z * math.sqrt(share * (1 - share) / of + z**2 / (4 * of**2)) / (1 + z**2 / of)
     return max(middle - half, 0.0), min(middle + half, 1.0)

@@ -28,12 +28,19 @@ MEANINGS: dict[str, tuple[str, str]] = json.loads((HERE / "meanings.json").read_
 
 
 def figures(evaluation: Evaluation, names: Collection[str] | None = None) -> list[tuple[str, str, str]]:
-    """(name, formatted number, description) of an evaluation's metrics, of all or of those named."""
-    found = []
-    for name, value in evaluation.numbers().items():
+    """(name, formatted number, description) of an evaluation's metrics, of all or of those named.
+
+    The ends of an interval are in the description of its metric.
+    """
+    found, numbers = [], evaluation.numbers()
+    for name, value in numbers.items():
+        if name.endswith(("_low", "_high")):
+            continue
         form, meaning = MEANINGS[name]
         form = ".3g" if form == ".3f" and abs(value) >= 1e6 else form
         shown = _percent(value) if form == "%" else format(value, form).replace("-", "−")
+        if f"{name}_low" in numbers:
+            meaning = f"{meaning}; {_interval(numbers[f'{name}_low'], numbers[f'{name}_high'])}"
         if names is None or name in names:
             found.append((name, shown, meaning))
     return found
@@ -79,13 +86,15 @@ def summary(evaluation: Evaluation) -> list[str]:
     if (c := evaluation.comparisons) is not None:
         ties = f" {c.ties:,} more are ties." if c.ties else ""
         decided = (
-            f"On {_held_out(c.rankings, 'comparison')} the accuracy is {_percent(c.accuracy)}; always preferring the "
-            f"longer text would have {_percent(c.accuracy_if_longer_wins)}."
+            f"On {_held_out(c.rankings, 'comparison')} the accuracy is {_percent(c.accuracy)} "
+            f"({_interval(*c.accuracy_interval)}); always preferring the longer text would have "
+            f"{_percent(c.accuracy_if_longer_wins)}."
         )
         found.append(f"{decided}{ties}" if c.rankings else f"All {c.ties:,} held-out comparisons are ties.")
     if (of := evaluation.labels) is not None:
         auroc = f" and the AUROC {of.auroc:.3f}" if math.isfinite(of.auroc) else ""
-        found.append(f"On {_held_out(of.labels, 'label')} the accuracy is {_percent(of.accuracy)}{auroc}.")
+        interval = _interval(*of.accuracy_interval)
+        found.append(f"On {_held_out(of.labels, 'label')} the accuracy is {_percent(of.accuracy)} ({interval}){auroc}.")
     if (rated := evaluation.ratings) is not None:
         correlation = (
             f"the rank correlation of scores and ratings is {rated.spearman:.2f}"
@@ -154,6 +163,10 @@ def aligned(text: str, tokens: Contributions) -> list[tuple[str, float | None]]:
         pieces.append((bare, value))
         at = found + len(bare)
     return [*pieces, (text[at:], None)] if at < len(text) else pieces
+
+
+def _interval(low: float, high: float) -> str:
+    return f"95 % interval {_percent(low)} to {_percent(high)}"
 
 
 def _percent(share: float) -> str:

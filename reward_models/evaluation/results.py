@@ -19,6 +19,7 @@ class Part:
     high: float
     count: int
     accuracy: float
+    interval: tuple[float, float]  # of 95 %, as all intervals here
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class OfComparisons:
     pairs: int
     ties: int
     accuracy: float
-    accuracy_error: float  # standard error, taking rankings (not their pairs) as independent
+    accuracy_interval: tuple[float, float]  # taking rankings (not their pairs) as independent
     accuracy_if_longer_wins: float  # of a reward model that counts words
     prefers_longer: float  # how often the reward model scores the longer text higher
     mean_margin: float
@@ -60,6 +61,7 @@ class OfLabels:
     good_share: float
     auroc: float
     accuracy: float
+    accuracy_interval: tuple[float, float]
     log_loss: float
     calibration: Calibration  # of the probability that a text is good
     histogram: Histogram
@@ -120,12 +122,14 @@ class Evaluation:
         if (c := self.comparisons) is not None:
             found |= {"comparisons": c.rankings, "pairs": c.pairs, "accuracy": c.accuracy}
             found |= {"ties": c.ties, "tie_share": c.ties / (c.rankings + c.ties)} if c.ties else {}
-            found |= {"accuracy_error": c.accuracy_error, "accuracy_if_longer_wins": c.accuracy_if_longer_wins}
+            found |= _ends("accuracy", c.accuracy_interval) if c.rankings else {}
+            found |= {"accuracy_if_longer_wins": c.accuracy_if_longer_wins}
             found |= {"prefers_longer": c.prefers_longer, "mean_margin": c.mean_margin}
             found |= {"log_loss": c.log_loss, "ece": c.calibration.ece, "ece_by_chance": c.calibration.ece_by_chance}
         if (of := self.labels) is not None:
             found |= {"labels": of.labels, "good_share": of.good_share, "auroc": of.auroc}
-            found |= {"label_accuracy": of.accuracy, "label_log_loss": of.log_loss}
+            found |= {"label_accuracy": of.accuracy, **_ends("label_accuracy", of.accuracy_interval)}
+            found |= {"label_log_loss": of.log_loss}
             found |= {"label_ece": of.calibration.ece, "label_ece_by_chance": of.calibration.ece_by_chance}
         if (rated := self.ratings) is not None:
             found |= {"ratings": rated.ratings, "spearman": rated.spearman, "pearson": rated.pearson}
@@ -135,6 +139,10 @@ class Evaluation:
         """Everything as plain JSON, with null for a number that does not exist."""
         plain: dict[str, Any] = as_plain({"numbers": self.numbers(), **dataclasses.asdict(self)})
         return plain
+
+
+def _ends(name: str, interval: tuple[float, float]) -> dict[str, float]:
+    return {f"{name}_low": interval[0], f"{name}_high": interval[1]}
 
 
 def as_plain(value: Any) -> Any:

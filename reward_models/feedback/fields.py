@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...language.conversation import Conversation, Message, are_messages, read_messages
+from ...language.conversation import Conversation, Message, are_messages, read_messages, role_of
 from ...records.jsonl import DataError, shortened
 from ..reward_function import is_number
 from .judgements import UnusableError
@@ -69,13 +69,13 @@ def user(content: str, system: object = None) -> Conversation:
     return Conversation([*before, {"role": "user", "content": content}])
 
 
-def messages_at(place: str, value: object) -> list[Message]:
-    """Checked messages; one that is empty makes the row unusable."""
+def messages_at(place: str, value: object, after: Sequence[Message] = ()) -> list[Message]:
+    """Checked messages, with those that they follow; one that is empty makes the row unusable."""
     if are_messages(value):
         contents = [one.get("content", one.get("value")) for one in value]  # type: ignore[attr-defined]
         if any(content is None or (isinstance(content, str) and not content.strip()) for content in contents):
             raise UnusableError(f"{place}: a message is empty: drop it, or the row")
-    return read_messages(place, value).messages
+    return read_messages(place, value, after=after).messages
 
 
 def is_chat(value: object) -> bool:
@@ -128,17 +128,17 @@ def _conversation(place: str, given: list[Message], value: object) -> tuple[list
         if not given:
             raise DataError(f"{place} is a text, and the prompt is missing: give the messages before it as the prompt")
         return [*given, {"role": "assistant", "content": value}], True
-    value = value if are_messages(value) else [value]
-    continues = _role(value) == "assistant"
+    messages: Any = value if are_messages(value) else [value]
+    continues = role_of(messages[0]) == "assistant"
     if continues and not given:
         raise DataError(f'{place} begins with the assistant\'s turn: give the messages before it as "prompt"')
-    whole = messages_at(place, [*given, *value] if continues else value)  # type: ignore[misc]
+    whole = messages_at(place, messages, given if continues else ())
+    if whole[-1]["role"] != "assistant":
+        raise DataError(
+            f"{place} has the roles {', '.join(message['role'] for message in whole)}: expected the assistant's turn "
+            "after the prompt's, or a whole conversation that ends with the assistant's turn"
+        )
     return whole, continues
-
-
-def _role(value: Any) -> str:
-    role = str(value[0].get("role", value[0].get("from"))).lower()
-    return "assistant" if role in ("assistant", "gpt", "model", "bot", "chatgpt") else role
 
 
 def _common_turns(wholes: Sequence[list[Message]]) -> int:

@@ -30,7 +30,7 @@ from .raters import HOW, combined
 from .report import ReadReport
 from .schemas.own import FORMS, ratings_of
 from .schemas.schema import LeftOut, Outcome, Reading, RefusedError, Schema
-from .schemas.table import named, recognise
+from .schemas.table import VALUES, named, recognise
 from .vader import is_vader, read_vader
 
 Rows = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
@@ -124,7 +124,7 @@ def import_judgements(
 def _numbered(rows: Rows) -> list[tuple[str, object]]:
     if not isinstance(rows, str | os.PathLike):
         return [(f"judgements[{i}]", row) for i, row in enumerate(rows)]
-    return read_vader(rows) if is_vader(rows) else read_rows(rows, "judgements", f"one object a line, {FORMS}")
+    return read_vader(rows) if is_vader(rows) else read_rows(rows, "judgements", f"one object a line, {FORMS}", VALUES)
 
 
 def _named(rows: Rows) -> str:

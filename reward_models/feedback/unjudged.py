@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...language.conversation import read_messages
+from ...language.conversation import WHOLE, Conversation, Message, read_messages
 from ...records.jsonl import row_split
 from .fields import Row, dialogues, is_chat, messages_at, text
 from .judgements import Judgement, Labelled, Ranked
 from .schemas.table import SCHEMAS
 
-CHATS, TEXT, COMPLETIONS = ("messages", "conversations"), "text", ("completion", "response")
+TEXT, COMPLETIONS = "text", ("completion", "response")
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,17 @@ class Unjudged:
     prompt: str
     response: str | None
     split: str | None = None
+
+    @property
+    def messages(self) -> list[Message] | None:
+        """The whole conversation; None where it is plain text."""
+        if not isinstance(self.prompt, Conversation):
+            return None
+        if self.response is None:
+            return self.prompt.messages
+        if isinstance(self.response, Conversation):
+            return [*self.prompt.messages, *self.response.messages]
+        return [*self.prompt.messages, {"role": "assistant", "content": self.response}]
 
 
 def read_unjudged(numbered: Sequence[tuple[str, object]]) -> list[Unjudged] | None:
@@ -42,12 +53,12 @@ def demonstrations_of(judgements: Sequence[Judgement], splits: Sequence[str | No
 
 def _is_unjudged(row: Row) -> bool:
     judged = any(schema.fits(row) for schema in SCHEMAS.values())
-    return not judged and any(row.get(key) is not None for key in (*CHATS, TEXT, "prompt"))
+    return not judged and any(row.get(key) is not None for key in (*WHOLE, TEXT, "prompt"))
 
 
 def _read(place: str, row: Row) -> Unjudged:
     split = row_split(place, row)
-    if chat := next((row[key] for key in CHATS if is_chat(row.get(key))), None):
+    if chat := next((row[key] for key in WHOLE if is_chat(row.get(key))), None):
         if messages_at(place, chat)[-1]["role"] == "user":
             return Unjudged(read_messages(place, chat, prompt=True), None, split)
         prompt, (response,) = dialogues(place, None, {"messages": chat})

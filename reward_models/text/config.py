@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...language.no_language_model import ENSEMBLE as ENSEMBLE_FILE
+from ...language.no_language_model import REWARD_MODEL_FOLDER as MODEL_FOLDER
 from ...records.checks import finite, one_of
+
+__all__ = ["ADAPTER_FOLDER", "ENSEMBLE_FILE", "HEADS", "MODEL_FOLDER", "READS", "RewardModelConfig"]
 
 HEADS = ("last", "tokens")
 READS = ("text", "pair", "response")
-MODEL_FOLDER = "reward_model"  # the folder of a run in which its reward model is saved
 ADAPTER_FOLDER = "adapter"  # with what was trained of it, where that are adapters
-ENSEMBLE_FILE = "ensemble.json"
 
 
 @dataclass(frozen=True)

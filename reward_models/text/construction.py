@@ -51,18 +51,25 @@ def new_parts(
     return Parts(network, tokenizer, RewardModelConfig(head=head, reads=reads, end=end))
 
 
+def is_language_model(name: str) -> bool:
+    """Whether a model is causal with its head by its config, or is for `load` to report on."""
+    from transformers import AutoConfig
+
+    try:
+        made_as = [] if name in shipped() else AutoConfig.from_pretrained(name).architectures or []
+    except (OSError, ValueError):
+        return True
+    return not made_as or made_as[0].endswith(("ForCausalLM", "LMHeadModel"))
+
+
 def _trunk(
     model: str | os.PathLike[str] | CausalLM, seed: int, share_weights: bool
 ) -> tuple[Any, PreTrainedTokenizerBase]:
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers import AutoModel, AutoTokenizer
 
     if not isinstance(model, CausalLM):
         name = os.path.expanduser(os.fspath(model))
-        try:
-            made_as = [] if name in shipped() else AutoConfig.from_pretrained(name).architectures or []
-        except (OSError, ValueError):
-            made_as = []  # load() reports it better
-        if not made_as or made_as[0].endswith(("ForCausalLM", "LMHeadModel")):
+        if is_language_model(name):
             model = load(name, "cpu")
         else:
             with torch.random.fork_rng(devices=[]), no_progress_bars():
@@ -97,5 +104,6 @@ def _classifier(trunk: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end:
         noise = torch.Generator().manual_seed(seed)
         width = head.weight.shape[1]
         with torch.no_grad():
-            head.weight.copy_(torch.randn(head.weight.shape, generator=noise) / (width + 1) ** 0.5)
+            # Small, so that scores start near 0: Stiennon et al. (2020) divide by the root, for states of size 1.
+            head.weight.copy_(torch.randn(head.weight.shape, generator=noise) / (width + 1))
     return model

@@ -1,7 +1,7 @@
 """A reward model's folder.
 
 The "last" head is saved as a Hugging Face sequence classifier, which loads there too; the "tokens" head as a trunk with
-`head.safetensors` beside it. `config.json` has our RewardModelConfig under "textrlhf".
+`head.safetensors` beside it. `config.json` has our RewardModelConfig under KEY, "textrlhf".
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ...language.causal_lm import no_progress_bars, pick_device
+from ...language.no_language_model import REWARD_MODEL as KEY
 from ...records.folder import check_replaceable, recovered, whole_folder
 from ...records.run import LOCK
 from .config import ENSEMBLE_FILE, MODEL_FOLDER, RewardModelConfig
@@ -23,7 +24,6 @@ from .heads import TokenValues
 from .network import Parts, RewardNetwork, state_width
 
 ASSETS = Path(__file__).parent.parent / "assets"
-KEY = "textrlhf"  # in config.json
 
 
 class RewardModelFolderError(ValueError):

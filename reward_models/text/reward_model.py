@@ -7,7 +7,6 @@ reward_model.score(prompts, responses)                      one number per respo
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,15 +25,15 @@ from .cache import cached, forget
 from .config import RewardModelConfig
 from .construction import new_parts
 from .folder import find_reward_model, read_folder, save_folder
+from .messages import Given, as_texts
 from .network import Parts, RewardNetwork
 from .packing import Text
-from .reader import TextReader, joined
+from .reader import TextReader
+from .unlike_training import UnlikeTraining
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-log = logging.getLogger("textrlhf")
-ENOUGH = 16  # texts to tell how prompts and responses join
 AT_ONCE = 4096  # texts that are tokenised and scored at a time
 
 
@@ -53,8 +52,7 @@ class RewardModel:
         self.reading: dict[str, Any] = {}  # settings that load() was given
         self.context = _context(network, tokenizer)
         self.reader = TextReader(tokenizer, reads=config.reads, end=config.end, apart=config.head == "tokens")
-        self._warned = False
-        self._words, self._joined = 0, 0  # texts that it was asked about, until it is known how they join
+        self._unlike_training = UnlikeTraining(self.reader)
         if config.end and tokenizer.eos_token_id is None:
             raise ValueError("end=True appends the end-of-text token to a response, and this tokenizer has none")
 
@@ -116,9 +114,10 @@ class RewardModel:
         """Whether `score` has a measured scale: that of `normalise`, which training resets."""
         return self.config.normalised
 
-    def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
+    def score(self, prompts: Sequence[Given], responses: Sequence[Given]) -> Scores:
         """Scores, (raw − shift) / scale: those of the texts given to `normalise` have mean 0 and standard deviation 1.
 
+        A prompt may be chat messages, and a response too: [{"role": "user", "content": …}], or a `Conversation`.
         A reward model that was not normalised has shift 0 and scale 1: its scores are the raw ones.
         """
         scores: Scores = (self.raw(prompts, responses) - self.config.shift) / self.config.scale
@@ -127,16 +126,14 @@ class RewardModel:
     __call__ = score
 
     @torch.no_grad()
-    def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
+    def raw(self, prompts: Sequence[Given], responses: Sequence[Given]) -> Scores:
         """Scores as the network gives them; their differences are log-odds of being preferred."""
-        if len(prompts) != len(responses):
-            raise ValueError(f"{len(prompts)} prompts and {len(responses)} responses: expected as many of each")
-        self._check_joins(prompts, responses)
+        asked, answers = self._asked(prompts, responses)
         parts = [np.empty(0)]
-        for at in range(0, len(prompts), AT_ONCE):
-            texts = self.read(prompts[at : at + AT_ONCE], responses[at : at + AT_ONCE])
+        for at in range(0, len(asked), AT_ONCE):
+            texts = self.read(asked[at : at + AT_ONCE], answers[at : at + AT_ONCE])
             groups: dict[str, list[int]] = {}  # texts with a prompt in common
-            for i, prompt in enumerate(prompts[at : at + AT_ONCE]):
+            for i, prompt in enumerate(asked[at : at + AT_ONCE]):
                 groups.setdefault(prompt, []).append(i)
             parts.append(self.network(texts, list(groups.values())).double().cpu().numpy())
         return np.concatenate(parts)
@@ -148,7 +145,7 @@ class RewardModel:
 
     @torch.no_grad()
     def partial_scores(
-        self, prompts: Sequence[str], responses: Sequence[str], ends: Sequence[Sequence[int]]
+        self, prompts: Sequence[Given], responses: Sequence[Given], ends: Sequence[Sequence[int]]
     ) -> tuple[list[Scores], Scores]:
         """The scores of `responses[i][:end]` for each of `ends[i]`, and of the whole responses, by one forward a text.
 
@@ -157,12 +154,12 @@ class RewardModel:
         """
         if not self.partial:
             raise ValueError(f"{self} is an encoder, whose states know what follows: it has no scores of beginnings")
-        self._check_joins(prompts, responses)
+        asked, answers = self._asked(prompts, responses)
         scores: list[Scores] = []
         wholes: list[Scores] = [np.empty(0)]
-        for at in range(0, len(prompts), AT_ONCE):
+        for at in range(0, len(asked), AT_ONCE):
             some = slice(at, at + AT_ONCE)
-            found, whole = self._partial_raw(prompts[some], responses[some], ends[some])
+            found, whole = self._partial_raw(asked[some], answers[some], ends[some])
             scores += found
             wholes.append(whole)
         shift, scale = self.config.shift, self.config.scale
@@ -201,34 +198,19 @@ class RewardModel:
                     f"{place}the text has {len(text.tokens)} tokens, the reward model {self.context} positions, and "
                     f"texts are never truncated: {remedy}: {shortened(prompts[i] + responses[i])}"
                 )
-        self._warn_of_unknown_words(texts)
+        self._unlike_training.check_words(self, texts)
         return texts
 
-    def _check_joins(self, prompts: Sequence[str], responses: Sequence[str]) -> None:
-        """Warn once if its training texts had white space between prompt and response and these do not, or reversed."""
-        trained = self.config.joined
-        if trained is None or self.config.reads != "text" or self._words >= ENOUGH:
-            return
-        words, together = joined(prompts, responses)
-        self._words, self._joined = self._words + words, self._joined + together
-        if self._words >= ENOUGH and abs(self._joined / self._words - trained) > 0.5:
-            forms = "no white space", "white space"
-            log.warning(
-                "%s was trained on texts with %s between prompt and response and is asked about texts with %s: "
-                "train it on responses that begin as these do",
-                self,
-                *(forms if trained > 0.5 else forms[::-1]),
-            )
+    def check_template(self, prompts: Sequence[str]) -> None:
+        """Warn, once, if its training prompts had a chat template's tokens and these do not, or the reverse."""
+        self._unlike_training.check_template(self, self.config, prompts)
 
-    def _warn_of_unknown_words(self, texts: Sequence[Text]) -> None:
-        """Warn once per reward model."""
-        if not self._warned and (unknown := self.reader.with_unknown_tokens(text.tokens for text in texts)):
-            self._warned = True
-            first = shortened(str(self.tokenizer.decode(texts[unknown[0]].tokens)))
-            some = f"{len(unknown)} of {len(texts)} texts"
-            log.warning(
-                "%s contain words that %s does not know, all the same token to it; the first: %s", some, self, first
-            )
+    def _asked(self, prompts: Sequence[Given], responses: Sequence[Given]) -> tuple[Sequence[str], Sequence[str]]:
+        """What it is asked about as texts, with warnings where it was trained on other ones."""
+        texts = as_texts(prompts, responses)
+        self.check_template(texts[0])
+        self._unlike_training.check_joins(self, self.config, *texts)
+        return texts
 
     def readable(self, prompts: Sequence[str], responses: Sequence[str]) -> NDArray[np.bool_]:
         """Which texts are neither empty nor longer than the reward model's positions."""
@@ -243,11 +225,11 @@ class RewardModel:
         return probabilities
 
     @torch.no_grad()
-    def explain(self, prompt: str, response: str) -> list[tuple[str, float]]:
+    def explain(self, prompt: Given, response: Given) -> list[tuple[str, float]]:
         """Each token of the response with what it adds to the raw score; empty unless the head is "tokens"."""
         if self.config.head != "tokens" or not response:
             return []
-        (text,) = self.read([prompt], [response])
+        (text,) = self.read(*as_texts([prompt], [response]))
         added = self.network.contributions(text).tolist()
         shown, before = [], ""
         for i in range(text.start, text.end):
@@ -259,7 +241,7 @@ class RewardModel:
             before = whole
         return list(zip(shown, added, strict=True))
 
-    def normalise(self, prompts: Sequence[str], responses: Sequence[str]) -> RewardModel:
+    def normalise(self, prompts: Sequence[Given], responses: Sequence[Given]) -> RewardModel:
         """Set shift and scale so that the scores of these texts have mean 0 and standard deviation 1.
 
         Pass texts sampled from the reference model: β (`kl_coef`) then means the same for every reward model.

@@ -20,7 +20,7 @@ from ..text.reward_model import RewardModel
 from .losses import centring, logistic, plackett_luce, regression, tie
 from .train_config import TrainConfig
 
-FAST = 50.0  # learning rate of offset and line relative to the head: single numbers, which start far from their optimum
+NUMBERS_RATE = 0.05  # learning rate of offset and line: single numbers, which start far from their optimum
 
 
 class Learner(nn.Module):
@@ -35,6 +35,7 @@ class Learner(nn.Module):
     def rates(self, learning_rate: float) -> dict[str, float]:
         """Each part's learning rate relative to the trunk's, by the beginning of parameter names."""
         head, token = self.config.head_learning_rate, self.config.token_learning_rate
+        assert head is not None
         model = self.network.model
         new = [part for part, _ in model.named_children() if part != model.base_model_prefix]
         return {
@@ -43,8 +44,8 @@ class Learner(nn.Module):
             **({f"network.model.{part}": head / learning_rate for part in new} if self.network.values is None else {}),
             "network.values.gate": head / learning_rate,
             "network.values.values": token / learning_rate,
-            "offset": FAST * head / learning_rate,
-            "line": FAST * head / learning_rate if self.config.ratings == "learned" else 0.0,
+            "offset": NUMBERS_RATE / learning_rate,
+            "line": NUMBERS_RATE / learning_rate if self.config.ratings == "learned" else 0.0,
         }
 
 

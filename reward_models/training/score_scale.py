@@ -9,8 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...language import CausalLM, LanguageError, generate, load
+from ...language import CausalLM, Conversation, LanguageError, generate, load
+from ...language.tokenizer_loading import load_tokenizer
+from ...records.jsonl import DataError
 from ...records.progress import ProgressBar
+from ..text.construction import is_language_model
 from ..text.reward_model import RewardModel
 
 Texts = tuple[list[str], list[str]]  # prompts, responses
@@ -21,6 +24,28 @@ log = logging.getLogger("textrlhf")
 def name_of(model: Model) -> str:
     """A model's name, for messages."""
     return str(model.name or model) if isinstance(model, CausalLM) else os.fspath(model)
+
+
+def check_reference(reference: Model | None, model: Model, prompts: Sequence[str]) -> None:
+    """Raise ValueError if prompts are chat messages and the reference texts would be by a model without a template."""
+    if not any(isinstance(prompt, Conversation) for prompt in prompts):
+        return
+    writer = model if reference is None else reference
+    if isinstance(writer, CausalLM):
+        templated = writer.has_template
+    elif reference is None and not is_language_model(os.path.expanduser(os.fspath(writer))):
+        return  # an encoder, which writes no reference texts
+    else:
+        try:
+            templated = bool(load_tokenizer(os.fspath(writer)).chat_template)
+        except DataError:
+            return  # load() reports it better
+    if not templated:
+        raise ValueError(
+            f"the prompts are chat messages, and {name_of(writer)}, which is to write the reference texts that set the "
+            "scores' scale, has no chat template: name an instruct model as reference (--reference MODEL), or give "
+            f"{name_of(writer)} the template of docs/chat.md (tokenizer.chat_template), or write the prompts as text"
+        )
 
 
 def find_reference(named: Model | None, model: Model, reward_model: RewardModel, device: str) -> CausalLM | None:

@@ -23,8 +23,9 @@ class TrainConfig:
     learning_rate: float | None = None
     """of the trunk; None sets it by size: 1e-3 up to a million weights, 2e-5 at 100 million, 1e-5 above 225 million;
     of adapters ten times that, up to 1e-3"""
-    head_learning_rate: float = 1e-3
-    """of the head, which is new"""
+    head_learning_rate: float | None = None
+    """of the head, which is new; None: 1e-3, and beyond 128 numbers a state less in proportion, so that a step changes
+    scores about as much at any size"""
     token_learning_rate: float = 0.02
     """of the token values of the "tokens" head: each is seen rarely"""
     frozen: bool = False
@@ -69,8 +70,9 @@ class TrainConfig:
         if self.seed < 0 or (self.batch_size is not None and self.batch_size < 1):
             raise ValueError(f"batch_size is {self.batch_size}, seed {self.seed}: expected at least 1, and at least 0")
         for name in ("epochs", "head_learning_rate", "token_learning_rate"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ValueError(f"{name} is {getattr(self, name)!r}: expected a positive number")
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} is {value!r}: expected a positive number")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout!r}: expected 0 to below 1")
         if not 0 <= self.lapse < 0.5:

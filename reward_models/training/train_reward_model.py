@@ -33,7 +33,7 @@ from ..reward_function import RewardFunctionError
 from ..text.config import ADAPTER_FOLDER, MODEL_FOLDER
 from ..text.reward_model import RewardModel
 from .judgement_dataset import readable
-from .score_scale import Model, Texts, find_reference, name_of, sample_texts
+from .score_scale import Model, Texts, check_reference, find_reference, name_of, sample_texts
 from .train_config import TrainConfig
 from .trainer import chosen_for, train
 
@@ -116,6 +116,7 @@ def train_reward_model(
             count(name, value)
     count("reference_texts", reference_texts, least=2)
     check_combine(combine)
+    check_reference(reference, model, [judgement.prompt for judgement in judgements])
     root = None if run is None else Run.of(run)
     folder = None if root is None else root.path
     if resume and folder is None:

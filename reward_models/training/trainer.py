@@ -13,7 +13,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
 
@@ -25,7 +25,7 @@ from ...language.sizes import recompute_activations, training_tokens
 from ...records.progress import ProgressBar
 from ...records.run import Run
 from ..feedback import Judgement
-from ..text.network import RewardNetwork
+from ..text.network import RewardNetwork, state_width
 from ..text.reward_model import RewardModel
 from .judgement_dataset import JudgementDataset, Learner
 from .train_config import TrainConfig
@@ -41,6 +41,7 @@ SAME = (
     "bf16",
     "tokens_at_once",
 )  # of FitConfig
+HEAD_RATE, HEAD_WIDTH = 1e-3, 128  # the head's learning rate, tuned at this width of the states
 TOKENS = {"cpu": 1 << 14, "cuda": 1 << 16}  # in a forward, where memory allows
 
 
@@ -153,11 +154,11 @@ def _with_tokens_at_once(config: TrainConfig, network: RewardNetwork, resumed: R
 
 
 def chosen_for(config: TrainConfig, network: RewardNetwork, n: int) -> TrainConfig:
-    """The config with a learning rate for this network and a batch size for n judgements, where it has none."""
-    return dataclasses.replace(
-        config,
-        learning_rate=fine_tuning_rate(network.trunk, adapters=bool(config.lora))
-        if config.learning_rate is None
-        else config.learning_rate,
-        batch_size=min(max(n // 16, 4), 32, max(n, 1)) if config.batch_size is None else config.batch_size,
-    )
+    """The config with learning rates for this network and a batch size for n judgements, where it has none."""
+    chosen = {
+        "learning_rate": fine_tuning_rate(network.trunk, adapters=bool(config.lora)),
+        "head_learning_rate": HEAD_RATE * min(1.0, HEAD_WIDTH / state_width(network.trunk)),
+        "batch_size": min(max(n // 16, 4), 32, max(n, 1)),
+    }
+    missing: dict[str, Any] = {name: value for name, value in chosen.items() if getattr(config, name) is None}
+    return dataclasses.replace(config, **missing)

@@ -197,6 +197,12 @@ class TestWhatIsRefused:
         """Guards against a reward model loaded as a language model with a random head."""
         LlamaForSequenceClassification(tiny_model("llama").config).save_pretrained(tmp_path)
         word_tokenizer().save_pretrained(tmp_path)
+        with pytest.raises(LanguageError, match=r"is a classifier \(LlamaForSequenceClassification\), as"):
+            load(tmp_path)
+
+    def test_a_model_without_its_head(self, tmp_path):
+        tiny_model("llama").model.save_pretrained(tmp_path)
+        word_tokenizer().save_pretrained(tmp_path)
         with pytest.raises(LanguageError, match=r"no weights for \['lm_head\.weight'\]"):
             load(tmp_path)
 

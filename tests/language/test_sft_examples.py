@@ -72,6 +72,7 @@ BOTH, LAST = f"Here.{END}So.{END}", f"So.{END}"
         ({"messages": TALK}, BOTH),
         ({"conversations": SHAREGPT}, BOTH),
         ({"prompt": TALK[:-1], "completion": TALK[-1:]}, LAST),
+        ({"prompt": TALK[:-1], "completion": [{"from": "GPT", "value": "So."}]}, LAST),
         ({"prompt": TALK[:-1], "completion": " So."}, LAST),
         ({"prompt": TALK[:2], "turns": ["Here.", "then?", "So."]}, BOTH),
         ({"prompt": TALK[:-1], "chosen": TALK, "rejected": TALK}, LAST),
@@ -129,6 +130,10 @@ def test_the_demonstrated_tokens_are_those_that_an_environment_shows() -> None:
         ({"prompt": "hi", "text": "hi ho"}, 'the row has "prompt" and "text", two forms of one text'),
         ({"prompt": said("hi"), "chosen": said("ho", "hu")}, '"chosen" begins with other messages than "prompt"'),
         ({"prompt": said("hi", "ho"), "completion": "hu"}, "the prompt ends with the assistant's turn"),
+        (
+            {"prompt": said("hi"), "completion": [{"role": "assistant", "content": "ho"}] * 2},
+            r'"completion": the roles are assistant, assistant \(after user\)',
+        ),
         ({"text": " "}, '"text" is empty'),
         ({"messages": said("hi", "\ud83d")}, "has half of a surrogate pair"),
     ],

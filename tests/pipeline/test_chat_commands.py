@@ -138,7 +138,7 @@ def test_what_is_no_language_model(tmp_path: Path, monkeypatch, capsys) -> None:
 
     assert "there is no folder" in refused(tmp_path / "runs" / "mine")
     save_request(tmp_path / "judge", {"command": "reward train"})
-    assert "is a reward model's run, which scores texts and writes none" in refused(tmp_path / "judge")
+    assert "is the run of a reward model, which scores texts and writes none" in refused(tmp_path / "judge")
     monkeypatch.chdir(tmp_path)
     assert "there is no folder ./judg" in refused("./judg")
     assert "there is no folder judge/run: " in refused("judge/run")

@@ -97,6 +97,11 @@ def test_demonstrations_in_every_form(capsys, tmp_path):
     found = described(capsys, file)
     assert found["kinds"] == {"demonstration": 5, "prompt": 2}
     assert found["duplicates"] == {"repeated": 2}
+    assert found["conversations"]["roles"] == {"user": 4, "assistant": 3}  # of responses, too
+    assert found["conversations"]["messages"]["100%"] == 2
+    shown = run(capsys, file)
+    assert "Messages of conversations" in shown
+    assert "user 4, assistant 3; 0 of 4 conversations have a system message" in shown
 
 
 def test_list_of_schemas(capsys):

@@ -231,6 +231,35 @@ def test_score_of_one_text(made: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert re.search(word, printed)
 
 
+def test_score_of_chat_messages(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
+) -> None:
+    """They were scored as the text of their JSON."""
+    user, answer = {"role": "user", "content": "The film was"}, {"role": "assistant", "content": GOOD}
+    rows: list[dict[str, object]] = [
+        {"prompt": [user], "response": GOOD},
+        {"prompt": [user], "completion": [answer], "id": 7},
+        {"messages": [user, answer]},
+        {"conversations": [{"from": "human", "value": "The film was"}, {"from": "gpt", "value": GOOD}]},
+    ]
+    run, prompt = f"{made / 'critic'}", json.dumps([user])
+    (expected,) = load_reward_model(run)([[user]], [GOOD])
+    main(["reward", "score", run, write_rows(tmp_path / "chats.jsonl", rows)])
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [{**row, "score": None} for row in printed] == [{**row, "score": None} for row in rows]
+    assert [row["score"] for row in printed] == pytest.approx([expected] * 4, rel=1e-5)
+    for response in (GOOD, json.dumps([answer])):
+        main(["reward", "score", run, "--prompt", prompt, "--response", response])
+        assert f"Score  {expected:+.3f}" in capsys.readouterr().out
+    assert "is not JSON" in refused("score", run, "--prompt", prompt.replace('"', "'"), "--response", GOOD)
+    (tmp_path / "table.csv").write_text('prompt,completion,label\n1984,"{""a"": 1}",1\n')
+    main(["reward", "score", run, f"{tmp_path / 'table.csv'}"])
+    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {**row, "score": 0} == {"prompt": "1984", "completion": '{"a": 1}', "label": 1, "score": 0}
+    asked = write_rows(tmp_path / "asked.jsonl", [{"messages": [user]}])
+    assert 'line 1: "messages" has the roles user: expected the assistant' in refused("score", run, asked)
+
+
 @pytest.mark.parametrize(
     ("line", "remedy"),
     [
@@ -248,6 +277,7 @@ def test_score_of_one_text(made: Path, capsys: pytest.CaptureFixture[str]) -> No
         ("train DIR/prefs.jsonl --model reviews --run DIR/critic", "`textrlhf resume DIR/critic`"),
         ("train DIR/prefs.jsonl --model reviews --run DIR/prefs.jsonl", "is a file: name a folder"),
         ("train DIR/broken.jsonl --model reviews --run DIR/x", "DIR/broken.jsonl, line 2: not JSON"),
+        ("train DIR/chats.jsonl --model reviews --run DIR/x", "as reference (--reference MODEL)"),
         ("resume DIR/crtic", "did you mean DIR/critic?"),
         ("resume DIR", "is no run of a reward model"),
         ("evaluate DIR/none DIR/prefs.jsonl", "no reward model at DIR/none"),
@@ -265,8 +295,17 @@ def test_score_of_one_text(made: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_mistakes_are_one_line_with_the_remedy(line: str, remedy: str, made: Path, refused: Callable[..., str]) -> None:
     write_rows(made / "few.jsonl", pairs(2))
     write_rows(made / "long.jsonl", [{**pairs(1)[0], "chosen": " wonderful" * 80}])
+    chats = [{"prompt": [{"role": "user", "content": f"{i}"}], "chosen": "a", "rejected": "b"} for i in range(8)]
+    write_rows(made / "chats.jsonl", chats)  # type: ignore[arg-type]
     (made / "broken.jsonl").write_text(f"{json.dumps(pairs(1)[0] | {'response': GOOD})}\n{{\n")
     assert remedy.replace("DIR", f"{made}") in refused(*line.replace("DIR", f"{made}").split())
+
+
+@pytest.mark.parametrize("line", ["write A --model DIR", "write A --run DIR", "chat DIR"])
+def test_a_reward_models_run_writes_nothing(line: str, made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(line.replace("DIR", f"{made / 'critic'}").split())
+    assert "is the run of a reward model, which scores texts and writes none" in capsys.readouterr().err
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,9 @@ def test_each_kind_gives_the_same_rows(tmp_path, name, packed):
     text, places = FILES[name]
     path = tmp_path / (name + ".gz" * packed)
     path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
-    assert read_rows(path) == [(f"{path}, {place}", row) for place, row in zip(places, ROWS, strict=True)]
+    assert read_rows(path, values=("label",)) == [
+        (f"{path}, {place}", row) for place, row in zip(places, ROWS, strict=True)
+    ]
 
 
 def test_an_object_of_splits(tmp_path):
@@ -52,15 +54,19 @@ class TestCells:
     def cells(self, tmp_path, text):
         path = tmp_path / "a.csv"
         path.write_text(text)
-        return [row for _, row in read_rows(path)]
+        return [row for _, row in read_rows(path, values=("label", "rating", "tie"))]
 
     def test_numbers_and_truth_values(self, tmp_path):
-        assert self.cells(tmp_path, "label,rating,who\ntrue,3,7\nFalse,-2.5,Ann\n") == [
-            {"label": True, "rating": 3, "who": "7"},
-            {"label": False, "rating": -2.5, "who": "Ann"},
+        assert self.cells(tmp_path, "label,rating,tie\ntrue,3,true\nFalse,-2.5,both bad\n") == [
+            {"label": True, "rating": 3, "tie": True},
+            {"label": False, "rating": -2.5, "tie": "both bad"},
         ]
 
     def test_numbers_that_are_texts(self, tmp_path):
+        """Columns of any name were numbers if all of their cells looked like numbers."""
+        row = {"system": "1984", "sample0": "true", "rater": "7", "completion": "[1, 2]", "note": '{"a": 1}'}
+        text = 'system,sample0,rater,completion,note\n1984,true,7,"[1, 2]","{""a"": 1}"\n'
+        assert self.cells(tmp_path, text) == [row]
         assert self.cells(tmp_path, "prompt,completion,label\n6·7,42,1\n,43,\n") == [
             {"prompt": "6·7", "completion": "42", "label": 1},
             {"prompt": "", "completion": "43", "label": None},
@@ -69,7 +75,10 @@ class TestCells:
     def test_messages(self, tmp_path):
         messages = [{"role": "user", "content": "Hi"}]
         cell = json.dumps(messages).replace('"', '""')
-        assert self.cells(tmp_path, f'prompt,note\n"{cell}",[x\n') == [{"prompt": messages, "note": "[x"}]
+        assert self.cells(tmp_path, f'prompt,note\n"{cell}",[x\nHi,\n') == [
+            {"prompt": messages, "note": "[x"},
+            {"prompt": "Hi", "note": None},
+        ]
 
 
 BAD = {

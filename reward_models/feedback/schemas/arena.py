@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,10 +47,10 @@ def arena_55k(place: str, row: Row, reading: Reading) -> list[Judgement]:
         raise DataError(
             f"{place}: the winners are {flags}: expected one 1 among winner_model_a, winner_model_b, winner_tie"
         )
-    asked = row["prompt"]
+    asked = _turns(row["prompt"])
     sides = {}
     for key in ("response_a", "response_b"):
-        answers = row[key]
+        answers = _turns(row[key])
         if not all(isinstance(one, list) for one in (asked, answers)) or len(asked) != len(answers):
             raise DataError(f'{place}: "{key}" is {shortened(answers)}: expected a list as long as that of the prompt')
         if any(not isinstance(one, str) or not one.strip() for one in [*asked, *answers]):
@@ -61,12 +63,23 @@ def arena_55k(place: str, row: Row, reading: Reading) -> list[Judgement]:
     return compared(place, prompt, texts, (0, 1, None)[flags.index(1)])  # type: ignore[arg-type]
 
 
+def _turns(value: object) -> Any:
+    """A list of turns, which a table has as JSON."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value
+
+
 ARENA = (
-    Schema("arena", "Chatbot Arena or MT-Bench", ("winner", "conversation_a", "conversation_b"), arena),
+    Schema(
+        "arena", "Chatbot Arena or MT-Bench", ("winner", "conversation_a", "conversation_b"), arena, values=("turn",)
+    ),
     Schema(
         "arena-55k",
         "Chatbot Arena, 55k",
         ("prompt", "response_a", "response_b", "winner_model_a", "winner_model_b", "winner_tie"),
         arena_55k,
+        values=("winner_model_a", "winner_model_b", "winner_tie"),
     ),
 )

@@ -9,7 +9,7 @@ from ....language.conversation import Conversation, read_messages
 from ....records.jsonl import DataError, shortened
 from ..fields import Row, dialogues, is_chat, number, one_of, rater_of, text, user
 from ..judgements import Judgement, Ranked, Tied
-from .schema import Reading, RefusedError, Schema, compared
+from .schema import Reading, RefusedError, Schema, compared, says
 
 
 def summarize(place: str, row: Row, reading: Reading) -> list[Judgement]:
@@ -160,11 +160,21 @@ def instruction(place: str, row: Row) -> str:
 
 
 def asked_pair(place: str, row: Row, reading: Reading) -> list[Judgement]:
-    """Pairs whose prompt has another name: `question` (Orca), `instruction` and `input` (LLaMA-Factory), `input`."""
-    if row.get("instruction") is not None:
-        asked = instruction(place, row)
-    else:
-        asked = text(place, row, next(key for key in ASKED if row.get(key) is not None))
+    """Pairs whose prompt has another name: `question` (Orca), `instruction` and `input` (LLaMA-Factory), `input`.
+
+    Or a `prompt` that has a `system` message beside it (Axolotl).
+    """
+    keys = [key for key in ("prompt", *ASKED) if says(row.get(key))]
+    if "instruction" in keys and "input" in keys:
+        keys.remove("input")  # belongs to it
+    if not keys:
+        raise DataError(f"{place}: there is no prompt: expected one of {', '.join(('prompt', *ASKED))}")
+    if len(keys) > 1:
+        raise DataError(
+            f"{place}: the row has {' and '.join(map(repr, keys))}, and each would be its prompt: drop all but one, or "
+            'pass schema="pair" (--schema pair) to read "prompt" alone'
+        )
+    asked = instruction(place, row) if keys == ["instruction"] else text(place, row, keys[0])
     named = {key: row[key] for key in ("chosen", "rejected")}
     margin = 0.0 if row.get("margin") is None else number(place, row, "margin")
     return [Ranked(*dialogues(place, user(asked, row.get("system")).messages, named), margin, place)]
@@ -186,44 +196,75 @@ ASKED = ("instruction", "question", "input", "query")
 
 def _asked_otherwise(row: Row) -> bool:
     texts = not any(is_chat(row[key]) and len(row[key]) > 1 for key in ("chosen", "rejected"))
-    known = any(isinstance(row.get(key), str) for key in ASKED)
-    return row.get("prompt") is None and known and texts and row.get("conversations") is None
+    known = any(_is_text(row.get(key)) for key in ASKED)
+    return texts and (known or (_is_text(row.get("prompt")) and _is_text(row.get("system"))))
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and says(value)
+
+
+_SUMMARIES, _SCORES = ("info", "summaries", "choice"), ("score_0", "score_1")
+_HELPSTEER3 = ("context", "response1", "response2", "overall_preference")
+_SHP = ("history", "human_ref_A", "human_ref_B", "labels")
 COMPARISONS = (
-    Schema("summarize-from-feedback", "OpenAI's summarize_from_feedback", ("info", "summaries", "choice"), summarize),
-    Schema("lm-human-preferences", "OpenAI's lm-human-preferences", ("query", "sample0", "sample1"), lm_human),
+    Schema("summarize-from-feedback", "OpenAI's summarize_from_feedback", _SUMMARIES, summarize, values=_SUMMARIES),
+    Schema(
+        "lm-human-preferences",
+        "OpenAI's lm-human-preferences",
+        ("query", "sample0", "sample1"),
+        lm_human,
+        values=("best",),
+    ),
     Schema(
         "helpsteer2",
         "HelpSteer2, preferences",
         ("prompt", "response_1", "response_2", "preference_strength"),
         helpsteer2,
+        values=("preference_strength",),
     ),
-    Schema("helpsteer3", "HelpSteer3", ("context", "response1", "response2", "overall_preference"), helpsteer3),
-    Schema("shp", "Stanford Human Preferences", ("history", "human_ref_A", "human_ref_B", "labels"), shp),
-    Schema("webgpt", "WebGPT comparisons", ("question", "answer_0", "answer_1", "score_0", "score_1"), webgpt),
-    Schema("pku-saferlhf", "PKU-SafeRLHF, which is more helpful", ("prompt", "response_0", "better_response_id"), pku),
+    Schema("helpsteer3", "HelpSteer3", _HELPSTEER3, helpsteer3, values=("overall_preference", "individual_preference")),
+    Schema("shp", "Stanford Human Preferences", _SHP, shp, values=("labels", "score_A", "score_B")),
+    Schema("webgpt", "WebGPT comparisons", ("question", "answer_0", "answer_1", *_SCORES), webgpt, values=_SCORES),
+    Schema(
+        "pku-saferlhf",
+        "PKU-SafeRLHF, which is more helpful",
+        ("prompt", "response_0", "better_response_id"),
+        pku,
+        values=("better_response_id",),
+    ),
     Schema(
         "pku-saferlhf-safer",
         "PKU-SafeRLHF, which is safer",
         ("prompt", "response_0", "safer_response_id"),
         pku_safer,
+        values=("safer_response_id",),
         by_name=True,
     ),
-    Schema("alpacafarm", "AlpacaFarm", ("instruction", "output_1", "output_2", "preference"), alpaca_farm),
+    Schema(
+        "alpacafarm",
+        "AlpacaFarm",
+        ("instruction", "output_1", "output_2", "preference"),
+        alpaca_farm,
+        values=("preference",),
+    ),
     Schema(
         "ultrafeedback-binarized",
         "ultrafeedback_binarized",
         ("chosen", "rejected", "score_chosen", "score_rejected"),
         binarized,
+        reads=("prompt",),
+        values=("score_chosen", "score_rejected"),
         before=("pair",),
     ),
     Schema(
         "asked-pair",
-        "chosen and rejected, the prompt as instruction, question or input",
+        "chosen and rejected, the prompt as instruction, question or input, or with a system message",
         ("chosen", "rejected"),
         asked_pair,
         where=_asked_otherwise,
+        reads=("prompt", *ASKED, "system"),
+        values=("margin",),
         before=("pair",),
     ),
 )

@@ -88,6 +88,6 @@ _HH, _NECTAR = ("chosen", "rejected"), ("prompt", "answers")
 HUMAN_ASSISTANT = (
     Schema("hh-rlhf", "HH-RLHF, as text", _HH, hh, where=_is_dialogue, before=("pair",)),
     Schema("hh-rlhf-chat", "HH-RLHF, as chat messages", _HH, hh_chat, by_name=True),
-    Schema("nectar", "Nectar, as text", _NECTAR, nectar, where=_has_ranks),
+    Schema("nectar", "Nectar, as text", _NECTAR, nectar, where=_has_ranks, values=("answers",)),
     Schema("nectar-chat", "Nectar, as chat messages", _NECTAR, nectar_chat, by_name=True),
 )

@@ -55,6 +55,7 @@ LABEL_STUDIO = (
         "Label Studio, pairwise",
         ("data", "annotations"),
         pairwise,
+        values=("data", "annotations"),
         where=lambda row: isinstance(row["data"], Mapping) and isinstance(row["annotations"], list),
     ),
 )

@@ -137,11 +137,47 @@ def _position(place: str, row: Row) -> int | None:
     return value
 
 
+_STEPS, _RATED = ("completions", "labels"), ("rating", "ratings", "raters", "scale", "weight")
+_SEVERAL, _ONE = ("prompt", "responses"), ("prompt", "completion", "response")
 OWN = (
-    Schema("pair", "chosen and rejected", ("chosen", "rejected"), pair, any_field=True, own=True),
-    Schema("ranking", "responses and their ranking", ("ranking",), ranking, own=True),
-    Schema("tie", "responses of which neither is better", ("tie",), tie, own=True),
-    Schema("label", "a response, good or bad", ("label",), label, own=True),
-    Schema("rating", "a response, rated", ("rating", "ratings"), rating, any_field=True, own=True),
-    Schema("steps", "the steps of a response, each right or wrong", ("completions", "labels"), steps, own=True),
+    Schema(
+        "pair",
+        "chosen and rejected",
+        ("chosen", "rejected"),
+        pair,
+        any_field=True,
+        reads=("prompt",),
+        values=("margin", "position"),
+        own=True,
+    ),
+    Schema(
+        "ranking",
+        "responses and their ranking",
+        ("ranking",),
+        ranking,
+        reads=_SEVERAL,
+        values=("responses", "ranking", "margin"),
+        own=True,
+    ),
+    Schema(
+        "tie",
+        "responses of which neither is better",
+        ("tie",),
+        tie,
+        reads=_SEVERAL,
+        values=("responses", "tie"),
+        own=True,
+    ),
+    Schema("label", "a response, good or bad", ("label",), label, reads=_ONE, values=("label",), own=True),
+    Schema(
+        "rating",
+        "a response, rated",
+        ("rating", "ratings"),
+        rating,
+        any_field=True,
+        reads=_ONE,
+        values=_RATED,
+        own=True,
+    ),
+    Schema("steps", "steps, right or wrong", _STEPS, steps, reads=("prompt",), values=_STEPS, own=True),
 )

@@ -65,7 +65,27 @@ def _is_ultrafeedback(row: Row) -> bool:
 
 
 RATINGS = (
-    Schema("ultrafeedback", "UltraFeedback", ("instruction", "completions"), ultrafeedback, where=_is_ultrafeedback),
-    Schema("summarize-from-feedback-axes", "OpenAI's summarize_from_feedback, ratings", ("info", "summary"), summary),
-    Schema("vader", "VADER's rated texts", ("text", "ratings", "scale"), rated_texts, before=("rating",)),
+    Schema(
+        "ultrafeedback",
+        "UltraFeedback",
+        ("instruction", "completions"),
+        ultrafeedback,
+        where=_is_ultrafeedback,
+        values=("completions",),
+    ),
+    Schema(
+        "summarize-from-feedback-axes",
+        "OpenAI's summarize_from_feedback, ratings",
+        ("info", "summary"),
+        summary,
+        values=("info", "summary"),
+    ),
+    Schema(
+        "vader",
+        "VADER's rated texts",
+        ("text", "ratings", "scale"),
+        rated_texts,
+        values=("ratings", "scale"),
+        before=("rating",),
+    ),
 )

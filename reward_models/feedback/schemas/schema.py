@@ -44,7 +44,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Schema:
-    """A schema; `fields` recognise it if all of them have a value (`any_field`: one of them)."""
+    """A schema; `fields` recognise it if all of them have a value (`any_field`: one of them).
+
+    `reads` are the fields that it reads besides as prompt or response, `values` those of its fields that are no text.
+    """
 
     name: str
     about: str
@@ -53,7 +56,9 @@ class Schema:
     group: Callable[[Numbered], list[Outcome]] | None = None  # in place of `convert`: rows that belong together
     where: Callable[[Row], bool] | None = None
     any_field: bool = False
-    before: tuple[str, ...] = ()  # schemas whose fields its rows have too
+    reads: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()  # schemas whose fields its rows have too, where it reads all that they would
     own: bool = False  # rows that cannot be used are errors, not refused
     by_name: bool = False  # used only where the caller names it
 
@@ -65,6 +70,19 @@ class Schema:
     def fits(self, row: Row) -> bool:
         """Whether a row is recognised as one of this schema."""
         return not self.by_name and self.has_fields(row) and (self.where is None or self.where(row))
+
+    def hides(self, other: Schema, row: Row) -> bool:
+        """Whether a row that fits both is one of this schema, as nothing that the other would read is left out."""
+        return other.name in self.before and not self.unread(row, (*other.fields, *other.reads))
+
+    def unread(self, row: Row, fields: Sequence[str]) -> list[str]:
+        """Those of some fields that say something and would be left out."""
+        return [field for field in fields if field not in (*self.fields, *self.reads) and says(row.get(field))]
+
+
+def says(value: object) -> bool:
+    """Whether a field has something to read; an empty cell of a table has not."""
+    return value is not None and (not isinstance(value, str) or bool(value.strip()))
 
 
 def compared(

@@ -30,7 +30,17 @@ def _conversation(place: str, row: Row) -> list[object]:
     return [*([{"role": "system", "content": system}] if isinstance(system, str) and system.strip() else []), *turns]
 
 
+_PAIR = ("conversations", "chosen", "rejected")
 SHARE_GPT = (
-    Schema("sharegpt-pair", "ShareGPT form, a pair", ("conversations", "chosen", "rejected"), pair, before=("pair",)),
-    Schema("sharegpt-label", "ShareGPT form, a label", ("conversations", "kto_tag"), label),
+    Schema(
+        "sharegpt-pair", "ShareGPT form, a pair", _PAIR, pair, reads=("system",), values=("margin",), before=("pair",)
+    ),
+    Schema(
+        "sharegpt-label",
+        "ShareGPT form, a label",
+        ("conversations", "kto_tag"),
+        label,
+        reads=("system",),
+        values=("kto_tag",),
+    ),
 )

@@ -15,26 +15,33 @@ from .schema import Schema
 from .share_gpt import SHARE_GPT
 from .trees import TREES
 
+ASKED = ("prompt", "conversations", "system")  # what a row may have to say about the prompt, whatever its schema
 SCHEMAS = {
     schema.name: schema
     for schema in (*OWN, *HUMAN_ASSISTANT, *COMPARISONS, *SHARE_GPT, *ARENA, *RATINGS, *TREES, *LABEL_STUDIO)
 }
+VALUES = frozenset(field for schema in SCHEMAS.values() for field in schema.values)  # not text in a table either
 
 
 def recognise(place: str, row: Row) -> Schema:
-    """The schema of a row by its fields; DataError if there is none, or more than one."""
+    """The schema of a row by its fields; DataError if there is none or more than one, or it leaves out a prompt."""
     fits = [schema for schema in SCHEMAS.values() if schema.fits(row)]
-    hidden = {name for schema in fits for name in schema.before}
-    fits = [schema for schema in fits if schema.name not in hidden]
-    if len(fits) == 1:
+    fits = [schema for schema in fits if not any(other.hides(schema, row) for other in fits)]
+    if len(fits) == 1 and not fits[0].unread(row, ASKED):
         return fits[0]
     keys = shortened([key for key, value in row.items() if value is not None])
     if not fits:
         raise DataError(
             f"{place}: the keys {keys} are those of no judgement; expected one of the forms {FORMS}{_hint(row)}"
         )
-    names = " and ".join(schema.name for schema in fits)
     way_out = " or ".join(f'schema="{schema.name}" (--schema {schema.name})' for schema in fits)
+    if len(fits) == 1:
+        unread = " and ".join(f'"{field}"' for field in fits[0].unread(row, ASKED))
+        raise DataError(
+            f"{place}: the keys {keys} are those of {fits[0].name}, which does not read {unread}: drop or rename it, "
+            f"or pass {way_out} to leave it out"
+        )
+    names = " and ".join(schema.name for schema in fits)
     raise DataError(
         f"{place}: the keys {keys} are those of {names} at once; pass {way_out}, or rename the other's keys"
     )

@@ -70,4 +70,12 @@ def _path(message: object, known: dict[object, Row]) -> list[dict[str, str]] | s
     return path or "a reply to nothing"
 
 
-TREES = (Schema("oasst", "Open-Assistant", ("message_id", "message_tree_id", "role", "text"), group=trees),)
+TREES = (
+    Schema(
+        "oasst",
+        "Open-Assistant",
+        ("message_id", "message_tree_id", "role", "text"),
+        group=trees,
+        values=("rank", "deleted"),
+    ),
+)

@@ -92,7 +92,8 @@ def test_conversations_and_lengths():
     chat = [{"role": "system", "content": "s"}, {"role": "user", "content": "one two"}]
     found = described(pair(chat, "a b c", "d"), pair("one", "a", "b"))
     assert found["conversations"] == {
-        "prompts": 1,
+        "of": "prompts",
+        "count": 1,
         "messages": dict.fromkeys(("0%", "5%", "25%", "50%", "75%", "95%", "100%"), 2),
         "roles": {"system": 1, "user": 1},
         "with_system_message": 1,

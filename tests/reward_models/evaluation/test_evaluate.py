@@ -9,6 +9,7 @@ import pytest
 
 from textrlhf.reward_models import RewardFunctionError
 from textrlhf.reward_models.evaluation.evaluate import evaluate
+from textrlhf.reward_models.evaluation.metrics import binomial_interval
 from textrlhf.reward_models.feedback.judgements import Labelled, Ranked, Rated, Tied
 
 
@@ -38,9 +39,25 @@ def test_pairs_in_closed_form():
     found = evaluate(Reads(), [pair("2", "1"), pair("0", "3"), pair("1 x", "1 y"), pair("5", "1")]).numbers()
     assert found["comparisons"] == found["pairs"] == 4
     assert found["accuracy"] == 2.5 / 4
-    assert found["accuracy_error"] == pytest.approx(np.std([1, 0, 0.5, 1], ddof=1) / 2)
+    assert (found["accuracy_low"], found["accuracy_high"]) == binomial_interval(2.5, 4)
     assert found["mean_margin"] == pytest.approx((1 - 3 + 0 + 4) / 4)
     assert found["log_loss"] == pytest.approx(expected_log_loss([1, -3, 0, 4]))
+
+
+def test_few_cases_are_not_certain():
+    """The standard error of two pairs that are both right is 0, as if the accuracy were known."""
+    found = evaluate(Reads(), [pair("2", "1"), pair("3", "0"), Labelled("p", "1", True)])
+    numbers = found.numbers()
+    assert numbers["accuracy"] == numbers["label_accuracy"] == 1
+    assert (numbers["accuracy_low"], numbers["accuracy_high"]) == pytest.approx((0.342, 1), abs=1e-3)
+    assert (numbers["label_accuracy_low"], numbers["label_accuracy_high"]) == pytest.approx((0.207, 1), abs=1e-3)
+    assert [part.interval for part in found.comparisons.by_margin] == [binomial_interval(1, 1)] * 2
+
+
+def test_a_ranking_is_one_case():
+    """Its pairs are not independent."""
+    numbers = evaluate(Reads(), [Ranked("p", ("4", "3", "2", "1"))]).numbers()
+    assert (numbers["accuracy_low"], numbers["accuracy_high"]) == binomial_interval(1, 1)
 
 
 def test_ties_in_closed_form():
@@ -49,7 +66,7 @@ def test_ties_in_closed_form():
     found, alone = evaluate(Reads(), decided + ties), evaluate(Reads(), decided)
     numbers, before = found.numbers(), alone.numbers()
     assert (numbers["comparisons"], numbers["ties"], numbers["tie_share"]) == (3, 2, pytest.approx(0.4))
-    for name in ("accuracy", "accuracy_error", "mean_margin", "prefers_longer"):
+    for name in ("accuracy", "accuracy_low", "accuracy_high", "mean_margin", "prefers_longer"):
         assert numbers[name] == before[name]
     halves = [(expected_log_loss([d]) + expected_log_loss([-d])) / 2 for d in (3, 0.5)]
     assert numbers["log_loss"] == pytest.approx((3 * before["log_loss"] + sum(halves)) / 5)
@@ -167,7 +184,7 @@ def test_undefined_numbers_are_null():
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     assert plain["labels"]["auroc"] is None
     assert plain["ratings"]["spearman"] is None
-    assert not {"auroc", "spearman", "accuracy_error"} & found.numbers().keys()
+    assert not {"auroc", "spearman"} & found.numbers().keys()
     assert plain["numbers"] == found.numbers()
     assert plain["comparisons"]["calibration"]["bins"][0]["count"] == 1
 

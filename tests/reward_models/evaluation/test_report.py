@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from textrlhf.reward_models.evaluation.evaluate import evaluate
-from textrlhf.reward_models.evaluation.report import MEANINGS, aligned, summary, write_report
+from textrlhf.reward_models.evaluation.report import MEANINGS, aligned, figures, summary, write_report
 from textrlhf.reward_models.feedback.judgements import Labelled, Ranked, Rated
 
 EVIL = "<script>alert(1)</script>"
@@ -113,6 +113,9 @@ def test_numbers_with_their_meaning(written):
     _, evaluation, page, plain = written
     assert plain["numbers"] == evaluation.numbers()
     for name, value in evaluation.numbers().items():
+        if name.endswith(("_low", "_high")):  # shown with its metric
+            assert f"{100 * value:.1f}\xa0%" in page.text.replace(" %", "\xa0%")
+            continue
         form, meaning = MEANINGS[name]
         shown = f"{100 * value:.1f} %" if form == "%" else format(value, form).replace("-", "−")
         assert f"{name}{shown}{meaning}".replace(" %", "\xa0%") in page.text.replace(" %", "\xa0%")
@@ -166,9 +169,13 @@ def test_aligned(tokens, pieces):
 def test_summary():
     found = evaluate(reward_model, [Ranked("p", ("a b", "a")), Ranked("p", ("a", "b c")), Ranked("p", ("a b c", "b"))])
     assert summary(found) == [
-        "On 3 held-out comparisons the accuracy is 66.7 %; always preferring the longer text would have 66.7 %."
+        "On 3 held-out comparisons the accuracy is 66.7 % (95 % interval 20.8 % to 93.9 %); always preferring the "
+        "longer text would have 66.7 %."
     ]
+    shown = {name: meaning for name, _, meaning in figures(found)}
+    assert shown["accuracy"].endswith("chance is 50 %; 95 % interval 20.8 % to 93.9 %")
+    assert "accuracy_low" not in shown
     assert "no rank correlation" in summary(evaluate(reward_model, [Rated("p", "a", 1, (1, 5))]))[0]
     assert summary(evaluate(reward_model, [Labelled("p", "a", True)])) == [
-        "On 1 held-out label the accuracy is 100.0 %."
+        "On 1 held-out label the accuracy is 100.0 % (95 % interval 20.7 % to 100.0 %)."
     ]

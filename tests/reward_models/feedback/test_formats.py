@@ -297,6 +297,7 @@ FORMS = (
     re.escape('{"prompt", "chosen", "rejected"}, {"chosen", "rejected"}, {"prompt", "completion", "label"}, ') + ".*"
 )
 MESSAGES = [{"role": "user", "content": "hi"}]
+ANSWER = {"role": "assistant", "content": "ho"}
 BAD: dict[str, tuple[str, str]] = {
     "no json": ("{'prompt': 'p'}", f"not JSON .*; expected one object a line, {FORMS}"),
     "no object": ('["p", "a", "b"]', f"expected an object {FORMS}, saw "),
@@ -322,7 +323,15 @@ BAD: dict[str, tuple[str, str]] = {
     "margin": ('{"prompt": "p", "chosen": "a", "rejected": "b", "margin": "2"}', "margin is '2'"),
     "no answer in the messages": (
         json.dumps({"prompt": MESSAGES, "chosen": MESSAGES, "rejected": MESSAGES}),
-        "chosen and rejected do not begin with the same turns up to the assistant's",
+        '"chosen" has the roles user: expected the assistant.s turn after the prompt.s, or a whole conversation',
+    ),
+    "an unknown role after the prompt": (
+        json.dumps({"prompt": MESSAGES, "chosen": [ANSWER, {"role": "tool", "content": "3"}], "rejected": "b"}),
+        '"chosen": message 1 has the role .tool.: expected one of system, user, assistant',
+    ),
+    "two answers in a row": (
+        json.dumps({"prompt": MESSAGES, "chosen": [ANSWER], "rejected": [ANSWER, ANSWER]}),
+        r'"rejected": the roles are assistant, assistant \(after user\): expected',
     ),
     "a prompt that is answered": (
         json.dumps({"prompt": [*MESSAGES, {"role": "assistant", "content": "ho"}], "completion": "a", "label": 1}),
@@ -377,7 +386,7 @@ BAD: dict[str, tuple[str, str]] = {
         '"chosen": a message is empty',
     ),
     "different questions": (
-        json.dumps({"chosen": [{"role": "user", "content": w} for w in "a"], "rejected": MESSAGES}),
+        json.dumps({"chosen": [{"role": "user", "content": "a"}, ANSWER], "rejected": [*MESSAGES, ANSWER]}),
         "do not begin with the same turns",
     ),
     "a demonstration": ('{"prompt": "p", "completion": "a"}', "are a demonstration: --demonstrations"),
@@ -405,6 +414,17 @@ def test_a_table_without_the_names_of_its_columns(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("The film was,good,bad\nIt was,fine,dull\n")
     with pytest.raises(DataError, match=r"line 2: the keys .* no judgement.*in a table the first line has to name"):
         read_judgements(tmp_path / "a.csv")
+
+
+def test_a_table_has_numbers_only_where_a_schema_wants_them(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt,completion,rating,rater,system\n1984,true,3,7,\n42,[1],4.5,8,\n")
+    (tmp_path / "b.csv").write_text('prompt,responses,ranking\n1,"[""2"", ""3""]","[1, 0]"\n')
+    first, second = read_judgements(tmp_path / "a.csv", scale=(1, 5))
+    assert (first, second) == (
+        Rated("1984", "true", 3, (1, 5), rater="7"),
+        Rated("42", "[1]", 4.5, (1, 5), rater="8"),
+    )
+    assert read_judgements(tmp_path / "b.csv") == [Ranked("1", ("3", "2"))]
 
 
 def test_missing_or_empty_file(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tokenizers import processors
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from textrlhf.language import CausalLM, load
+from textrlhf.language import CausalLM, LanguageError, load
 from textrlhf.language.fit import FitConfig, NextTokens, fit
 from textrlhf.reward_models import RewardModel, load_reward_model
 from textrlhf.reward_models.text.folder import RewardModelFolderError, find_reward_model
@@ -337,6 +337,25 @@ class TestBadInput:
                 RewardModelFolderError, match=r"no reward model: it has no weights for \['score\.weight'\].*train"
             ):
                 RewardModel.load(tmp_path / family)
+
+    @pytest.mark.parametrize("head", ["last", "tokens"])
+    def test_as_a_language_model(self, head, tmp_path):
+        """It loaded: with tied embeddings, no weight of the language model's head is missing."""
+        lm = CausalLM(tiny_model("llama", tie_word_embeddings=True), word_tokenizer())
+        folder = RewardModel.new(lm, head).save(tmp_path / "reward_model").name
+        with pytest.raises(LanguageError, match="is a reward model, which scores texts and writes none: name it as"):
+            load(folder)
+        config = json.loads((tmp_path / "reward_model" / "config.json").read_text())
+        del config["textrlhf"]
+        (tmp_path / "reward_model" / "config.json").write_text(json.dumps(config))
+        if head == "last":
+            with pytest.raises(LanguageError, match=r"is a classifier \(LlamaForSequenceClassification\)"):
+                load(folder)
+        (tmp_path / "metrics.jsonl").touch()
+        with pytest.raises(LanguageError, match="is the run of a reward model"):
+            load(tmp_path)
+        lm.save(tmp_path / "lm")  # nothing of a reward model has come into it
+        load(tmp_path / "lm")
 
     @pytest.mark.parametrize("name", ["nowhere", "./nowhere", "a/b/nowhere", "~/nowhere-at-all", ""])
     def test_missing_folder(self, name, tmp_path, monkeypatch):

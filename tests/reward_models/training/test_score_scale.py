@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from transformers import BertConfig
 
-from textrlhf.language import CausalLM
+from chat_models import chat_lm, said
+from textrlhf.language import CausalLM, Conversation
 from textrlhf.reward_models import RewardModel
-from textrlhf.reward_models.training.score_scale import find_reference, sample_texts
+from textrlhf.reward_models.training.score_scale import check_reference, find_reference, sample_texts
 from tiny_models import tiny_lm, tiny_model, word_tokenizer
 
 LONG = " ".join(["a9"] * 120)
@@ -53,6 +55,21 @@ def test_which_model_is_the_reference(reward_model, tmp_path):
     assert find_reference(None, lm, reward_model, "cpu") is None
     with pytest.raises(ValueError, match="reference is .*nowhere"):
         find_reference(tmp_path / "nowhere", lm, reward_model, "cpu")
+
+
+def test_chat_messages_need_a_reference_with_a_template(tmp_path):
+    """The error came after the reward model was made, and named neither the reference nor what it is for."""
+    chats = ["a3", Conversation(said("Hi"))]
+    for writers in ((None, "reviews"), (tiny_lm(), chat_lm()), ("reviews", chat_lm())):
+        with pytest.raises(ValueError, match=r"no chat template: name an instruct model as reference \(--ref"):
+            check_reference(*writers, chats)
+        check_reference(*writers, ["a3"])
+    check_reference(None, chat_lm(), chats)
+    check_reference(chat_lm(), "reviews", chats)
+    BertConfig(architectures=["BertModel"]).save_pretrained(tmp_path)
+    check_reference(None, tmp_path, chats)  # it writes nothing
+    with pytest.raises(ValueError, match="reviews, which is to write the reference texts"):
+        check_reference("reviews", tmp_path, chats)
 
 
 def test_progress_of_the_texts(reward_model, capsys):

@@ -16,6 +16,7 @@ from textrlhf.language import CausalLM
 from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.metrics import read_metrics
 from textrlhf.reward_models import Labelled, Ranked, Rated, RewardModel, Tied, TrainConfig, train
+from textrlhf.reward_models.training import trainer
 from textrlhf.reward_models.training.judgement_dataset import JudgementDataset, Learner
 from textrlhf.reward_models.training.trainer import chosen_for
 from tiny_models import V, tiny_model, word_tokenizer
@@ -396,6 +397,17 @@ class TestLoss:
         assert rates["network."] == 1
         assert rates["network.values.values"] == pytest.approx(100)
         assert Learner(one.network, dataclasses.replace(config, frozen=True)).rates(1e-3)["network."] == 0
+
+    def test_heads_of_wide_trunks_take_small_steps(self, monkeypatch):
+        """On SmolLM2, whose states are wide and long, scores began at ±2 and moved by .6 a step."""
+        network = reward_model("last").network
+        assert chosen_for(TrainConfig(), network, 100).head_learning_rate == 1e-3
+        monkeypatch.setattr(trainer, "state_width", lambda trunk: 576)
+        assert chosen_for(TrainConfig(), network, 100).head_learning_rate == pytest.approx(1e-3 * 128 / 576)
+        assert chosen_for(TrainConfig(head_learning_rate=0.1), network, 100).head_learning_rate == 0.1
+        assert float(network.model.score.weight.detach().std()) * network.model.score.weight.shape[1] == pytest.approx(
+            1, abs=0.5
+        )
 
     def test_few_judgements_make_small_batches(self):
         """22 pairs were fewer than the batch of 32."""

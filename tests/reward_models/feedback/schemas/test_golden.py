@@ -97,6 +97,7 @@ EXPECTED = {
         Ranked(chat("Name a fruit\n\nthat is red"), (APPLE, STONE)),
         Ranked(chat("Name a tree.", system="Be brief."), ("Oak.", STONE)),
         Ranked(chat("Name a bird."), ("A wren.", STONE), 0.25),
+        Ranked(chat("Name a fish.", system="Be brief."), ("A carp.", STONE)),
     ],
     "alpacafarm.jsonl": [
         Ranked(FRUIT, (APPLE, STONE), rater="gpt-4", position=1),
@@ -227,6 +228,44 @@ def test_a_row_of_two_schemas():
         read_judgements([TWO_AT_ONCE], schema="hh")
     with pytest.raises(ValueError, match=r"judgements\[0\]: history, human_ref_A.* missing, which rows of shp have"):
         read_judgements([TWO_AT_ONCE], schema="shp")
+
+
+TURN = [{"from": "human", "value": "Hi"}]
+PAIR = {"chosen": "a", "rejected": "b"}
+TWO_PROMPTS = {
+    "ShareGPT": ({"prompt": "p", **PAIR, "conversations": TURN}, "pair and sharegpt-pair at once"),
+    "an instruction": ({"instruction": "p", **PAIR, "conversations": TURN}, "asked-pair and sharegpt-pair at once"),
+    "VADER": (
+        {"text": "t", "prompt": "p", "completion": "a", "ratings": [1, 2], "scale": [0, 3]},
+        "rating and vader at once",
+    ),
+    "two questions": (
+        {"prompt": "p", "question": "q", **PAIR},
+        "the row has 'prompt' and 'question', and each would be its prompt: drop all but one",
+    ),
+    "a system message": (
+        {"prompt": "p", "system": "Be brief.", "completion": "a", "label": True},
+        'of label, which does not read "system": drop or rename it, or pass schema="label"',
+    ),
+    "a label of messages": (
+        {"prompt": "p", "conversations": TURN, "completion": "a", "label": True},
+        'label, which does not read "conversations"',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TWO_PROMPTS)
+def test_no_prompt_is_left_out_silently(name):
+    """Each was read as one schema, without what the other would read as the prompt."""
+    row, message = TWO_PROMPTS[name]
+    with pytest.raises(ValueError, match=rf"judgements\[0\]: .*{message}"):
+        read_judgements([row])
+
+
+def test_an_empty_prompt_says_nothing():
+    """As the cells of a table that has the columns of several data sets."""
+    rows = [{**PAIR, "prompt": "", "conversations": TURN}, {**PAIR, "prompt": " ", "question": "q", "system": ""}]
+    assert [one.prompt.messages[0]["content"] for one in read_judgements(rows)] == ["Hi", "q"]
 
 
 BAD = {
