@@ -47,7 +47,7 @@ def language_model_named(name: str) -> str | Path:
         return language_model_of(name)
     if place.exists() or name in shipped():
         return name
-    if not (is_id(name) or HUB_NAME.fullmatch(name)):
+    if name.startswith("runs/") or not (is_id(name) or HUB_NAME.fullmatch(name)):  # runs are there by default
         existing_folder(name)
     print(f"textrlhf: there is no folder {name}, so it is looked for on the Hugging Face hub", file=sys.stderr)
     return name

@@ -141,6 +141,7 @@ def test_what_is_no_language_model(tmp_path: Path, monkeypatch, capsys) -> None:
     assert "is the run of a reward model, which scores texts and writes none" in refused(tmp_path / "judge")
     monkeypatch.chdir(tmp_path)
     assert "there is no folder ./judg" in refused("./judg")
+    assert "there is no folder runs/mine: " in refused("runs/mine")
     assert "there is no folder judge/run: " in refused("judge/run")
 
     def asks(*_: object) -> None:
