@@ -205,6 +205,7 @@ class Agent(Learner):
         path: str | os.PathLike[str],
         env: EnvLike | None = None,
         *,
+        env_kwargs: Mapping[str, Any] | None = None,
         device: str | None = None,
         trust: bool = False,
         **hyperparameters: Any,
@@ -214,12 +215,13 @@ class Agent(Learner):
         Args:
             path: the folder of a checkpoint or of a run
             env: the environment to train in; by default it is made again
+            env_kwargs: changed arguments of the environment, such as `kl_coef`
             device: where the networks are; by default as saved
             trust: import the code that the checkpoint names: environments, wrappers and reward functions of your own,
                 subclasses and policies. Only for checkpoints whose author you trust
             hyperparameters: other values than those saved, for example `learning_rate`
         """
-        return load(cls, path, env, trust, hyperparameters | ({"device": device} if device else {}))
+        return load(cls, path, env, trust, hyperparameters | ({"device": device} if device else {}), env_kwargs)
 
     @classmethod
     def resume(
@@ -227,6 +229,7 @@ class Agent(Learner):
         run: str | os.PathLike[str],
         env: EnvLike | None = None,
         *,
+        env_kwargs: Mapping[str, Any] | None = None,
         callbacks: CallbackLike | Sequence[CallbackLike] = (),
         progress: bool = True,
         trust: bool = False,
@@ -238,10 +241,11 @@ class Agent(Learner):
         Args:
             run: the run's folder
             env: the environment to train in; by default it is made again
+            env_kwargs: changed arguments of the environment, such as `kl_coef`; they are stored with the run
             callbacks: as given to `learn`; their states are restored
             progress: show a progress bar
             trust: see `load`
-            more_timesteps: steps to train for beyond the planned end, also of a finished run
+            more_timesteps: steps to train for beyond the planned end, also of a finished run; negative: so many fewer
             hyperparameters: other values than before; the result then differs from that of an uninterrupted run
         """
-        return resume(cls, run, env, callbacks, progress, trust, more_timesteps, hyperparameters)
+        return resume(cls, run, env, callbacks, progress, trust, more_timesteps, hyperparameters, env_kwargs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 from collections.abc import Mapping
@@ -40,7 +39,8 @@ class CloneConfig(PolicyConfig):
     """number of environments; they only provide the spaces, and are never stepped"""
     batch_size: int = 64
     """steps per minibatch. With a recurrent policy, which needs whole episodes, a minibatch has about this size, and at
-    least that of the longest episode"""
+    least that of the longest episode. If it is not given, few texts are read in smaller ones, sixteen in an epoch,
+    though of four texts at least; what is chosen is recorded"""
     learning_rate: float = 1e-3
     """learning rate of Adam after the warmup"""
     lr_schedule: Schedule = "cosine"
@@ -104,6 +104,7 @@ class Clone(PolicyAgent):
     def _build(self) -> None:
         super()._build()
         self.optimizer = self.optimizers["optimizer"] = FlatAdam(self.policy.network)
+        self._batch_size = self.config.batch_size  # at most, where none is given
         self._data: TrainingData | None = None  # opened on first use: loading an agent does not need it
         self._saved_position: dict[str, Any] | None = None  # in the demonstrations, from a checkpoint
 
@@ -116,7 +117,7 @@ class Clone(PolicyAgent):
     def demonstrations(self, given: DemonstrationsLike) -> None:
         self._data, self._saved_position = self._open_data(given, None), None
         path = os.fspath(given) if isinstance(given, str | os.PathLike) else None
-        self.config = dataclasses.replace(self.config, demonstrations=path)
+        self.config = self.config.replace(demonstrations=path)
 
     @property
     def epoch_steps(self) -> int:
@@ -137,16 +138,18 @@ class Clone(PolicyAgent):
     def _open_data(self, given: DemonstrationsLike, position: Mapping[str, Any] | None) -> TrainingData:
         """Load and split demonstrations; continue at a saved position, if any."""
         c, found = self.config, load_demonstrations(given, self.env)
-        return TrainingData(
-            found, self.policy, self.env, position, heldout=c.heldout, batch_size=c.batch_size, seed=self.seed
-        )
+        fit = "batch_size" not in c.given
+        how: dict[str, Any] = {"batch_size": self._batch_size if fit else c.batch_size, "fit": fit}
+        data = TrainingData(found, self.policy, self.env, position, heldout=c.heldout, seed=self.seed, **how)
+        self.config = c.replace(given=False, batch_size=data.batch_size)
+        return data
 
     def prepare(self, run: Run | None) -> None:
         """Save demonstrations that came from no file in the run's folder, for a resumed run to find."""
         demonstrations, path = self.demonstrations, self.config.demonstrations
         if run and (path is None or Path(path).name == KEPT):
             demonstrations.save(run.path / KEPT)
-            self.config = dataclasses.replace(self.config, demonstrations=str(run.path / KEPT))
+            self.config = self.config.replace(demonstrations=str(run.path / KEPT))
 
     def advance(self, remaining: float, watch: Stopwatch) -> Metrics:
         """Train on the next minibatch."""

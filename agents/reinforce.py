@@ -48,7 +48,7 @@ class REINFORCE(OnPolicyAgent):
         ) -> None: ...
 
     def relabel(self, rollout: Rollout) -> None:
-        """Without a critic nothing follows a truncation: take back what was paid in advance of a score."""
+        """Without a critic nothing follows a truncation, so the potential of shaped rewards is 0 there."""
         if self.config.baseline == "mean" and rollout.credit is not None:
             rollout.rewards = rollout.rewards - rollout.credit
 

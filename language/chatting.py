@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import torch
@@ -51,10 +51,10 @@ class Chat:
         self._read: list[int] = []  # the tokens in memory
         self._memory.reset(self._row)
 
-    def say(self, text: str) -> Iterator[str]:
+    def say(self, text: str) -> Generator[str]:
         """Return the answer to `text`, piece by piece, up to the end of the turn or of the model's positions.
 
-        An answer that is not read to its end stays as it is.
+        An answer that is closed before its end stays as it is.
         """
         asked: list[Message] = [*self.messages, {"role": "user", "content": text}]
         prompt = self._template.tokens(asked).tolist()
@@ -67,7 +67,7 @@ class Chat:
         room = min(size for size in (room, self.max_new_tokens, 1 << 62) if size is not None)
         return self._answer(prompt, room)
 
-    def _answer(self, prompt: list[int], room: int) -> Iterator[str]:
+    def _answer(self, prompt: list[int], room: int) -> Generator[str]:
         written, shown = list[int](), ""
         try:
             for token in self._tokens(prompt, room):

@@ -27,7 +27,9 @@ def check_room(folder: str | os.PathLike[str], dtype: torch.dtype) -> None:
     free, number = free_memory(torch.device("cpu")), _number_of_weights(Path(folder))
     size = number * dtype.itemsize
     if free is not None and size > free:
-        half = ', or load it in 16 bits, dtype="bfloat16"' if dtype.itemsize > 2 else ""
+        half = (
+            ', or load it in 16 bits, dtype="bfloat16" (and train adapters, lora_rank=16)' if dtype.itemsize > 2 else ""
+        )
         raise TooLittleMemoryError(
             f"{folder} has {number:,} weights, {in_words(size)} in {str(dtype).removeprefix('torch.')}, and "
             f"{in_words(free)} of memory are free: close what else runs, take a smaller model{half}"

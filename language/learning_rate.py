@@ -16,5 +16,5 @@ def fine_tuning_rate(model: nn.Module, *, adapters: bool = False) -> float:
     et al. (2020; 1.3B) with 1.5e-5, those of Llama 2 (2023; 7B to 13B) with 1e-5. Small models were tuned here.
     """
     size = sum(weights.numel() for name, weights in model.named_parameters() if ".lora_" not in name)
-    rate = min(max(LARGEST * (1e6 / max(size, 1)) ** 0.85, LEAST), LARGEST)
+    rate: float = min(max(LARGEST * (1e6 / max(size, 1)) ** 0.85, LEAST), LARGEST)
     return min(ADAPTERS * rate, LARGEST) if adapters else rate

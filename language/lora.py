@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from .hf import with_parameters_of
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ADAPTER = "default"  # peft's name of a model's only adapter
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # the files of peft's format
@@ -151,16 +151,18 @@ def save_adapter(
     model: PreTrainedModel,
     path: str | os.PathLike[str],
     *,
+    tokenizer: PreTrainedTokenizerBase,
     base: str | None,
     fingerprint: str | None = None,
     task: str = "CAUSAL_LM",
     heads: Sequence[str] = (),
 ) -> None:
-    """Write the adapters in peft's format.
+    """Write the adapters in peft's format, with the tokenizer beside them, as TRL does.
 
     Args:
         model: a model with adapters
         path: the folder
+        tokenizer: the model's
         base: the name of the model without adapters, for those who load it
         fingerprint: that model's hash, by which another one is refused
         task: peft's name of the kind of model
@@ -187,6 +189,7 @@ def save_adapter(
         facts |= {BASE: fingerprint, DTYPE: str(model.dtype).removeprefix("torch.")}
     with whole_folder(path) as folder:
         config.save_pretrained(str(folder))
+        tokenizer.save_pretrained(folder)
         save_file(written, folder / WEIGHTS, metadata=facts)
         for file in folder.iterdir():
             file.chmod(0o644)

@@ -29,10 +29,12 @@ class Stopwatch:
 
 
 class ProgressBar:
-    """A live progress bar on a terminal; elsewhere ten lines of text."""
+    """A live progress bar on a terminal; elsewhere ten lines of text, or with `brief` its title when it begins."""
 
-    def __init__(self, total: int, title: str, *, show: bool = True, console: Console | None = None) -> None:
-        self.total, self.title, self.show = total, title, show
+    def __init__(
+        self, total: int, title: str, *, show: bool = True, brief: bool = False, console: Console | None = None
+    ) -> None:
+        self.total, self.title, self.show, self.brief = total, title, show, brief
         self.console = console or Console()
         self._printed, self._kept_back = 0, ""
         self._bar = Progress(
@@ -47,6 +49,8 @@ class ProgressBar:
 
     def __enter__(self) -> ProgressBar:
         self._bar.start()
+        if self.brief and self._bar.disable:
+            self.print(self.title)
         self._task = self._bar.add_task(self.title, total=self.total, note="")
         return self
 
@@ -57,7 +61,7 @@ class ProgressBar:
             self._kept_back = "" if roomy else detail
             note = f"{note}  {detail}" if roomy else note
             self._bar.update(self._task, completed=min(done, self.total), note=note)
-        elif self.show and done * 10 // self.total > self._printed:
+        elif self.show and not self.brief and done * 10 // self.total > self._printed:
             self._printed = done * 10 // self.total
             line = f"{self.title} {min(done, self.total):>9,}/{self.total:,}  {note}  {detail}".rstrip()
             self.console.print(line, soft_wrap=True, markup=False)

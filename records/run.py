@@ -27,7 +27,7 @@ from .checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_check
 from .folder import write_file
 from .jsonl import shortened
 from .lock import locked
-from .metrics import MetricLog
+from .metrics import MetricLog, read_metrics
 from .samples import SampleLog
 
 log = logging.getLogger("textrlhf")
@@ -164,4 +164,20 @@ class Run:
         return load_checkpoint(self.checkpoint_path(steps[0]))
 
     def _no_checkpoint(self) -> CheckpointError:
-        return CheckpointError(f"no checkpoint in {self.path}: expected the folder of a run")
+        return CheckpointError(self.why_empty() or f"no checkpoint in {self.path}: expected the folder of a run")
+
+    def why_empty(self) -> str | None:
+        """Of an agent's run that has no checkpoint yet, or was killed before it, the error message; else None."""
+        try:
+            config = dict(json.loads((self.path / "config.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+        if "agent" not in config or self.steps() or (self.path / "state.json").exists():
+            return None
+        rows = read_metrics(file) if (file := self.path / "metrics.jsonl").is_file() else []
+        reached, plan = int(rows[-1]["step"]) if rows else 0, config.get("plan") or {}
+        due = f"the first is due at step {min(plan['start'] + plan['every'], plan['end']):,}, " if plan else ""
+        return (
+            f"{self.path} has no checkpoint yet: {due}and its metrics end at step {reached:,}. If it was killed, start "
+            "it again as before, in the same folder; checkpoint_every=N (--checkpoint-every N) has the first earlier"
+        )

@@ -6,12 +6,11 @@ more or fewer of them ends with the same bits.
 
 from __future__ import annotations
 
-import contextlib
-import math
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
+
+from .time_budget import TimeBudget
 
 SHARE = 0.05  # of a process's time may go into checkpoints
 ALLOWANCE = 1.0  # seconds that may go into them anyhow: small agents save every time
@@ -23,27 +22,16 @@ class SavingBudget:
     """The time that this process has spent on checkpoints, and may spend."""
 
     def __init__(self) -> None:
-        self._started = self._saved = time.monotonic()
-        self._spent, self._last = 0.0, math.nan  # seconds: all saves, the last one
+        self._budget = TimeBudget(SHARE, ALLOWANCE)
+        self.saving = self._budget.spending  # times a block that saves
 
     def affords(self, size: int) -> bool:
         """Whether saving that many bytes now keeps to the share of the time so far."""
-        expected = size / SPEED if math.isnan(self._last) else self._last
-        elapsed = time.monotonic() - self._started
-        return self._spent + expected <= max(SHARE * elapsed, ALLOWANCE)
+        return self._budget.allows(size / SPEED)
 
     def overdue(self) -> bool:
         """Whether the last save, or the start, is too long ago."""
-        return time.monotonic() - self._saved >= LONGEST
-
-    @contextlib.contextmanager
-    def saving(self) -> Iterator[None]:
-        """Time the block, which saves."""
-        started = time.monotonic()
-        yield
-        self._saved = time.monotonic()
-        self._last = self._saved - started
-        self._spent += self._last
+        return self._budget.idle() >= LONGEST
 
 
 def size_of(tensors: Mapping[str, Mapping[str, Tensor]]) -> int:

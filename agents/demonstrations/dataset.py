@@ -23,6 +23,8 @@ from ..settings.seeding import Stream, derive_seed
 from .demonstrations import Demonstrations, Episode, Prefixes
 
 EVALUATION_STEPS = 4096  # per batch, of a policy without memory, if nothing is trained
+EVALUATION_TOKENS = 2048  # the same of texts
+BATCHES, TEXTS = 16, 4  # where a batch size is chosen: batches in an epoch, but at least so many texts in each
 SLOTS = 64  # episodes replayed in parallel
 
 
@@ -71,6 +73,10 @@ class DemonstrationDataset(ABC):
     def n_steps(self) -> int:
         """Number of steps."""
         return len(self.actions)
+
+    def fitting_batch_size(self, most: int) -> int:
+        """A batch size for so many steps, where none is given."""
+        return most
 
     def batches(self, batch_size: int, rng: np.random.Generator | None = None) -> list[Ints]:
         """All items in minibatches of about `batch_size` steps each, shuffled by `rng` if given."""
@@ -168,10 +174,17 @@ class StepDataset(DemonstrationDataset):
 class TextDataset(DemonstrationDataset):
     """Texts for a language model, stored once each: O(T) tokens, whatever the width of the observations."""
 
+    evaluation_steps = EVALUATION_TOKENS
+
     def __init__(self, policy: LanguageModelPolicy, episodes: Sequence[Episode], adapter: EnvAdapter) -> None:
         super().__init__(policy, episodes, adapter)
         self.lm = policy.lm
         self.texts = [_texts(episode) for episode in episodes]
+
+    def fitting_batch_size(self, most: int) -> int:
+        """See `DemonstrationDataset.fitting_batch_size`: else an epoch of few texts would be a single minibatch."""
+        least = TEXTS * -(-self.n_steps // len(self.texts))
+        return min(max(self.n_steps // BATCHES, least), most)
 
     def observations(self, items: Ints) -> tuple[Texts, None]:
         """See `DemonstrationDataset.observations`."""
@@ -198,7 +211,7 @@ class TrainingData:
     """Demonstrations split into a data set to train on, in minibatches, epoch after epoch, and a held-out one.
 
     The order of an epoch depends on the seed and its number only. `position`, from another `TrainingData`, says where
-    to continue.
+    to continue. With `fit` a batch size below the one given is chosen for few data.
     """
 
     def __init__(
@@ -210,9 +223,10 @@ class TrainingData:
         *,
         heldout: float,
         batch_size: int,
+        fit: bool,
         seed: int,
     ) -> None:
-        self.demonstrations, self.batch_size, self.seed = demonstrations, batch_size, seed
+        self.demonstrations, self.seed = demonstrations, seed
         self.fingerprint = demonstrations.fingerprint()
         position = position or {"demonstrations": self.fingerprint, "epoch": 0, "minibatch": 0}
         if position["demonstrations"] != self.fingerprint:
@@ -223,6 +237,7 @@ class TrainingData:
         training, held = hold_out(demonstrations, heldout, np.random.default_rng(derive_seed(seed, Stream.HELD_OUT)))
         kind: Any = TextDataset if isinstance(policy, LanguageModelPolicy) else StepDataset
         self.dataset: DemonstrationDataset = kind(policy, training, adapter)
+        self.batch_size = self.dataset.fitting_batch_size(batch_size) if fit else batch_size
         self.heldout: DemonstrationDataset | None = kind(policy, held, adapter) if held else None
         self.epoch, self.minibatch = int(position["epoch"]), int(position["minibatch"])  # of the next minibatch
         self._batches = self._shuffled()

@@ -12,6 +12,7 @@ from .spaces import Flags
 EpisodeInfo = dict[int, dict[str, Any]]  # by slot
 
 _RESERVED = {"final_obs", "final_info", "episode", "action_mask"}  # Gymnasium's own
+_SO_FAR = {"credit"}  # says of a running episode what it says of one that ends, which a wrapper may do at any step
 
 
 class EpisodeInfoReader:
@@ -23,7 +24,7 @@ class EpisodeInfoReader:
     def read(self, info: dict[str, Any], ended: Flags, running: Flags, *, same_step: bool) -> EpisodeInfo:
         """The infos of the episodes that have `ended`; under SAME_STEP autoreset they are in `final_info`."""
         for name, present in info.items():
-            if name[0] == "_" and name[1:] not in self.step_names and np.any(present & running):
+            if name[0] == "_" and name[1:] not in self.step_names | _SO_FAR and np.any(present & running):
                 self.step_names.add(name[1:])
         found: EpisodeInfo = {}
         if not ended.any():

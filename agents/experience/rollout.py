@@ -59,7 +59,7 @@ class Rollout:
     starts: Flags  # (T, N) the step's observation is the first of its episode
     next_values: Floats  # (T, N)
     kl: Floats | None = None  # (T, N) log π − log π_ref of the actions, if the environment reports it
-    credit: Floats | None = None  # (T, N) at truncations: what was paid in advance of a score that did not come
+    credit: Floats | None = None  # (T, N) at truncations: the last potential of shaped rewards, which is their sum
     masks: NDArray[np.uint8] | None = None  # (T, N, bytes) packed
     mask_width: int = 0
     advantages: Tensor = field(init=False)  # (T, N)

@@ -159,8 +159,9 @@ class LanguageModelPolicy:
         """Write the policy to `model`, a Hugging Face folder, and its adapters, if any, also to `adapter`."""
         self.lm.save(run / "model")
         if has_adapters(self.lm.model):
-            base = self.reference
-            save_adapter(self.lm.model, run / "adapter", base=base.name, fingerprint=base.fingerprint())
+            base, tokenizer = self.reference, self.lm.tokenizer
+            place, fingerprint = run / "adapter", base.fingerprint()
+            save_adapter(self.lm.model, place, tokenizer=tokenizer, base=base.name, fingerprint=fingerprint)
 
     @torch.no_grad()
     def _values(self, texts: Texts) -> Tensor:  # -> (M,)

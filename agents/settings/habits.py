@@ -94,19 +94,31 @@ ANSWERS = {
     "verbose": "learn(…, progress=False) hides the progress bar, which is all that is printed",
     "wandb_project_name": _LOGGING,
 }
+ENVIRONMENT = {  # arguments of text environments, and what others call them
+    "task": "",
+    "model": "model_name_or_path ref_model",
+    "reward_model": "reward_funcs reward_fn reward",
+    "prompts": "train_dataset prompt_dataset",
+    "chat": "apply_chat_template",
+    "system_prompt": "system system_message",
+    "split": "",
+    "max_new_tokens": "response_length max_completion_length max_length max_tokens",
+    "min_new_tokens": "min_length",
+    "allowed_tokens": "",
+    "context": "context_length max_model_len",
+    "kl_coef": "init_kl_coef beta kl_coeff",
+    "kl_penalty": "",
+    "credit": "",
+    "on_length": "",
+    "missing_eos_penalty": "",
+    "prompt_overflow": "",
+    "turns": "max_turns",
+    "feedback": "",
+    "max_episode_steps": "",
+}
 ANSWERS |= {
     name: f'it belongs to the environment: env_kwargs={{"{ours}": …}}'
-    for ours, theirs in {
-        "kl_coef": "init_kl_coef beta kl_coeff",
-        "kl_penalty": "",
-        "max_new_tokens": "response_length max_completion_length max_length",
-        "missing_eos_penalty": "",
-        "model": "model_name_or_path ref_model",
-        "prompts": "train_dataset",
-        "reward_model": "reward_funcs reward_fn",
-        "max_episode_steps": "",
-        "render_mode": "",
-    }.items()
+    for ours, theirs in {**ENVIRONMENT, "render_mode": ""}.items()
     for name in (ours, *theirs.split())
 }
 HARMLESS = {"verbose": 1, "use_sde": False, "tensorboard_log": None, "_init_setup_model": True}  # as it is here
@@ -123,10 +135,14 @@ LEARN = {
 
 def answer(name: str, known: Iterable[str]) -> str | None:
     """What to write instead of another library's hyperparameter; None if it is not one."""
-    for ours, theirs in RENAMED.items():
-        if name in theirs.split() and ours in known:
-            return f"it is called {ours} here"
+    if (ours := renamed(name)) in known:
+        return f"it is called {ours} here"
     return ANSWERS.get(name)
+
+
+def renamed(name: str) -> str:
+    """The hyperparameter that another library calls `name`; "" if there is none."""
+    return next((ours for ours, theirs in RENAMED.items() if name in theirs.split()), "")
 
 
 def arguments(env: Any, config: Any, given: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:

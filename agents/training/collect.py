@@ -123,11 +123,11 @@ class Collector:
 
 
 def _credit(rollout: Rollout, infos: Infos) -> Floats | None:
-    """What truncated episodes were paid in advance, at their last steps; None where there is no such thing."""
-    paid = {at: info["credit"] for at, info in infos.items() if "credit" in info and rollout.truncated[at]}
-    if not paid:
+    """The last potentials of truncated episodes, at their last steps; None where no rewards are shaped."""
+    found = {at: info["credit"] for at, info in infos.items() if "credit" in info and rollout.truncated[at]}
+    if not found:
         return None
     credit = np.zeros_like(rollout.rewards)
-    for at, value in paid.items():
+    for at, value in found.items():
         credit[at] = value
     return credit

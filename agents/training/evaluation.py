@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...records.progress import rounded
+from ...records.progress import ProgressBar, rounded
 from ..environment.adapter import EnvAdapter
 from ..environment.episode_info import numbers
 from ..environment.play import play
@@ -58,6 +58,7 @@ def evaluate(
     seed: int = 0,
     n_envs: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
+    progress: bool = False,
 ) -> Scores:
     """Play `n_episodes` and return their scores.
 
@@ -72,13 +73,15 @@ def evaluate(
         seed: of the environments and the sampled actions
         n_envs: number of parallel environments; by default 64 for text, else 10
         env_kwargs: arguments of an `env` given as an id, or changes to those of the agent's environment
+        progress: show a progress bar, which is a line where there is no terminal
     """
     text = agent.env.is_text
     deterministic = not text if deterministic is None else deterministic
     adapter = evaluation_env(agent, env, min(n_envs or (64 if text else 10), n_episodes), env_kwargs)
     split = adapter.split if adapter.is_text else None
     scores = Scores([], [], deterministic=deterministic, split=split)
-    with contextlib.closing(adapter), agent.threads():
+    bar = ProgressBar(n_episodes, f"evaluating {n_episodes:,} episodes", show=progress, brief=True)
+    with contextlib.closing(adapter), agent.threads(), bar:
         returns, lengths = np.zeros(adapter.n_envs), np.zeros(adapter.n_envs, np.int64)
         for step in play(adapter, agent.player(adapter.n_envs, seed, deterministic), n_episodes, seed):
             returns += step.result.reward * step.counts
@@ -88,6 +91,8 @@ def evaluate(
                 scores.lengths.append(int(lengths[slot]))
                 scores.infos.append(step.result.episode_info.get(slot, {}))
                 returns[slot], lengths[slot] = 0.0, 0
+            if step.ended:
+                bar.update(len(scores.returns), f"return {rounded(scores.mean)}")
     if deterministic and env is None and not env_kwargs:
         scores.hint = _hint(agent, scores)
     return scores

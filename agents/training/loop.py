@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from .plan import Plan
 from .samples import Samples
 from .warn import Warn
 
-SAMPLES = 10  # times that sample episodes are played per plan, besides the first and the last
+SAMPLES = 10  # times that sample episodes may be played per plan, besides the first and the last
 
 
 def train(
@@ -46,7 +47,8 @@ def train(
         bar = stack.enter_context(ProgressBar(plan.length, agent.title, show=progress))
         metric_log = None
         if run:
-            run.write_config({**agent.identity(), "config": agent.config.to_json()})
+            about = {"config": agent.config.to_json(), "plan": dataclasses.asdict(plan)}
+            run.write_config({**agent.identity(), **about})
             metric_log = run.metrics(agent.num_timesteps)
             stack.push(lambda kind, *_: _draw_curves(run, agent.title, kind))
             stack.callback(metric_log.close)
@@ -59,7 +61,7 @@ def train(
         started, first = time.perf_counter(), agent.num_timesteps
         going = agent.num_timesteps < plan.end
         if agent.num_timesteps == plan.start:
-            samples.take()
+            samples.take(always=True)
         if run and not going:  # resumed, having perhaps been killed after its last checkpoint
             agent.export(run.path)
         while going:
@@ -79,7 +81,7 @@ def train(
                     times = {f"time/{name}": share for name, share in watch.shares().items()}
                     metric_log.write(now, metrics | times | {"time/steps_per_second": speed})
             if plan.crosses(plan.length // SAMPLES, before, now) or not going:
-                samples.take()
+                samples.take(always=not going)
             scheduled, interrupted = plan.cut_due(before, now) or not going, bool(stopped) and going
             watch.lap("other")
             if run and (scheduled or interrupted):

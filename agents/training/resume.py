@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import gymnasium as gym
+from gymnasium.vector import VectorEnv
+
 from ...language.free_memory import TooLittleMemoryError
 from ...records.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from ...records.references import IMPORT, decode, load_reference, references
@@ -43,11 +46,14 @@ def load(
     env: EnvLike | None = None,
     trust: bool = False,
     changes: Mapping[str, Any] | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> L:
-    """Make the agent of a checkpoint, or of a run's last one, with some hyperparameters changed."""
+    """Make the agent of a checkpoint, or of a run's last one, with some hyperparameters or `env_kwargs` changed."""
     folder = Path(path)
-    is_run = not (folder / "state.json").exists() and (folder / "checkpoints").is_dir()
-    return restore(cls, Run(folder).last_checkpoint() if is_run else load_checkpoint(folder), env, trust, changes)
+    run = Run(folder)
+    is_run = not (folder / "state.json").exists() and ((folder / "checkpoints").is_dir() or run.why_empty())
+    checkpoint = run.last_checkpoint() if is_run else load_checkpoint(folder)
+    return restore(cls, checkpoint, env, trust, changes, env_kwargs)
 
 
 def resume(
@@ -59,10 +65,11 @@ def resume(
     trust: bool = False,
     more_timesteps: int = 0,
     changes: Mapping[str, Any] | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> L:
     """Finish a run from its last checkpoint, for `more_timesteps` than planned and with other hyperparameters."""
     with Run.of(path).writing(existing=True) as run:
-        return _resume(cls, run, env, callbacks, progress, trust, more_timesteps, changes or {})
+        return _resume(cls, run, env, callbacks, progress, trust, more_timesteps, changes or {}, env_kwargs or {})
 
 
 def _resume(
@@ -74,26 +81,40 @@ def _resume(
     trust: bool,
     more_timesteps: int,
     changes: Mapping[str, Any],
+    env_kwargs: Mapping[str, Any],
 ) -> L:
     checkpoint = run.last_checkpoint()
-    agent = restore(cls, checkpoint, env, trust, changes)
+    agent = restore(cls, checkpoint, env, trust, changes, env_kwargs)
     if agent.plan is None or "callbacks" not in checkpoint.state:
         raise CheckpointError(
             f"{checkpoint.path} was not written by a run, so it cannot be resumed: load it and call learn()"
         )
-    if more_timesteps < 0:
-        raise ValueError(f"more_timesteps={more_timesteps}: accepted is at least 0")
-    if more_timesteps:  # an update may have ended beyond the plan
-        agent.plan = dataclasses.replace(agent.plan, end=max(agent.plan.end, agent.num_timesteps) + more_timesteps)
-    differs = [f"{name}={value!r}" for name, value in changes.items()]
+    if more_timesteps:
+        agent.plan = dataclasses.replace(agent.plan, end=_other_end(agent, agent.plan, more_timesteps))
+    differs = [f"{name}={value!r}" for name, value in {**changes, **env_kwargs}.items()]
     differs += [f"trained to step {agent.plan.end:,}"] if more_timesteps else []
     differs += ["it was interrupted between scheduled checkpoints"] if checkpoint.state.get("interrupted") else []
     if differs:
         log.warning("%s resumes at step %s, not bit-identical to an uninterrupted run: %s", run.path,
                     f"{agent.num_timesteps:,}", ", ".join(differs))  # fmt: skip
     agent.cut(checkpoint.state["env_state"])
-    train(agent, agent.plan, callbacks, run, progress, checkpoint.state["callbacks"])
+    states = [  # a callback that has changed one of these arguments, as AdaptiveKL does, begins at the new value
+        (name, {key: value for key, value in state.items() if key not in env_kwargs})
+        for name, state in checkpoint.state["callbacks"]
+    ]
+    train(agent, agent.plan, callbacks, run, progress, states)
     return agent
+
+
+def _other_end(agent: Learner, plan: Plan, more_timesteps: int) -> int:
+    """The step to train to, with more steps than planned or fewer."""
+    end = max(plan.end, agent.num_timesteps) + more_timesteps  # an update may have ended beyond the plan
+    if end <= agent.num_timesteps:
+        raise ValueError(
+            f"more_timesteps={more_timesteps} of the planned {plan.end:,}: the run has done {agent.num_timesteps:,} "
+            "steps; accepted is what ends it later"
+        )
+    return end
 
 
 def restore(
@@ -102,8 +123,9 @@ def restore(
     env: EnvLike | None = None,
     trust: bool = False,
     changes: Mapping[str, Any] | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> L:
-    """Make the agent of a checkpoint, of class `cls` or a subclass.
+    """Make the agent of a checkpoint, of class `cls` or a subclass, with some hyperparameters or `env_kwargs` changed.
 
     Code that the checkpoint names is imported only with `trust`.
     """
@@ -112,7 +134,7 @@ def restore(
     config = _config(kind, checkpoint, trust, changes or {})
     try:
         agent: Any = kind.__new__(kind)
-        agent._setup(config, _environment(checkpoint, env, config.n_envs, trust))
+        agent._setup(config, _environment(checkpoint, env, config.n_envs, trust, env_kwargs or {}))
     except (CheckpointError, TooLittleMemoryError):
         raise
     except (TypeError, KeyError, ValueError) as error:
@@ -184,19 +206,25 @@ def _config(kind: Any, checkpoint: Checkpoint, trust: bool, changes: Mapping[str
     return make_config(kind.config_class, config, **changes) if changes else config
 
 
-def _environment(checkpoint: Checkpoint, env: EnvLike | None, n_envs: int, trust: bool) -> Vectorized:
+def _environment(
+    checkpoint: Checkpoint, env: EnvLike | None, n_envs: int, trust: bool, changes: Mapping[str, Any]
+) -> Vectorized:
     recipe = checkpoint.state["env"]
     if env is not None:
+        if changes and isinstance(env, gym.Env | VectorEnv):
+            raise CheckpointError(
+                f"env_kwargs has {', '.join(changes)}, and env is an environment: make it with these arguments"
+            )
         same = recipe is not None and isinstance(env, str) and env.rpartition(":")[2] == recipe.get("id")
-        return vectorize(env, n_envs, recipe["kwargs"] if same else None)
+        return vectorize(env, n_envs, {**(recipe["kwargs"] if same else {}), **changes})
     if recipe is None:
         raise CheckpointError(
             f"{checkpoint.path}: its environment is not stored, as it could not be made again from an id or a "
             "function of a module: pass env=…"
         )
     try:
-        return remake(stored_recipe(checkpoint), n_envs, trust=trust)
-    except (ValueError, KeyError, AttributeError) as error:
+        return remake(stored_recipe(checkpoint), n_envs, changes, trust=trust)
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{checkpoint.path}: {error}") from None
 
 

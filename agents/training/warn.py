@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from .learner import Callback, Learner, Metrics
 from .warning_signs import SIGNS, WINDOW, History
@@ -34,6 +35,8 @@ class Warn(Callback):
         """See `Callback.on_start`."""
         self.history.text = agent.env.is_text
         self.history.bf16 = bool(getattr(agent.config, "bf16", False))
+        sizes = [getattr(getattr(lm, "model", None), "dtype", torch.float32).itemsize for lm in _models(agent)]
+        self.history.half_reference = sizes[0] < sizes[1]
         if not self.history.updates:
             self.history.fresh = not agent.num_timesteps
 
@@ -59,6 +62,11 @@ class Warn(Callback):
         self.history = dataclasses.replace(self.history, **{name: state[name] for name in SAVED})
         self.history.extremes = {name: (low, high) for name, (low, high) in state["extremes"].items()}
         self.history.last = {name: list(values)[-WINDOW:] for name, values in state["last"].items()}
+
+
+def _models(agent: Learner) -> tuple[Any, Any]:
+    """The reference model and the policy's, None where there is none."""
+    return agent.env.reference_model, getattr(getattr(agent, "policy", None), "lm", None)
 
 
 def _deviation(agent: Learner) -> float:

@@ -1,8 +1,9 @@
-"""The score of each text, paid at its end or token by token, at once or when the caller settles.
+"""The score of each text as rewards: at its end or shaped token by token, at once or when the caller settles.
 
-With `credit="token"` a step pays Φ(text after it) − Φ(text before it), where Φ of a beginning is its score less that of
-the prompt alone; the last step pays the score less what was paid. So the rewards add up to the score, and differ from
-it by a potential (Ng et al., 1999), which changes no optimum.
+With `credit="token"` rewards are shaped by a potential (Ng et al., 1999, with γ = 1), which changes no optimum: a step
+adds Φ(text after it) − Φ(text before it), where Φ of a beginning is its score less that of the prompt alone. At the end
+of a text that is scored the potential is 0, so its last step adds score − Φ(text before it), and its rewards add up to
+the score. Those of a text that is cut before that add up to its last potential, `info["credit"]`.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ Read = Callable[[int, Sequence[int]], tuple[Prompt, str, list[int]]]
 
 
 @dataclass
-class Account:
-    """What a text has been paid, over all its spans."""
+class Progress:
+    """Where a text is, over all its spans."""
 
-    paid: float | None = None  # None until the score of the prompt alone is known
+    potential: float | None = None  # Φ of the text so far; None until the score of the prompt alone is known
     prompt_score: float = 0.0
     kl: float = 0.0  # as far as `settle` has computed it
 
@@ -38,14 +39,14 @@ class Ending:
 
     scored: bool
     penalty: float = 0.0  # subtracted from the score
-    feedback: float | None = None  # of the turns of a dialogue; it has been paid
+    feedback: float | None = None  # of the turns of a dialogue, which is in their rewards
 
 
 @dataclass
 class Span:
-    """Consecutive steps of one text whose shares of the score are due."""
+    """Consecutive steps of one text whose rewards are still without the score."""
 
-    account: Account
+    progress: Progress
     prompt: Prompt
     response: str  # as far as it is written
     ends: list[int]  # how many of its characters there are after each step
@@ -60,11 +61,11 @@ class Span:
 
 
 class Credit:
-    """When the scores of N texts are paid, and to which steps."""
+    """Which steps of N texts the scores reward, and when."""
 
     def __init__(self, n: int, scorer: Scorer, by_token: bool, read: Read) -> None:
         self.n, self.scorer, self.by_token, self.read = n, scorer, by_token, read
-        self.accounts = [Account() for _ in range(n)]
+        self.progress = [Progress() for _ in range(n)]
         self.may_wait = True  # whether scores wait for `settle`, once it has been called
         self.forget()
 
@@ -79,10 +80,10 @@ class Credit:
         if self.caller_settles and self._steps[row]:
             self._spans[row].append(self._span(row, None))
         self._steps[row] = []
-        self.accounts[row] = Account()
+        self.progress[row] = Progress()
 
     def step(self, rows: Ints, lengths: Ints, endings: dict[int, Ending]) -> list[tuple[int, Span]]:
-        """A step was taken in `rows`; return what is to be paid now, by position in `rows`."""
+        """A step was taken in `rows`; return the spans that are rewarded now, by position in `rows`."""
         for row, length in zip(rows.tolist(), lengths.tolist(), strict=True):
             self._steps[row].append(length)
         if self.caller_settles:
@@ -95,11 +96,11 @@ class Credit:
             if self.by_token or (ending is not None and ending.scored):
                 spans.append((i, self._span(row, ending)))
             self._steps[row] = []
-        self._pay([span for _, span in spans])
+        self._reward([span for _, span in spans])
         return spans
 
     def settle(self) -> list[list[Span]]:
-        """Pay the pending steps of each slot, in order; from now on the caller is expected to settle.
+        """Reward the pending steps of each slot, in order; from now on the caller is expected to settle.
 
         If the reward function raises, everything stays pending.
         """
@@ -108,21 +109,21 @@ class Credit:
         if self.caller_settles:
             running = [[self._span(row, None)] if self._steps[row] else [] for row in range(self.n)]
         else:
-            running = [[] for _ in range(self.n)]  # its steps have been paid
-        due = [[*ended, *last] for ended, last in zip(self._spans, running, strict=True)]
-        self._pay([span for slot in due for span in slot])
+            running = [[] for _ in range(self.n)]  # its steps have been rewarded
+        pending = [[*ended, *last] for ended, last in zip(self._spans, running, strict=True)]
+        self._reward([span for slot in pending for span in slot])
         self.caller_settles = True
         self._steps, self._spans = [[] for _ in range(self.n)], [[] for _ in range(self.n)]
-        return due
+        return pending
 
     def _span(self, row: int, ending: Ending | None) -> Span:
         steps, self._steps[row] = self._steps[row], self._steps[row] if ending is None else []
         if not self.by_token and (ending is None or not ending.scored):
-            return Span(self.accounts[row], Prompt(""), "", steps, ending)
+            return Span(self.progress[row], Prompt(""), "", steps, ending)
         prompt, response, ends = self.read(row, steps if self.by_token else [])
-        return Span(self.accounts[row], prompt, response, ends or steps, ending)
+        return Span(self.progress[row], prompt, response, ends or steps, ending)
 
-    def _pay(self, spans: Sequence[Span]) -> None:
+    def _reward(self, spans: Sequence[Span]) -> None:
         """Fill in the rewards and infos of spans, asking the reward function once."""
         beginnings, scores = self._beginnings(spans) if self.by_token and spans else ([], None)
         whole = [i for i, span in enumerate(spans) if span.scored]
@@ -134,33 +135,35 @@ class Credit:
         for span in spans:  # from here on nothing raises
             span.rewards = np.zeros(len(span.ends))
         for span, partial in zip(spans, beginnings, strict=False):
-            _pay_beginnings(span, partial)
+            _add_shaping(span, partial)
         for k, i in enumerate(whole):
             measures = {name: float(values[k]) for name, values in known.items() if not np.isnan(values[k])}
-            self._pay_score(spans[i], float(found[k]), measures)
+            self._add_score(spans[i], float(found[k]), measures)
 
     def _beginnings(self, spans: Sequence[Span]) -> tuple[list[Floats], Floats | None]:
         """The scores of the texts before and after each step; the last step of a scored text needs none."""
-        ends = [span.ends[:-1] if span.scored else span.ends for span in spans]
-        ends = [some if span.account.paid is not None else [0, *some] for span, some in zip(spans, ends, strict=True)]
+        ends = [
+            [*([0] if span.progress.potential is None else []), *(span.ends[:-1] if span.scored else span.ends)]
+            for span in spans
+        ]
         return self.scorer.partial([span.prompt for span in spans], [span.response for span in spans], ends)
 
-    def _pay_score(self, span: Span, score: float, measures: dict[str, float]) -> None:
+    def _add_score(self, span: Span, score: float, measures: dict[str, float]) -> None:
         assert span.ending is not None
         score -= span.ending.penalty
-        span.rewards[-1] = score - (span.account.paid or 0.0)
+        span.rewards[-1] = score - (span.progress.potential or 0.0)
         if self.scorer.scores or span.ending.feedback is not None:
             span.info["score"] = score + (span.ending.feedback or 0.0)
         span.info.update(measures)
 
 
-def _pay_beginnings(span: Span, partial: Floats) -> None:
-    """Pay each step the change of the score, all but the last step of a scored text."""
-    account = span.account
-    if account.paid is None:
-        account.paid, account.prompt_score, partial = 0.0, float(partial[0]), partial[1:]
-    paid = np.concatenate([[account.paid], partial - account.prompt_score])
-    span.rewards[: len(partial)] = np.diff(paid)
-    account.paid = float(paid[-1])
-    if span.ending is not None and not span.scored:
-        span.info["credit"] = account.paid
+def _add_shaping(span: Span, partial: Floats) -> None:
+    """Reward each step by the change of the potential, all but the last step of a scored text."""
+    progress = span.progress
+    if progress.potential is None:
+        progress.potential, progress.prompt_score, partial = 0.0, float(partial[0]), partial[1:]
+    potentials = np.concatenate([[progress.potential], partial - progress.prompt_score])
+    span.rewards[: len(partial)] = np.diff(potentials)
+    progress.potential = float(potentials[-1])
+    if not span.scored:  # also of a text that goes on: a wrapper may cut it here
+        span.info["credit"] = progress.potential

@@ -170,10 +170,9 @@ class TextEngine:
         endings = self._end(rows, eos, outcome) if (eos | used).any() else {}
         for i, span in self.credit.step(rows, self.lengths[rows], endings):
             rewards[i] += span.rewards.sum()
-            if span.ending is not None:
-                info = outcome.infos[int(rows[i])]
-                first = {name: info[name] for name in ("prompt", "response")}
-                outcome.infos[int(rows[i])] = first | span.info | info  # in the order in which they are shown
+            info = outcome.infos.setdefault(int(rows[i]), {})
+            first = {name: info[name] for name in ("prompt", "response") if name in info}
+            outcome.infos[int(rows[i])] = first | span.info | info  # in the order in which they are shown
         return outcome
 
     def settle(self) -> list[Floats]:
@@ -181,14 +180,14 @@ class TextEngine:
         settled_before = self.credit.caller_settles
         spans = self.credit.settle()
         penalties, kl = self.kl_penalty.settle(), self.kl_penalty.settled_kl()
-        if not settled_before:  # scores have been paid, and these penalties are of the current texts
-            for account, own in zip(self.credit.accounts, kl, strict=True):
-                account.kl += float(own.sum())
+        if not settled_before:  # scores are in the rewards, and these penalties are of the current texts
+            for progress, own in zip(self.credit.progress, kl, strict=True):
+                progress.kl += float(own.sum())
             self.settled_info = [{} for _ in range(self.n)]
             return penalties
         self.settled_info = [_late_info(slot, own) for slot, own in zip(spans, kl, strict=True)]
         rewards = [np.concatenate([np.empty(0), *(span.rewards for span in slot)]) for slot in spans]
-        return [paid + own if len(own) else paid for paid, own in zip(rewards, penalties, strict=True)]
+        return [scores + own if len(own) else scores for scores, own in zip(rewards, penalties, strict=True)]
 
     def stop_settling(self) -> None:
         """Drop what is pending, and expect no `settle()`."""
@@ -300,13 +299,13 @@ class TextEngine:
 
 
 def _late_info(spans: Sequence[Span], kl: Floats) -> dict[int, dict[str, Any]]:
-    """What is to be added to the infos of a slot's texts, by the step that ended each; `kl` is that of all steps."""
+    """What is to be added to the infos of a slot's texts, by the last step of each; `kl` is that of all steps."""
     infos, steps = {}, 0
     for span in spans:
         first, steps = steps, steps + len(span.rewards)
-        span.account.kl += float(kl[first:steps].sum())
-        if span.ending is not None:
-            infos[steps - 1] = span.info | ({"kl": span.account.kl} if len(kl) else {})
+        span.progress.kl += float(kl[first:steps].sum())
+        if span.ending is not None or span.info:
+            infos[steps - 1] = span.info | ({"kl": span.progress.kl} if span.ending is not None and len(kl) else {})
     return infos
 
 

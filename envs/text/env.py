@@ -78,8 +78,8 @@ class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
     At a reset `prompt`. Per step `ref_logprob` (with `kl_penalty="token"`), `action_mask` where there is one,
     `feedback` at a turn's end. At the end `prompt`, `response`, `score`, `kl`, `length`, `finish_reason`, `eos`, with
     a mask `forbidden`, the task's measures (such as `gold`, the true score, whatever the reward model) and the parts of
-    a `Composite` by name. A text that is not scored has no score and no measures; with `credit="token"` it has
-    `credit`, what it was paid.
+    a `Composite` by name. A text that is not scored has no score and no measures. With `credit="token"` every step but
+    that of the score has `credit`, the part of the score in the rewards so far.
 
     ## Arguments
 
@@ -175,7 +175,7 @@ class TextEnv(TextEnvBase, gym.Env[Observation, np.int64]):
         return self.engine.settle()[0]
 
     def settled_info(self) -> dict[int, dict[str, Any]]:
-        """Return what the last `settle()` adds to the final infos, by the step that ended the text."""
+        """Return what the last `settle()` adds to the infos, by each text's last step."""
         return self.engine.settled_info[0]
 
     def settled_kl(self) -> NDArray[np.float64]:

@@ -112,7 +112,7 @@ class TextVectorEnv(TextEnvBase, VectorEnv[Observations, NDArray[np.int64], NDAr
         return self.engine.settle()
 
     def settled_info(self) -> list[dict[int, dict[str, Any]]]:
-        """Return what the last `settle()` adds to the final infos, per slot by the step that ended the text."""
+        """Return what the last `settle()` adds to the infos, per slot by each text's last step."""
         return self.engine.settled_info
 
     def settled_kl(self) -> list[NDArray[np.float64]]:

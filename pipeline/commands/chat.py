@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.control import strip_control_codes
@@ -19,7 +22,7 @@ from ..runs.language_model import language_model_named
 if TYPE_CHECKING:
     from ...language.chatting import Chat
 
-HELP = "/reset begins anew, /exit leaves, Ctrl-C stops an answer"
+HELP = "/reset begins anew, /exit leaves; Ctrl-C stops an answer, and a second one or one here the chat"
 
 
 @dataclass
@@ -91,6 +94,11 @@ def _lines() -> Iterator[str]:
             yield (input("> ") if sys.stdin.isatty() else next(sys.stdin)).strip()
         except (EOFError, StopIteration):
             return
+        except KeyboardInterrupt:
+            if not sys.stdin.isatty():
+                raise
+            print()
+            return
 
 
 def _answer(talk: Chat, text: str) -> None:
@@ -105,11 +113,30 @@ def _answer(talk: Chat, text: str) -> None:
     except ChatTemplateError as error:
         line(str(error), "yellow")
         return
-    try:
+    with _interruptible() as interrupted, contextlib.closing(pieces):
         for i, piece in enumerate(pieces):
             piece = piece if i else piece.lstrip()  # some models begin an answer with a space
             print(strip_control_codes(piece), end="", flush=True)
-    except KeyboardInterrupt:
-        if not sys.stdin.isatty():
-            raise
+            if interrupted():
+                break
     print(flush=True)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """On a terminal the first Ctrl-C in the block only makes what is yielded true, so that no token is half read."""
+    pressed: list[int] = []
+
+    def handle(number: int, frame: Any) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    if not sys.stdin.isatty() or threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)

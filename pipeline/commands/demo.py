@@ -62,7 +62,7 @@ def demo(argv: Sequence[str]) -> None:
             ("Score", "of the reward model: the original model's reviews have mean 0 and standard deviation 1"),
             ("Gold", "how positive a review truly is, from -1 to 1; neither reward model nor PPO sees it"),
             ("KL", "of the trained model from the original one, in nats per text; the reward has a penalty for it"),
-            ("Before", in_words(agent, scores_of(agent, 200))),
+            ("Before", in_words(agent, scores_of(agent, 200, progress=True))),
         ]
     )
     train_new(agent, run, Request(command="demo", env=ENV, steps=steps, evaluation_episodes=400))

@@ -100,6 +100,7 @@ def evaluate(argv: Sequence[str]) -> None:
     from ..runs.run_report import in_words, scores_of
 
     how = {"deterministic": options.deterministic} if options.stochastic or options.deterministic else {}
+    how["progress"] = not options.json
     scores = scores_of(agent, options.episodes, seed=options.seed, env_kwargs=options.changes, **how)
     agent.close()
     if options.json:

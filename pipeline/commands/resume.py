@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Sequence
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import tyro
 
 from ...records.progress import rounded
-from ..console.arguments import parse
-from ..console.checks import existing_folder
+from ..console.arguments import Hint, parse
+from ..console.checks import check_kl_options, existing_folder
 from ..console.errors import UserError, as_user_error
+from ..console.hints import hint_for_resuming
 from ..console.printing import heading, key_values, line
 from ..runs.reward_run import is_reward_run
 from ..runs.run_folder import Request, check_checkpoint, find_checkpoint, holds_run, read_request
@@ -35,15 +37,20 @@ class Options:
     Example:
       textrlhf resume runs/cartpole
       textrlhf resume runs/cartpole --steps +100000 --learning-rate 1e-5
+      textrlhf resume runs/text --kl-coef 0.02
 
-    Hyperparameters of the run are options too; textrlhf resume DIR --help lists them. With other ones, or with other
-    steps, the run no longer ends with the same bits as an uninterrupted one.
+    Hyperparameters of the run are options too; textrlhf resume DIR --help lists them. With other ones, another KL
+    penalty or other steps, the run no longer ends with the same bits as an uninterrupted one.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """the run's folder, as given to train --run"""
     steps: Annotated[str | None, tyro.conf.arg(metavar="N|+N")] = None
-    """train up to step N, or for N more steps than planned"""
+    """train up to step N, which may be before the planned end, or for N more steps than planned"""
+    kl_coef: Annotated[float | None, tyro.conf.arg(metavar="BETA")] = None
+    """for text: another coefficient of the KL penalty; with a --kl-target it is adapted from there on"""
+    kl_target: Annotated[float | None, tyro.conf.arg(metavar="NATS")] = None
+    """for text: adapt the KL penalty from now on, towards this KL from the reference model per text"""
     ignore_stop_at: bool = False
     """train for all steps, although the run has reached its --stop-at"""
     module: str | None = None
@@ -61,8 +68,9 @@ def resume(argv: Sequence[str]) -> None:
     if is_reward_run(run):
         from .reward.train import resume_run
 
-        if options.steps:
-            raise UserError("--steps is for agents: a reward model is trained for the epochs it was started with")
+        for flag, given in (("--steps", options.steps), *_kl_options(options)):
+            if given is not None:
+                raise UserError(f"{flag} is for agents: a reward model's training goes on as it was started")
         resume_run(run, quiet=options.quiet)
         return
     checkpoint = checkpoint or find_checkpoint(options.run)
@@ -70,10 +78,11 @@ def resume(argv: Sequence[str]) -> None:
     step, planned = _progress(checkpoint)
     if options.steps is not None:  # an update may have ended beyond the plan
         planned = max(step, planned)
-    more = _more_steps(options.steps, planned)
+    more = _more_steps(options.steps, step, planned)
     if _is_over(run, request, options, step, planned + more):
         return
     check_checkpoint(checkpoint, options.module, changes.get("device"), trust=options.trust)
+    check_kl_options(str((checkpoint.state.get("env") or {}).get("id")), _kl_options(options))
 
     import gymnasium as gym
 
@@ -86,9 +95,11 @@ def resume(argv: Sequence[str]) -> None:
         if any(name != "Warn" for name, _ in checkpoint.state.get("callbacks", [])):
             line("This run was started from Python with callbacks, which a command cannot recreate: resuming without.")
         request = Request(command="learn", env=str((checkpoint.state.get("env") or {}).get("id")), steps=planned)
-    elif more or options.ignore_stop_at:
+    else:
         stop_at = None if options.ignore_stop_at else request.stop_at
         request = dataclasses.replace(request, steps=planned + more, stop_at=stop_at)
+    if options.kl_target is not None:
+        request = dataclasses.replace(request, kl_target=options.kl_target)
     if not options.quiet:
         heading(f"{run} resumes from step {step:,} of {planned + more:,}")
     with learning(run) as folder, as_user_error(CheckpointError, TooLittleMemoryError, gym.error.Error):
@@ -96,6 +107,7 @@ def resume(argv: Sequence[str]) -> None:
             request.save(run)  # so that resuming again does not bring back what was changed
         agent: Agent = Agent.resume(
             folder,
+            env_kwargs={} if options.kl_coef is None else {"kl_coef": options.kl_coef},
             callbacks=request.callbacks(),
             progress=not options.quiet,
             trust=options.trust,
@@ -106,9 +118,17 @@ def resume(argv: Sequence[str]) -> None:
     agent.close()
 
 
+def _kl_options(options: Options) -> list[tuple[str, float | None]]:
+    return [("--kl-coef", options.kl_coef), ("--kl-target", options.kl_target)]
+
+
 def _existing_run(name: str) -> Path:
     run = existing_folder(name)
     if not (is_reward_run(run) or holds_run(run)):
+        from ...records.run import Run
+
+        if empty := Run(run).why_empty():
+            raise UserError(empty)
         raise UserError(f"no checkpoint in {run}: name a run's folder, as given to `textrlhf train --run`")
     return run
 
@@ -121,17 +141,18 @@ def _parse(argv: Sequence[str]) -> tuple[Options, dict[str, Any], Checkpoint | N
     run = next((word for word in argv if holds_run(Path(word)) and not is_reward_run(Path(word))), None)
     checkpoint = find_checkpoint(run) if run else None
     begin = hyperparameters(checkpoint) if checkpoint else None
-    if begin is None:
+    if run is None or checkpoint is None or begin is None:
         if argv and not argv[0].startswith("-"):
             _existing_run(argv[0])  # before its options, which are not known without it
         return parse(Options, argv, "resume"), {}, checkpoint
 
-    options, changes = parse_changes(Options, argv, "resume", begin)
+    hint = functools.partial(hint_for_resuming, run, str((checkpoint.state.get("env") or {}).get("id")))
+    options, changes = parse_changes(Options, argv, "resume", begin, hint)
     return options, changes, checkpoint
 
 
 def parse_changes(
-    options_class: type[SomeOptions], argv: Sequence[str], command: str, begin: Config
+    options_class: type[SomeOptions], argv: Sequence[str], command: str, begin: Config, hint: Hint | None = None
 ) -> tuple[SomeOptions, dict[str, Any]]:
     """Parse a command line with the hyperparameters of a run as further options; also returns those it changes."""
     from ...agents.training.resume import FIXED
@@ -143,7 +164,7 @@ def parse_changes(
         namespace={"__doc__": options_class.__doc__},
         kw_only=True,
     )
-    options = parse(both, argv, command, both(run=tyro.MISSING, hyperparameters=begin))
+    options = parse(both, argv, command, both(run=tyro.MISSING, hyperparameters=begin), hint)
     chosen = {field.name: getattr(options.hyperparameters, field.name) for field in dataclasses.fields(begin)}
     changes = {name: value for name, value in chosen.items() if value != getattr(begin, name)}
     if fixed := sorted(FIXED & changes.keys()):
@@ -166,8 +187,8 @@ def hyperparameters(checkpoint: Checkpoint) -> Config | None:
     return config
 
 
-def _more_steps(given: str | None, planned: int) -> int:
-    """The steps that are trained beyond the plan."""
+def _more_steps(given: str | None, step: int, planned: int) -> int:
+    """The steps that are trained beyond the plan, or if negative those of it that are not."""
     if given is None:
         return 0
     if not re.fullmatch(r"\+?[\d_]+", given):
@@ -175,8 +196,11 @@ def _more_steps(given: str | None, planned: int) -> int:
             f"--steps {given}: accepted is a step to train to, or +N for N more than the planned {planned:,}"
         )
     more = int(given) if given.startswith("+") else int(given) - planned
-    if more < 0:
-        raise UserError(f"--steps {given}: the run is planned to step {planned:,}; accepted is at least that, or +N")
+    if more and planned + more <= step:
+        raise UserError(
+            f"--steps {given}: the run is at step {step:,} of {planned:,}; accepted is a later step, or +N for N more "
+            "than planned"
+        )
     return more
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -24,9 +25,18 @@ from ...agents.settings.config import (
 )
 from ...agents.settings.registry import AGENTS, agent_class
 from ...envs.registration import TEXT_ENVS
+from ...records.progress import rounded
 from ..console.arguments import named_fields, parse, peek, wants_help
-from ..console.checks import at_least_one, check_device, find_environment, function_named, takes_arguments
+from ..console.checks import (
+    at_least_one,
+    check_device,
+    check_kl_options,
+    find_environment,
+    function_named,
+    takes_arguments,
+)
 from ..console.errors import UserError, as_user_error, did_you_mean
+from ..console.hints import hint_for_training
 from ..console.printing import heading
 from ..runs.fine_tuning import fine_tuning
 from ..runs.run_folder import Request, new_run
@@ -94,6 +104,7 @@ def train(argv: Sequence[str]) -> None:
     for flag in ("steps", "evaluate_every", "evaluation_episodes"):
         at_least_one(f"--{flag.replace('_', '-')}", getattr(options, flag))
     env_kwargs = checked_arguments(options, config)
+    check_kl_options(options.env, [("--kl-coef", options.kl_coef), ("--kl-target", options.kl_target)])
     env = options.env.rpartition(":")[2].replace("/", "-").lower()
     which = time.strftime("%Y%m%d-%H%M%S") if config.seed is None else config.seed
     run = new_run(options.run or f"runs/{env}-{options.agent}-{which}", "train")
@@ -102,7 +113,9 @@ def train(argv: Sequence[str]) -> None:
     request = Request(command="train", **{name: getattr(options, name) for name in names})
     if not options.quiet:
         which = hyperparameters_in_words(agent, config, named_fields(type(config), argv), tuned=known)
-        heading(f"{type(agent).__name__} on {options.env}: {options.steps:,} steps, seed {agent.seed}, {which}")
+        epoch = getattr(agent, "epoch_steps", None)
+        steps = f"{options.steps:,} steps" + (f" ({rounded(options.steps / epoch)} epochs)" if epoch else "")
+        heading(f"{type(agent).__name__} on {options.env}: {steps}, seed {agent.seed}, {which}")
     train_new(agent, run, request, quiet=options.quiet)
     report(agent, run, request, quiet=options.quiet)
     agent.close()
@@ -154,7 +167,7 @@ def parse_options(
         kw_only=True,
     )
     default = both(hyperparameters=begin, **({"steps": steps} if hasattr(options_class, "steps") else {}))
-    options = parse(both, argv, command, default)
+    options = parse(both, argv, command, default, functools.partial(hint_for_training, argv))
     chosen = {field: getattr(options.hyperparameters, field) for field in named_fields(kind, argv)}
     return options, begin.replace(**chosen)
 
@@ -176,7 +189,7 @@ def _tuned(agent: str, env: str, env_kwargs: Mapping[str, Any]) -> Tuned | None:
 
 
 def hyperparameters_in_words(agent: Agent, config: Config, named: Collection[str], *, tuned: Tuned | None) -> str:
-    """Which hyperparameters an agent has, and which of them the command line changed."""
+    """Which hyperparameters an agent has, and which of them the command line changed or the agent chose itself."""
     if tuned:
         what, usual = "tuned hyperparameters", tuned.hyperparameters
     elif agent.env.is_text and getattr(config, "policy", None) in ("auto", "lm"):
@@ -186,7 +199,14 @@ def hyperparameters_in_words(agent: Agent, config: Config, named: Collection[str
     begin = make_config(type(config), **usual)
     own = sorted(set(named) - {"seed", "demonstrations"})
     changed = {name: value for name in own if (value := getattr(config, name)) != getattr(begin, name)}
-    return what + (f" except {', '.join(f'{name}={value}' for name, value in changed.items())}" if changed else "")
+    changes = f" except {', '.join(f'{name}={value}' for name, value in changed.items())}" if changed else ""
+    by_itself = [
+        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+        for name in ("learning_rate", "batch_size")
+        if name not in config.given and (value := getattr(agent.config, name, None)) != getattr(begin, name, None)
+    ]
+    chosen = f", chosen for this model and data {', '.join(by_itself)}" if by_itself else ""
+    return what + changes + chosen
 
 
 def env_arguments(options: AgentOptions) -> dict[str, Any]:

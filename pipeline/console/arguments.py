@@ -8,7 +8,7 @@ import dataclasses
 import inspect
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
@@ -18,6 +18,8 @@ from .checks import function_named
 from .errors import UserError, did_you_mean
 
 T = TypeVar("T")
+Hint = Callable[[str, Mapping[str, list[str]], set[str]], "str | None"]
+"""(an unknown option, all of them with their values, the known ones) -> what to write instead, or None"""
 
 
 REGISTRY = ConstructorRegistry()
@@ -47,11 +49,14 @@ def _name_or_function(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] 
     )
 
 
-def parse(kind: type[T], argv: Sequence[str], command: str, default: T | None = None) -> T:
-    """Parse the arguments of `textrlhf <command>` into a dataclass; its docstring begins the help."""
+def parse(kind: type[T], argv: Sequence[str], command: str, default: T | None = None, hint: Hint | None = None) -> T:
+    """Parse the arguments of `textrlhf <command>` into a dataclass; its docstring begins the help.
+
+    `hint` answers options that the command does not have; else the error names the most similar one.
+    """
     program = f"textrlhf {command}"
     if not wants_help(argv):
-        _refuse_unknown_flags(kind, argv, command)
+        _refuse_unknown_flags(kind, argv, command, hint)
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):
@@ -92,13 +97,26 @@ def named_fields(kind: Any, argv: Sequence[str]) -> set[str]:
     return {field.name for field in dataclasses.fields(kind) if not words.isdisjoint(_flags_of(field.name))}
 
 
-def _refuse_unknown_flags(kind: Any, argv: Sequence[str], command: str) -> None:
+def _refuse_unknown_flags(kind: Any, argv: Sequence[str], command: str, hint: Hint | None) -> None:
     known = set(_flags(kind))
+    unknown = {flag: words for flag, words in _values(argv).items() if flag not in known}
+    for flag in unknown:
+        answer = hint(flag, unknown, known) if hint else None
+        answer = answer or did_you_mean(flag, known, f"textrlhf {command} --help lists the options")
+        raise UserError(f"{command} has no option {flag}: {answer}")
+
+
+def _values(argv: Sequence[str]) -> dict[str, list[str]]:
+    """The words that follow each option of a command line."""
+    found: dict[str, list[str]] = {}
+    words: list[str] = []
     for word in argv:
-        flag = _flag(word)
-        if flag.startswith("--") and flag not in known:
-            hint = did_you_mean(flag, known, f"textrlhf {command} --help lists the options")
-            raise UserError(f"{command} has no option {word.partition('=')[0]}: {hint}")
+        if word.startswith("--"):
+            _, given, value = word.partition("=")
+            words = found[_flag(word)] = [value] if given else []
+        else:
+            words.append(word)
+    return found
 
 
 def _flags(kind: Any) -> Iterator[str]:

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -86,7 +86,33 @@ def find_environment(name: str) -> None:
 
 
 def takes_arguments(name: str, arguments: Iterable[str]) -> bool:
-    """Whether an environment (or the function that makes it) has these arguments."""
+    """Whether an environment (or the function that makes it) has these arguments, or any."""
+    known = _parameters(name)
+    return any(one.kind is one.VAR_KEYWORD for one in known.values()) or set(arguments) <= known.keys()
+
+
+def check_kl_options(env: str, given: Iterable[tuple[str, float | None]]) -> None:
+    """Refuse options of the KL penalty (flags and values, None where not given) that the environment cannot follow."""
+    found = {flag: value for flag, value in given if value is not None}
+    if found and argument_names(env) and not takes_arguments(env, ["kl_coef"]):
+        raise UserError(f"{', '.join(found)}: {env} has no KL penalty; text environments have (`textrlhf envs`)")
+    for flag, value in found.items():
+        if value < 0 or not (value or flag == "--kl-coef"):
+            raise UserError(f"{flag} {value:g}: accepted is {'at least' if flag == '--kl-coef' else 'above'} 0")
+    if "--kl-target" in found and found.get("--kl-coef") == 0:
+        raise UserError("--kl-coef 0: --kl-target multiplies it, so begin above 0, with 0.05 for example")
+
+
+def argument_names(name: str) -> frozenset[str]:
+    """The names of an environment's arguments; none where there is no such environment."""
+    try:
+        known = _parameters(name)
+    except (UserError, AttributeError):
+        return frozenset()
+    return frozenset(one.name for one in known.values() if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL))
+
+
+def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
     import gymnasium as gym
 
     module, _, env_id = name.rpartition(":")
@@ -94,10 +120,11 @@ def takes_arguments(name: str, arguments: Iterable[str]) -> bool:
         spec = gym.spec(env_id)
         made_by: Any = spec.entry_point or spec.vector_entry_point
         made_by = gym.envs.registration.load_env_creator(made_by) if isinstance(made_by, str) else made_by
-    else:
+    elif module:
         made_by = getattr(import_module(module), env_id)
-    known = inspect.signature(made_by).parameters
-    return any(one.kind is one.VAR_KEYWORD for one in known.values()) or set(arguments) <= known.keys()
+    else:
+        raise UserError(f"no environment {name!r}")
+    return inspect.signature(made_by).parameters
 
 
 def function_named(name: str) -> Any:

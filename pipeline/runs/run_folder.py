@@ -91,6 +91,11 @@ def holds_run(folder: Path) -> bool:
     return any((folder / "checkpoints").glob("step-*"))
 
 
+def holds_reward_model(folder: Path) -> bool:
+    """Whether a folder is a reward model's run."""
+    return (folder / MODEL_FOLDER).is_dir() or (stored_request(folder) or {}).get("command") == REWARD_COMMAND
+
+
 def new_run(name: str, command: str) -> Path:
     """The path of a folder for a run of `textrlhf <command>`, which must not have another yet."""
     from ...records.run import Run
@@ -111,8 +116,10 @@ def find_checkpoint(folder: str, *, best: bool = False) -> Checkpoint:
     path = existing_folder(folder)
     if best and not recovered(path / "best").is_dir():
         raise UserError(f"{folder} has no best agent: train with --evaluate-every N, or leave out --best")
-    if (path / MODEL_FOLDER).is_dir() or (stored_request(path) or {}).get("command") == REWARD_COMMAND:
+    if holds_reward_model(path):
         raise UserError(f"{folder} is a reward model's run: evaluate it with `textrlhf reward evaluate {folder} DATA`")
+    if not best and (empty := Run(path).why_empty()):
+        raise UserError(empty)
     if not (best or holds_run(path) or (path / "state.json").exists()):
         inside = [str(run) for run in sorted(path.iterdir()) if holds_run(run)]
         hint = f"inside are {', '.join(inside)}" if inside else "`textrlhf train --run DIR` creates one"

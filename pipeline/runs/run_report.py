@@ -58,9 +58,9 @@ def train_new(agent: Agent, run: Path, request: Request, *, quiet: bool = False)
         agent.learn(request.steps, callbacks=request.callbacks(), run=folder, progress=not quiet)
 
 
-def evaluated(agent: Agent, run: Path, episodes: int) -> Scores:
+def evaluated(agent: Agent, run: Path, episodes: int, *, progress: bool = True) -> Scores:
     """Evaluate a trained agent, and save the scores as the run's `evaluation.json`."""
-    scores = scores_of(agent, episodes)
+    scores = scores_of(agent, episodes, progress=progress)
     write_file(run / "evaluation.json", json.dumps(outcome(agent, scores, seed=EVALUATION_SEED), indent=1))
     return scores
 
@@ -91,7 +91,7 @@ def in_words(agent: Agent, scores: Scores) -> str:
 
 def report(agent: Agent, run: Path, request: Request, *, quiet: bool) -> None:
     """Evaluate, and print the scores, where everything is and what to try next."""
-    scores = evaluated(agent, run, request.evaluation_episodes)
+    scores = evaluated(agent, run, request.evaluation_episodes, progress=not quiet)
     draw_frontier(run, agent.title)
     if quiet:
         key_values([("Evaluation", in_words(agent, scores)), ("Run", str(run))])

@@ -103,11 +103,11 @@ class RewardModel:
         return RewardModel(*parts, name)
 
     def save_adapter(self, path: str | os.PathLike[str], base: str) -> None:
-        """Write the adapters (LoRA) that it was trained with in peft's format; `base` names the model without them."""
+        """Write the adapters (LoRA) in peft's format, and the tokenizer; `base` names the model without them."""
         network = self.network
         heads = [] if network.values is not None else network.head_names
         task = "FEATURE_EXTRACTION" if network.values is not None else "SEQ_CLS"
-        save_adapter(network.model, path, base=base, task=task, heads=heads)
+        save_adapter(network.model, path, tokenizer=self.tokenizer, base=base, task=task, heads=heads)
 
     @property
     def normalised(self) -> bool:

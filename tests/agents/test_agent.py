@@ -17,6 +17,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from textrlhf.agents import PPO, Evaluate, Save, StopAfter, StopAtReturn, evaluate
 from textrlhf.agents.environment.adapter import EnvError
 from textrlhf.agents.settings.config import LANGUAGE_MODEL, tuned_settings
+from textrlhf.language import load
+from textrlhf.language.learning_rate import fine_tuning_rate
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +186,7 @@ def test_tuned_checks_the_arguments_of_a_given_environment(caplog: pytest.LogCap
     """Other models get the careful settings; env_kwargs that differ from the tuned ones cause a warning."""
     settings = tuned_settings("ppo")
     own = PPO.tuned(gym.make_vec("TextRLHF-v0", 2, model="tasks"))
-    assert own.config.learning_rate == settings[LANGUAGE_MODEL].hyperparameters["learning_rate"]
+    assert own.config.learning_rate == fine_tuning_rate(load("tasks").model)
     assert "made without" not in caplog.text
     shipped = PPO.tuned(gym.make_vec("TextRLHF-v0", 2))
     assert shipped.config.learning_rate == settings["TextRLHF-v0"].hyperparameters["learning_rate"]

@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import inspect
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -70,8 +71,9 @@ def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, tmp_path: 
     assert learned_rows(run) == learned_rows(uninterrupted)
 
 
-def test_fine_tuning_resumes_bit_identically(tmp_path: Path) -> None:
-    """In the middle of a pass, from a JSONL file."""
+@pytest.mark.parametrize("settings", [{"batch_size": 10}, {}])
+def test_fine_tuning_resumes_bit_identically(settings: dict[str, Any], tmp_path: Path) -> None:
+    """In the middle of a pass, from a JSONL file, with a batch size that is given or chosen."""
     file = tmp_path / "demos.jsonl"
     write_jsonl(file, [{"prompt": f"a{i}", "completion": f" a{i + 1} a{i + 2}"} for i in range(2, 22)])
 
@@ -79,15 +81,30 @@ def test_fine_tuning_resumes_bit_identically(tmp_path: Path) -> None:
         return gym.make_vec("TextRLHF-v0", num_envs=1, **text_env())
 
     def learn(run: Path, *callbacks: Callback) -> Clone:
-        agent = Clone(env(), demonstrations=file, seed=0, batch_size=10, checkpoint_every=45, learning_rate=1e-3)
+        agent = Clone(env(), demonstrations=file, seed=0, checkpoint_every=45, learning_rate=1e-3, **settings)
         return agent.learn(200, run=run, callbacks=callbacks, progress=False)
 
     whole = learn(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         learn(tmp_path / "cut", Interrupt(13))
     resumed = Clone.resume(tmp_path / "cut", env(), progress=False)
+    assert resumed.config.batch_size == (10 if settings else 12)  # of four texts
     assert torch.equal(resumed.optimizer.flat, whole.optimizer.flat)
     assert learned_rows(tmp_path / "cut") == learned_rows(tmp_path / "whole")
+
+
+def test_few_texts_take_more_than_a_step_an_epoch() -> None:
+    """A sixteenth of the data, and the default at most; a new data set has its own, and one that is given is kept."""
+    rows = [{"prompt": f"a{i}", "completion": f" a{i + 1} a{i + 2}"} for i in range(2, 32)]
+    agent = texts(rows * 4, batch_size=2048)
+    assert agent.config.batch_size == 2048
+    env = gym.make_vec("TextRLHF-v0", num_envs=1, **text_env())
+    agent = Clone(env, demonstrations=rows * 4, seed=0, heldout=0.0)
+    assert (agent.epoch_steps, agent.config.batch_size) == (360, 22)
+    agent.demonstrations = rows * 8
+    assert agent.config.batch_size == 45
+    agent.demonstrations = rows * 400
+    assert agent.config.batch_size == 2048
 
 
 def test_resume_refuses_changed_demonstrations(tmp_path: Path) -> None:
@@ -236,7 +253,10 @@ def test_command_fine_tunes_on_texts(tmp_path: Path, capsys: pytest.CaptureFixtu
 
     file, run = tmp_path / "demos.jsonl", tmp_path / "run"
     write_jsonl(file, demonstrations("TextRLHF-v0", 20, seed=0))
-    flags = "--agent clone --env TextRLHF-v0 --steps 100 --batch-size 100 --seed 0 --evaluation-episodes 2 --quiet"
+    flags = "--agent clone --env TextRLHF-v0 --steps 100 --no-tuned --seed 0 --evaluation-episodes 2"
     main(["train", *shlex.split(flags), "--demonstrations", f"{file}", "--run", f"{run}"])
     assert (run / "model" / "model.safetensors").is_file()
+    chosen = json.loads((run / "config.json").read_text())["config"]["batch_size"]
+    said = capsys.readouterr().out
+    assert re.search(rf"100 steps \(0\.\d+ epochs\), .*chosen for this model and data batch_size={chosen}\n", said)
     assert read_metrics(run / "metrics.jsonl")[-1]["train/loss"] < 3

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode
 
 from text_learner import N, batch
 from textrlhf import REINFORCE, evaluate
 from textrlhf.records.progress import Stopwatch
+from tiny_envs import text_env
 from word_scores import Words
 
 
@@ -44,11 +48,27 @@ def test_the_gradient_is_that_of_returns_less_their_mean():
     assert metrics["train/first_ratio_error"] < 1e-5
 
 
+def cut_by_a_wrapper(watched=False, mode=AutoresetMode.SAME_STEP, **options):
+    """Texts that a `TimeLimit` cuts; `watched`: by a wrapper for which scores are paid at once."""
+    watch = [gym.wrappers.RecordEpisodeStatistics] if watched else []
+    how = {"wrappers": watch, "vector_kwargs": {"autoreset_mode": mode}, "max_episode_steps": 4}
+    return gym.make_vec("TextRLHF-v0", N, "sync", **how, **text_env(**options))
+
+
+CUT = {
+    "by the environment": functools.partial(batch, "cut"),
+    "by a wrapper": cut_by_a_wrapper,
+    "by a wrapper, a step late": functools.partial(cut_by_a_wrapper, mode=AutoresetMode.NEXT_STEP),
+    "by a wrapper, paid at once": functools.partial(cut_by_a_wrapper, watched=True),
+}
+
+
 @pytest.mark.parametrize("kl_penalty", ["none", "deferred"])
+@pytest.mark.parametrize("cut", CUT)
 @pytest.mark.parametrize("baseline", ["mean", "critic"])
-def test_credit_of_texts_without_a_score(baseline, kl_penalty):
+def test_credit_of_texts_without_a_score(baseline, cut, kl_penalty):
     """Without a critic it is taken back: else long texts would pay. A critic goes on from there: it is kept."""
-    env = batch("cut", reward_model=Words(), credit="token", kl_penalty=kl_penalty, kl_coef=0.0)
+    env = CUT[cut](reward_model=Words(), credit="token", kl_penalty=kl_penalty, kl_coef=0.0)
     agent = REINFORCE(env, n_steps=24, baseline=baseline, seed=0, torch_threads=1)
     agent.cut(None)
     rollout, texts = agent.collect(Stopwatch()), 0
@@ -56,7 +76,7 @@ def test_credit_of_texts_without_a_score(baseline, kl_penalty):
     for slot in range(N):
         first = 0
         for last in np.flatnonzero(rollout.ended[:, slot]):
-            rewards = rollout.rewards[first : last + 1, slot]
+            rewards = rollout.rewards[first : last + 1, slot][rollout.valid[first : last + 1, slot]]
             if rollout.truncated[last, slot]:
                 kept = 0.0 if baseline == "mean" else rollout.credit[last, slot]
                 assert rewards.sum() == pytest.approx(kept)

@@ -12,7 +12,7 @@ import torch
 from textrlhf.language import CausalLM
 from textrlhf.language.fit import FitConfig, NextTokens, fit, mean_loss
 from textrlhf.records import run as run_module
-from textrlhf.records import saving_budget
+from textrlhf.records import saving_budget, time_budget
 from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.metrics import read_metrics
 from textrlhf.records.run import Run
@@ -321,7 +321,7 @@ def test_checkpoints_by_the_clock(seconds, cost, saved, tmp_path, monkeypatch):
             clock.now += seconds
             return super().loss(which)
 
-    monkeypatch.setattr(saving_budget, "time", clock)
+    monkeypatch.setattr(time_budget, "time", clock)
     monkeypatch.setattr(saving_budget, "ALLOWANCE", 0.0)
     monkeypatch.setattr("textrlhf.language.fit.size_of", lambda tensors: cost * saving_budget.SPEED)
     monkeypatch.setattr(run_module, "save_checkpoint", slow_save)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from textrlhf.language import CausalLM, LanguageError, load
 from textrlhf.language.lora import Lora, LoraError, adapter_parameters, merged, save_adapter
@@ -48,7 +49,9 @@ def test_merged_and_saved(family: str, tmp_path: Path) -> None:
     torch.testing.assert_close(logits(plain), logits(lm), atol=1e-4, rtol=0)
     assert torch.equal(logits(lm.save(tmp_path / "merged")), logits(plain))
     assert torch.equal(logits(load(tmp_path / "merged")), logits(plain))
-    save_adapter(lm.model, tmp_path / "adapter", base=base.name, fingerprint=before)
+    save_adapter(lm.model, tmp_path / "adapter", tokenizer=lm.tokenizer, base=base.name, fingerprint=before)
+    written = AutoTokenizer.from_pretrained(tmp_path / "adapter")
+    assert written("a2 a3 a9")["input_ids"] == base.tokenizer("a2 a3 a9")["input_ids"]
     torch.testing.assert_close(logits(load(tmp_path / "adapter")), logits(lm), atol=1e-4, rtol=0)
     assert base.fingerprint() == before == load(tmp_path / "base").fingerprint()
 
@@ -60,7 +63,8 @@ def test_only_some_layers(tmp_path: Path) -> None:
     names = adapter_parameters(lm.model)
     assert {name.split(".lora_")[0].rpartition(".")[2] for name in names} == {"q_proj", "down_proj"}
     assert len(names) == 2 * 2 * 2
-    save_adapter(lm.model, tmp_path / "adapter", base=base.name, fingerprint=base.fingerprint())
+    about = {"base": base.name, "fingerprint": base.fingerprint()}
+    save_adapter(lm.model, tmp_path / "adapter", tokenizer=lm.tokenizer, **about)
     stored = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     assert (stored["target_modules"], stored["lora_alpha"], stored["r"]) == (["down_proj", "q_proj"], 12, 3)
     layer = lm.model.model.layers[1].mlp.down_proj
@@ -75,7 +79,8 @@ class TestRefused:
     def adapter(self, tmp_path: Path) -> Path:
         base = saved(tmp_path / "base")
         place = tmp_path / "adapter"
-        save_adapter(adapted(base).model, place, base=base.name, fingerprint=base.fingerprint())
+        about = {"base": base.name, "fingerprint": base.fingerprint()}
+        save_adapter(adapted(base).model, place, tokenizer=base.tokenizer, **about)
         return place
 
     @staticmethod
@@ -86,7 +91,7 @@ class TestRefused:
 
     def test_another_shape(self, adapter: Path, tmp_path: Path) -> None:
         """Also of an adapter made elsewhere, which does not say what it was trained on."""
-        save_adapter(adapted(load(tmp_path / "base")).model, adapter, base="x")
+        save_adapter(adapted(load(tmp_path / "base")).model, adapter, tokenizer=word_tokenizer(), base="x")
         other = saved(tmp_path / "wide", hidden_size=64).name
         with pytest.raises(LanguageError, match=r"belongs to another model than .*wide.*size.*name the right one"):
             load(self.naming(adapter, base_model_name_or_path=other))

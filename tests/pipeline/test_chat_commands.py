@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shlex
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,9 @@ from rich.control import strip_control_codes
 
 from chat_models import chat_lm, said
 from textrlhf.language import generate
+from textrlhf.language.chatting import Chat
 from textrlhf.pipeline.commands.main import main
+from textrlhf.pipeline.runs.run_folder import save_request
 from textrlhf.records.samples import read_samples
 
 
@@ -87,6 +91,67 @@ def test_mistakes(run: Path, line: str, remedy: str, monkeypatch, capsys) -> Non
     message = capsys.readouterr().err
     assert message.count("\n") == 1
     assert remedy in message
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_an_interrupt_ends_the_answer_and_a_second_one_the_chat(run: Path, monkeypatch, capsys) -> None:
+    """Its memory too goes on as if the answer had ended there."""
+    whole, presses = Chat._tokens, iter([1, 0, 2])
+
+    def interrupted(self: Chat, prompt: list[int], room: int) -> Iterator[int]:
+        again = next(presses)
+        for i, token in enumerate(whole(self, prompt, room)):
+            for _ in range(again if i == 1 else 0):
+                signal.raise_signal(signal.SIGINT)
+            yield token
+
+    lines = iter(["the hat?", "why?", "so?"])
+    monkeypatch.setattr("builtins.input", lambda _: next(lines))
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr(Chat, "_tokens", interrupted)
+    with pytest.raises(SystemExit) as end:
+        main(["chat", f"{run}", "--temperature", "0", "--max-new-tokens", "6"])
+    assert end.value.code == 130
+    _, first, second, _ = capsys.readouterr().out.split("\n", 3)
+    assert 0 < len(first) < len(shown(answer(said("the hat?")).strip()))
+    assert second == shown(answer(said("the hat?", first.strip(), "why?")).lstrip())
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_at_the_prompt_ends_the_chat(run: Path, monkeypatch) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("sys.stdin", Terminal())
+    main(["chat", f"{run}"])
+
+
+def test_what_is_no_language_model(tmp_path: Path, monkeypatch, capsys) -> None:
+    """`it is no folder … as a hub id it gave`, after minutes of trying; a reward model's run was none."""
+
+    def refused(name: Path | str) -> str:
+        with pytest.raises(SystemExit):
+            main(["chat", f"{name}"])
+        return capsys.readouterr().err
+
+    assert "there is no folder" in refused(tmp_path / "runs" / "mine")
+    save_request(tmp_path / "judge", {"command": "reward train"})
+    assert "is the run of a reward model, which scores texts and writes none" in refused(tmp_path / "judge")
+    monkeypatch.chdir(tmp_path)
+    assert "there is no folder ./judg" in refused("./judg")
+    assert "there is no folder runs/mine: " in refused("runs/mine")
+    assert "there is no folder judge/run: " in refused("judge/run")
+
+    def asks(*_: object) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr("textrlhf.language.load", asks)
+    with pytest.raises(InterruptedError):
+        main(["chat", "some/model"])
+    told = "textrlhf: there is no folder some/model, so it is looked for on the Hugging Face hub\n"
+    assert capsys.readouterr().err == told
 
 
 def test_a_run_without_a_model_says_so(tmp_path: Path, capsys) -> None:

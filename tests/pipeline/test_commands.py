@@ -24,6 +24,7 @@ from textrlhf.pipeline.commands.train import parse_options
 from textrlhf.pipeline.runs import run_report
 from textrlhf.pipeline.runs.run_folder import Request, read_request
 from textrlhf.pipeline.runs.run_report import evaluated, scores_of
+from textrlhf.records.checkpoint import CheckpointError
 from textrlhf.records.metrics import read_metrics
 from textrlhf.records.run import Run
 
@@ -174,11 +175,15 @@ def test_resume_with_other_settings(runs: Path, tmp_path: Path, refused: Callabl
     """`resume has no option --learning-rate`: the only way lost the optimiser's state."""
     run = tmp_path / "pole"
     shutil.copytree(runs / "pole", run)
-    assert "planned to step 1,024; accepted is at least that" in refused("resume", f"{run}", "--steps", "1000")
+    assert "at step 1,024 of 1,024; accepted is a later step, or +N" in refused("resume", f"{run}", "--steps", "1000")
     assert "accepted is a step to train to, or +N" in refused("resume", f"{run}", "--steps", "many")
     assert "--net-arch cannot be changed on resume" in refused("resume", f"{run}", "--net-arch", "8")
     assert "did you mean --learning-rate?" in refused("resume", f"{run}", "--learning-rat", "1e-5")
     assert "there is no folder" in refused("resume", f"{run}x", "--learning-rate", "1e-5")
+    assert "CartPole-v1 has no KL penalty" in refused("resume", f"{run}", "--steps", "+1", "--kl-target", "3")
+    assert "a run keeps what it was started with" in refused("resume", f"{run}", "--stop-at", "3")
+    kept = refused("resume", f"{run}", "--sutton-barto-reward", "True")
+    assert f"--model {run}/model --env-kwargs '{{\"sutton_barto_reward\": true}}'" in kept
     main(["resume", "--quiet", f"{run}", "--steps", "+128", "--learning-rate", "1e-5"])
     main(["resume", f"{run}", "--steps", "1280", "--quiet"])
     config = json.loads((run / "config.json").read_text())["config"]
@@ -186,6 +191,45 @@ def test_resume_with_other_settings(runs: Path, tmp_path: Path, refused: Callabl
     assert json.loads((run / "evaluation.json").read_text())["step"] == 1280
     assert read_request(run).steps == 1280
     assert "not bit-identical to an uninterrupted run: learning_rate=1e-05, trained to step " in caplog.text
+
+
+def test_a_run_killed_before_its_first_checkpoint(tmp_path: Path, refused: Callable[..., str]) -> None:
+    """`neither a run nor a checkpoint`: every command says what it is, and the same run can be started again."""
+    run = tmp_path / "run"
+
+    def killed(agent: PPO, metrics: dict[str, float]) -> None:
+        if agent.num_timesteps == 256:
+            raise RuntimeError
+
+    def begin(*callbacks: Callable[..., None]) -> None:
+        agent = PPO("CartPole-v1", n_envs=4, n_steps=32, n_epochs=1, seed=0, checkpoint_every=500)
+        agent.learn(1024, run=run, callbacks=callbacks, progress=False)
+
+    with pytest.raises(RuntimeError):
+        begin(killed)
+    told = f"{run} has no checkpoint yet: the first is due at step 500, and its metrics end at step 128. If it was"
+    for command in ("resume", "evaluate", "watch", "profile", "chat"):
+        assert told in refused(command, f"{run}")
+    assert told in refused("write", "a", "--run", f"{run}")
+    for function in (PPO.load, PPO.resume):
+        with pytest.raises(CheckpointError, match=re.escape(told)):
+            function(run)
+    begin()
+    assert PPO.load(run).num_timesteps == 1024
+
+
+def test_resume_to_an_earlier_step_than_planned(tmp_path: Path, refused: Callable[..., str]) -> None:
+    agent = PPO("CartPole-v1", n_envs=4, n_steps=32, n_epochs=1, seed=0)
+    agent.learn(1024, run=tmp_path / "run", callbacks=StopSoon(), progress=False)
+    agent.close()
+    assert "at step 128 of 1,024; accepted is a later step" in refused(
+        "resume", f"{tmp_path / 'run'}", "--steps", "128"
+    )
+    with pytest.raises(ValueError, match="the run has done 128 steps; accepted is what ends it later"):
+        PPO.resume(tmp_path / "run", more_timesteps=-1000)
+    main(["resume", f"{tmp_path / 'run'}", "--steps", "300", "--quiet"])
+    assert PPO.load(tmp_path / "run").plan.end == 300
+    assert read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]["step"] == 384  # the end of the update that passes it
 
 
 def test_resume_imports_code_only_with_trust(
@@ -257,6 +301,7 @@ class StopSoon(Callback):
 def test_evaluate(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["evaluate", f"{runs / 'pole'}", "--episodes", "4", "--stochastic"])
     said = capsys.readouterr().out
+    assert said.startswith("evaluating 4 episodes\n")  # which takes minutes with a language model
     assert re.search(r"Evaluation +\d+\.\d ± \d+\.\d over 4 episodes \(worst \d+\.\d, best \d+\.\d\)", said)
     assert "step-0000001024" in said
     assert "sampled" in said
@@ -338,7 +383,7 @@ def test_demo(
     refused: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    few = [lambda agent, _: scores_of(agent, 16), lambda agent, run, _: evaluated(agent, run, 16)]
+    few = [lambda agent, _, **how: scores_of(agent, 16, **how), lambda agent, run, _: evaluated(agent, run, 16)]
     for name, function in zip(("scores_of", "evaluated"), few, strict=True):
         monkeypatch.setattr(run_report, name, function)
     run = tmp_path / "demo"
@@ -540,7 +585,9 @@ def test_command_and_python_agree(
         words = (
             "tuned hyperparameters" if known else "defaults for language models" if text else "default hyperparameters"
         )
-        assert f"seed 1, {words}{f' except n_steps={PPOConfig.n_steps}' if own and text else ''}\n" in said
+        changed = f" except n_steps={PPOConfig.n_steps}" if own and text else ""
+        chosen = "" if known or not text else ", chosen for this model and data learning_rate=0.001"
+        assert f"seed 1, {words}{changed}{chosen}\n" in said
         python.close()
 
 

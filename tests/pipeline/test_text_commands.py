@@ -6,6 +6,7 @@ import copy
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import gymnasium as gym
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from textrlhf.agents.settings.config import LANGUAGE_MODEL, tuned_settings
 from textrlhf.envs.registration import TEXT_ENVS
 from textrlhf.language import load
+from textrlhf.language.learning_rate import fine_tuning_rate
 from textrlhf.pipeline.commands.main import main
 from textrlhf.pipeline.commands.train import parse_options
 from textrlhf.pipeline.console.errors import UserError
@@ -47,6 +49,23 @@ def test_metrics(run: Path) -> None:
     evaluation = json.loads((run / "evaluation.json").read_text())
     assert evaluation["deterministic"] is False
     assert {"mean_gold", "mean_score", "mean_kl"} <= evaluation.keys()
+
+
+def test_another_kl_penalty_when_resumed(run: Path, tmp_path: Path) -> None:
+    """Of the environment and of the callback that has adapted it since; both are stored."""
+    again = tmp_path / "run"
+    shutil.copytree(run, again)
+    main(["resume", f"{again}", "--steps", "+512", "--kl-coef", "0.7", "--kl-target", "100", "--quiet"])
+    config = json.loads((again / "config.json").read_text())
+    assert config["env"]["kwargs"]["kl_coef"] == 0.7
+    assert json.loads((again / "command.json").read_text())["kl_target"] == 100
+    rows = read_metrics(again / "metrics.jsonl")
+    assert rows[-1]["step"] == 1536
+    assert 0.6 < rows[-1]["train/kl_coef"] < 0.7  # lowered towards the higher target
+    main(["resume", f"{again}", "--steps", "+512", "--quiet"])
+    assert 0.5 < read_metrics(again / "metrics.jsonl")[-1]["train/kl_coef"] < rows[-1]["train/kl_coef"]
+    with pytest.raises(SystemExit):
+        main(["resume", f"{again}", "--steps", "+512", "--kl-coef", "0", "--kl-target", "1"])
 
 
 def test_samples_have_the_same_prompts(run: Path) -> None:
@@ -199,16 +218,16 @@ def test_mistakes(
 def test_hyperparameters_of_other_models() -> None:
     """The tuned learning rate of the shipped model is too high for GPT-2."""
     shipped = tuned_settings("ppo")["TextRLHF-v0"].hyperparameters["learning_rate"]
-    careful = tuned_settings("ppo")[LANGUAGE_MODEL].hyperparameters["learning_rate"]
-    assert careful < shipped
+    careful = tuned_settings("ppo")[LANGUAGE_MODEL].hyperparameters
     _, config = parse_options(["--env", "TextRLHF-v0"])
     assert config.learning_rate == shipped  # type: ignore[attr-defined]
     for env in TEXT_ENVS:
         for model in (["--model", "gpt2"], ["--env-kwargs", '{"model": "gpt2"}']):
             _, config = parse_options(["--env", env, *model])
-            assert config.learning_rate == careful  # type: ignore[attr-defined]
+            assert "learning_rate" not in config.given  # it will be by the model's size
+            assert {name: getattr(config, name) for name in careful} == careful
     _, config = parse_options(["--env", "TextQA-v0", "--agent", "clone", "--demonstrations", "some.jsonl"])
-    assert config.learning_rate == tuned_settings("clone")[LANGUAGE_MODEL].hyperparameters["learning_rate"]  # type: ignore[attr-defined]
+    assert config.warmup == tuned_settings("clone")[LANGUAGE_MODEL].hyperparameters["warmup"]  # type: ignore[attr-defined]
 
 
 def test_hyperparameters_of_an_environment_without_tuned_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +238,7 @@ def test_hyperparameters_of_an_environment_without_tuned_ones(tmp_path: Path, mo
     line = "--env Mine-v0 --n-envs 4 --n-steps 8 --steps 64 --seed 1 --evaluation-episodes 4 --quiet"
     main(["train", *shlex.split(line), "--run", str(tmp_path / "run")])
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
-    assert config["learning_rate"] == tuned_settings("ppo")[LANGUAGE_MODEL].hyperparameters["learning_rate"]
+    assert config["learning_rate"] == fine_tuning_rate(load("reviews").model)
     assert (config["n_envs"], config["n_steps"], config["seed"]) == (4, 8, 1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from textrlhf.records import saving_budget
+from textrlhf.records import saving_budget, time_budget
 from textrlhf.records.saving_budget import LONGEST, SHARE, SPEED, SavingBudget, size_of
 
 
@@ -22,7 +22,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(saving_budget, "time", clock)
+    monkeypatch.setattr(time_budget, "time", clock)
     monkeypatch.setattr(saving_budget, "ALLOWANCE", 1.0)
     return clock
 

@@ -12,7 +12,7 @@ from interrupted import Interrupt, final_bytes, learned_rows
 from text_learner import N, batch, learner
 from textrlhf.agents import PPO, Callback
 from textrlhf.records import run as run_module
-from textrlhf.records import saving_budget
+from textrlhf.records import saving_budget, time_budget
 from textrlhf.records.run import Run
 from tiny_envs import text_env
 
@@ -49,7 +49,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, expected: float, cost: float) -> tupl
         save(path, *contents)
 
     monkeypatch.setattr(run_module, "save_checkpoint", slow_save)
-    monkeypatch.setattr(saving_budget, "time", made)
+    monkeypatch.setattr(time_budget, "time", made)
     monkeypatch.setattr(saving_budget, "ALLOWANCE", 0.0)
     monkeypatch.setattr("textrlhf.agents.training.loop.size_of", lambda tensors: expected * saving_budget.SPEED)
     monkeypatch.setattr("textrlhf.agents.training.loop.draw_curves", lambda *args: None)

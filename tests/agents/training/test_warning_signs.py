@@ -13,6 +13,9 @@ import pytest
 
 from textrlhf.agents import PPO, Callback, Warn
 from textrlhf.agents.training.warning_signs import SIGNS, History, rank_correlation
+from textrlhf.language import load
+from tiny_envs import text_env
+from tiny_models import tiny_lm
 
 HEALTHY = Path(__file__).parent / "healthy.json"  # metrics of tuned runs, by environment
 DOCS = Path(__file__).parents[3] / "docs"
@@ -59,6 +62,22 @@ def test_each_sign_is_seen(anchor: str) -> None:
     assert signs(ILL[anchor]) == [anchor]
 
 
+def test_signs_of_precision() -> None:
+    assert signs(series("train/first_ratio_error", 0.05, 0.19), bf16=True) == ["bfloat16"]
+    assert signs(series("train/first_ratio_error", 0.6), bf16=True) == ["first-ratio"]
+    assert signs(series("rollout/kl", 0.1), half_reference=True) == ["reference-in-16-bits"]
+
+
+@pytest.mark.parametrize(("lora_rank", "warned"), [(0, True), (2, False)])
+def test_a_reference_in_16_bits_is_seen(lora_rank: int, warned: bool, tmp_path: Path) -> None:
+    """Of a policy of full weights, which are float32; adapters share the reference's."""
+    tiny_lm().save(tmp_path / "lm")
+    env_kwargs = {**text_env(), "model": load(tmp_path / "lm", "cpu", "bfloat16")}
+    agent, warn = PPO("TextRLHF-v0", env_kwargs=env_kwargs, n_envs=2, n_steps=8, seed=0, lora_rank=lora_rank), Warn()
+    agent.learn(16, callbacks=warn, progress=False)
+    assert ("reference-in-16-bits" in warn.found) == warned
+
+
 @pytest.mark.parametrize("deviation", [1e-4, 40.0])
 def test_scale_of_scores(deviation: float) -> None:
     assert signs(series("rollout/score", *rising(0, 10 * deviation)), deviation=deviation) == ["scale"]
@@ -73,6 +92,7 @@ def test_what_is_no_sign() -> None:
     """What is usual in good trainings, or not to be judged from what is known."""
     assert signs(series("rollout/kl", 0, 0.2, 1, 3, 6, 8, 9, 10, 10, 11, 12, 12)) == []  # the first nats
     assert signs(series("train/first_ratio_error", 0.1), bf16=True) == []
+    assert signs(series("rollout/kl", 0.1), half_reference=True, bf16=True) == []
     assert signs(ILL["flat"], fresh=False) == []  # it may have been good from the beginning
     assert signs(ILL["flat"][:12]) == []
     assert signs(series("rollout/score", *rising(0, 1), *[1.0] * 60)) == []

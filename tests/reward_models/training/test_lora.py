@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
 
 from textrlhf.language import CausalLM
 from textrlhf.language.free_memory import TooLittleMemoryError
@@ -95,6 +95,7 @@ def test_adapter_loads_with_peft(tmp_path: Path) -> None:
     member = RewardModel.new(lm, "last")
     train(member, PAIRS, CONFIG, show=False)
     member.save_adapter(tmp_path / "adapter", base=lm.name)
+    assert AutoTokenizer.from_pretrained(tmp_path / "adapter")("a2 a9") == lm.tokenizer("a2 a9")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         torch.manual_seed(0)
