@@ -42,7 +42,7 @@ class CloneConfig(PolicyConfig):
     least that of the longest episode. If it is not given, few texts are read in smaller ones, sixteen in an epoch,
     though of four texts at least; what is chosen is recorded"""
     learning_rate: float = 1e-3
-    """learning rate of Adam after the warmup"""
+    """learning rate of Adam after the warmup; where it is not given, a language model's is chosen by its size"""
     lr_schedule: Schedule = "cosine"
     """schedule of the learning rate; small steps at the end average over the noise of minibatches"""
     warmup: int = 0

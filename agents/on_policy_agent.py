@@ -26,7 +26,7 @@ class OnPolicyConfig(PolicyConfig):
     n_steps: int = 256
     """steps per environment and rollout, so that an update uses `n_steps * n_envs` steps"""
     learning_rate: float = 3e-4
-    """learning rate of Adam"""
+    """learning rate of Adam; where it is not given, a language model's is chosen by its size"""
     lr_schedule: Schedule = "constant"
     """schedule of the learning rate, which goes to 0 over training unless it is "constant" """
     gamma: float = 0.99
