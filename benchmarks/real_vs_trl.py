@@ -18,6 +18,8 @@ ppo       four epochs of one minibatch, TRL's default; TRL reads it in parts of 
           has. `lora_vs_full`: ours with LoRA by ours with all weights.
 grpo      one pass against TRL's GRPO, groups of 8, no critic; ours trains one.
 grpo_early  the same where texts end early: the end of text is the full stop.
+settings  ours alone, one after another: tokens in a forward, adapters, gradient checkpointing; seconds of an update of
+          one epoch and the peak of memory.
 
 Writing alone, against `generate`, is in rollout_speed.py --model.
 Texts do not end by themselves in the first two: the end of text is a token that is never written. `peak_mib` is memory
@@ -29,6 +31,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -54,6 +57,13 @@ PARTS: dict[str, dict[str, dict]] = {
         "trl_by_4": {**PPO, "accumulate": 8},
     },
     "grpo": {"ours": ONCE, "trl": GRPO, "trl_by_8": {**GRPO, "accumulate": 4}},
+}
+PARTS["settings"] = {
+    "ours": ONCE,
+    **{f"tokens_at_once_{n}": {**ONCE, "further": {"tokens_at_once": n}} for n in (256, 1024, 2048)},
+    "gradient_checkpointing": {**ONCE, "further": {"gradient_checkpointing": True}},
+    "lora": {**ONCE, "further": LORA},
+    "lora_gradient_checkpointing": {**ONCE, "further": {**LORA, "gradient_checkpointing": True}},
 }
 PARTS["grpo_early"] = {name: {**how, "ends": True} for name, how in PARTS["grpo"].items()}
 
@@ -127,6 +137,19 @@ def compare(options: argparse.Namespace, folder: str, prompts: list[list[int]], 
     }
 
 
+def alone(options: argparse.Namespace, folder: str, prompts: list[list[int]], texts: list[str], part: str) -> dict:
+    """Ours by settings, one process after another."""
+    found = {}
+    for name, how in PARTS[part].items():
+        if not options.sides or name in options.sides:
+            worker = start(options, folder, prompts, texts, how)
+            rows, peak = in_turn({name: worker}, options.repetitions, part if options.verbose else None)
+            worker.close()
+            seconds = statistics.median(row[name]["seconds"][0] for row in rows)
+            found[name] = {"seconds_of_an_update": round(seconds, 2), "peak_mib": peak[name]}
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, metavar="FOLDER", help="SmolLM2 as a Hugging Face folder")
@@ -147,7 +170,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         prompts, texts = make_models(options.model, folder)
         for part in options.parts:
-            result[part] = {**how, **compare(options, folder, prompts, texts, part)}
+            measured = alone if part == "settings" else compare
+            result[part] = {**how, **measured(options, folder, prompts, texts, part)}
     if options.write and not options.sides:
         command = "python benchmarks/real_vs_trl.py --model FOLDER --trl-python PATH --grpo-python PATH --write"
         others = json.loads(RESULT.read_text()) if RESULT.exists() else {}
