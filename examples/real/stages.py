@@ -43,7 +43,7 @@ class Size:
     pairs: int = PAIRS  # comparisons of two texts, beside the ratings
     reward_epochs: float = 3.0
     clone_epochs: float = 1.0
-    tokens: int = 40_960  # that PPO learns from
+    tokens: int = 20_480  # that PPO learns from
     tested: int = TESTED
     snippets: int | None = None  # of each part; None: all
 

@@ -20,7 +20,7 @@ from ..text.reward_model import RewardModel
 from .losses import centring, logistic, plackett_luce, regression, tie
 from .train_config import TrainConfig
 
-NUMBERS_RATE = 0.005  # learning rate of offset and line: single numbers, which start far from their optimum
+NUMBERS_RATE = 0.05  # learning rate of offset and line: single numbers, which start far from their optimum
 
 
 class Learner(nn.Module):
