@@ -21,6 +21,7 @@ from textrlhf.reward_models.feedback.vader import SCALE, read_vader
 
 SHARES = {"learn": 0.40, "check": 0.25, "write": 0.15, "test": 0.20}
 OPENING = 3  # words of a prompt
+WEIGHT = 8.0  # of a mean rating beside a comparison: 1 / (2 σ²), σ = .25 being the error of what is learned on [-1, 1]
 PAIRS = 600  # comparisons beside the ratings, from which one number is learned
 
 
@@ -69,7 +70,8 @@ def judgements(snippets: list[Snippet], half: str | None, seed: int, pairs: int 
     """
     rated = [(one.text, one.ratings if half is None else one.half(half)) for one in snippets]
     rows: list[dict[str, Any]] = [
-        {"prompt": "", "completion": text, "rating": float(np.mean(own)), "scale": SCALE} for text, own in rated
+        {"prompt": "", "completion": text, "rating": float(np.mean(own)), "scale": SCALE, "weight": WEIGHT}
+        for text, own in rated
     ]
     rng = np.random.default_rng(seed)
     while len(rows) < len(rated) + pairs:
