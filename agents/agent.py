@@ -241,7 +241,7 @@ class Agent(Learner):
         Args:
             run: the run's folder
             env: the environment to train in; by default it is made again
-            env_kwargs: changed arguments of the environment, such as `kl_coef`; they are stored with the run
+            env_kwargs: changed arguments of the environment, such as `kl_coef`; stored with the next checkpoint
             callbacks: as given to `learn`; their states are restored
             progress: show a progress bar
             trust: see `load`

@@ -57,6 +57,12 @@ SIDES = {
 }
 
 
+RATIOS = {
+    "ours_credit_at_end": "ratio_credit_at_end",
+    "trl": "ratio",
+    "trl_two_epochs": "ratio_two_epochs",
+    "trl_as_ours": "ratio_as_ours",
+}
 DRAWN = {
     "ours": ("textrlhf", plots.BLUE),
     "ours_credit_at_end": ("textrlhf, scores at the end", plots.MUTED),
@@ -149,8 +155,7 @@ def median(seconds: list[float | None]) -> float:
 def ratios(seconds: dict[str, list[float | None]]) -> dict[str, float]:
     """How many times as long the other sides took."""
     others = [side for side in seconds if side != "ours"] if "ours" in seconds else []
-    names = {side: side.replace("trl", "ratio").replace("ours", "ratio") for side in others}
-    found = {names[side]: median(seconds[side]) / median(seconds["ours"]) for side in others}
+    found = {RATIOS[side]: median(seconds[side]) / median(seconds["ours"]) for side in others}
     return {name: round(ratio, 2) for name, ratio in found.items() if isfinite(ratio)}
 
 
@@ -240,7 +245,7 @@ def main() -> None:
     for side in options.sides:
         needed: dict[float, list[float | None]] = {rate: [] for rate in options.rates}
         for row in rows:
-            if row["side"] == side:
+            if row["side"] == side and row["learning_rate"] in needed and row["seed"] < options.seeds:
                 needed[row["learning_rate"]].append(row["seconds"] if row["reached"] else None)
         rates[side] = min(needed, key=lambda rate: median(needed[rate]))
         seconds[side] = needed[rates[side]]

@@ -22,7 +22,7 @@ from .free_memory import TooLittleMemoryError, check_room
 from .gguf_files import GGUFError, gguf_file, read_gguf
 from .hf import ready_to_run, with_parameters_of
 from .lora import Lora, LoraError, base_of, is_adapter, merged, with_adapter_merged, with_adapters
-from .no_language_model import why_config_is_of_another, why_folder_is_of_another
+from .no_language_model import why_not_a_config, why_not_a_folder
 from .tokenization import Codec
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _from_hugging_face(name: str, place: str, dtype: torch.dtype) -> tuple[Any, 
         config = AutoConfig.from_pretrained(place)
         if config.is_encoder_decoder:
             raise _encoder_decoder(name)
-        if other := why_config_is_of_another(config):
+        if other := why_not_a_config(config):
             raise LanguageError(f"model {name!r} is {other}")
         with no_progress_bars():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -232,7 +232,7 @@ def _from_hugging_face(name: str, place: str, dtype: torch.dtype) -> tuple[Any, 
 
 def _check_folder(name: str, place: str, known: str) -> None:
     """Raise a LanguageError unless a path is a folder with a model."""
-    if other := why_folder_is_of_another(place):
+    if other := why_not_a_folder(place):
         raise LanguageError(f"model {name!r} is {other}")
     if os.path.isfile(os.path.join(place, "metrics.jsonl")):
         its = os.path.join(name, "model")

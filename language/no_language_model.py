@@ -10,7 +10,7 @@ REWARD_MODEL_FOLDER, ENSEMBLE = "reward_model", "ensemble.json"  # of a reward m
 CLASSIFIERS = ("ForSequenceClassification", "ForTokenClassification")
 
 
-def why_config_is_of_another(config: Any) -> str | None:
+def why_not_a_config(config: Any) -> str | None:
     """What a model is by its Hugging Face config, if it is no language model."""
     if getattr(config, REWARD_MODEL, None) is not None:
         return f"a reward model, which scores texts and writes none: {_REMEDY}"
@@ -20,8 +20,8 @@ def why_config_is_of_another(config: Any) -> str | None:
     return None
 
 
-def why_folder_is_of_another(folder: str) -> str | None:
-    """What a folder that is not a single model's holds, if that are reward models."""
+def why_not_a_folder(folder: str) -> str | None:
+    """What a folder holds, if it is an ensemble or a run of reward models."""
     if os.path.isfile(os.path.join(folder, ENSEMBLE)):
         return f"an ensemble of reward models, which score texts and write none: {_REMEDY}"
     if all(os.path.exists(os.path.join(folder, name)) for name in ("metrics.jsonl", REWARD_MODEL_FOLDER)):

@@ -176,8 +176,14 @@ class Run:
             return None
         rows = read_metrics(file) if (file := self.path / "metrics.jsonl").is_file() else []
         reached, plan = int(rows[-1]["step"]) if rows else 0, config.get("plan") or {}
-        due = f"the first is due at step {min(plan['start'] + plan['every'], plan['end']):,}, " if plan else ""
+        first = min(plan["start"] + plan["every"], plan["end"]) if plan else reached
+        again = "If it was killed, start it again as before, in the same folder"
+        if reached < first:
+            return (
+                f"{self.path} has no checkpoint yet: the first is due at step {first:,}, and its metrics end at step "
+                f"{reached:,}. {again}; checkpoint_every=N (--checkpoint-every N) has the first earlier"
+            )
         return (
-            f"{self.path} has no checkpoint yet: {due}and its metrics end at step {reached:,}. If it was killed, start "
-            "it again as before, in the same folder; checkpoint_every=N (--checkpoint-every N) has the first earlier"
+            f"{self.path} has no checkpoint yet, though its metrics end at step {reached:,}: they are saved where that "
+            f"takes at most 5% of the time, the first after ten minutes at the latest. {again}"
         )

@@ -64,7 +64,9 @@ class Settled:
 
     rewards: list[Floats]  # to be added to those of the steps
     kl: list[Floats] | None
-    infos: list[dict[int, dict[str, Any]]]  # of the episodes, by the step that ended each
+    infos: list[
+        dict[int, dict[str, Any]]
+    ]  # of the episodes, by step: the last one, and of running ones their last so far
 
 
 class EnvAdapter:
@@ -95,8 +97,8 @@ class EnvAdapter:
         self._wrappers_known = False  # to leave rewards alone
         self._reports_settled_kl = attributes.has("settled_kl")
         self._reports_settled_info = attributes.has("settled_info")
-        self.episode_info = EpisodeInfoReader()
         self.reference_model: Any = attributes.get("reference_model") if attributes.has("reference_model") else None
+        self.episode_info = EpisodeInfoReader(so_far={"credit"} if self.is_text else ())
         self.horizon = 2 * (made.max_episode_steps or 0)  # enough steps for two episodes; 0 if unknown
         self._stateful = attributes.has("get_state") and attributes.has("set_state")
         self._shares = False

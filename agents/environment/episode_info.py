@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,19 +12,21 @@ from .spaces import Flags
 EpisodeInfo = dict[int, dict[str, Any]]  # by slot
 
 _RESERVED = {"final_obs", "final_info", "episode", "action_mask"}  # Gymnasium's own
-_SO_FAR = {"credit"}  # says of a running episode what it says of one that ends, which a wrapper may do at any step
 
 
 class EpisodeInfoReader:
-    """Reads the infos of all slots. A name that also comes during an episode describes a step, not the episode."""
+    """Reads the infos of all slots. A name that also comes during an episode describes a step, not the episode.
 
-    def __init__(self) -> None:
-        self.step_names = set(_RESERVED)
+    Those in `so_far` are exceptions: they describe an episode as far as it has come, as a wrapper may end it any time.
+    """
+
+    def __init__(self, so_far: Collection[str] = ()) -> None:
+        self.step_names, self.so_far = set(_RESERVED), set(so_far)
 
     def read(self, info: dict[str, Any], ended: Flags, running: Flags, *, same_step: bool) -> EpisodeInfo:
         """The infos of the episodes that have `ended`; under SAME_STEP autoreset they are in `final_info`."""
         for name, present in info.items():
-            if name[0] == "_" and name[1:] not in self.step_names | _SO_FAR and np.any(present & running):
+            if name[0] == "_" and name[1:] not in self.step_names | self.so_far and np.any(present & running):
                 self.step_names.add(name[1:])
         found: EpisodeInfo = {}
         if not ended.any():

@@ -128,7 +128,7 @@ class AdaptiveKL(Callback):
     """
 
     metrics_every_update: ClassVar[bool] = True
-    saved = ("kl_coef", "finished")
+    saved = ("kl_coef", "initial", "finished")
 
     def __init__(self, target: float, horizon: int = 10_000) -> None:
         for name, value in (("target", target), ("horizon", horizon)):
@@ -136,14 +136,16 @@ class AdaptiveKL(Callback):
                 raise ValueError(f"AdaptiveKL: {name}={value!r}: accepted is a number above 0")
         self.target, self.horizon = target, horizon
         self.kl_coef: float | None = None  # β
+        self.initial: float | None = None  # the environment's own, where it began
         self.finished = 0  # texts that it accounts for
 
     def on_start(self, agent: Learner, run: Path | None) -> None:
-        """Check that the environment has a β, and restore that of a resumed run."""
+        """Check that the environment has a β, and restore that of a resumed run, unless it was given another one."""
         if not agent.env.has_kl_penalty:
             raise ValueError(f"AdaptiveKL: {agent.env.vector_env} has no kl_coef to adapt: remove the callback")
-        if self.kl_coef is None:
-            self.kl_coef, self.finished = agent.env.kl_coef, agent.episodes.finished
+        if self.kl_coef is None or agent.env.kl_coef != self.initial:
+            self.kl_coef = self.initial = agent.env.kl_coef
+            self.finished = agent.episodes.finished
         if not self.kl_coef > 0:
             raise ValueError(f"AdaptiveKL: kl_coef={self.kl_coef}: it multiplies, so start above 0")
         agent.env.kl_coef = self.kl_coef

@@ -102,7 +102,9 @@ class Collector:
         if env.settles:
             self._settle(rollout, infos)
             watch.lap("environment")
-        rollout.credit = _credit(rollout, infos)
+        ended = rollout.ended
+        infos = {at: info for at, info in infos.items() if ended[at]}  # settled ones also come of texts that go on
+        rollout.credit = _credit(rollout, infos) if env.is_text else None
         self.episodes.add(rollout.rewards, rollout.ended, rollout.valid, rollout.kl, infos)
         return rollout
 

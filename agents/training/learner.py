@@ -196,8 +196,8 @@ class Callback:
         return {name: getattr(self, name) for name in self.saved}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict`, without what a resumed run is to begin anew."""
-        for name in state.keys() & set(self.saved):
+        """Restore `state_dict`."""
+        for name in self.saved:
             setattr(self, name, state[name])
 
 

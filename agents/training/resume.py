@@ -98,11 +98,7 @@ def _resume(
         log.warning("%s resumes at step %s, not bit-identical to an uninterrupted run: %s", run.path,
                     f"{agent.num_timesteps:,}", ", ".join(differs))  # fmt: skip
     agent.cut(checkpoint.state["env_state"])
-    states = [  # a callback that has changed one of these arguments, as AdaptiveKL does, begins at the new value
-        (name, {key: value for key, value in state.items() if key not in env_kwargs})
-        for name, state in checkpoint.state["callbacks"]
-    ]
-    train(agent, agent.plan, callbacks, run, progress, states)
+    train(agent, agent.plan, callbacks, run, progress, checkpoint.state["callbacks"])
     return agent
 
 
@@ -112,7 +108,7 @@ def _other_end(agent: Learner, plan: Plan, more_timesteps: int) -> int:
     if end <= agent.num_timesteps:
         raise ValueError(
             f"more_timesteps={more_timesteps} of the planned {plan.end:,}: the run has done {agent.num_timesteps:,} "
-            "steps; accepted is what ends it later"
+            "steps; accepted is a number that lets it end after those"
         )
     return end
 

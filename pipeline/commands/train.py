@@ -79,7 +79,8 @@ class Options(AgentOptions):
       textrlhf train --agent ppo --env CartPole-v1 --steps 100000 --seed 0 --run runs/cartpole
 
     Every hyperparameter is an option too. The defaults below are those of the given --agent and --env, tuned where
-    there are tuned ones (textrlhf envs): give both, as in textrlhf train --env CartPole-v1 --help.
+    there are tuned ones (textrlhf envs): give both, as in textrlhf train --env CartPole-v1 --help. Where neither you
+    nor they give one, the learning rate of a language model follows its size, and the batch size of clone the data.
     """
 
     steps: int = STEPS

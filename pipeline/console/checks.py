@@ -87,7 +87,7 @@ def find_environment(name: str) -> None:
 
 def takes_arguments(name: str, arguments: Iterable[str]) -> bool:
     """Whether an environment (or the function that makes it) has these arguments, or any."""
-    known = _parameters(name)
+    known = _arguments(name)
     return any(one.kind is one.VAR_KEYWORD for one in known.values()) or set(arguments) <= known.keys()
 
 
@@ -106,13 +106,13 @@ def check_kl_options(env: str, given: Iterable[tuple[str, float | None]]) -> Non
 def argument_names(name: str) -> frozenset[str]:
     """The names of an environment's arguments; none where there is no such environment."""
     try:
-        known = _parameters(name)
+        known = _arguments(name)
     except (UserError, AttributeError):
         return frozenset()
     return frozenset(one.name for one in known.values() if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL))
 
 
-def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
+def _arguments(name: str) -> Mapping[str, inspect.Parameter]:
     import gymnasium as gym
 
     module, _, env_id = name.rpartition(":")

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...agents.settings.habits import ENVIRONMENT, renamed
 from .arguments import peek
-from .checks import argument_names
+from .checks import argument_names, find_environment
 
 FUNCTIONS = {"feedback"}  # arguments of text environments that JSON cannot hold
 WORDS = {"True": True, "False": False, "None": None}  # as options of the command line spell them
@@ -28,6 +28,7 @@ def hint_for_training(argv: Sequence[str], flag: str, unknown: Mapping[str, list
     ours, env = environment_argument(name), peek(argv, "--env") or ""
     taken = argument_names(env)
     if ours not in taken:
+        find_environment(env)
         return f"{env} has no such argument; text environments do (`textrlhf envs`)" if ours in ENVIRONMENT else None
     if ours in FUNCTIONS:
         return f'it is a function, which only Python can give: PPO({env!r}, env_kwargs={{"{ours}": …}})'
@@ -41,11 +42,8 @@ def hint_for_resuming(run: str, env: str, flag: str, unknown: Mapping[str, list[
     if (answer := hint_for_training(["--env", env], flag, unknown, known)) is None or "--env-kwargs" not in answer:
         kept = flag in ("--evaluate-every", "--evaluation-episodes", "--stop-at", "--env", "--agent", "--env-kwargs")
         return "a run keeps what it was started with: start a new one with `textrlhf train`" if kept else answer
-    more = answer.partition("--env-kwargs")[2].strip()
-    return (
-        "it is an argument of the environment, and a run keeps its environment: train its model in another run, "
-        f"textrlhf train --env {env} --model {run}/model --env-kwargs {more}"
-    )
+    more = json.loads(shlex.split(answer)[-1])
+    return f"it is an argument of the environment, which Python changes: Agent.resume({run!r}, env_kwargs={more!r})"
 
 
 def environment_argument(name: str) -> str:

@@ -21,20 +21,19 @@ class UnlikeTraining:
 
     def __init__(self, reader: TextReader) -> None:
         self._reader = reader
-        self._prompts = 0  # that were looked at
+        self._warned_of_template = False
         self._words, self._joined = 0, 0  # responses that begin with a word, and those without white space before it
         self._warned_of_words = False
 
     def check_template(self, name: object, config: RewardModelConfig, prompts: Sequence[str]) -> None:
         """Warn if its training prompts had a chat template's tokens and these do not, or the reverse."""
         trained = config.templated
-        if trained is None or config.reads == "response" or self._prompts >= ENOUGH or not len(prompts):
+        if trained is None or config.reads == "response" or self._warned_of_template or not len(prompts):
             return
         some = prompts[:ENOUGH]
-        self._prompts += len(some)
         told = len(some) == ENOUGH or not 0.05 < trained < 0.95  # a few prompts say nothing about a mixture
         if told and abs(self._reader.templated(some) - trained) > 0.5:
-            self._prompts = ENOUGH
+            self._warned_of_template = True
             log.warning(
                 "%s was trained on prompts %s, and these are prompts %s: its scores mean little; write them as those "
                 "were, or give chat messages",

@@ -24,8 +24,8 @@ class TrainConfig:
     """of the trunk; None sets it by size: 1e-3 up to a million weights, 2e-5 at 100 million, 1e-5 above 225 million;
     of adapters ten times that, up to 1e-3"""
     head_learning_rate: float | None = None
-    """of the head, which is new; None: 1e-3, and beyond 128 numbers a state less in proportion, so that a step changes
-    scores about as much at any size"""
+    """of the head, which is new; None: 1e-3 for states of up to 128 numbers, and for wider ones less in proportion, so
+    that a step changes scores about as much at any size"""
     token_learning_rate: float = 0.02
     """of the token values of the "tokens" head: each is seen rarely"""
     frozen: bool = False

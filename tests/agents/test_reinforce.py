@@ -119,3 +119,21 @@ def test_unfinished_episodes_alone_leave_the_weights_unchanged():
     before = agent.optimizer.flat.clone()
     agent.learn(20, progress=False)
     assert torch.equal(before, agent.optimizer.flat)
+
+
+class Reporting(gym.Wrapper):
+    """An environment with something of its own that is called credit."""
+
+    def step(self, action):
+        *result, info = self.env.step(action)
+        return *result, info | {"credit": 100.0}
+
+
+def test_an_environment_may_have_a_credit_of_its_own():
+    """It was taken off the last reward of every truncated episode."""
+    env = gym.wrappers.TimeLimit(Reporting(gym.make("CartPole-v1").unwrapped), 5)
+    agent = REINFORCE(env, n_steps=16, baseline="mean", seed=0, n_envs=1)
+    agent.cut(None)
+    rollout = agent.collect(Stopwatch())
+    agent.relabel(rollout)
+    assert (rollout.rewards[rollout.valid] == 1).all()

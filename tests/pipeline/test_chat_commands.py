@@ -30,6 +30,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Ctrl-C as in a terminal, also where the tests run in the background, in which a shell ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def answer(messages: list[dict[str, str]], n: int = 6) -> str:
     lm = chat_lm()
     (text,) = generate(lm, [lm.chat.tokens(messages).tolist()], n, temperature=0)
@@ -98,6 +106,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_ends_the_answer_and_a_second_one_the_chat(run: Path, monkeypatch, capsys) -> None:
     """Its memory too goes on as if the answer had ended there."""
     whole, presses = Chat._tokens, iter([1, 0, 2])
@@ -122,6 +131,7 @@ def test_an_interrupt_ends_the_answer_and_a_second_one_the_chat(run: Path, monke
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_at_the_prompt_ends_the_chat(run: Path, monkeypatch) -> None:
     monkeypatch.setattr("builtins.input", lambda _: signal.raise_signal(signal.SIGINT))
     monkeypatch.setattr("sys.stdin", Terminal())

@@ -183,7 +183,7 @@ def test_resume_with_other_settings(runs: Path, tmp_path: Path, refused: Callabl
     assert "CartPole-v1 has no KL penalty" in refused("resume", f"{run}", "--steps", "+1", "--kl-target", "3")
     assert "a run keeps what it was started with" in refused("resume", f"{run}", "--stop-at", "3")
     kept = refused("resume", f"{run}", "--sutton-barto-reward", "True")
-    assert f"--model {run}/model --env-kwargs '{{\"sutton_barto_reward\": true}}'" in kept
+    assert f"Agent.resume('{run}', env_kwargs={{'sutton_barto_reward': True}})" in kept
     main(["resume", "--quiet", f"{run}", "--steps", "+128", "--learning-rate", "1e-5"])
     main(["resume", f"{run}", "--steps", "1280", "--quiet"])
     config = json.loads((run / "config.json").read_text())["config"]
@@ -225,7 +225,7 @@ def test_resume_to_an_earlier_step_than_planned(tmp_path: Path, refused: Callabl
     assert "at step 128 of 1,024; accepted is a later step" in refused(
         "resume", f"{tmp_path / 'run'}", "--steps", "128"
     )
-    with pytest.raises(ValueError, match="the run has done 128 steps; accepted is what ends it later"):
+    with pytest.raises(ValueError, match="the run has done 128 steps; accepted is a number that lets it end"):
         PPO.resume(tmp_path / "run", more_timesteps=-1000)
     main(["resume", f"{tmp_path / 'run'}", "--steps", "300", "--quiet"])
     assert PPO.load(tmp_path / "run").plan.end == 300

@@ -16,7 +16,7 @@ from ....language.conversation import WHOLE, Conversation
 from ....records.jsonl import DataError, parse_jsonl, shortened, write_jsonl
 from ....records.rows import read_rows
 from ....reward_models.feedback.fields import dialogues, is_chat
-from ....reward_models.feedback.schemas.table import VALUES
+from ....reward_models.feedback.schemas.own import OWN
 from ...console.arguments import parse
 from ...console.checks import existing_file
 from ...console.errors import UserError, as_user_error
@@ -24,6 +24,7 @@ from ...console.printing import console, key_values, line
 from ...runs.reward_run import open_reward_model
 
 EXPECTED = 'rows with "prompt" and "response" (or "completion"), texts or chat messages, or with "messages"'
+JUDGED = frozenset(field for schema in OWN for field in schema.values)  # stay what they are beside the texts
 SHOWN = 5  # tokens that raise, and that lower, the score
 
 Row = dict[str, Any]
@@ -98,9 +99,7 @@ def _read(file: str) -> tuple[list[Row], list[tuple[str, str]]]:
     if file == "-":
         numbered = parse_jsonl(sys.stdin, "standard input", EXPECTED)
     else:
-        numbered = read_rows(
-            existing_file(file, EXPECTED), "FILE", EXPECTED, VALUES
-        )  # the judgements beside texts stay what they are
+        numbered = read_rows(existing_file(file, EXPECTED), "FILE", EXPECTED, JUDGED)
     if not numbered:
         raise DataError(f"{file} holds no texts: expected {EXPECTED}")
     rows = [_checked(place, row) for place, row in numbered]

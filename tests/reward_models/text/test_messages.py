@@ -58,7 +58,7 @@ def test_plain_prompts_where_training_was_by_a_template(reward_model, caplog, tr
     one = RewardModel(
         reward_model.network, reward_model.tokenizer, dataclasses.replace(reward_model.config, templated=trained)
     )
-    one([ASKED] if trained else np.array(["Hi", "Ho"]), ["Hello."] if trained else ["Hello."] * 2)
+    one([ASKED] * 20 if trained else np.array(["Hi", "Ho"]), ["Hello."] * (20 if trained else 2))
     assert not caplog.records
     for _ in range(2):
         one(["Hi"], ["Hello."])
