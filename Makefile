@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 
 help:
 	@echo "make demo    PPO trains a small language model with a learned reward model (three minutes)"
-	@echo "make real    a real language model learns from real people's ratings (not timed yet; python examples/real --quick takes minutes)"
+	@echo "make real    a real language model learns from real people's ratings (half an hour; python examples/real --quick takes minutes)"
 	@echo "make material  only fetch what it needs; the tests on real models use it too"
 	@echo "make test    the test suite (six minutes)"
 	@echo "make test-fast  what takes long left out (90 seconds)"

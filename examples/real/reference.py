@@ -23,7 +23,7 @@ def collected(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
     """The results of several seeds as one."""
     first = next(iter(runs.values()))
     return {
-        "command": "make real, and python examples/real --seed 1 and 2; python examples/real/reference.py",
+        "command": "python examples/real --seed N for each seed, then python examples/real/reference.py --seeds N …",
         "seeds": list(runs),
         "mean": {
             when: {
