@@ -36,13 +36,20 @@ PAIRS = {"smollm2": 32, "minilm": 128}
 
 def trunk(name: str, material: Path, folder: Path) -> object:
     """The pretrained model, as `RewardModel.new` takes it, with tokens that TRL asks for and no dropout."""
-    from transformers import AutoModel, AutoTokenizer
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
     from textrlhf.language import load
 
     if name == "minilm":
-        tokenizer = AutoTokenizer.from_pretrained(material / "minilm")
-        tokenizer.eos_token = tokenizer.sep_token  # TRL appends one
+        own = AutoTokenizer.from_pretrained(material / "minilm")
+        words, begins = own.backend_tokenizer, [(own.cls_token, own.cls_token_id)]
+        words.post_processor = TemplateProcessing(single=f"{own.cls_token} $A", special_tokens=begins)
+        ends = {
+            "eos_token": own.sep_token,
+            "pad_token": own.pad_token,
+        }  # TRL appends the end, so the tokenizer need not
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, **ends)
         none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
         AutoModel.from_pretrained(material / "minilm", **none).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
