@@ -60,8 +60,9 @@ class Agent(Learner):
         exactly = "n_envs" in chosen.given
         made = vectorize(env, chosen.n_envs, env_kwargs, exactly=exactly)
         as_lm = getattr(chosen, "policy", None) in ("auto", "lm")
-        if as_lm and EnvAttributes(made.env).has("reference_model"):
-            chosen = chosen.with_defaults(self._text_defaults(chosen, EnvAttributes(made.env).get("reference_model")))
+        attributes = EnvAttributes(made.env)
+        if as_lm and attributes.has("reference_model"):
+            chosen = chosen.with_defaults(self._text_defaults(chosen, attributes.get("reference_model")))
             if made.owned and made.env.num_envs != chosen.n_envs:
                 made.env.close()
                 made = vectorize(env, chosen.n_envs, env_kwargs)

@@ -64,9 +64,7 @@ class Settled:
 
     rewards: list[Floats]  # to be added to those of the steps
     kl: list[Floats] | None
-    infos: list[
-        dict[int, dict[str, Any]]
-    ]  # of the episodes, by step: the last one, and of running ones their last so far
+    infos: list[dict[int, dict[str, Any]]]  # by step: the last of an episode, of a running one the last so far
 
 
 class EnvAdapter:

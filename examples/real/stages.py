@@ -127,13 +127,13 @@ class RealRun:
     def _reward_model(self, name: str, part: str, half: str) -> RewardModel:
         done = self.folder / name / "scaled"
         if not (done / "config.json").exists():
-            assert self.cloned
+            reference = self.cloned
             with self.timed(name):
                 model = self._trained_reward_model(
                     self.folder / name, judgements(self.snippets[part], half, self.seed, self.size.pairs)
                 )
                 openings = [one.opening for one in self.snippets["learn"][:256]]
-                texts = write_texts(self.cloned, openings, BUDGET, seed=1)  # then of mean 0 and deviation 1
+                texts = write_texts(reference, openings, BUDGET, seed=1)  # then of mean 0 and deviation 1
                 model.normalise(openings, [text["response"] for text in texts])
                 model.save(done)
         return load_reward_model(done)  # type: ignore[return-value]
@@ -170,8 +170,7 @@ class RealRun:
 
     def environment(self) -> dict[str, Any]:
         """The arguments of PPO's environment; what they name is made if it is not there."""
-        assert self.cloned
-        assert self.reward_model
+        _ = self.reward_model  # made, as is the cloned model that sets its scale
         prompts = [{"prompt": one.opening, "split": "train"} for one in self.snippets["test"][self.size.tested :]]
         prompts += [{"prompt": text, "split": "heldout"} for text in self.openings[:64]]
         return {

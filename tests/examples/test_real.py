@@ -16,7 +16,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "real"
 def example(monkeypatch):
     """Import a module of the example, whose modules import each other by name."""
     monkeypatch.syspath_prepend(str(EXAMPLE))
-    names = ("fetch", "measure", "page", "ratings", "stages")
+    names = ("agreement", "fetch", "measure", "page", "ratings", "reference", "stages")
     yield importlib.import_module
     for name in names:
         sys.modules.pop(name, None)
@@ -124,3 +124,27 @@ def test_the_page_shows_texts_as_text(example, tmp_path):
     assert "<script" not in html
     assert "&lt;script&gt;" in html
     assert "1 (0.5 to 1.5)" in html
+
+
+def test_calibration_error_notices_overconfidence(example):
+    """Ratings so noisy that P(better) is about σ of half the difference of scores: three times it claims too much."""
+    agreement, ratings = example("agreement"), example("ratings")
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=400)
+    noisy = [score + rng.logistic(size=40) - rng.logistic(size=40) for score in scores]
+    texts = [ratings.Snippet(str(i), tuple(np.round(2 * some)), "test") for i, some in enumerate(noisy)]
+    errors = [agreement.calibration_error(k * scores, texts, np.random.default_rng(1)) for k in (0.5, 3)]
+    assert errors[0] < 0.04
+    assert errors[1] > 0.15
+
+
+def test_seeds_are_put_together(example):
+    reference = example("reference")
+    runs = {
+        seed: {"seed": seed, "before": {"score": [0.0, -1, 1]}, "after": {"score": [1.0 + seed, 0, 2]}, "texts": [seed]}
+        for seed in (0, 1)
+    }
+    found = reference.collected(runs)
+    assert found["mean"] == {"before": {"score": 0.0}, "after": {"score": 1.5}}
+    assert found["texts"] == [0]
+    assert [run["seed"] for run in found["runs"]] == [0, 1]

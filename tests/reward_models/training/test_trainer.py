@@ -399,7 +399,7 @@ class TestLoss:
         assert Learner(one.network, dataclasses.replace(config, frozen=True)).rates(1e-3)["network."] == 0
 
     def test_heads_of_wide_trunks_take_small_steps(self, monkeypatch):
-        """On SmolLM2, whose states are wide and long, scores began at ±2 and moved by .6 a step."""
+        """On SmolLM2, whose states are wide and long, scores began at ±2 and could move by .6 a step."""
         network = reward_model("last").network
         assert chosen_for(TrainConfig(), network, 100).head_learning_rate == 1e-3
         monkeypatch.setattr(trainer, "state_width", lambda trunk: 576)
